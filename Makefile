@@ -1,0 +1,58 @@
+# `make demo` and `make test` work from a fresh clone and need Python 3.11-3.13, a C++ compiler and the package index.
+#   PYTHON  the interpreter that the environment is made with
+#   TORCH   what pip installs as torch, first; to save gigabytes on a machine without a GPU:
+#           make test TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+#   JOBS    test processes
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+JOBS ?= 2
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+BASE := $(VENV)/.base
+DEV := $(VENV)/.dev
+
+.PHONY: help env demo test check bench clean
+
+help:
+	@echo "make demo    draw a street, run a detector over it incrementally, write runs/demo"
+	@echo "make test    all checks and tests"
+	@echo "make check   format, lint, types, layers"
+	@echo "make bench   measure against dense engines on this machine"
+	@echo "make clean   remove the environment, caches and outputs"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first: whatever depends on it must find it there, or pip fetches the CUDA build
+$(BASE): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) $(TORCH)
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(DEV): $(BASE)
+	$(PIP) -c constraints.txt -e '.[yolo,dev]'
+	touch $@
+
+env: $(DEV)
+
+demo: $(BASE)
+	$(BIN)/python -m examples.street.demo --out runs/demo
+
+test: check
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+check: $(DEV)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist runs out *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

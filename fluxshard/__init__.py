@@ -1,0 +1,64 @@
+"""FluxShard makes any CNN run incrementally over live video.
+
+Cached features move along codec motion vectors; only what changed is recomputed, by kernels generated for the model.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fluxshard import errors as errors
+    from fluxshard import video as video
+    from fluxshard.api import CompiledModel as CompiledModel
+    from fluxshard.api import compile as compile
+    from fluxshard.errors import FluxShardError as FluxShardError
+    from fluxshard.ir.plan import Plan as Plan
+    from fluxshard.motion import MotionField as MotionField
+    from fluxshard.options import CompileOptions as CompileOptions
+    from fluxshard.options import ReuseOptions as ReuseOptions
+    from fluxshard.runtime.session import Session as Session
+    from fluxshard.runtime.stats import FrameStats as FrameStats
+
+__version__ = "0.1.0"
+
+# public name -> where it lives; loaded on first use, so that `fluxshard --help` does not wait for torch
+_HOMES = {
+    "CompileOptions": "fluxshard.options",
+    "CompiledModel": "fluxshard.api",
+    "FluxShardError": "fluxshard.errors",
+    "FrameStats": "fluxshard.runtime.stats",
+    "MotionField": "fluxshard.motion",
+    "Plan": "fluxshard.ir.plan",
+    "ReuseOptions": "fluxshard.options",
+    "Session": "fluxshard.runtime.session",
+    "compile": "fluxshard.api",
+}
+_MODULES = ("errors", "video")
+
+__all__ = [
+    "CompileOptions",
+    "CompiledModel",
+    "FluxShardError",
+    "FrameStats",
+    "MotionField",
+    "Plan",
+    "ReuseOptions",
+    "Session",
+    "compile",
+    "errors",
+    "video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"fluxshard.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'fluxshard' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,169 @@
+"""compile() and CompiledModel: wires passes, code generation and runtime together."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from fluxshard.errors import OptionError, ShapeError, StateError, ToolchainError
+from fluxshard.explain import Explanation
+from fluxshard.ir.plan import Plan
+from fluxshard.options import CompileOptions, ReuseOptions
+from fluxshard.passes import run_passes
+from fluxshard.passes.lower import lower
+from fluxshard.passes.trace import trace
+from fluxshard.runtime.engine import Engine
+from fluxshard.runtime.reference_engine import ReferenceEngine
+from fluxshard.runtime.session import Program, Session
+
+Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
+
+
+def compile(  # noqa: A001  (the name that users of torch.compile look for)
+    net: Net,
+    example: Tensor | None = None,
+    *,
+    options: CompileOptions | None = None,
+    target: Literal["cpu", "cuda"] = "cpu",
+) -> CompiledModel:
+    """Compiles a CNN for incremental execution over video.
+
+    Args:
+      net: a module in eval semantics, a GraphModule or an ExportedProgram with one image input; never changed.
+      example: `(1, C, H, W)` float32; only its shape matters. None specialises at the first frame; in both cases
+        another size is compiled when it first comes.
+      options: see `CompileOptions`.
+      target: the device.
+
+    Returns:
+      the compiled model; make one session per video stream.
+
+    Raises:
+      TraceError: the model cannot be captured.
+      ToolchainError: backend "cpp" without a compiler.
+      OptionError: an option or target that is not allowed.
+    """
+    if target != "cpu":
+        raise OptionError(f"target (={target!r}) must be 'cpu'; other targets are not there yet")
+    model = CompiledModel(net, options or CompileOptions())
+    if example is not None:
+        model.specialise(example)
+    return model
+
+
+class CompiledModel:
+    """A model ready to run: kernels and weights, shared by its sessions. Made by `compile()`."""
+
+    def __init__(self, net: Net, options: CompileOptions) -> None:
+        self._net = net
+        self._options = options
+        self._lock = threading.Lock()
+        self._compiled: dict[tuple[int, ...], _Specialisation] = {}
+        self._latest: _Specialisation | None = None
+
+    def session(self, reuse: ReuseOptions | None = None) -> Session:
+        """A new video stream."""
+        return Session(lambda image: self.specialise(image).program, reuse or ReuseOptions())
+
+    def specialise(self, example: Tensor) -> _Specialisation:
+        """Compiles for the shape of `example`, or returns what is already compiled for it."""
+        shape = tuple(example.shape)
+        with self._lock:
+            found = self._compiled.get(shape)
+            if found is None:
+                found = self._compiled[shape] = self._compile(torch.zeros(shape, dtype=example.dtype))
+            self._latest = found
+            return found
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the size compiled last.
+
+        Raises:
+          StateError: nothing is compiled yet.
+        """
+        return self._last().program.engine.plan
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Weights of the plan by name, batch norms folded."""
+        return self._last().weights
+
+    @property
+    def graph_module(self) -> torch.fx.GraphModule:
+        """The final graph: printable, drawable and runnable (densely)."""
+        return self._last().graph_module
+
+    @property
+    def backend(self) -> str:
+        """What executes frames: "cpp" or "reference"."""
+        return self._last().program.engine.name
+
+    def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation:
+        """What every layer became, and why; print it.
+
+        Args:
+          example: an image or its shape `(1, C, H, W)`; None takes the size compiled last.
+        """
+        if example is not None:
+            tensor = example if isinstance(example, Tensor) else torch.zeros(example)
+            self.specialise(tensor)
+        return Explanation(self.plan, self.backend)
+
+    def _last(self) -> _Specialisation:
+        if self._latest is None:
+            raise StateError("model is not compiled for any size yet: pass an example to compile(), or run a frame")
+        return self._latest
+
+    def _compile(self, example: Tensor) -> _Specialisation:
+        if self._compiled and isinstance(self._net, ExportedProgram):
+            raise ShapeError(
+                f"image is {tuple(example.shape)}; an ExportedProgram runs at {next(iter(self._compiled))} only: "
+                "compile the nn.Module for other sizes"
+            )
+        traced = trace(self._net, example)
+        graph_module = run_passes(traced, self._options)
+        plan, weights = lower(graph_module, traced)
+        spec = pytree.treespec_loads(plan.output_tree)
+        engine = make_engine(plan, weights, self._options)
+        return _Specialisation(Program(engine, lambda leaves: pytree.tree_unflatten(leaves, spec)), graph_module, weights)
+
+
+class _Specialisation:
+    """All that belongs to one image size."""
+
+    __slots__ = ("graph_module", "program", "weights")
+
+    def __init__(self, program: Program, graph_module: torch.fx.GraphModule, weights: Mapping[str, Tensor]) -> None:
+        self.program = program
+        self.graph_module = graph_module
+        self.weights = weights
+
+
+def make_engine(plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions) -> Engine:
+    """The engine that `options.backend` asks for.
+
+    Raises:
+      ToolchainError: backend "cpp" without a compiler, or a compilation that fails.
+      MissingKernelError: compilation is disabled and the kernels are not cached.
+    """
+    if options.backend == "reference":
+        return ReferenceEngine(plan, weights)
+    from fluxshard.codegen import build_step, detect_target
+    from fluxshard.runtime.native_engine import NativeEngine
+
+    try:
+        target = detect_target(options.isa)
+    except ToolchainError as error:
+        if options.backend == "cpp":
+            raise
+        warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=4)
+        return ReferenceEngine(plan, weights)
+    return NativeEngine(plan, build_step(plan, target), weights)

@@ -1,0 +1,146 @@
+"""Commands, and what users see when something is wrong: one line and an exit status.
+
+Exit status: 0 done; 1 something failed; 2 wrong usage; 130 and 143 interrupted and terminated, with partial results.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fluxshard.errors import FluxShardError, OptionError
+
+# only what parsing needs is imported above: `fluxshard --help` must not wait for torch
+
+UsageError = typer.BadParameter.__mro__[2]  # the base of what typer raises for wrong usage; it has no public name
+FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
+
+app = typer.Typer(
+    name="fluxshard",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Runs a CNN incrementally over video: cached features follow the motion, only what changed is recomputed.",
+)
+Model = Annotated[Path, typer.Option("--model", "-m", help="Ultralytics .pt, a torch.save'd nn.Module, or a .pt2 program.", show_default=False)]
+Task = Annotated[Literal["auto", "detect", "segment", "pose", "raw"], typer.Option(help="What the outputs mean.")]
+Backend = Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("fluxshard")
+        except PackageNotFoundError:  # run from a source tree
+            from fluxshard import __version__ as number
+        print(f"fluxshard {number}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Runs a CNN incrementally over video: cached features follow the motion, only what changed is recomputed."""
+
+
+@app.command()
+def run(
+    video: Annotated[str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)],
+    task: Task = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH. [default: 640]", show_default=False)
+    ] = None,
+    compare: Annotated[
+        Literal["none", "dense"], typer.Option(help="Also run the original network on every frame, and measure both.")
+    ] = "none",
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)] = None,
+    tau_input: Annotated[float, typer.Option(help="A pixel that differs by more (0..1) is recomputed.")] = 0.02,
+    tau: Annotated[float, typer.Option(help="A feature that differs by more is passed on; 0 passes on every change.")] = 0.0,
+    rfap: Annotated[
+        Literal["compact", "per_layer", "off"], typer.Option(help="Receptive-field check: compact, or exact at zero thresholds.")
+    ] = "compact",
+    input_mode: Annotated[
+        Literal["assembled", "fresh"], typer.Option("--input", help="Feed cached pixels where nothing changed, or the new frame.")
+    ] = "assembled",
+    remap: Annotated[bool, typer.Option("--remap/--no-remap", help="Move the cache along the motion.")] = True,
+    show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
+    backend: Backend = "auto",
+    conf: Annotated[float, typer.Option(help="Detections must score above.")] = 0.25,
+    iou: Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")] = 0.7,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Runs a model over a video; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""
+    from fluxshard.cli.command import RunRequest, run_command
+    from fluxshard.options import ReuseOptions
+
+    reuse = ReuseOptions(tau_input=tau_input, tau=tau, rfap=rfap, input=input_mode, remap=remap)
+    request = RunRequest(
+        video=video,
+        model=model,
+        out=out,
+        task=task,
+        size=size,
+        dense=compare == "dense",
+        max_frames=max_frames,
+        show_reuse=show_reuse,
+        backend=backend,
+        confidence=conf,
+        iou=iou,
+        overwrite=overwrite,
+        reuse=reuse,
+    )
+    raise typer.Exit(run_command(request))
+
+
+@app.command()
+def explain(
+    model: Model,
+    task: Task = "auto",
+    size: Annotated[str | None, typer.Option(help="Side in px, or HEIGHTxWIDTH. [default: 640]", show_default=False)] = None,
+    backend: Backend = "auto",
+    debug: Debug = False,
+) -> None:
+    """Prints what every layer of a model becomes, and why."""
+    from fluxshard.cli.command import explain_command
+
+    print(explain_command(model, task, size, backend))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits; `sys.argv[1:]` unless arguments are given."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        code = app(given, standalone_mode=False)
+    except UsageError as error:
+        code = _fail(getattr(error, "format_message", error.__str__)(), MISUSED)
+    except OptionError as error:
+        if debug:
+            raise
+        code = _fail(str(error), MISUSED)
+    except (FluxShardError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        code = _fail(str(error) or type(error).__name__, FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted before the first frame; nothing was written", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"fluxshard: error: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,173 @@
+"""The loop of `fluxshard run`: frames in, records and pictures out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.cli.records import FrameRecord, RecordFile, detections_json, outputs_json, stats_fields
+from fluxshard.cli.settings import RunSettings
+from fluxshard.models.agreement import compare, max_difference
+from fluxshard.models.detections import Detections
+from fluxshard.models.draw import draw_caption, draw_detections, draw_work
+from fluxshard.models.loaded import LoadedModel
+from fluxshard.models.postprocess import decode
+
+Picture = NDArray[np.uint8]
+Net = Callable[[Any], Any]
+
+
+class Placement(Protocol):
+    """Where a picture lies in the letterboxed image; (y, x)."""
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Letterboxed pixels per picture pixel."""
+        ...
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """Letterboxed position of the picture's corner."""
+        ...
+
+
+class Stream(Protocol):
+    """What the loop needs of a session."""
+
+    @property
+    def stats(self) -> Any:
+        """Measurements of the last frame."""
+        ...
+
+    def run(self, image: Any, motion: Any = None) -> Any:
+        """Runs one frame."""
+        ...
+
+    def work_map(self) -> NDArray[np.float32]:
+        """Executed share around each 8-px cell."""
+        ...
+
+
+def run_frames(
+    frames: Iterable[Any],
+    stream: Stream,
+    loaded: LoadedModel,
+    settings: RunSettings,
+    *,
+    records: RecordFile,
+    write_picture: Callable[[Picture], None],
+    place: Callable[[Any], Placement],
+    dense: Net | None = None,
+) -> Iterator[FrameRecord]:
+    """Runs every frame through the stream, and through the dense network where there is one.
+
+    A frame's line and picture are written before its record is yielded, whatever ends the run afterwards.
+
+    Args:
+      frames: of the letterboxed video.
+      stream: a session.
+      loaded: the model, for post-processing.
+      settings: what was asked for.
+      records: the open `frames.jsonl`.
+      write_picture: takes each annotated picture.
+      place: where a frame's picture lies in the letterboxed image.
+      dense: the original network; it is timed on the same frames, before and after the stream in turns.
+    """
+    for count, frame in enumerate(frames):
+        record, found, outputs, picture = _one_frame(frame, count, stream, loaded, settings, place(frame), dense)
+        records.write(record, found, outputs)
+        write_picture(picture)
+        yield record
+        if settings.max_frames is not None and count + 1 >= settings.max_frames:
+            return
+
+
+def _one_frame(
+    frame: Any,
+    count: int,
+    stream: Stream,
+    loaded: LoadedModel,
+    settings: RunSettings,
+    placement: Placement,
+    dense: Net | None,
+) -> tuple[FrameRecord, list[dict[str, Any]], list[dict[str, Any]] | None, Picture]:
+    reference: Any = None
+    dense_ms: float | None = None
+    if dense is not None and count % 2:  # whoever runs second finds the image in the processor's cache
+        reference, dense_ms = _timed(dense, frame.image)
+    start = time.perf_counter()
+    outputs = stream.run(frame.image, frame.motion)
+    incremental_ms = 1e3 * (time.perf_counter() - start)
+    if dense is not None and not count % 2:
+        reference, dense_ms = _timed(dense, frame.image)
+    stats = stats_fields(stream.stats) | {"motion_source": str(frame.motion_source)}
+
+    found, agreement, decode_ms = None, None, 0.0
+    if loaded.layout is not None:
+        start = time.perf_counter()
+        found = _detect(outputs, loaded, settings)
+        decode_ms = 1e3 * (time.perf_counter() - start)
+        if dense is not None:
+            agreement = compare(found, _detect(reference, loaded, settings))
+    in_picture = None
+    if found is not None:
+        in_picture = found.to_picture(placement.scale, placement.offset, frame.picture.shape[:2])
+    record = FrameRecord(
+        frame=int(frame.index),
+        time_s=None if frame.time_s is None else float(frame.time_s),
+        stats=stats,
+        incremental_ms=incremental_ms,
+        dense_ms=dense_ms,
+        decode_ms=decode_ms,
+        agreement=agreement,
+        max_difference=max_difference(outputs, reference) if dense is not None else None,
+        detections=0 if found is None else len(found),
+    )
+    picture = _annotate(frame.picture, stream, loaded, settings, placement, in_picture, record)
+    rows = [] if in_picture is None else detections_json(in_picture, loaded.names)
+    return record, rows, None if found is not None else outputs_json(outputs), picture
+
+
+def _detect(outputs: Any, loaded: LoadedModel, settings: RunSettings) -> Detections:
+    assert loaded.layout is not None
+    return decode(outputs, loaded.layout, settings.shape, confidence=settings.confidence, iou=settings.iou)
+
+
+def _timed(net: Net, image: Any) -> tuple[Any, float]:
+    start = time.perf_counter()
+    outputs = net(image)
+    return outputs, 1e3 * (time.perf_counter() - start)
+
+
+def _annotate(
+    picture: Picture,
+    stream: Stream,
+    loaded: LoadedModel,
+    settings: RunSettings,
+    placement: Placement,
+    found: Detections | None,
+    record: FrameRecord,
+) -> Picture:
+    if settings.show_reuse:  # below the boxes, whose colours mean something else
+        picture = draw_work(picture, stream.work_map(), placement.scale, placement.offset)
+    if found is not None:
+        picture = draw_detections(picture, found, loaded.names)
+    return draw_caption(picture, caption(record))
+
+
+def caption(record: FrameRecord) -> str:
+    """The line below a picture."""
+    parts = [f"frame {record.frame}"]
+    for name, field in (("compute", "compute_ratio"), ("pixels", "recompute_ratio")):
+        value = record.ratio(field)
+        if np.isfinite(value):
+            parts.append(f"{name} {value:.0%}")
+    latency = f"{record.incremental_ms:.1f} ms"
+    parts.append(latency if record.dense_ms is None else f"{latency} (dense {record.dense_ms:.1f} ms)")
+    if record.stats.get("keyframe"):
+        parts.append("whole frame")
+    return "   ·   ".join(parts)

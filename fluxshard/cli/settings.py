@@ -1,0 +1,108 @@
+"""What `fluxshard run` was asked to do, checked before anything slow begins."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxshard.errors import OptionError
+from fluxshard.models.loaded import LoadedModel
+
+VIDEO, FRAMES, SUMMARY, FIGURE = "annotated.mp4", "frames.jsonl", "summary.json", "summary.png"
+OUTPUTS = (VIDEO, FRAMES, SUMMARY, FIGURE)
+DEFAULT_LONG_SIDE_PX = 640
+LARGEST_SIDE_PX = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """One run of a model over a video.
+
+    Attributes:
+      video, model, out: what to read and where to write.
+      shape: (H, W) of the network's input.
+      confidence, iou: thresholds of the post-processing.
+      max_frames: stop after so many frames; None reads to the end.
+      dense: also run the original network on every frame.
+      show_reuse: tint what was recomputed.
+    """
+
+    video: str
+    model: Path
+    out: Path
+    shape: tuple[int, int]
+    confidence: float = 0.25
+    iou: float = 0.7
+    max_frames: int | None = None
+    dense: bool = False
+    show_reuse: bool = False
+
+    def __post_init__(self) -> None:
+        check_share("conf", self.confidence)
+        check_share("iou", self.iou)
+
+
+def check_share(name: str, value: float) -> None:
+    """Raises OptionError unless the value lies in 0..1."""
+    if not 0 <= value <= 1:
+        raise OptionError(f"--{name} (={value}) must lie between 0 and 1")
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """Reads "640" (the long side) or "384x640" (height x width)."""
+    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
+    sides = [int(group) for group in match.groups() if group is not None] if match else []
+    if not sides or not all(1 <= side <= LARGEST_SIDE_PX for side in sides):
+        raise OptionError(
+            f"--size (={text!r}) must be a long side such as 640, or HEIGHTxWIDTH such as 384x640, of at most {LARGEST_SIDE_PX} px"
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedModel) -> tuple[int, int]:
+    """The (H, W) that the network is compiled for.
+
+    A single number is the long side; the short side follows the picture's aspect, rounded up to the network's stride.
+
+    Raises:
+      OptionError: the network does not take that size.
+    """
+    wanted = parse_size(size) if size is not None else loaded.input_shape or DEFAULT_LONG_SIDE_PX
+    if isinstance(wanted, int):
+        step = max(loaded.stride_px, 32)
+        long_side = -(-wanted // step) * step
+        short_side = -(-(wanted * min(picture) // max(picture)) // step) * step
+        short_side = max(step, short_side)
+        shape = (long_side, short_side) if picture[0] > picture[1] else (short_side, long_side)
+    else:
+        shape = wanted
+    if loaded.input_shape is not None and shape != loaded.input_shape:
+        height, width = loaded.input_shape
+        raise OptionError(f"--size (={size}) must be {height}x{width}: the program was exported for that size")
+    if any(side % loaded.stride_px for side in shape):
+        raise OptionError(f"--size (={size}) must have sides that are multiples of the network's stride, {loaded.stride_px} px")
+    return shape
+
+
+def prepare_directory(out: Path, overwrite: bool) -> None:
+    """Creates the output directory, or takes an existing one that is empty or may be overwritten.
+
+    Overwriting removes the four files that a run writes, and nothing else.
+
+    Raises:
+      OptionError: it is a file, not empty, or cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not overwrite and any(out.iterdir()):
+            raise OptionError(f"--out (={str(out)!r}) is not empty; give another directory, or --overwrite")
+        for name in OUTPUTS:
+            (out / name).unlink(missing_ok=True)
+        probe = out / FRAMES
+        probe.touch()  # says now, and not after the compilation, that nothing can be written
+        probe.unlink()
+    except FileExistsError:
+        raise OptionError(f"--out (={str(out)!r}) is a file; give a directory") from None
+    except OSError as error:
+        raise OptionError(f"--out (={str(out)!r}) cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,40 @@
+"""Ends a run between two frames when the user or the system asks."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class Stopping:
+    """While it is entered, the first SIGINT or SIGTERM is noted and a second one raises KeyboardInterrupt at once.
+
+    Attributes:
+      signal: the number of the signal that came first; None while none has.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports for a process that the signal ended; 0 without one."""
+        return 0 if self.signal is None else 128 + self.signal
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number

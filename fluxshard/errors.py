@@ -1,0 +1,107 @@
+"""Every error that FluxShard raises on purpose.
+
+```
+FluxShardError
+├── OptionError            a value of CompileOptions, ReuseOptions or of a command-line flag is not allowed
+├── CompileTimeError
+│   ├── TraceError         torch.export could not capture the model
+│   ├── PassError          a graph pass failed or changed the model's outputs
+│   ├── PlanError          a Plan breaks a rule of ir/verify.py or cannot be read
+│   ├── RenderError        a template asked for something that its parameters do not have
+│   ├── ToolchainError     there is no usable compiler
+│   │   └── CompileError   the compiler refused generated source (command, log and source path inside)
+│   ├── MissingKernelError FLUXSHARD_NO_COMPILE=1 and the kernel is not in the cache
+│   └── CacheError         the kernel cache cannot be written
+├── RunTimeError
+│   ├── ShapeError         an image or a motion field of the wrong shape, dtype or device
+│   ├── StateError         a session used after it was closed
+│   └── KernelError        a generated program reported a failure
+├── VideoError             a video is missing, damaged, empty or has no picture; or cannot be written
+└── ModelError             a weights file is missing, damaged or not a model that can be read
+```
+Messages say what was seen, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class FluxShardError(Exception):
+    """Base of all errors of this package."""
+
+
+class OptionError(FluxShardError, ValueError):
+    """An option has a value that is not allowed."""
+
+
+class CompileTimeError(FluxShardError):
+    """Something went wrong between the model and the loaded kernels."""
+
+
+class TraceError(CompileTimeError):
+    """`torch.export` could not capture the model."""
+
+
+class PassError(CompileTimeError):
+    """A graph pass failed, or changed the shape of what the model returns."""
+
+
+class PlanError(CompileTimeError, ValueError):
+    """A Plan breaks a rule of `ir/verify.py`, or its serialised form cannot be read."""
+
+
+class RenderError(CompileTimeError):
+    """A template asked for a name that its parameters do not define."""
+
+
+class ToolchainError(CompileTimeError):
+    """No usable compiler was found."""
+
+
+class CompileError(ToolchainError):
+    """The compiler refused generated source.
+
+    Attributes:
+      command: the command line that was run.
+      log: what the compiler printed.
+      source_path: where the source was kept for reading, or None.
+    """
+
+    def __init__(self, message: str, *, command: tuple[str, ...], log: str, source_path: Path | None) -> None:
+        super().__init__(message)
+        self.command = command
+        self.log = log
+        self.source_path = source_path
+
+
+class MissingKernelError(CompileTimeError):
+    """Compilation is disabled and the kernel is not in the cache."""
+
+
+class CacheError(CompileTimeError):
+    """The kernel cache cannot be written."""
+
+
+class RunTimeError(FluxShardError):
+    """Something went wrong while frames were running."""
+
+
+class ShapeError(RunTimeError, ValueError):
+    """An image or motion field has the wrong shape, dtype or device."""
+
+
+class StateError(RunTimeError):
+    """A session was used after it was closed."""
+
+
+class KernelError(RunTimeError):
+    """A generated program reported a failure."""
+
+
+class VideoError(FluxShardError):
+    """A video is missing, damaged, empty or without pictures; or cannot be written."""
+
+
+class ModelError(FluxShardError):
+    """A weights file is missing, damaged or not a model that can be read."""

@@ -1,0 +1,105 @@
+"""What a plan does to each layer, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fluxshard.ir.plan import LayerSpec, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One layer of an explanation.
+
+    Attributes:
+      name, op: of the layer.
+      shape: of its first output.
+      stride: input pixels per cell, `y x`; empty off the grids.
+      mode: sparse, view or dense.
+      receptive_field: size and offset in pixels, `y x`; empty where there is none.
+      kernel: what executes it.
+      macs: multiply-accumulates when everything is computed.
+      cache_bytes: what a stream keeps for it.
+      note: why it is dense, or what it contains.
+    """
+
+    name: str
+    op: str
+    shape: str
+    stride: str
+    mode: str
+    receptive_field: str
+    kernel: str
+    macs: int
+    cache_bytes: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A plan explained; `str()` gives the table.
+
+    Attributes:
+      plan: what is explained.
+      backend: what executes it.
+    """
+
+    plan: Plan
+    backend: str
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """One row per layer, in order."""
+        return tuple(_row(self.plan, layer, self.backend) for layer in self.plan.layers)
+
+    def __str__(self) -> str:
+        rows = self.rows
+        header = ("layer", "op", "output", "stride", "mode", "field px", "offset px", "kernel", "MMAC", "cache kB", "why")
+        cells = [
+            (
+                row.name, row.op, row.shape, row.stride, row.mode, *(row.receptive_field.split("@") if row.receptive_field
+                else ("", "")), row.kernel, f"{row.macs / 1e6:.2f}" if row.macs else "",
+                f"{row.cache_bytes / 1e3:.0f}" if row.cache_bytes else "", row.note,
+            )
+            for row in rows
+        ]  # fmt: skip
+        widths = [max(len(line[i]) for line in [header, *cells]) for i in range(len(header) - 1)]
+        lines = [
+            "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
+            for line in [header, *cells]
+        ]
+        height, width = self.plan.image_size
+        macs = {mode: sum(row.macs for row in rows if row.mode == mode) for mode in ("sparse", "dense")}
+        share = macs["sparse"] / max(self.plan.macs, 1)
+        foot = [
+            f"{self.plan.name} at {height}x{width} on {self.backend}: {self.plan.macs / 1e6:.1f} MMAC, "
+            f"{share:.1%} of them in sparse layers",
+            f"R_max {self.plan.r_max} px, S_max {self.plan.s_max} px, "
+            f"cache {sum(row.cache_bytes for row in rows) / 1e6:.1f} MB a stream, plan {self.plan.digest()[:16]}",
+        ]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *foot])
+
+
+def _row(plan: Plan, layer: LayerSpec, backend: str) -> Row:
+    value = plan.value(layer.outputs[0])
+    grid = None if value.grid is None else plan.grids[value.grid]
+    stored = [plan.value(name) for name in layer.outputs if layer.mode != "view"]
+    # capacity is two rows a cell; three maps of 4 bytes, two masks of 1
+    cache = sum(
+        plan.grids[v.grid].cells * (8 * v.channels + 14) if v.grid is not None else 4 * _size(v.shape) for v in stored
+    )
+    field = ""
+    if layer.fields is not None:
+        y, x = layer.fields
+        field = f"{y.size} {x.size}@{y.offset} {x.offset}"
+    kernel = {"view": "none", "dense": "torch"}.get(layer.mode, f"{backend}:{layer.op}")
+    stride = "" if grid is None else f"{grid.stride_y} {grid.stride_x}"
+    shape = "x".join(map(str, value.shape))
+    return Row(layer.name, layer.op, shape, stride, layer.mode, field, kernel, layer.macs, cache, layer.reason)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    total = 1
+    for n in shape:
+        total *= n
+    return total

@@ -1,0 +1,241 @@
+"""Plan: a network as a list of layers, independent of the target and free of torch.
+
+A Plan is what `passes` produce and what `codegen` and `runtime` consume. Edge and cloud compare its digest to prove that
+they run the same model. Weights travel beside it, by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, is_dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from fluxshard.errors import PlanError
+from fluxshard.geometry import Grid, ReceptiveField, Window
+from fluxshard.ir.params import PARAMS, IslandStep, Params, Ref
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueSpec:
+    """A tensor that flows between layers.
+
+    Attributes:
+      name: unique in the plan.
+      shape: `(1, C, H, W)` for values on a grid; any shape otherwise.
+      grid: index into `Plan.grids`; None for values without cells (vectors of SE blocks, decoded boxes).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    grid: int | None
+
+    @property
+    def channels(self) -> int:
+        """Channels of a value on a grid."""
+        return self.shape[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpec:
+    """One step of the network.
+
+    Attributes:
+      name: unique; the key of thresholds and statistics.
+      params: the op and its parameters.
+      inputs: names of values; their order is fixed by the params' docstring.
+      outputs: names of values; one, except for islands.
+      weights: (role, weight name) pairs; roles are in the params' docstring.
+      windows: (y, x) windows of the first input; None for islands.
+      fields: (y, x) receptive fields of the output in image pixels; None where there is none.
+      mode: "sparse" stores rows and recomputes cells; "view" stores nothing; "dense" is an island.
+      reason: why it is dense, empty otherwise.
+      macs: multiply-accumulates when everything is computed.
+    """
+
+    name: str
+    params: Params
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    weights: tuple[tuple[str, str], ...] = ()
+    windows: tuple[Window, Window] | None = None
+    fields: tuple[ReceptiveField, ReceptiveField] | None = None
+    mode: Literal["sparse", "view", "dense"] = "sparse"
+    reason: str = ""
+    macs: int = 0
+
+    @property
+    def op(self) -> str:
+        """The op's key in `ir.params.PARAMS`."""
+        return self.params.op
+
+    @property
+    def output(self) -> str:
+        """The only output."""
+        (name,) = self.outputs
+        return name
+
+    @property
+    def is_windowed(self) -> bool:
+        """True where an output cell reads anything but the same cell: the RFAP rule applies (1x1 stride 2 counts)."""
+        return self.windows is not None and not all(window.is_pointwise for window in self.windows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSpec:
+    """A constant tensor by name; all are float32 unless `dtype` says otherwise."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A leaf of what the model returns: a value, or a constant that does not depend on the image."""
+
+    value: str | None = None
+    literal: None | bool | int | float | str = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A network ready to be run by any backend.
+
+    Attributes:
+      name: the model's class, for people.
+      input: name of the image's value, always `(1, C, H, W)` on `grids[0]`.
+      grids: all lattices, the image's first.
+      values, layers, weights: in execution order; every value is produced before it is used.
+      outputs: leaves of the model's result, in the order of `output_tree`.
+      output_tree: how the leaves nest, as JSON of `torch.utils._pytree.treespec_dumps`.
+    """
+
+    name: str
+    input: str
+    grids: tuple[Grid, ...]
+    values: tuple[ValueSpec, ...]
+    layers: tuple[LayerSpec, ...]
+    weights: tuple[WeightSpec, ...]
+    outputs: tuple[Output, ...]
+    output_tree: str
+    _values: dict[str, ValueSpec] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_values", {value.name: value for value in self.values})
+
+    def value(self, name: str) -> ValueSpec:
+        """The value of this name."""
+        return self._values[name]
+
+    def grid_of(self, name: str) -> Grid:
+        """The grid that a value lives on; the value must have one."""
+        index = self.value(name).grid
+        if index is None:
+            raise PlanError(f"value {name!r} has no grid")
+        return self.grids[index]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the image in pixels."""
+        return self.grids[0].height, self.grids[0].width
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the whole network: what compute ratios are measured against."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def s_max(self) -> int:
+        """Largest cumulative stride of a sparse layer's output in pixels, rounded up (the paper's S_max)."""
+        used = {self.value(layer.outputs[0]).grid for layer in self.layers if layer.mode == "sparse"}
+        strides = [max(self.grids[i].stride_y, self.grids[i].stride_x) for i in used if i is not None]
+        return -(-max(strides, default=Fraction(1)) // 1)
+
+    @property
+    def r_max(self) -> int:
+        """Largest window of a sparse layer times the cumulative stride of its input, in pixels (the paper's R_max)."""
+        reach = [Fraction(1)]
+        for layer in self.layers:
+            if layer.mode != "sparse" or not layer.windows:
+                continue
+            grid = self.grid_of(layer.inputs[0])
+            for window, stride in zip(layer.windows, (grid.stride_y, grid.stride_x), strict=True):
+                spans = [max(taps) - min(taps) + 1 for taps in window.offsets if taps]
+                reach.append(max(spans, default=1) * stride if window.is_periodic else stride)
+        return -(-max(reach) // 1)
+
+    def to_json(self) -> str:
+        """The plan as JSON: stable, so equal plans give equal text."""
+        body = {f.name: _encode(getattr(self, f.name)) for f in fields(self) if f.init}
+        return json.dumps({"format": FORMAT, **body}, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Reads what `to_json` wrote.
+
+        Raises:
+          PlanError: not a plan, or one of another format.
+        """
+        try:
+            body = json.loads(text)
+            version = body.pop("format")
+            if version != FORMAT:
+                raise PlanError(f"plan has format {version}; this version reads {FORMAT}: compile the model again")
+            return cls(**{key: _decode(value) for key, value in body.items()})
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, PlanError):
+                raise
+            raise PlanError(f"not a plan: {type(error).__name__}: {error}") from error
+
+    def digest(self) -> str:
+        """SHA-256 of `to_json()`, 64 hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_text(self) -> str:
+        """One line per layer, for people and golden files."""
+        lines = [f"plan {self.name}: image {self.image_size[0]}x{self.image_size[1]}, {self.macs / 1e6:.1f} MMAC"]
+        for index, grid in enumerate(self.grids):
+            lines.append(f"  grid {index}: {grid.height}x{grid.width} stride {grid.stride_y}x{grid.stride_x}")
+        for layer in self.layers:
+            shapes = ", ".join(f"{name}{list(self.value(name).shape)}" for name in layer.outputs)
+            note = f"  # {layer.reason}" if layer.reason else ""
+            lines.append(f"  {layer.mode:6} {shapes} = {layer.op}({', '.join(layer.inputs)}){note}")
+        leaves = ", ".join(leaf.value or repr(leaf.literal) for leaf in self.outputs)
+        return "\n".join([*lines, f"  return {leaves}"])
+
+
+_CLASSES = {
+    kind.__name__: kind
+    for kind in (ValueSpec, LayerSpec, WeightSpec, Output, Grid, ReceptiveField, Window, Ref, IslandStep, *PARAMS.values())
+}
+
+
+def _encode(value: object) -> Any:
+    if isinstance(value, Fraction):
+        return {"$": "Fraction", "v": [value.numerator, value.denominator]}
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, float):
+        return {"$": "float", "v": value.hex()}  # exact, and keeps inf and nan valid JSON
+    if is_dataclass(value):
+        return {"$": type(value).__name__, **{f.name: _encode(getattr(value, f.name)) for f in fields(value)}}
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    raise PlanError(f"a plan cannot hold a {type(value).__name__} ({value!r})")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind = value["$"]
+    if kind == "Fraction":
+        return Fraction(*value["v"])
+    if kind == "float":
+        return float.fromhex(value["v"])
+    return _CLASSES[kind](**{key: _decode(item) for key, item in value.items() if key != "$"})

@@ -1,0 +1,130 @@
+"""What a detector found in one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """Masks as coefficients of prototypes: pixels are computed only where somebody looks.
+
+    The logit of a mask at prototype cell (i, j) is `coefficients @ prototypes[:, i, j]`, read bilinearly between cells;
+    positive is inside.
+
+    Attributes:
+      coefficients: `(N, K)` float32.
+      prototypes: `(K, h, w)` float32.
+      scale, offset: (y, x); a pixel position p, as a continuous coordinate, lies at `p * scale + offset` in cells.
+    """
+
+    coefficients: NDArray[np.float32]
+    prototypes: NDArray[np.float32]
+    scale: Pair
+    offset: Pair = (0.0, 0.0)
+
+    def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
+        """Returns mask `index` at the pixels `rows` x `columns`, not cropped to any box."""
+        if len(rows) == 0 or len(columns) == 0:
+            return np.zeros((len(rows), len(columns)), np.bool_)
+        _, height, width = self.prototypes.shape
+        top, bottom, ty = _taps(rows, self.scale[0], self.offset[0], height)
+        left, right, tx = _taps(columns, self.scale[1], self.offset[1], width)
+        first_row, first_column = int(top.min()), int(left.min())
+        part = self.prototypes[:, first_row : int(bottom.max()) + 1, first_column : int(right.max()) + 1]
+        logits = np.tensordot(self.coefficients[index], part, axes=1)
+        lines = logits[top - first_row] * (1 - ty)[:, None] + logits[bottom - first_row] * ty[:, None]
+        inside = lines[:, left - first_column] * (1 - tx) + lines[:, right - first_column] * tx > 0
+        return np.asarray(inside, np.bool_)
+
+    def select(self, index: NDArray[np.int64]) -> Masks:
+        """Returns the masks `index` only."""
+        return replace(self, coefficients=self.coefficients[index])
+
+
+def _taps(
+    pixels: range, scale: float, offset: float, cells: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """The two cells that each pixel lies between, and the weight of the second."""
+    position = (np.arange(pixels.start, pixels.stop) + 0.5) * scale + offset - 0.5
+    position = np.clip(position, 0, cells - 1)
+    first = np.floor(position).astype(np.int64)
+    return first, np.minimum(first + 1, cells - 1), (position - first).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Objects of one frame, by falling score.
+
+    Attributes:
+      boxes: `(N, 4)` float32 x1, y1, x2, y2 in pixels.
+      scores: `(N,)` float32, 0..1.
+      classes: `(N,)` int64.
+      shape: (H, W) of the image that the pixels are of.
+      masks: masks of the boxes, or None.
+      keypoints: `(N, K, 2 or 3)` float32 x, y and confidence, or None.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    shape: tuple[int, int]
+    masks: Masks | None = None
+    keypoints: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, index: NDArray[np.int64]) -> Detections:
+        """Returns the detections `index`, in that order."""
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            classes=self.classes[index],
+            masks=None if self.masks is None else self.masks.select(index),
+            keypoints=None if self.keypoints is None else self.keypoints[index],
+        )
+
+    def pixels(self, index: int) -> tuple[range, range]:
+        """Rows and columns of the pixels whose corners box `index` covers, inside the image."""
+        x1, y1, x2, y2 = np.ceil(np.clip(self.boxes[index], -1e9, 1e9)).astype(np.int64).tolist()
+        height, width = self.shape
+        return range(min(max(y1, 0), height), min(max(y2, 0), height)), range(min(max(x1, 0), width), min(max(x2, 0), width))
+
+    def mask(self, index: int) -> tuple[range, range, NDArray[np.bool_]]:
+        """Mask of box `index` cropped to the box: its rows, its columns, and `(rows, columns)` bool."""
+        if self.masks is None:
+            raise ValueError("these detections have no masks; mask() is for segmentation models")
+        rows, columns = self.pixels(index)
+        return rows, columns, self.masks.window(index, rows, columns)
+
+    def to_picture(self, scale: Pair, offset: Pair, shape: tuple[int, int]) -> Detections:
+        """Moves the detections from the letterboxed image to the picture it was made of.
+
+        Args:
+          scale: (y, x), letterboxed pixels per picture pixel.
+          offset: (y, x), letterboxed position of the picture's corner.
+          shape: (H, W) of the picture; boxes are clipped to it.
+        """
+        step = np.asarray((scale[1], scale[0]), np.float32)
+        origin = np.asarray((offset[1], offset[0]), np.float32)
+        height, width = shape
+        corners = (self.boxes.reshape(-1, 2, 2) - origin) / step
+        boxes = np.clip(corners, 0, np.asarray((width, height), np.float32)).reshape(-1, 4).astype(np.float32)
+        keypoints = self.keypoints
+        if keypoints is not None:
+            keypoints = np.concatenate(((keypoints[..., :2] - origin) / step, keypoints[..., 2:]), -1).astype(np.float32)
+        masks = self.masks
+        if masks is not None:
+            masks = replace(
+                masks,
+                scale=(masks.scale[0] * scale[0], masks.scale[1] * scale[1]),
+                offset=(masks.offset[0] + masks.scale[0] * offset[0], masks.offset[1] + masks.scale[1] * offset[1]),
+            )
+        return replace(self, boxes=boxes, keypoints=keypoints, masks=masks, shape=shape)

@@ -1,0 +1,1 @@
+"""What each op of a Plan means, in eager torch."""

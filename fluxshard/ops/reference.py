@@ -1,0 +1,246 @@
+"""The living definition of every op of a Plan: eager torch on dense `(1, C, H, W)` tensors.
+
+Kernels of all backends are tested against these functions, and the graph that the passes produce calls them, so the
+rewritten graph can be run and compared with the original model. Keyword arguments are the fields of the dataclass of
+the same name in `ir/params.py`; tensors come first, `None` where absent.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fluxshard.ir.params import Activation, IslandStep, Pads, Pair, Ref
+
+
+def activate(x: Tensor, act: Activation | None, slope: Tensor | None = None) -> Tensor:
+    """Applies an activation of `ir.params.ACTIVATIONS`; `slope` holds a prelu's `(C,)` slopes."""
+    if act is None:
+        return x
+    kind, *numbers = act
+    if kind == "prelu":
+        assert slope is not None, "prelu needs its slopes"
+        return F.prelu(x, slope)
+    return _ACTIVATIONS[kind](x, *numbers)
+
+
+_ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "silu": F.silu,
+    "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "mish": F.mish,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "clamp": torch.clamp,
+}
+
+
+def _finish(y: Tensor, residual: Tensor | None, slope: Tensor | None, act: Activation | None, act_after: Activation | None) -> Tensor:
+    y = activate(y, act, slope)
+    if residual is not None:
+        y = y + residual
+    return activate(y, act_after, slope)
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    slope: Tensor | None = None,
+    *,
+    stride: Pair,
+    padding: Pads,
+    dilation: Pair,
+    groups: int,
+    act: Activation | None,
+    act_after: Activation | None,
+) -> Tensor:
+    """See `ir.params.Conv2d`."""
+    (top, bottom), (left, right) = padding
+    if top == bottom and left == right:
+        y = F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
+    else:
+        y = F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, dilation, groups)
+    return _finish(y, residual, slope, act, act_after)
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    slope: Tensor | None = None,
+    *,
+    stride: Pair,
+    padding: Pair,
+    output_padding: Pair,
+    dilation: Pair,
+    groups: int,
+    act: Activation | None,
+    act_after: Activation | None,
+) -> Tensor:
+    """See `ir.params.ConvTranspose2d`."""
+    y = F.conv_transpose2d(x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _finish(y, residual, slope, act, act_after)
+
+
+def max_pool2d(x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Tensor:
+    """See `ir.params.MaxPool2d`."""
+    return F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode)
+
+
+def avg_pool2d(
+    x: Tensor,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
+) -> Tensor:
+    """See `ir.params.AvgPool2d`."""
+    return F.avg_pool2d(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+
+
+def pointwise(x: Tensor, slope: Tensor | None = None, *, act: Activation) -> Tensor:
+    """See `ir.params.Pointwise`."""
+    return activate(x, act, slope)
+
+
+def affine(x: Tensor, scale: Tensor, shift: Tensor, slope: Tensor | None = None, *, act: Activation | None) -> Tensor:
+    """See `ir.params.Affine`; `scale` and `shift` are `(C,)`."""
+    return activate(torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)), act, slope)
+
+
+def channel_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, *, eps: float) -> Tensor:
+    """See `ir.params.ChannelNorm`; `gamma` and `beta` are `(C,)`."""
+    last = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), gamma, beta, eps)
+    return last.permute(0, 3, 1, 2).contiguous()
+
+
+_BINARY: Mapping[str, Callable[[Tensor | float, Tensor | float], Tensor]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+}
+
+
+def binary(
+    a: Tensor,
+    b: Tensor | None = None,
+    slope: Tensor | None = None,
+    *,
+    kind: str,
+    operand: str,
+    scalar: float,
+    swapped: bool,
+    act: Activation | None,
+) -> Tensor:
+    """See `ir.params.Binary`; `b` is `(1, C, H, W)`, `(1, C, 1, 1)`, `(1, 1, 1, 1)` or None for a scalar."""
+    other: Tensor | float = scalar if b is None else b
+    left, right = (other, a) if swapped else (a, other)
+    return activate(_BINARY[kind](left, right), act, slope)
+
+
+def resize(x: Tensor, *, mode: str, size: Pair, align_corners: bool, scale: tuple[float, float] | None) -> Tensor:
+    """See `ir.params.Resize`."""
+    scale_y, scale_x = scale or (None, None)
+    if mode == "nearest":
+        return torch.ops.aten.upsample_nearest2d.default(x, size, scale_y, scale_x)
+    return torch.ops.aten.upsample_bilinear2d.default(x, size, align_corners, scale_y, scale_x)
+
+
+def pad(x: Tensor, *, pads: Pads, mode: str, value: float) -> Tensor:
+    """See `ir.params.Pad`."""
+    (top, bottom), (left, right) = pads
+    amounts = (left, right, top, bottom)
+    return F.pad(x, amounts, mode, value) if mode == "constant" else F.pad(x, amounts, mode)
+
+
+def copy(x: Tensor) -> Tensor:
+    """See `ir.params.Copy`."""
+    return x.clone()
+
+
+def cat(*xs: Tensor) -> Tensor:
+    """See `ir.params.Cat`."""
+    return torch.cat(xs, 1)
+
+
+def channel_slice(x: Tensor, *, start: int, stop: int) -> Tensor:
+    """See `ir.params.ChannelSlice`."""
+    return x[:, start:stop]
+
+
+def upsample_nearest(x: Tensor, *, factor: Pair) -> Tensor:
+    """See `ir.params.UpsampleNearest`."""
+    return x.repeat_interleave(factor[0], 2).repeat_interleave(factor[1], 3)
+
+
+@torch.no_grad()
+def run_island(steps: Sequence[IslandStep], names: Mapping[str, Tensor]) -> dict[str, object]:
+    """Runs the steps of an island (`ir.params.Island`).
+
+    Args:
+      steps: `IslandStep`s.
+      names: inputs and weights by name.
+
+    Returns:
+      every result by name, the inputs included.
+    """
+    results: dict[str, object] = dict(names)
+    for step in steps:
+        target = operator.getitem if step.target == "getitem" else _overload(step.target)
+        args = [_resolve(argument, results) for argument in step.args]
+        kwargs = {key: _resolve(argument, results) for key, argument in step.kwargs}
+        results[step.name] = target(*args, **kwargs)
+    return results
+
+
+def _overload(name: str) -> Callable[..., object]:
+    namespace, op, overload = name.split(".")
+    packet = getattr(getattr(torch.ops, namespace), op)
+    resolved: Callable[..., object] = getattr(packet, overload)
+    return resolved
+
+
+def _resolve(argument: object, results: Mapping[str, object]) -> object:
+    if isinstance(argument, Ref):
+        return results[argument.name]
+    if isinstance(argument, tuple):
+        return [_resolve(item, results) for item in argument]
+    if isinstance(argument, str) and argument.startswith("torch."):
+        return getattr(torch, argument.removeprefix("torch."))
+    return argument
+
+
+# op of ir.params -> definition; `cat` takes its inputs as separate arguments, islands are run by `run_island`
+REFERENCE: Mapping[str, Callable[..., Tensor]] = {
+    function.__name__: function
+    for function in (
+        conv2d, conv_transpose2d, max_pool2d, avg_pool2d, pointwise, affine, channel_norm, binary, resize, pad, copy,
+        cat, channel_slice, upsample_nearest,
+    )
+}  # fmt: skip
+# order of the weight roles among the tensor arguments of each definition, after the inputs
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "conv2d": ("weight", "bias", "residual", "slope"),
+    "conv_transpose2d": ("weight", "bias", "residual", "slope"),
+    "pointwise": ("slope",),
+    "affine": ("scale", "shift", "slope"),
+    "channel_norm": ("gamma", "beta"),
+    "binary": ("operand", "slope"),
+}

@@ -1,0 +1,65 @@
+"""What the passes know about a node: the one typed accessor of `node.meta["fluxshard"]`, and of its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx
+
+from fluxshard.geometry import Grid, ReceptiveField, Window
+from fluxshard.ir.params import Params
+
+_KEY = "fluxshard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    """Annotations of a node, written by analysis passes and read by those after them.
+
+    Attributes:
+      params: the op of a Plan that the node is, or None where there is none.
+      grid: the lattice of the node's value; None for values without cells.
+      windows: (y, x) windows of its first input; None where it has none.
+      fields: (y, x) receptive fields in image pixels; None where there is none.
+      mode: how it will run; None until `mark_sparse`.
+      reason: why it is dense, or what keeps it from being anything else.
+      copied: for the image: views read a copy of it.
+    """
+
+    params: Params | None = None
+    grid: Grid | None = None
+    windows: tuple[Window, Window] | None = None
+    fields: tuple[ReceptiveField, ReceptiveField] | None = None
+    mode: Literal["sparse", "view", "dense"] | None = None
+    reason: str = ""
+    copied: bool = False
+
+
+def info(node: fx.Node) -> NodeInfo:
+    """The annotations of a node; the defaults where nothing was written yet."""
+    found = node.meta.get(_KEY)
+    return found if isinstance(found, NodeInfo) else NodeInfo()
+
+
+def annotate(node: fx.Node, **changes: Any) -> None:
+    """Replaces some annotations of a node."""
+    node.meta[_KEY] = replace(info(node), **changes)
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """Shape of the node's tensor; `()` for results that are not tensors."""
+    value = node.meta.get("val")
+    return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
+
+
+def is_tensor(node: fx.Node) -> bool:
+    """True where the node yields one tensor."""
+    return isinstance(node.meta.get("val"), Tensor)
+
+
+def is_map(node: fx.Node) -> bool:
+    """True for a feature map: one float32 tensor `(1, C, H, W)`."""
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.dtype == torch.float32 and value.dim() == 4 and value.shape[0] == 1

@@ -1,0 +1,1 @@
+"""What happens to a frame: displacement fields, recompute sets, slot maps, engines and sessions."""

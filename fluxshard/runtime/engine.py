@@ -1,0 +1,138 @@
+"""The seam between a session and what executes frames: one engine per compiled plan and backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.ir.plan import Plan
+from fluxshard.motion import MotionField
+from fluxshard.options import InputMode, Rfap
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepControl:
+    """How one frame is to be executed.
+
+    Attributes:
+      keyframe: recompute everything and compare with nothing.
+      rfap, remap, input, tau_input, scene_cut: as in `ReuseOptions`.
+      tau: threshold of every layer, in plan order.
+      work: cells to recompute per grid index, `(H, W)` each, instead of what values ask for; grids left out follow the
+        values. Nothing is compared, invalid cells are added.
+    """
+
+    keyframe: bool
+    rfap: Rfap
+    remap: bool
+    input: InputMode
+    tau_input: float
+    tau: tuple[float, ...]
+    scene_cut: float
+    work: dict[int, Mask] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What a frame produced.
+
+    Attributes:
+      leaves: the plan's outputs, in order; fresh tensors.
+      keyframe: everything was recomputed, asked for or because of a scene cut.
+      input_cells: pixels in the recompute set S_0.
+      candidates: cells evaluated per layer, in plan order; for islands the cells of its outputs, or 1, if it ran.
+      changed: cells per layer whose value was replaced.
+      executed: whether the layer did anything.
+      total_ms, conv_ms, island_ms: measured inside the step; 0 where the engine does not measure.
+    """
+
+    leaves: list[Tensor | None | bool | int | float | str]
+    keyframe: bool
+    input_cells: int
+    candidates: NDArray[np.int64]
+    changed: NDArray[np.int64]
+    executed: NDArray[np.bool_]
+    total_ms: float = 0.0
+    conv_ms: float = 0.0
+    island_ms: float = 0.0
+
+
+class Inspection(Protocol):
+    """Masks and maps of the last frame, for tests and pictures. Arrays are copies."""
+
+    def input_mask(self) -> Mask:
+        """S_0, `(H, W)`."""
+        ...
+
+    def candidates(self, layer: str) -> Mask | None:
+        """Evaluated cells of a sparse layer, `(H, W)`; None for views and islands."""
+        ...
+
+    def mask(self, value: str) -> Mask | None:
+        """S of a stored value on a grid, `(H, W)`."""
+        ...
+
+    def slots(self, value: str) -> NDArray[np.int32] | None:
+        """Slot map of a stored value, `(H, W)`."""
+        ...
+
+    def value(self, value: str) -> Tensor | None:
+        """Assembled features of a stored value, `(1, C, H, W)`."""
+        ...
+
+
+@dataclass(slots=True)
+class StreamState:
+    """Everything that one video stream remembers. Opaque to all but the engine that made it.
+
+    Attributes:
+      data: the engine's own buffers.
+      n_bytes: what they take.
+    """
+
+    data: Any = field(repr=False)
+    n_bytes: int
+
+
+class Engine(Protocol):
+    """Runs the frames of one plan on one backend; holds weights and code, never a stream."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that is executed."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The backend, for reports."""
+        ...
+
+    def new_state(self) -> StreamState:
+        """Buffers of a stream that has seen nothing; its first frame must be a keyframe."""
+        ...
+
+    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+        """Runs one frame and updates `state` in place.
+
+        Args:
+          state: made by this engine's `new_state`.
+          image: `(1, C, H, W)` float32, contiguous, on the CPU; only read.
+          motion: from the frame that the cache stands for; None for zero displacement.
+          control: how to run it.
+        """
+        ...
+
+    def inspect(self, state: StreamState) -> Inspection:
+        """Masks and maps that the last frame left."""
+        ...
+
+
+# receives a list of leaves, returns what the model returns
+Unflatten = Callable[[list[Any]], Any]

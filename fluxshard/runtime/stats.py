@@ -1,0 +1,50 @@
+"""What a frame cost, in the words of the paper's evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameStats:
+    """Measurements of one frame.
+
+    Attributes:
+      frame: number within the stream, from 0.
+      keyframe: everything was recomputed (first frame, change of size, scene cut).
+      recompute_ratio: pixels in the recompute set S_0 over all pixels.
+      compute_ratio: executed multiply-accumulates over those of the dense network.
+      tx_ratio: bytes sent over bytes of the raw RGB frame; 0 where nothing is offloaded.
+      latency_ms: from the call to the result; the sum of the parts below.
+      edge_pre_ms, server_pre_ms: checks and workload estimation on the device and on the server.
+      transmission_ms: time on the link.
+      inference_ms: the network's step.
+      post_ms: assembling what the caller gets.
+      overhead_ms: the part of inference_ms outside convolutions and islands; 0 where the engine does not measure it.
+      motion_source: "given" by the caller, or "none": compared at zero displacement.
+      placement: where the frame ran.
+      bytes_sent: over the link.
+      layers_executed: layers that evaluated at least one cell.
+    """
+
+    frame: int
+    keyframe: bool
+    recompute_ratio: float
+    compute_ratio: float
+    tx_ratio: float
+    latency_ms: float
+    edge_pre_ms: float
+    server_pre_ms: float
+    transmission_ms: float
+    inference_ms: float
+    post_ms: float
+    overhead_ms: float
+    motion_source: Literal["given", "none"]
+    placement: Literal["edge", "cloud"]
+    bytes_sent: int
+    layers_executed: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values by name, for JSON."""
+        return asdict(self)

@@ -1,0 +1,67 @@
+"""Fixtures and settings that every test shares."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+# Two test processes share the cores: a thread that waits must sleep, or each parallel region costs milliseconds.
+# OpenMP reads it when it is loaded, and torch loads it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import matplotlib
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+KINDS = ("unit", "host", "models", "laws", "gpu")
+
+matplotlib.use("agg")
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.register_profile("search", deadline=None, max_examples=1000)  # looks for new counterexamples
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with the directory that it is in, and skips what this machine cannot run."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    for item in items:
+        kind = item.path.relative_to(ROOT / "tests").parts[0]
+        if kind in KINDS:
+            item.add_marker(kind)
+        if compiler is None and (kind == "host" or item.get_closest_marker("requires_compiler")):
+            item.add_marker(pytest.mark.skip(reason="no C++ compiler: install g++ or set CXX"))
+        if kind == "gpu" and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Videos, weights and images that are too large for the repository; the test is skipped where there are none."""
+    path = Path(os.environ.get("FLUXSHARD_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no test data in {path}: set FLUXSHARD_DATA to a directory that has weights/ and videos/")
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the tests out of the user's caches; test processes share one kernel cache, so a kernel is built once."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLUXSHARD_CACHE_DIR", str(shared / "kernels"))
+        patch.setenv("YOLO_CONFIG_DIR", str(base))
+        patch.setenv("YOLO_OFFLINE", "true")
+        patch.setenv("YOLO_AUTOINSTALL", "false")
+        patch.setenv("MPLCONFIGDIR", str(base))
+        yield
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
