@@ -20,7 +20,8 @@ FRONT_M = 19.5
 SKYLINE_M = 70.0
 
 _WALLS: tuple[Colour, ...] = (
-    (178, 108, 82), (206, 186, 150), (150, 150, 152), (196, 160, 120), (126, 82, 68), (214, 208, 196), (120, 136, 142), (188, 138, 108),
+    (178, 108, 82), (206, 186, 150), (150, 150, 152), (196, 160, 120),
+    (126, 82, 68), (214, 208, 196), (120, 136, 142), (188, 138, 108),
 )  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def periodic_noise(rng: np.random.Generator, height: int, width: int, cell_px: i
     x1 = (x0 + 1) % columns
     top = coarse[y0][:, x0] * (1 - fx) + coarse[y0][:, x1] * fx
     bottom = coarse[y0 + 1][:, x0] * (1 - fx) + coarse[y0 + 1][:, x1] * fx
-    return (top * (1 - fy) + bottom * fy).astype(np.float32)
+    return np.asarray(top * (1 - fy) + bottom * fy, np.float32)
 
 
 def sky(rng: np.random.Generator, height: int, width: int) -> FloatArray:
@@ -84,7 +85,7 @@ def fronts(rng: np.random.Generator, height: int, pixels_per_m: float) -> FloatA
     # plaster and brick: fine grain on the walls, none on glass would be more work than it shows
     grain = periodic_noise(rng, h, w, 3) * 0.022 + periodic_noise(rng, h, w, 40) * 0.035
     raster[..., :3] = np.clip(raster[..., :3] + grain[..., None], 0.0, 1.0) * raster[..., 3:]
-    return raster.reshape(height, factor, w // factor, factor, 4).mean((1, 3)).astype(np.float32)
+    return np.asarray(raster.reshape(height, factor, w // factor, factor, 4).mean((1, 3)), np.float32)
 
 
 def _building(
@@ -114,12 +115,22 @@ def _building(
             draw.rectangle((left - edge, y - edge, left + pane_w + edge, y + pane_h + edge), fill=frame)
             draw.rectangle((left, y, left + pane_w, y + pane_h), fill=glass)
             draw.line([(left + pane_w / 2, y), (left + pane_w / 2, y + pane_h)], fill=frame, width=3)
-            draw.rectangle((left - edge * 2, y + pane_h + edge, left + pane_w + edge * 2, y + pane_h + edge * 2.2), fill=shade(wall, 0.7))
+            draw.rectangle(
+                (left - edge * 2, y + pane_h + edge, left + pane_w + edge * 2, y + pane_h + edge * 2.2),
+                fill=shade(wall, 0.7),
+            )
     _shop(draw, rng, x, ground, width, shop, scale, wall)
 
 
 def _shop(
-    draw: ImageDraw.ImageDraw, rng: np.random.Generator, x: float, ground: int, width: float, shop: float, scale: float, wall: Colour
+    draw: ImageDraw.ImageDraw,
+    rng: np.random.Generator,
+    x: float,
+    ground: int,
+    width: float,
+    shop: float,
+    scale: float,
+    wall: Colour,
 ) -> None:
     sign: Colour = shade(_WALLS[rng.integers(len(_WALLS))], float(rng.uniform(0.4, 0.9)))
     y = ground - shop
@@ -134,7 +145,10 @@ def _shop(
     while left < x + width - 1.2 * scale:
         across = float(rng.uniform(1.2, 2.4)) * scale
         right = min(left + across, x + width - 0.3 * scale)
-        draw.rectangle((left, y + 0.75 * scale, right, ground - 0.55 * scale), fill=shade((70, 88, 102), float(rng.uniform(0.7, 1.5))))
+        draw.rectangle(
+            (left, y + 0.75 * scale, right, ground - 0.55 * scale),
+            fill=shade((70, 88, 102), float(rng.uniform(0.7, 1.5))),
+        )
         draw.line([(left, ground - 0.55 * scale), (right, y + 0.75 * scale)], fill=shade((150, 165, 176), 0.8), width=2)
         left = right + 0.25 * scale
     draw.rectangle((door, y + 0.75 * scale, door + 1.0 * scale, ground), fill=shade(sign, 0.7))

@@ -7,7 +7,7 @@ things pass faster than far ones; cars and pedestrians enter, leave and hide one
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -82,12 +82,12 @@ class SceneFrame:
 
     def mask(self, identity: int) -> NDArray[np.bool_]:
         """Visible pixels of one object, bool `(H, W)`."""
-        return self.identities == identity
+        return np.asarray(self.identities == identity)
 
 
 @dataclass(frozen=True, slots=True)
 class _Thing:
-    rasters: tuple[FloatArray, ...]
+    sprite: sprites.Sprite
     label: int
     depth_m: float
     start_m: float
@@ -112,7 +112,6 @@ class Scene:
     width: int = 512
     way: tuple[Leg, ...] | None = None
     noise: float = 1.0
-    _things: list[_Thing] = field(default_factory=list, init=False, repr=False)
 
     @property
     def focal_px(self) -> float:
@@ -144,7 +143,7 @@ class Scene:
     @cached_property
     def _ground_depth(self) -> NDArray[np.float64]:
         rows = np.arange(self._base_row, self.height) + 0.5 - self.horizon_px
-        return self.focal_px * _CAMERA_HEIGHT_M / rows
+        return np.asarray(self.focal_px * _CAMERA_HEIGHT_M / rows, np.float64)
 
     @cached_property
     def _ground_classes(self) -> NDArray[np.uint8]:
@@ -173,11 +172,11 @@ class Scene:
         for start in _spread(rng, 7.0, 12.0):
             if rng.random() < 0.75:
                 tall = size(rng.uniform(4.0, 5.6), 18.6)
-                things.append(_Thing((sprites.tree(rng, tall),), TREE, 18.6, start))
+                things.append(_Thing(sprites.tree(rng, tall), TREE, 18.6, start))
         for start in _spread(rng, 15.0, 22.0):
-            things.append(_Thing((sprites.lamp_post(size(6.2, 16.0)),), BUILDING, 16.0, start))
+            things.append(_Thing(sprites.lamp_post(size(6.2, 16.0)), BUILDING, 16.0, start))
         for start in _spread(rng, 22.0, 34.0):
-            things.append(_Thing((sprites.lamp_post(size(4.9, 7.1)),), BUILDING, 7.1, start))
+            things.append(_Thing(sprites.lamp_post(size(4.9, 7.1)), BUILDING, 7.1, start))
         for start in _spread(rng, 5.2, 11.0):
             if rng.random() < 0.6:
                 things.append(self._car(rng, 14.7, start, 0.0))
@@ -185,25 +184,22 @@ class Scene:
             speed = way * rng.uniform(4.0, 9.0)
             for start in _spread(rng, 8.0, 26.0):
                 things.append(self._car(rng, depth, start, speed))
-        for near, far, gap in ((16.2, 18.2, 9.0), (5.7, 6.9, 16.0)):
+        for near, far, gap in ((16.2, 18.2, 9.0), (5.7, 6.9, 10.0)):
             for start in _spread(rng, 0.3 * gap, gap):
                 depth = rng.uniform(near, far)
                 right = bool(rng.random() < 0.5)
-                rasters = sprites.pedestrian(rng, size(rng.uniform(1.55, 1.9), depth), faces_right=right)
+                sprite = sprites.pedestrian(rng, size(rng.uniform(1.55, 1.9), depth), faces_right=right)
                 speed = rng.uniform(0.9, 1.6) * (1.0 if right else -1.0)
-                things.append(_Thing(rasters, PERSON, depth, start, speed, 1.4))
+                things.append(_Thing(sprite, PERSON, depth, start, speed, 1.4))
         things.sort(key=lambda thing: -thing.depth_m)
-        return tuple(
-            _Thing(t.rasters, t.label, t.depth_m, t.start_m, t.speed_m_s, t.metres_per_cycle, k if t.label in OBJECT_CLASSES else -1)
-            for k, t in enumerate(things)
-        )
+        return tuple(replace(t, identity=k if t.label in OBJECT_CLASSES else -1) for k, t in enumerate(things))
 
     def _car(self, rng: np.random.Generator, depth_m: float, start_m: float, speed_m_s: float) -> _Thing:
         kind = ("saloon", "hatch", "van")[rng.choice(3, p=(0.42, 0.38, 0.2))]
         length = {"saloon": 4.5, "hatch": 4.0, "van": 4.9}[kind]
         right = speed_m_s > 0 if speed_m_s else bool(rng.random() < 0.5)
-        rasters = sprites.car(rng, round(length * self.focal_px / depth_m), faces_right=right, kind=kind)
-        return _Thing(rasters, CAR, depth_m, start_m, speed_m_s, 0.4)
+        sprite = sprites.car(rng, round(length * self.focal_px / depth_m), faces_right=right, kind=kind)
+        return _Thing(sprite, CAR, depth_m, start_m, speed_m_s, 0.4)
 
     def camera(self, time_s: float) -> tuple[float, float, str]:
         """The camera at a time: metres driven, pixels panned, and "still", "drive" or "pan"."""
@@ -272,12 +268,12 @@ class Scene:
         centre = self.width / 2 + pan + offset * self.focal_px / thing.depth_m
         phase = 0
         if thing.metres_per_cycle:
-            phase = int(abs(travelled) / thing.metres_per_cycle * len(thing.rasters)) % len(thing.rasters)
-        raster = thing.rasters[phase]
+            phase = int(abs(travelled) / thing.metres_per_cycle * thing.sprite.phases)
         foot = self.row_of(thing.depth_m)
-        left = centre - raster.shape[1] / 2
-        if left >= self.width or left + raster.shape[1] <= 0:
+        left = centre - thing.sprite.width_px / 2
+        if left >= self.width or left + thing.sprite.width_px <= 0:
             return
+        raster = thing.sprite.raster(phase)
         if thing.identity >= 0 or thing.label == TREE:
             across = round((raster.shape[1] - 2) * (1.0 if thing.label == CAR else 0.8))
             dark = sprites.shadow(across, round(0.10 * across) + 2, 0.45)
@@ -336,7 +332,9 @@ def _blit(
     return where, part[..., 3]
 
 
-def _objects(identities: NDArray[np.int16], classes: NDArray[np.uint8], whole: dict[int, int]) -> tuple[SceneObject, ...]:
+def _objects(
+    identities: NDArray[np.int16], classes: NDArray[np.uint8], whole: dict[int, int]
+) -> tuple[SceneObject, ...]:
     found = []
     for identity in sorted(whole):
         mask = identities == identity

@@ -1,12 +1,14 @@
 """Draws the things of the street: cars, pedestrians, trees and lamp posts, as premultiplied RGBA rasters.
 
-Every function returns float32 `(H, W, 4)` in 0..1, colours premultiplied by alpha, the ground contact on the last row
+A raster is float32 `(H, W, 4)` in 0..1, colours premultiplied by alpha, the ground contact on the last row
 and one empty column on either side, so that a raster can be shifted by a fraction of a pixel.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +22,34 @@ WALK_PHASES = 12
 WHEEL_PHASES = 4
 
 _PAINT: tuple[Colour, ...] = (
-    (176, 32, 34), (34, 62, 128), (206, 206, 210), (58, 62, 68), (222, 178, 52), (38, 104, 92), (236, 236, 230), (120, 68, 44),
+    (176, 32, 34), (34, 62, 128), (206, 206, 210), (58, 62, 68),
+    (222, 178, 52), (38, 104, 92), (236, 236, 230), (120, 68, 44),
 )  # fmt: skip
 _CLOTH: tuple[Colour, ...] = (
-    (198, 54, 48), (44, 84, 160), (230, 200, 70), (70, 140, 80), (110, 60, 130), (230, 120, 50), (60, 60, 66), (222, 222, 214),
+    (198, 54, 48), (44, 84, 160), (230, 200, 70), (70, 140, 80),
+    (110, 60, 130), (230, 120, 50), (60, 60, 66), (222, 222, 214),
 )  # fmt: skip
 _TROUSERS: tuple[Colour, ...] = ((38, 44, 70), (66, 58, 50), (30, 30, 34), (96, 100, 108), (120, 100, 74))
 _SKIN: tuple[Colour, ...] = ((236, 194, 160), (206, 154, 116), (148, 100, 70), (98, 64, 46))
 _HAIR: tuple[Colour, ...] = ((40, 28, 20), (92, 60, 32), (186, 148, 84), (24, 24, 26), (150, 150, 150))
+
+
+class Sprite:
+    """A thing that looks different from phase to phase; a phase is drawn when it is first asked for.
+
+    Attributes:
+      phases: number of phases.
+      width_px: width of its rasters.
+    """
+
+    def __init__(self, phases: int, width_px: int, draw: Callable[[int], FloatArray]) -> None:
+        self.phases = phases
+        self.width_px = width_px + 2
+        self._draw = lru_cache(maxsize=None)(draw)
+
+    def raster(self, phase: int) -> FloatArray:
+        """The raster of a phase; every phase has the same shape."""
+        return self._draw(phase % self.phases)
 
 
 def shade(colour: Colour, gain: float) -> Colour:
@@ -47,19 +69,17 @@ def premultiplied(image: Image.Image, height: int, width: int) -> FloatArray:
     return np.pad(np.stack(planes, -1), ((0, 0), (1, 1), (0, 0))).astype(np.float32)
 
 
-def car(rng: np.random.Generator, length_px: int, *, faces_right: bool, kind: str) -> tuple[FloatArray, ...]:
-    """A car from its side, `WHEEL_PHASES` rasters with the wheels turned; kind is "saloon", "hatch" or "van"."""
+def car(rng: np.random.Generator, length_px: int, *, faces_right: bool, kind: str) -> Sprite:
+    """A car from its side, in WHEEL_PHASES positions of its wheels; kind is "saloon", "hatch" or "van"."""
     height_px = round(length_px * {"saloon": 0.33, "hatch": 0.38, "van": 0.46}[kind])
     paint = _PAINT[rng.integers(len(_PAINT))]
     glass = shade((120, 150, 172), rng.uniform(0.55, 0.95))
-    return tuple(
-        premultiplied(
-            _car(length_px * OVERSAMPLE, height_px * OVERSAMPLE, paint, glass, kind, faces_right, phase / WHEEL_PHASES),
-            height_px,
-            length_px,
-        )
-        for phase in range(WHEEL_PHASES)
-    )
+
+    def draw(phase: int) -> FloatArray:
+        size = length_px * OVERSAMPLE, height_px * OVERSAMPLE
+        return premultiplied(_car(*size, paint, glass, kind, faces_right, phase / WHEEL_PHASES), height_px, length_px)
+
+    return Sprite(WHEEL_PHASES, length_px, draw)
 
 
 def _car(w: int, h: int, paint: Colour, glass: Colour, kind: str, faces_right: bool, turn: float) -> Image.Image:
@@ -82,9 +102,18 @@ def _car(w: int, h: int, paint: Colour, glass: Colour, kind: str, faces_right: b
     draw.polygon(at((0.0, 0.70), (1.0, 0.70), (1.0, 0.82), (0.0, 0.82)), fill=shade(paint, 0.62))
     draw.polygon(at((0.02, 0.47), (0.95, 0.50), (0.95, 0.54), (0.02, 0.51)), fill=shade(paint, 1.25))
     windows = {
-        "saloon": (((0.22, 0.41), (0.30, 0.11), (0.44, 0.09), (0.44, 0.41)), ((0.47, 0.41), (0.47, 0.09), (0.57, 0.09), (0.68, 0.41))),
-        "hatch": (((0.08, 0.39), (0.14, 0.12), (0.36, 0.10), (0.36, 0.39)), ((0.40, 0.39), (0.40, 0.10), (0.53, 0.09), (0.68, 0.39))),
-        "van": (((0.66, 0.42), (0.66, 0.09), (0.71, 0.09), (0.83, 0.42)), ((0.50, 0.42), (0.50, 0.09), (0.63, 0.09), (0.63, 0.42))),
+        "saloon": (
+            ((0.22, 0.41), (0.30, 0.11), (0.44, 0.09), (0.44, 0.41)),
+            ((0.47, 0.41), (0.47, 0.09), (0.57, 0.09), (0.68, 0.41)),
+        ),
+        "hatch": (
+            ((0.08, 0.39), (0.14, 0.12), (0.36, 0.10), (0.36, 0.39)),
+            ((0.40, 0.39), (0.40, 0.10), (0.53, 0.09), (0.68, 0.39)),
+        ),
+        "van": (
+            ((0.66, 0.42), (0.66, 0.09), (0.71, 0.09), (0.83, 0.42)),
+            ((0.50, 0.42), (0.50, 0.09), (0.63, 0.09), (0.63, 0.42)),
+        ),
     }[kind]  # fmt: skip
     for window in windows:
         draw.polygon(at(*window), fill=glass)
@@ -108,27 +137,21 @@ def _car(w: int, h: int, paint: Colour, glass: Colour, kind: str, faces_right: b
     return image
 
 
-def pedestrian(rng: np.random.Generator, height_px: int, *, faces_right: bool) -> tuple[FloatArray, ...]:
-    """A pedestrian from the side, `WALK_PHASES` rasters of one stride."""
-    cloth = _CLOTH[rng.integers(len(_CLOTH))]
-    trousers = _TROUSERS[rng.integers(len(_TROUSERS))]
-    skin = _SKIN[rng.integers(len(_SKIN))]
-    hair = _HAIR[rng.integers(len(_HAIR))]
+def pedestrian(rng: np.random.Generator, height_px: int, *, faces_right: bool) -> Sprite:
+    """A pedestrian from the side, in WALK_PHASES positions of one stride."""
+    colours = tuple(choice[rng.integers(len(choice))] for choice in (_CLOTH, _TROUSERS, _SKIN, _HAIR))
     bag = bool(rng.random() < 0.35)
     width_px = max(round(height_px * 0.52), 6)
-    return tuple(
-        premultiplied(
-            _pedestrian(width_px * OVERSAMPLE, height_px * OVERSAMPLE, cloth, trousers, skin, hair, bag, faces_right, k),
-            height_px,
-            width_px,
-        )
-        for k in range(WALK_PHASES)
-    )
+
+    def draw(phase: int) -> FloatArray:
+        image = _pedestrian(width_px * OVERSAMPLE, height_px * OVERSAMPLE, colours, bag, faces_right, phase)
+        return premultiplied(image, height_px, width_px)
+
+    return Sprite(WALK_PHASES, width_px, draw)
 
 
-def _pedestrian(
-    w: int, h: int, cloth: Colour, trousers: Colour, skin: Colour, hair: Colour, bag: bool, faces_right: bool, phase: int
-) -> Image.Image:
+def _pedestrian(w: int, h: int, colours: tuple[Colour, ...], bag: bool, faces_right: bool, phase: int) -> Image.Image:
+    cloth, trousers, skin, hair = colours
     image = Image.new("RGBA", (w, h))
     draw = ImageDraw.Draw(image)
     swing = math.sin(phase / WALK_PHASES * math.tau)
@@ -166,7 +189,7 @@ def _pedestrian(
     return image
 
 
-def tree(rng: np.random.Generator, height_px: int) -> FloatArray:
+def tree(rng: np.random.Generator, height_px: int) -> Sprite:
     """A tree with a crown of many leaves."""
     width_px = max(round(height_px * rng.uniform(0.55, 0.75)), 8)
     w, h = width_px * OVERSAMPLE, height_px * OVERSAMPLE
@@ -185,10 +208,11 @@ def tree(rng: np.random.Generator, height_px: int) -> FloatArray:
             r = rng.uniform(0.05, 0.095) * w
             red, green, blue = (int(c * gain * rng.uniform(0.9, 1.1)) for c in hue)
             draw.ellipse((x - r, y - r, x + r, y + r), fill=(red, min(green, 255), blue))
-    return premultiplied(image, height_px, width_px)
+    raster = premultiplied(image, height_px, width_px)
+    return Sprite(1, width_px, lambda _: raster)
 
 
-def lamp_post(height_px: int) -> FloatArray:
+def lamp_post(height_px: int) -> Sprite:
     """A street lamp."""
     width_px = max(round(height_px * 0.22), 6)
     w, h = width_px * OVERSAMPLE, height_px * OVERSAMPLE
@@ -200,7 +224,8 @@ def lamp_post(height_px: int) -> FloatArray:
     draw.rectangle((0.3 * w - thick, 0.90 * h, 0.3 * w + thick, h), fill=shade(steel, 0.8))
     draw.line([(0.3 * w, 0.06 * h), (0.85 * w, 0.03 * h)], fill=steel, width=thick)
     draw.rounded_rectangle((0.62 * w, 0.02 * h, 0.98 * w, 0.055 * h), radius=thick / 2, fill=(232, 226, 190))
-    return premultiplied(image, height_px, width_px)
+    raster = premultiplied(image, height_px, width_px)
+    return Sprite(1, width_px, lambda _: raster)
 
 
 def shadow(width_px: int, height_px: int, strength: float) -> FloatArray:

@@ -15,22 +15,23 @@ import torch
 from rich.console import Console
 
 import fluxshard
+from fluxshard import video
 from fluxshard.cli.dense import dense_runner
-from fluxshard.cli.files import remove_if_nothing_ran, write_results
+from fluxshard.cli.files import remove_outputs, write_results
 from fluxshard.cli.progress import FrameProgress
 from fluxshard.cli.records import FrameRecord, RecordFile
-from fluxshard.cli.run import run_frames
+from fluxshard.cli.run import Net, run_frames
 from fluxshard.cli.settings import FRAMES, VIDEO, RunSettings, check_share, network_shape, parse_size, prepare_directory
-from fluxshard.cli.source import VideoInfo, open_frames, open_writer, place, probe
 from fluxshard.cli.stopping import Stopping
 from fluxshard.cli.summary import summary_table
-from fluxshard.errors import FluxShardError
+from fluxshard.errors import FluxShardError, OptionError
 from fluxshard.models.checkpoint import identify
 from fluxshard.models.loaded import LoadedModel
 from fluxshard.models.loading import load
 from fluxshard.options import CompileOptions, ReuseOptions
 
 Backend = Literal["auto", "cpp", "reference"]
+DEFAULT_FPS = 25.0  # of the film, where the source does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,9 @@ def run_command(request: RunRequest) -> int:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
     _check(request)
-    info = probe(request.video)
+    # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
+    with video.open(request.video) as probe:
+        picture_size = probe.picture_size
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with _notes_of_warnings(notes):
@@ -71,18 +74,36 @@ def run_command(request: RunRequest) -> int:
             video=request.video,
             model=request.model,
             out=request.out,
-            shape=network_shape(request.size, info.shape, loaded),
+            shape=network_shape(request.size, picture_size, loaded),
             confidence=request.confidence,
             iou=request.iou,
-            max_frames=request.max_frames,
-            dense=request.dense,
             show_reuse=request.show_reuse,
         )
         with screen.status(f"compiling {request.model.name} for {settings.shape[0]}x{settings.shape[1]} ..."):
             compiled = _compile(loaded, settings.shape, request.backend)
             dense = dense_runner(loaded.net) if request.dense else None
-        notes.print(_thresholds_note(request.reuse), style="dim")
-        return _run(request, settings, info, loaded, compiled, dense, notes, screen)
+        notes.print(_thresholds_note(request.reuse), style="dim", soft_wrap=True)
+        facts = _facts(request, settings, loaded, compiled)
+        records: list[FrameRecord] = []
+        stopping = Stopping()
+        try:
+            with compiled.session(request.reuse) as session:
+                _run(request, settings, loaded, session, dense, records, stopping, screen)
+                facts["state_bytes"] = session.state_bytes
+        except KeyboardInterrupt:  # asked twice
+            stopping.signal = stopping.signal or signal.SIGINT
+        except (FluxShardError, OSError):
+            with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
+                if records:
+                    write_results(records, facts | {"complete": False}, request.out)
+                else:
+                    remove_outputs(request.out)
+            raise
+        summary = write_results(records, facts | {"complete": stopping.signal is None}, request.out)
+    notes.print(summary_table(summary))
+    if stopping.signal is not None:
+        screen.print(f"fluxshard: stopped after {len(records)} frames; {request.out} holds what ran", soft_wrap=True)
+    return stopping.exit_code
 
 
 def explain_command(model: Path, task: str, size: str | None, backend: Backend) -> str:
@@ -98,49 +119,28 @@ def explain_command(model: Path, task: str, size: str | None, backend: Backend) 
 def _run(
     request: RunRequest,
     settings: RunSettings,
-    info: VideoInfo,
     loaded: LoadedModel,
-    compiled: fluxshard.CompiledModel,
-    dense: Any,
-    notes: Console,
+    session: fluxshard.Session,
+    dense: Net | None,
+    records: list[FrameRecord],
+    stopping: Stopping,
     screen: Console,
-) -> int:
-    out = settings.out
-    total = info.frames if settings.max_frames is None else min(settings.max_frames, info.frames or settings.max_frames)
-    records: list[FrameRecord] = []
-    stopping = Stopping()
-    facts = _facts(request, settings, loaded, compiled)
-    try:
-        with (
-            stopping,
-            compiled.session(request.reuse) as session,
-            open_frames(settings.video, settings.shape) as frames,
-            RecordFile(out / FRAMES) as lines,
-            open_writer(out / VIDEO, info) as write_picture,
-            FrameProgress(screen, total) as progress,
+) -> None:
+    """Fills `records` frame by frame, so that they are there whatever ends the run."""
+    with (
+        stopping,
+        video.open(request.video, size=settings.shape, max_frames=request.max_frames) as frames,
+        RecordFile(request.out / FRAMES) as lines,
+        video.VideoWriter(request.out / VIDEO, frames.picture_size, frames.fps or DEFAULT_FPS) as film,
+        FrameProgress(screen, frames.frame_count) as progress,
+    ):
+        for record in run_frames(
+            frames, session, loaded, settings, records=lines, write_picture=film.write, dense=dense
         ):
-            running = run_frames(
-                frames, session, loaded, settings, records=lines, write_picture=write_picture, place=place, dense=dense
-            )
-            for record in running:
-                records.append(record)
-                facts["state_bytes"] = session.state_bytes
-                progress.show(record)
-                if stopping.signal is not None:
-                    break
-    except KeyboardInterrupt:  # asked twice
-        stopping.signal = stopping.signal or signal.SIGINT
-    except (FluxShardError, OSError):
-        with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
-            remove_if_nothing_ran(records, out / FRAMES, out / VIDEO)
-            if records:
-                write_results(records, facts | {"complete": False}, out)
-        raise
-    summary = write_results(records, facts | {"complete": stopping.signal is None}, out)
-    notes.print(summary_table(summary))
-    if stopping.signal is not None:
-        screen.print(f"fluxshard: stopped after {len(records)} frames; {out} holds what ran")
-    return stopping.exit_code
+            records.append(record)
+            progress.show(record)
+            if stopping.signal is not None:
+                return
 
 
 def _check(request: RunRequest) -> None:
@@ -149,7 +149,11 @@ def _check(request: RunRequest) -> None:
     check_share("iou", request.iou)
     if request.size is not None:
         parse_size(request.size)
-    identify(request.model)
+    kind = identify(request.model)
+    if kind != "ultralytics" and request.task not in ("auto", "raw"):
+        raise OptionError(
+            f"--task {request.task} needs an Ultralytics checkpoint; use auto or raw for {str(request.model)!r}"
+        )
 
 
 def _compile(loaded: LoadedModel, shape: tuple[int, int], backend: Backend) -> fluxshard.CompiledModel:
@@ -208,7 +212,7 @@ def _notes_of_warnings(console: Console) -> Iterator[None]:
         text = " ".join(str(message).split())
         if text not in seen and own in Path(filename).parents:
             seen.add(text)
-            console.print(f"note: {text}", style="yellow", markup=False)
+            console.print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

@@ -12,7 +12,7 @@ def dense_runner(net: Any) -> Callable[[Any], Any]:
     import torch
     from torch.export import ExportedProgram
 
-    module = net.module() if isinstance(net, ExportedProgram) else copy.deepcopy(net).eval()
+    module: Any = net.module() if isinstance(net, ExportedProgram) else copy.deepcopy(net).eval()
     module = module.to(memory_format=torch.channels_last)
 
     def run(image: Any) -> Any:

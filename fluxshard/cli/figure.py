@@ -17,39 +17,51 @@ def draw_summary(records: Sequence[FrameRecord], summary: Mapping[str, Any], pat
     """Writes the picture; the first frame, which fills the caches, is left out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     counted = records[1:]
     agreements = any(record.max_difference is not None for record in counted)
     figure = Figure(figsize=(10, 8.2 if agreements else 5.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3 if agreements else 2, 1, sharex=True)
-    figure.suptitle(_title(summary), fontsize=12, fontweight="bold", x=0.01, ha="left")
+    name, figures = _title(summary)
+    figure.suptitle(name, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    axes[0].set_title(figures, fontsize=10, loc="left", color="#495057")
     frames = [record.frame for record in counted]
     _latency(axes[0], frames, counted)
     _work(axes[1], frames, counted)
     if agreements:
         _agreement(axes[2], frames, counted)
     axes[-1].set_xlabel("frame")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e9ecef", linewidth=0.8)
         axis.set_axisbelow(True)
         if axis.get_legend_handles_labels()[0]:
-            axis.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9, ncols=4, borderaxespad=0.1)
+            axis.legend(
+                loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9, ncols=4, borderaxespad=0.1
+            )
     figure.savefig(path)
 
 
-def _title(summary: Mapping[str, Any]) -> str:
-    name = f"{Path(str(summary.get('model', ''))).name} on {Path(str(summary.get('video', ''))).name}"
+def _title(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """What ran on what, and how it went."""
+    model, film = (Path(str(summary.get(key, ""))).name for key in ("model", "video"))
+    name = f"{_short(model)} on {_short(film)}"
     incremental, dense = summary["latency_ms"]["incremental"], summary["latency_ms"]["dense"]
     if incremental is None:
-        return f"{name}: nothing to show after {summary['frames']} frames"
-    figures = f"{incremental['median']:.1f} ms a frame"
+        return name, f"nothing to show after {summary['frames']} frames"
+    figures = f"median {incremental['median']:.1f} ms a frame"
     if dense is not None:
         figures += f" (dense {dense['median']:.1f} ms)"
     if summary["compute_ratio"] is not None:
         figures += f", {summary['compute_ratio']['mean']:.0%} of the work"
-    return f"{name}: {figures}"
+    return name, figures
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 48 else f"{text[:30]}...{text[-15:]}"
 
 
 def _latency(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> None:
@@ -81,7 +93,12 @@ def _work(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> None:
 
 
 def _agreement(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> None:
-    lines = (("F1", "f1", GOOD), ("box IoU", "box_iou", "#74b816"), ("mask IoU", "mask_iou", "#9c36b5"), ("OKS", "oks", "#0c8599"))
+    lines = (
+        ("F1", "f1", GOOD),
+        ("box IoU", "box_iou", "#74b816"),
+        ("mask IoU", "mask_iou", "#9c36b5"),
+        ("OKS", "oks", "#0c8599"),
+    )
     lowest = 1.0
     drawn = False
     for label, name, colour in lines:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fluxshard.cli.figure import draw_summary
 from fluxshard.cli.records import FrameRecord
-from fluxshard.cli.settings import FIGURE, SUMMARY
+from fluxshard.cli.settings import FIGURE, OUTPUTS, SUMMARY
 from fluxshard.cli.summary import summarise
 
 
@@ -21,8 +21,7 @@ def write_results(records: Sequence[FrameRecord], facts: Mapping[str, Any], out:
     return summary
 
 
-def remove_if_nothing_ran(records: Sequence[FrameRecord], *paths: Path) -> None:
-    """Removes files that a run opened and never filled, so that the next try finds the directory as it was."""
-    if not records:
-        for path in paths:
-            path.unlink(missing_ok=True)
+def remove_outputs(out: Path) -> None:
+    """Removes the files of a run of which nothing came, so that the next try finds the directory as it was."""
+    for name in OUTPUTS:
+        (out / name).unlink(missing_ok=True)

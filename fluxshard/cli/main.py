@@ -17,7 +17,8 @@ from fluxshard.errors import FluxShardError, OptionError
 
 # only what parsing needs is imported above: `fluxshard --help` must not wait for torch
 
-UsageError = typer.BadParameter.__mro__[2]  # the base of what typer raises for wrong usage; it has no public name
+# the base of what typer raises for wrong usage has no public name
+UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 
 app = typer.Typer(
@@ -27,7 +28,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Runs a CNN incrementally over video: cached features follow the motion, only what changed is recomputed.",
 )
-Model = Annotated[Path, typer.Option("--model", "-m", help="Ultralytics .pt, a torch.save'd nn.Module, or a .pt2 program.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Option(
+        "--model", "-m", help="Ultralytics .pt, a torch.save'd nn.Module, or a .pt2 program.", show_default=False
+    ),
+]
 Task = Annotated[Literal["auto", "detect", "segment", "pose", "raw"], typer.Option(help="What the outputs mean.")]
 Backend = Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces.")]
@@ -56,24 +62,36 @@ def root(
 
 @app.command()
 def run(
-    video: Annotated[str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)],
+    video: Annotated[
+        str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
+    ],
     model: Model,
     out: Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)],
     task: Task = "auto",
     size: Annotated[
-        str | None, typer.Option(help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH. [default: 640]", show_default=False)
+        str | None,
+        typer.Option(
+            help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH; 640 unless given.",
+            show_default=False,
+        ),
     ] = None,
     compare: Annotated[
         Literal["none", "dense"], typer.Option(help="Also run the original network on every frame, and measure both.")
     ] = "none",
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)
+    ] = None,
     tau_input: Annotated[float, typer.Option(help="A pixel that differs by more (0..1) is recomputed.")] = 0.02,
-    tau: Annotated[float, typer.Option(help="A feature that differs by more is passed on; 0 passes on every change.")] = 0.0,
+    tau: Annotated[
+        float, typer.Option(help="A feature that differs by more is passed on; 0 passes on every change.")
+    ] = 0.1,
     rfap: Annotated[
-        Literal["compact", "per_layer", "off"], typer.Option(help="Receptive-field check: compact, or exact at zero thresholds.")
+        Literal["compact", "per_layer", "off"],
+        typer.Option(help="Receptive-field check: compact, or exact at zero thresholds."),
     ] = "compact",
     input_mode: Annotated[
-        Literal["assembled", "fresh"], typer.Option("--input", help="Feed cached pixels where nothing changed, or the new frame.")
+        Literal["assembled", "fresh"],
+        typer.Option("--input", help="Feed cached pixels where nothing changed, or the new frame."),
     ] = "assembled",
     remap: Annotated[bool, typer.Option("--remap/--no-remap", help="Move the cache along the motion.")] = True,
     show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
@@ -110,7 +128,9 @@ def run(
 def explain(
     model: Model,
     task: Task = "auto",
-    size: Annotated[str | None, typer.Option(help="Side in px, or HEIGHTxWIDTH. [default: 640]", show_default=False)] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Side in px, or HEIGHTxWIDTH; 640 unless given.", show_default=False)
+    ] = None,
     backend: Backend = "auto",
     debug: Debug = False,
 ) -> None:
@@ -127,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = app(given, standalone_mode=False)
     except UsageError as error:
-        code = _fail(getattr(error, "format_message", error.__str__)(), MISUSED)
+        message = getattr(error, "format_message", error.__str__)()
+        code = _fail(message, MISUSED) if message.strip() else MISUSED  # without arguments the help is shown already
     except OptionError as error:
         if debug:
             raise

@@ -27,6 +27,7 @@ class FrameRecord:
       stats: fields of the session's FrameStats.
       incremental_ms, dense_ms: wall clock of the calls; dense_ms is None where dense was not run.
       decode_ms: post-processing of the incremental outputs.
+      source_ms: decoding the video, placing the picture and finding its motion.
       agreement: detections against those of the dense network.
       max_difference: largest absolute difference of the raw outputs.
       detections: how many were found.
@@ -38,6 +39,7 @@ class FrameRecord:
     incremental_ms: float
     dense_ms: float | None = None
     decode_ms: float = 0.0
+    source_ms: float = 0.0
     agreement: Agreement | None = None
     max_difference: float | None = None
     detections: int = 0
@@ -96,7 +98,8 @@ def run_lengths(rows: range, columns: range, mask: NDArray[np.bool_], shape: tup
     strip[:, rows.start : rows.stop] = mask.T
     flat = np.concatenate(([False], strip.ravel(), [False]))
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + columns.start * height
-    return np.diff(np.concatenate(([0], edges, [height * width]))).tolist()
+    lengths: list[int] = np.diff(np.concatenate(([0], edges, [height * width]))).tolist()
+    return lengths
 
 
 def outputs_json(outputs: Any) -> list[dict[str, Any]]:
@@ -108,7 +111,12 @@ def outputs_json(outputs: Any) -> list[dict[str, Any]]:
     if not hasattr(outputs, "numel") or outputs.numel() == 0:
         return []
     value = outputs.float()
-    row = {"shape": list(value.shape), "min": float(value.min()), "mean": float(value.mean()), "max": float(value.max())}
+    row = {
+        "shape": list(value.shape),
+        "min": float(value.min()),
+        "mean": float(value.mean()),
+        "max": float(value.max()),
+    }
     return [plain(row)]
 
 
@@ -131,6 +139,7 @@ class RecordFile:
             "incremental_ms": round(record.incremental_ms, 4),
             "dense_ms": None if record.dense_ms is None else round(record.dense_ms, 4),
             "decode_ms": round(record.decode_ms, 4),
+            "source_ms": round(record.source_ms, 4),
             "max_difference": record.max_difference,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -16,23 +17,10 @@ from fluxshard.models.detections import Detections
 from fluxshard.models.draw import draw_caption, draw_detections, draw_work
 from fluxshard.models.loaded import LoadedModel
 from fluxshard.models.postprocess import decode
+from fluxshard.video import Frame
 
 Picture = NDArray[np.uint8]
 Net = Callable[[Any], Any]
-
-
-class Placement(Protocol):
-    """Where a picture lies in the letterboxed image; (y, x)."""
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Letterboxed pixels per picture pixel."""
-        ...
-
-    @property
-    def offset(self) -> tuple[float, float]:
-        """Letterboxed position of the picture's corner."""
-        ...
 
 
 class Stream(Protocol):
@@ -53,14 +41,13 @@ class Stream(Protocol):
 
 
 def run_frames(
-    frames: Iterable[Any],
+    frames: Iterable[Frame],
     stream: Stream,
     loaded: LoadedModel,
     settings: RunSettings,
     *,
     records: RecordFile,
     write_picture: Callable[[Picture], None],
-    place: Callable[[Any], Placement],
     dense: Net | None = None,
 ) -> Iterator[FrameRecord]:
     """Runs every frame through the stream, and through the dense network where there is one.
@@ -68,31 +55,34 @@ def run_frames(
     A frame's line and picture are written before its record is yielded, whatever ends the run afterwards.
 
     Args:
-      frames: of the letterboxed video.
+      frames: of a video.
       stream: a session.
       loaded: the model, for post-processing.
       settings: what was asked for.
       records: the open `frames.jsonl`.
       write_picture: takes each annotated picture.
-      place: where a frame's picture lies in the letterboxed image.
       dense: the original network; it is timed on the same frames, before and after the stream in turns.
     """
-    for count, frame in enumerate(frames):
-        record, found, outputs, picture = _one_frame(frame, count, stream, loaded, settings, place(frame), dense)
+    iterator = iter(frames)
+    for count in itertools.count():
+        start = time.perf_counter()
+        frame = next(iterator, None)
+        if frame is None:
+            return
+        source_ms = 1e3 * (time.perf_counter() - start)
+        record, found, outputs, picture = _one_frame(frame, count, source_ms, stream, loaded, settings, dense)
         records.write(record, found, outputs)
         write_picture(picture)
         yield record
-        if settings.max_frames is not None and count + 1 >= settings.max_frames:
-            return
 
 
 def _one_frame(
-    frame: Any,
+    frame: Frame,
     count: int,
+    source_ms: float,
     stream: Stream,
     loaded: LoadedModel,
     settings: RunSettings,
-    placement: Placement,
     dense: Net | None,
 ) -> tuple[FrameRecord, list[dict[str, Any]], list[dict[str, Any]] | None, Picture]:
     reference: Any = None
@@ -104,7 +94,7 @@ def _one_frame(
     incremental_ms = 1e3 * (time.perf_counter() - start)
     if dense is not None and not count % 2:
         reference, dense_ms = _timed(dense, frame.image)
-    stats = stats_fields(stream.stats) | {"motion_source": str(frame.motion_source)}
+    stats = stats_fields(stream.stats) | {"motion_source": frame.motion_source}
 
     found, agreement, decode_ms = None, None, 0.0
     if loaded.layout is not None:
@@ -115,19 +105,20 @@ def _one_frame(
             agreement = compare(found, _detect(reference, loaded, settings))
     in_picture = None
     if found is not None:
-        in_picture = found.to_picture(placement.scale, placement.offset, frame.picture.shape[:2])
+        in_picture = found.to_picture(frame.letterbox.scale, frame.letterbox.offset, frame.letterbox.picture_size)
     record = FrameRecord(
-        frame=int(frame.index),
-        time_s=None if frame.time_s is None else float(frame.time_s),
+        frame=frame.index,
+        time_s=frame.time_s,
         stats=stats,
         incremental_ms=incremental_ms,
         dense_ms=dense_ms,
         decode_ms=decode_ms,
+        source_ms=source_ms,
         agreement=agreement,
         max_difference=max_difference(outputs, reference) if dense is not None else None,
         detections=0 if found is None else len(found),
     )
-    picture = _annotate(frame.picture, stream, loaded, settings, placement, in_picture, record)
+    picture = _annotate(frame, stream, loaded, settings, in_picture, record)
     rows = [] if in_picture is None else detections_json(in_picture, loaded.names)
     return record, rows, None if found is not None else outputs_json(outputs), picture
 
@@ -144,16 +135,16 @@ def _timed(net: Net, image: Any) -> tuple[Any, float]:
 
 
 def _annotate(
-    picture: Picture,
+    frame: Frame,
     stream: Stream,
     loaded: LoadedModel,
     settings: RunSettings,
-    placement: Placement,
     found: Detections | None,
     record: FrameRecord,
 ) -> Picture:
+    picture = frame.picture
     if settings.show_reuse:  # below the boxes, whose colours mean something else
-        picture = draw_work(picture, stream.work_map(), placement.scale, placement.offset)
+        picture = draw_work(picture, stream.work_map(), frame.letterbox.scale, frame.letterbox.offset)
     if found is not None:
         picture = draw_detections(picture, found, loaded.names)
     return draw_caption(picture, caption(record))

@@ -23,8 +23,6 @@ class RunSettings:
       video, model, out: what to read and where to write.
       shape: (H, W) of the network's input.
       confidence, iou: thresholds of the post-processing.
-      max_frames: stop after so many frames; None reads to the end.
-      dense: also run the original network on every frame.
       show_reuse: tint what was recomputed.
     """
 
@@ -34,8 +32,6 @@ class RunSettings:
     shape: tuple[int, int]
     confidence: float = 0.25
     iou: float = 0.7
-    max_frames: int | None = None
-    dense: bool = False
     show_reuse: bool = False
 
     def __post_init__(self) -> None:
@@ -55,7 +51,8 @@ def parse_size(text: str) -> int | tuple[int, int]:
     sides = [int(group) for group in match.groups() if group is not None] if match else []
     if not sides or not all(1 <= side <= LARGEST_SIDE_PX for side in sides):
         raise OptionError(
-            f"--size (={text!r}) must be a long side such as 640, or HEIGHTxWIDTH such as 384x640, of at most {LARGEST_SIDE_PX} px"
+            f"--size (={text!r}) must be a long side such as 640, or HEIGHTxWIDTH such as 384x640, "
+            f"of at most {LARGEST_SIDE_PX} px"
         )
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
@@ -81,7 +78,9 @@ def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedMode
         height, width = loaded.input_shape
         raise OptionError(f"--size (={size}) must be {height}x{width}: the program was exported for that size")
     if any(side % loaded.stride_px for side in shape):
-        raise OptionError(f"--size (={size}) must have sides that are multiples of the network's stride, {loaded.stride_px} px")
+        raise OptionError(
+            f"--size (={size}) must have sides that are multiples of the network's stride, {loaded.stride_px} px"
+        )
     return shape
 
 

@@ -37,7 +37,13 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
         "frames": len(records),
         "frames_counted": len(counted),
         "keyframes_counted": sum(bool(record.stats.get("keyframe")) for record in counted),
-        "latency_ms": {"incremental": incremental, "dense": dense_ms, "overhead": _of(counted, "overhead_ms"), "decode": _distribution([record.decode_ms for record in counted])},
+        "latency_ms": {
+            "incremental": incremental,
+            "dense": dense_ms,
+            "overhead": _of(counted, "overhead_ms"),
+            "decode": _distribution([record.decode_ms for record in counted]),
+            "source": _distribution([record.source_ms for record in counted]),
+        },
         "speedup": speedup,
         "compute_ratio": _of(counted, "compute_ratio"),
         "recompute_ratio": _of(counted, "recompute_ratio"),
@@ -71,7 +77,10 @@ def _agreement(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
         return None
     frames = [record.agreement for record in records if record.agreement is not None]
     matched, extra, missed = (sum(getattr(frame, name) for frame in frames) for name in ("matched", "extra", "missed"))
-    result: dict[str, Any] = {"max_difference": max(differences), "median_max_difference": float(np.median(differences))}
+    result: dict[str, Any] = {
+        "max_difference": max(differences),
+        "median_max_difference": float(np.median(differences)),
+    }
     if frames:
         total = 2 * matched + extra + missed
         result |= {"matched": matched, "extra": extra, "missed": missed, "f1": 2 * matched / total if total else None}
@@ -90,8 +99,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     frames = f"{summary['frames']}"
+    if summary["keyframes_counted"]:
+        frames += f", {summary['keyframes_counted']} of them run whole"
     if summary["frames"]:
-        frames += f" (first left out of the figures; {summary['keyframes_counted']} more run whole)"
+        frames += " (the first is left out of the figures)"
     table.add_row("frames", frames)
     latency = summary["latency_ms"]
     table.add_row("incremental", _milliseconds(latency["incremental"]))
@@ -99,7 +110,11 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_row("dense (torch, same frames)", _milliseconds(latency["dense"]))
         if summary["speedup"] is not None:
             table.add_row("dense / incremental", f"{summary['speedup']:.2f}x (medians)")
-    table.add_row("engine overhead", _milliseconds(latency["overhead"]))
+    overhead = latency["overhead"]
+    measured = overhead is not None and overhead["max"] > 0
+    table.add_row("engine overhead", _milliseconds(overhead) if measured else "not measured by this backend")
+    table.add_row("detections from outputs", _milliseconds(latency["decode"]))
+    table.add_row("video and its motion", _milliseconds(latency["source"]))
     table.add_row("compute ratio", _percent(summary["compute_ratio"]))
     table.add_row("recompute ratio (pixels)", _percent(summary["recompute_ratio"]))
     for name, text in _agreement_rows(summary["agreement"]):

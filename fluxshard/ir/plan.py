@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from fluxshard.errors import PlanError
 from fluxshard.geometry import Grid, ReceptiveField, Window
-from fluxshard.ir.params import PARAMS, IslandStep, Params, Ref
+from fluxshard.ir.params import PARAMS, Conv2d, IslandStep, Pad, Params, Ref
 
 FORMAT = 1
 
@@ -80,7 +80,14 @@ class LayerSpec:
 
     @property
     def is_windowed(self) -> bool:
-        """True where an output cell reads anything but the same cell: the RFAP rule applies (1x1 stride 2 counts)."""
+        """True where an output cell reads anything but the same cell: the RFAP rule applies (1x1 stride 2 counts).
+
+        Padding behind the last cell shows in no window, but the grid changes.
+        """
+        if isinstance(self.params, Pad):
+            return True
+        if isinstance(self.params, Conv2d) and self.params.padding != ((0, 0), (0, 0)):
+            return True
         return self.windows is not None and not all(window.is_pointwise for window in self.windows)
 
 

@@ -13,7 +13,25 @@ from fluxshard.models.nms import box_iou
 
 VISIBLE = 0.5  # keypoints of the reference below this confidence are not compared
 # COCO's per-keypoint standard deviations, relative to the square root of the object's area
-COCO_SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089)
+COCO_SIGMAS = (
+    0.026,
+    0.025,
+    0.025,
+    0.035,
+    0.035,
+    0.079,
+    0.079,
+    0.072,
+    0.072,
+    0.062,
+    0.062,
+    0.107,
+    0.107,
+    0.087,
+    0.087,
+    0.089,
+    0.089,
+)
 BOX_TO_AREA = 0.53  # a person's share of its box, where no mask says better
 
 
@@ -56,7 +74,7 @@ def match(found: Detections, reference: Detections, iou: float = 0.5) -> list[tu
         return []
     overlap = box_iou(found.boxes, reference.boxes)
     overlap = np.where(found.classes[:, None] == reference.classes[None, :], overlap, np.float32(-1))
-    pairs = []
+    pairs: list[tuple[int, int, float]] = []
     for flat in np.argsort(-overlap, axis=None, kind="stable"):
         row, column = divmod(int(flat), overlap.shape[1])
         value = float(overlap[row, column])
@@ -114,12 +132,16 @@ def _mask_iou(a: Detections, row: int, b: Detections, column: int) -> float | No
     rows_b, columns_b, mask_b = b.mask(column)
     rows = range(max(rows_a.start, rows_b.start), min(rows_a.stop, rows_b.stop))
     columns = range(max(columns_a.start, columns_b.start), min(columns_a.stop, columns_b.stop))
-    shared = int((_part(mask_a, rows_a, columns_a, rows, columns) & _part(mask_b, rows_b, columns_b, rows, columns)).sum())
+    shared = int(
+        (_part(mask_a, rows_a, columns_a, rows, columns) & _part(mask_b, rows_b, columns_b, rows, columns)).sum()
+    )
     union = int(mask_a.sum()) + int(mask_b.sum()) - shared
     return shared / union if union else None
 
 
-def _part(mask: NDArray[np.bool_], own_rows: range, own_columns: range, rows: range, columns: range) -> NDArray[np.bool_]:
+def _part(
+    mask: NDArray[np.bool_], own_rows: range, own_columns: range, rows: range, columns: range
+) -> NDArray[np.bool_]:
     y, x = rows.start - own_rows.start, columns.start - own_columns.start
     return mask[y : y + len(rows), x : x + len(columns)]
 

@@ -17,10 +17,24 @@ from fluxshard.errors import ModelError
 
 Kind = Literal["ultralytics", "module", "exported"]
 
-ALLOWED = "allowed are Ultralytics .pt checkpoints, files that torch.save wrote of a whole nn.Module, and torch.export .pt2 programs"
+ALLOWED = (
+    "allowed are Ultralytics .pt checkpoints, files that torch.save wrote of a whole nn.Module, "
+    "and torch.export .pt2 programs"
+)
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before its zip format
 # what pickles of plain tensors refer to; any other module means that a class instance is stored
-PLAIN_MODULES = frozenset({"torch", "torch._utils", "torch.serialization", "torch.storage", "torch._tensor", "collections", "builtins", "__builtin__"})
+PLAIN_MODULES = frozenset(
+    {
+        "torch",
+        "torch._utils",
+        "torch.serialization",
+        "torch.storage",
+        "torch._tensor",
+        "collections",
+        "builtins",
+        "__builtin__",
+    }
+)
 PLAIN_PREFIXES = ("numpy", "_codecs")
 
 
@@ -50,7 +64,8 @@ def identify(path: Path) -> Kind:
     if all(name in PLAIN_MODULES or name.startswith(PLAIN_PREFIXES) for name in names):
         raise ModelError(
             f"weights: {str(path)!r} holds tensors only (a state_dict), not a model; "
-            "build the model in Python, load the state_dict into it and call fluxshard.compile, or torch.save the whole model"
+            "build the model in Python, load the state_dict into it and call fluxshard.compile, "
+            "or torch.save the whole model"
         )
     return "module"
 
@@ -75,8 +90,12 @@ def _pickled_modules(file: BinaryIO, path: Path) -> frozenset[str] | None:
                 members = archive.namelist()
                 if any(name.endswith(("/models/model.json", "serialized_exported_program.json")) for name in members):
                     return None
-                if any("/code/" in name for name in members) and any(name.endswith("constants.pkl") for name in members):
-                    raise ModelError(f"weights: {str(path)!r} is a TorchScript program, which cannot be compiled; {ALLOWED}")
+                if any("/code/" in name for name in members) and any(
+                    name.endswith("constants.pkl") for name in members
+                ):
+                    raise ModelError(
+                        f"weights: {str(path)!r} is a TorchScript program, which cannot be compiled; {ALLOWED}"
+                    )
                 pickles = [name for name in members if name.endswith("data.pkl")]
                 if not pickles:
                     raise ModelError(f"weights: {str(path)!r} is an archive without a PyTorch model; {ALLOWED}")

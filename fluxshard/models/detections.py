@@ -95,7 +95,9 @@ class Detections:
         """Rows and columns of the pixels whose corners box `index` covers, inside the image."""
         x1, y1, x2, y2 = np.ceil(np.clip(self.boxes[index], -1e9, 1e9)).astype(np.int64).tolist()
         height, width = self.shape
-        return range(min(max(y1, 0), height), min(max(y2, 0), height)), range(min(max(x1, 0), width), min(max(x2, 0), width))
+        return range(min(max(y1, 0), height), min(max(y2, 0), height)), range(
+            min(max(x1, 0), width), min(max(x2, 0), width)
+        )
 
     def mask(self, index: int) -> tuple[range, range, NDArray[np.bool_]]:
         """Mask of box `index` cropped to the box: its rows, its columns, and `(rows, columns)` bool."""
@@ -119,7 +121,9 @@ class Detections:
         boxes = np.clip(corners, 0, np.asarray((width, height), np.float32)).reshape(-1, 4).astype(np.float32)
         keypoints = self.keypoints
         if keypoints is not None:
-            keypoints = np.concatenate(((keypoints[..., :2] - origin) / step, keypoints[..., 2:]), -1).astype(np.float32)
+            keypoints = np.concatenate(((keypoints[..., :2] - origin) / step, keypoints[..., 2:]), -1).astype(
+                np.float32
+            )
         masks = self.masks
         if masks is not None:
             masks = replace(

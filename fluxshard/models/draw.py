@@ -63,7 +63,14 @@ def draw_detections(picture: Picture, found: Detections, names: tuple[str, ...] 
         class_index = int(found.classes[index])
         name = names[class_index] if 0 <= class_index < len(names) else str(class_index)
         colour = PALETTE[index % len(PALETTE)] if people else colour_of(class_index)
-        _draw_box(pen, found.boxes[index], f"{name} {found.scores[index]:.2f}", colour, max(line - 1, 1) if people else line, image.size)
+        _draw_box(
+            pen,
+            found.boxes[index],
+            f"{name} {found.scores[index]:.2f}",
+            colour,
+            max(line - 1, 1) if people else line,
+            image.size,
+        )
     return np.array(image)
 
 
@@ -84,7 +91,7 @@ def draw_work(picture: Picture, work: NDArray[np.float32], scale: Pair, offset: 
     rows = _cells(height, scale[0], offset[0], cell_px, work.shape[0])
     columns = _cells(width, scale[1], offset[1], cell_px, work.shape[1])
     share = np.clip(np.nan_to_num(work), 0, 1)
-    weights = np.where(share > 0, 0.14 + 0.36 * share, 0)
+    weights = np.where(share > 0, 0.12 + 0.33 * share, 0)
     alpha = (weights * 256).astype(np.uint16)[rows][:, columns][..., None]
     tinted = (picture * (256 - alpha) + np.asarray(WORK, np.uint16) * alpha) >> 8
     return tinted.astype(np.uint8)
@@ -112,7 +119,8 @@ def _cells(length: int, scale: float, offset: float, cell_px: int, cells: int) -
 
 
 def _line_px(picture: Picture) -> int:
-    return max(2, round(min(picture.shape[:2]) / 300))
+    shorter: int = min(picture.shape[0], picture.shape[1])
+    return max(2, round(shorter / 300))
 
 
 def _tint_mask(canvas: Picture, found: Detections, index: int) -> None:
@@ -151,7 +159,7 @@ def _draw_box(
 
 def _draw_skeleton(image: Image.Image, keypoints: NDArray[np.float32], line: int) -> None:
     """Draws on a layer of twice the size, so that slanted limbs come out smooth."""
-    seen = np.isfinite(keypoints[:, :2]).all(1)
+    seen = np.isfinite(keypoints[:, 0]) & np.isfinite(keypoints[:, 1])
     if keypoints.shape[1] > 2:
         seen &= keypoints[:, 2] >= VISIBLE
     if not seen.any():
@@ -172,7 +180,9 @@ def _draw_skeleton(image: Image.Image, keypoints: NDArray[np.float32], line: int
     for index in np.flatnonzero(seen).tolist():
         x, y = points[index]
         radius = 2.2 * line + 1
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(255, 255, 255, 255), outline=(30, 30, 30, 255))
+        pen.ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill=(255, 255, 255, 255), outline=(30, 30, 30, 255)
+        )
     layer = layer.reduce(2)
     image.paste(layer, (int(low[0]), int(low[1])), layer)
 

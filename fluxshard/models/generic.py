@@ -28,7 +28,9 @@ def load(path: Path | str) -> LoadedModel:
         program = _load_exported(path)
         return LoadedModel(net=program, input_shape=_input_shape(program, path))
     if kind == "ultralytics":
-        raise ModelError(f"weights: {str(path)!r} is an Ultralytics checkpoint; read it with fluxshard.models.ultralytics.load")
+        raise ModelError(
+            f"weights: {str(path)!r} is an Ultralytics checkpoint; read it with fluxshard.models.ultralytics.load"
+        )
     return LoadedModel(net=_load_module(path))
 
 
@@ -46,7 +48,9 @@ def _load_module(path: Path) -> Any:
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, OSError) as error:
         raise ModelError(f"weights: {str(path)!r} cannot be read: {_one_line(error)}") from error
     if isinstance(content, dict):  # training checkpoints keep the model beside the optimizer
-        content = next((content[key] for key in ("ema", "model") if isinstance(content.get(key), torch.nn.Module)), content)
+        content = next(
+            (content[key] for key in ("ema", "model") if isinstance(content.get(key), torch.nn.Module)), content
+        )
     if isinstance(content, torch.jit.ScriptModule) or not isinstance(content, torch.nn.Module):
         raise ModelError(f"weights: {str(path)!r} holds a {type(content).__name__}, not an nn.Module; {ALLOWED}")
     return content.float().eval()
@@ -57,7 +61,16 @@ def _load_exported(path: Path) -> ExportedProgram:
 
     try:
         return torch.export.load(path)
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError, EOFError, pickle.UnpicklingError, AssertionError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+        EOFError,
+        pickle.UnpicklingError,
+        AssertionError,
+    ) as error:
         raise ModelError(f"weights: {str(path)!r} cannot be read as an exported program: {_one_line(error)}") from error
 
 
@@ -70,7 +83,9 @@ def _input_shape(program: ExportedProgram, path: Path) -> tuple[int, int] | None
         if node.op == "placeholder" and node.name in user_inputs and hasattr(node.meta.get("val"), "shape")
     ]
     if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise ModelError(f"weights: {str(path)!r} takes inputs of shapes {shapes}; one image of shape (1, 3, H, W) is allowed")
+        raise ModelError(
+            f"weights: {str(path)!r} takes inputs of shapes {shapes}; one image of shape (1, 3, H, W) is allowed"
+        )
     height, width = shapes[0][2:]
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 

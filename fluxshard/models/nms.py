@@ -24,7 +24,8 @@ def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float3
     area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
     area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     union = area_a[:, None] + area_b[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ratio: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ratio
 
 
 def non_maximum_suppression(
@@ -71,4 +72,5 @@ def _overlap(
     b: NDArray[np.int64],
     iou: float,
 ) -> NDArray[np.bool_]:
-    return (box_iou(boxes[a], boxes[b]) > iou) & (classes[a][:, None] == classes[b][None, :])
+    same_class: NDArray[np.bool_] = classes[a][:, None] == classes[b][None, :]
+    return same_class & (box_iou(boxes[a], boxes[b]) > iou)

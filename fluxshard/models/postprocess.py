@@ -39,7 +39,10 @@ def decode(
     expected = 6 if layout.is_end_to_end else 4 + layout.classes
     channels = tensor.shape[2 if layout.is_end_to_end else 1] if tensor.ndim == 3 else 0
     if tensor.shape[:1] != (1,) or channels != expected + layout.extra:
-        raise ModelError(f"the model returned {tensor.shape}; a {layout.task!r} model of {layout.classes} classes has {expected + layout.extra} channels")
+        raise ModelError(
+            f"the model returned {tensor.shape}; a {layout.task!r} model of {layout.classes} classes has "
+            f"{expected + layout.extra} channels"
+        )
     if layout.is_end_to_end:
         boxes, scores, classes, extra = _rows(tensor[0], confidence)
         keep = np.argsort(-scores, kind="stable")[:limit]
@@ -74,10 +77,10 @@ def _candidates(
     index = np.flatnonzero(scores.max(0) > confidence)
     picked = columns[:, index].T
     middle, size = picked[:, 0:2], picked[:, 2:4]
-    boxes = np.concatenate((middle - size / 2, middle + size / 2), 1)
+    boxes: NDArray[np.float32] = np.concatenate((middle - size / 2, middle + size / 2), 1)
     best = picked[:, 4 : 4 + classes].argmax(1)
     score = picked[np.arange(len(picked)), 4 + best]
-    finite = np.isfinite(boxes).all(1)
+    finite = np.isfinite(boxes.sum(1))
     return boxes[finite], score[finite], best[finite].astype(np.int64), picked[finite, 4 + classes :]
 
 

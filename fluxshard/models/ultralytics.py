@@ -35,14 +35,18 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
         raise OptionError(f"task (={task!r}) must be one of auto, {', '.join(TASKS)}")
     kind = identify(path)
     if kind != "ultralytics":
-        raise ModelError(f"weights: {str(path)!r} is not an Ultralytics checkpoint; read it with fluxshard.models.generic.load")
+        raise ModelError(
+            f"weights: {str(path)!r} is not an Ultralytics checkpoint; read it with fluxshard.models.generic.load"
+        )
     warn_of_code(path)
     net = _read(path)
     own_task = str(getattr(net, "task", "raw"))
     if task == "auto":
         task = own_task if own_task in TASKS else "raw"
     if task not in ("raw", own_task) and not (task == "detect" and own_task in ("segment", "pose")):
-        raise ModelError(f"weights: {str(path)!r} is a {own_task!r} model and cannot do {task!r}; use --task {own_task} or auto")
+        raise ModelError(
+            f"weights: {str(path)!r} is a {own_task!r} model and cannot do {task!r}; use --task {own_task} or auto"
+        )
     names = getattr(net, "names", {})
     names = tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
     layout = _layout(net, own_task, cast(Task, task), len(names)) if task != "raw" else None
@@ -96,6 +100,8 @@ def _read(path: Path) -> nn.Module:
         if hasattr(module, "export") and hasattr(module, "end2end"):
             # heads also return their undecoded feature maps, for training losses; here they would only be copied out
             cast(Any, module).export = True
+            if callable(getattr(module, "fuse", None)):  # drops the one of two heads that is not used
+                cast(Any, module).fuse()
     return net.requires_grad_(False).float().eval()
 
 

@@ -48,6 +48,11 @@ def annotate(node: fx.Node, **changes: Any) -> None:
     node.meta[_KEY] = replace(info(node), **changes)
 
 
+def forget(node: fx.Node) -> None:
+    """Removes the annotations of a node."""
+    node.meta.pop(_KEY, None)
+
+
 def shape(node: fx.Node) -> tuple[int, ...]:
     """Shape of the node's tensor; `()` for results that are not tensors."""
     value = node.meta.get("val")
@@ -63,3 +68,8 @@ def is_map(node: fx.Node) -> bool:
     """True for a feature map: one float32 tensor `(1, C, H, W)`."""
     value = node.meta.get("val")
     return isinstance(value, Tensor) and value.dtype == torch.float32 and value.dim() == 4 and value.shape[0] == 1
+
+
+def take(node: fx.Node, other: fx.Node) -> None:
+    """Gives a node the annotations of another one that it replaces."""
+    node.meta[_KEY] = info(other)

@@ -31,7 +31,7 @@ from fluxshard.ops.reference import REFERENCE
 from fluxshard.ops.table import op_info
 from fluxshard.passes.edit import argument, overload
 from fluxshard.passes.meta import is_map, shape
-from fluxshard.passes.windows import whole_factors
+from fluxshard.ir.windows import whole_factors
 
 REFERENCE_OPS: Mapping[Callable[..., Tensor], str] = {function: name for name, function in REFERENCE.items()}
 

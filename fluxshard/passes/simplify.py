@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import fx
 
 from fluxshard.passes.edit import argument, overload, swap
-from fluxshard.passes.meta import shape
+from fluxshard.passes.meta import is_tensor, shape
 
 # Identities in inference, whatever their arguments.
 _ALWAYS = frozenset({
@@ -51,6 +51,8 @@ def _is_identity(node: fx.Node) -> bool:
     if name in ("aten.permute.default",):
         order = [int(axis) % len(shape(source)) for axis in node.args[1]]  # type: ignore[union-attr]
         return order == sorted(order)
+    if not is_tensor(node) or not is_tensor(source):
+        return False
     same = shape(node) == shape(source) and node.meta["val"].dtype == source.meta["val"].dtype
     if name in ("aten.pad.default", "aten.constant_pad_nd.default"):
         return same and not any(node.args[1])  # type: ignore[arg-type]

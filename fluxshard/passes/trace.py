@@ -43,7 +43,7 @@ def trace(net: nn.Module | ExportedProgram, example: Tensor) -> Traced:
     Args:
       net: a module, a GraphModule or an exported program, of one image. Submodules in training mode are captured as if
         they were in evaluation mode.
-      example: `(1, C, H, W)`, a float tensor: the graph is specialised to its shape.
+      example: `(1, C, H, W)`, float32: the graph is specialised to its shape.
 
     Raises:
       TraceError: the model or the example is not one that can be captured; one line that says why and where.
@@ -74,9 +74,9 @@ def trace(net: nn.Module | ExportedProgram, example: Tensor) -> Traced:
 
 def _check_example(example: Tensor) -> None:
     if not isinstance(example, Tensor):
-        raise TraceError(f"the example is a {type(example).__name__}; give a float tensor of shape (1, C, H, W)")
-    if example.dim() != 4 or not example.is_floating_point():
-        raise TraceError(f"the example is {example.dtype} {tuple(example.shape)}; give a float tensor of shape (1, C, H, W)")
+        raise TraceError(f"the example is a {type(example).__name__}; give a float32 tensor of shape (1, C, H, W)")
+    if example.dim() != 4 or example.dtype != torch.float32:
+        raise TraceError(f"the example is {example.dtype} {tuple(example.shape)}; give a float32 tensor of shape (1, C, H, W)")
     if example.shape[0] != 1:
         raise TraceError(f"the example has batch {example.shape[0]}; the batch must be 1: give each stream its own session")
 

@@ -95,7 +95,7 @@ class ReferenceEngine:
                 n_bytes += grid.cells * (8 * value.channels + 6)
         return StreamState(data, n_bytes)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         data: _Data = state.data

@@ -1,0 +1,161 @@
+// Convolution as an indirect GEMM: the A operand is a table of row pointers (one per candidate, window tap and segment, a
+// row of zeros where the tap lies outside), the B operand packed weights [Co / NB][tap][segment][channel][NB].
+// A cell's sum runs over taps, segments and channels in this order whatever cells it is computed with.
+
+alignas(64) static const float fs_zeros[FS_ZEROS] = {};
+
+typedef void (*FinishFn)(const Work&, const Epilogue&, int, int);
+
+template <int MR, int NV>
+static void gemm(const float* const* table, const int* lens, int steps, const float* weights, size_t panel, int co, float* const* out, int groups) {
+  constexpr int NB = NV * FS_VL;
+  for (int c0 = 0; c0 < co; c0 += NB, weights += panel)
+    for (int g = 0; g < groups; ++g) {
+      vf acc[MR][NV] = {};
+      const float* b = weights;
+      for (int s = 0; s < steps; ++s) {
+        const float* a[MR];
+#pragma GCC unroll 16
+        for (int m = 0; m < MR; ++m) a[m] = table[((size_t)g * steps + s) * MR + m];
+        for (int k = 0, n = lens[s]; k < n; ++k, b += NB) {
+          vf w[NV];
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; ++v) w[v] = load(b + v * FS_VL);
+#pragma GCC unroll 16
+          for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[m][v] += w[v] * a[m][k];
+        }
+      }
+#pragma GCC unroll 16
+      for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v)
+          if (c0 + v * FS_VL < co) store(out[g * MR + m] + c0 + v * FS_VL, acc[m][v]);
+    }
+}
+
+struct ConvArgs {
+  const Seg* in;
+  int ns;
+  const Axis *ay, *ax;
+  const float* weights;
+  int co;
+  FinishFn finish;
+  Epilogue e;
+};
+
+// candidates [0, n) of the work, or those of `pick` where given (transposed convolutions take one output phase at a time)
+template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, const int32_t* pick, int n) {
+  const int taps = c.ay->taps * c.ax->taps, steps = taps * c.ns;
+  int lens[steps];
+  size_t depth = 0;
+  for (int s = 0; s < steps; ++s) depth += lens[s] = c.in[s % c.ns].n;
+  const size_t panel = depth * NV * FS_VL;
+  const int threads = w.x.a->threads;
+  int groups = 4;  // as many as share a panel of weights, as few as keep all threads busy
+  while (groups > 1 && n < groups * MR * threads * 2) groups /= 2;
+  const int chunk = groups * MR, chunks = (n + chunk - 1) / chunk;
+  const bool parallel = threads > 1 && chunks > 1 && depth * c.co * (size_t)n > 200000;
+#pragma omp parallel num_threads(threads) if (parallel)
+  {
+    const float* table[(size_t)chunk * steps];
+    float* out[chunk];
+    alignas(64) float nowhere[FS_MAX_ROW];
+#pragma omp for schedule(dynamic, 1)
+    for (int i = 0; i < chunks; ++i) {
+      const int k0 = i * chunk, cells = n - k0 < chunk ? n - k0 : chunk, used = (cells + MR - 1) / MR;
+      for (int j = 0; j < used * MR; ++j) {
+        const float** t = table + (size_t)(j / MR) * steps * MR + j % MR;
+        if (j >= cells) {
+          for (int s = 0; s < steps; ++s) t[(size_t)s * MR] = fs_zeros;
+          out[j] = nowhere;
+          continue;
+        }
+        const int k = pick ? pick[k0 + j] : k0 + j, p = w.x.list[k], y = p / w.g.w, x = p % w.g.w;
+        out[j] = w.fresh(k);
+        for (int a = 0; a < c.ay->taps; ++a) {
+          const int iy = c.ay->tap[y * c.ay->taps + a];
+          for (int b = 0; b < c.ax->taps; ++b) {
+            const int ix = c.ax->tap[x * c.ax->taps + b];
+            for (int s = 0; s < c.ns; ++s, t += MR) *t = iy < 0 || ix < 0 ? fs_zeros : row_of(c.in[s], iy, ix);
+          }
+        }
+      }
+      gemm<MR, NV>(table, lens, steps, c.weights, panel, c.co, out, used);
+      if (pick) for (int j = 0; j < cells; ++j) c.finish(w, c.e, pick[k0 + j], pick[k0 + j] + 1);
+      else c.finish(w, c.e, k0, k0 + cells);
+    }
+  }
+}
+
+// f(y, x, row) writes a candidate's raw values; finish() does the rest
+template <class F> static void each_cell(const Work& w, FinishFn finish, const Epilogue& e, size_t cost, F f) {
+  const int threads = w.x.a->threads, n = w.n;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && cost * n > 100000)
+  for (int i = 0; i < (n + 63) / 64; ++i) {
+    const int k0 = i * 64, k1 = k0 + 64 < n ? k0 + 64 : n;
+    for (int k = k0; k < k1; ++k) { const int p = w.x.list[k]; f(p / w.g.w, p % w.g.w, w.fresh(k)); }
+    finish(w, e, k0, k1);
+  }
+}
+
+// one input channel per output channel: weights [tap][C rounded up]
+template <int C> static void depthwise(const Work& w, const ConvArgs& c) {
+  constexpr int CP = (C + FS_VL - 1) / FS_VL * FS_VL;
+  const int ty = c.ay->taps, tx = c.ax->taps;
+  each_cell(w, c.finish, c.e, (size_t)C * ty * tx, [&](int y, int x, float* row) {
+    float gathered[CP];
+    for (int i = 0; i < CP; i += FS_VL) store(row + i, vf{});
+    for (int a = 0; a < ty; ++a)
+      for (int b = 0; b < tx; ++b) {
+        const int iy = c.ay->tap[y * ty + a], ix = c.ax->tap[x * tx + b];
+        if (iy < 0 || ix < 0) continue;
+        const float* r = tap_row(c.in, c.ns, iy, ix, gathered);
+        const float* k = c.weights + (size_t)(a * tx + b) * CP;
+        for (int i = 0; i < CP; i += FS_VL) store(row + i, load(row + i) + load(r + i) * load(k + i));
+      }
+  });
+}
+
+// any other grouping: weights [group][Cog / VL][tap][Cig][VL]
+template <int GROUPS, int CIG, int COG> static void grouped(const Work& w, const ConvArgs& c, const float* weights, const int32_t* pick, int n) {
+  constexpr int BLOCKS = (COG + FS_VL - 1) / FS_VL;
+  const int ty = c.ay->taps, tx = c.ax->taps, taps = ty * tx;
+  const int threads = w.x.a->threads;
+#pragma omp parallel num_threads(threads) if (threads > 1 && n > 64)
+  {
+    float gathered[(size_t)taps * GROUPS * CIG];
+    const float* rows[taps];
+#pragma omp for schedule(static)
+    for (int i = 0; i < n; ++i) {
+      const int k = pick ? pick[i] : i, p = w.x.list[k], y = p / w.g.w, x = p % w.g.w;
+      float* out = w.fresh(k);
+      for (int t = 0; t < taps; ++t) {
+        const int iy = c.ay->tap[y * ty + t / tx], ix = c.ax->tap[x * tx + t % tx];
+        rows[t] = iy < 0 || ix < 0 ? fs_zeros : tap_row(c.in, c.ns, iy, ix, gathered + (size_t)t * GROUPS * CIG);
+      }
+      const float* b = weights;
+      for (int g = 0; g < GROUPS; ++g)
+        for (int o = 0; o < BLOCKS; ++o) {
+          vf acc{};
+          for (int t = 0; t < taps; ++t)
+            for (int q = 0; q < CIG; ++q, b += FS_VL) acc += load(b) * rows[t][g * CIG + q];
+          const int left = COG - o * FS_VL;
+          std::memcpy(out + g * COG + o * FS_VL, &acc, 4 * (size_t)(left < FS_VL ? left : FS_VL));
+        }
+      c.finish(w, c.e, k, k + 1);
+    }
+  }
+}
+
+// candidates of one output phase of a transposed convolution
+static int phase_of(const Work& w, int sy, int sx, int py, int px, int32_t* pick) {
+  int n = 0;
+  for (int k = 0; k < w.n; ++k) {
+    const int p = w.x.list[k];
+    pick[n] = k;
+    n += p / w.g.w % sy == py && p % w.g.w % sx == px;
+  }
+  return n;
+}

@@ -1,0 +1,260 @@
+// Everything that is not a convolution: pooling, pointwise ops, resampling, views, islands, the image.
+
+template <int C> static void max_pool(const Work& w, const Seg* in, int ns, const Axis& ay, const Axis& ax, FinishFn finish, const Epilogue& e) {
+  constexpr int CP = (C + FS_VL - 1) / FS_VL * FS_VL;
+  each_cell(w, finish, e, (size_t)C * ay.taps * ax.taps, [&](int y, int x, float* row) {
+    float gathered[CP];
+    for (int i = 0; i < CP; i += FS_VL) store(row + i, splat(-INFINITY));
+    for (int a = 0; a < ay.taps; ++a)
+      for (int b = 0; b < ax.taps; ++b) {
+        const int iy = ay.tap[y * ay.taps + a], ix = ax.tap[x * ax.taps + b];
+        if (iy < 0 || ix < 0) continue;
+        const float* r = tap_row(in, ns, iy, ix, gathered);
+        for (int i = 0; i < CP; i += FS_VL) {
+          vf m = load(row + i), v = load(r + i);
+          store(row + i, pick((v > m) | ~(v == v), v, m));  // NaN wins, as in torch
+        }
+      }
+  });
+}
+
+struct AvgGeometry { int kh, kw, sh, sw, ph, pw, h, w, include_pad, divisor; };
+
+template <int C> static void avg_pool(const Work& w, const Seg* in, int ns, const Axis& ay, const Axis& ax, const AvgGeometry& q, FinishFn finish, const Epilogue& e) {
+  constexpr int CP = (C + FS_VL - 1) / FS_VL * FS_VL;
+  each_cell(w, finish, e, (size_t)C * ay.taps * ax.taps, [&](int y, int x, float* row) {
+    float gathered[CP];
+    for (int i = 0; i < CP; i += FS_VL) store(row + i, vf{});
+    for (int a = 0; a < ay.taps; ++a)
+      for (int b = 0; b < ax.taps; ++b) {
+        const int iy = ay.tap[y * ay.taps + a], ix = ax.tap[x * ax.taps + b];
+        if (iy < 0 || ix < 0) continue;
+        const float* r = tap_row(in, ns, iy, ix, gathered);
+        for (int i = 0; i < CP; i += FS_VL) store(row + i, load(row + i) + load(r + i));
+      }
+    int y0 = y * q.sh - q.ph, x0 = x * q.sw - q.pw;
+    int y1 = y0 + q.kh < q.h + q.ph ? y0 + q.kh : q.h + q.ph, x1 = x0 + q.kw < q.w + q.pw ? x0 + q.kw : q.w + q.pw;
+    int count = (y1 - y0) * (x1 - x0);
+    if (!q.include_pad) {
+      y0 = y0 < 0 ? 0 : y0; x0 = x0 < 0 ? 0 : x0;
+      y1 = y1 > q.h ? q.h : y1; x1 = x1 > q.w ? q.w : x1;
+      count = (y1 - y0) * (x1 - x0);
+    }
+    if (q.divisor) count = q.divisor;
+    for (int i = 0; i < CP; i += FS_VL) store(row + i, load(row + i) / (float)count);
+  });
+}
+
+// raw copy of the input; activations and additions are left to finish()
+template <int C> static void copy_rows(const Work& w, const Seg* in, int ns, FinishFn finish, const Epilogue& e) {
+  each_cell(w, finish, e, C, [&](int y, int x, float* row) {
+    float gathered[C + FS_VL];
+    std::memcpy(row, tap_row(in, ns, y, x, gathered), (size_t)C * 4);
+  });
+}
+
+template <int C> static void affine(const Work& w, const Seg* in, int ns, const float* scale, FinishFn finish, const Epilogue& e) {
+  each_cell(w, finish, e, C, [&](int y, int x, float* row) {
+    float gathered[C + FS_VL];
+    const float* r = tap_row(in, ns, y, x, gathered);
+    for (int i = 0; i < C; i += FS_VL) store(row + i, load(r + i) * load(scale + i));
+  });
+}
+
+template <int C> static void channel_norm(const Work& w, const Seg* in, int ns, const float* gamma, const float* beta, float eps, FinishFn finish, const Epilogue& e) {
+  each_cell(w, finish, e, 4 * C, [&](int y, int x, float* row) {
+    float gathered[C + FS_VL];
+    const float* r = tap_row(in, ns, y, x, gathered);
+    float mean = 0, var = 0;
+    for (int i = 0; i < C; ++i) mean += r[i];
+    mean /= C;
+    for (int i = 0; i < C; ++i) var += (r[i] - mean) * (r[i] - mean);
+    const float rstd = 1.0f / std::sqrt(var / C + eps);
+    for (int i = 0; i < C; ++i) row[i] = (r[i] - mean) * rstd * gamma[i] + beta[i];
+  });
+}
+
+enum Kind { ADD, SUB, MUL, DIV };
+template <Kind K> FS_INLINE vf apply(vf a, vf b) {
+  if constexpr (K == ADD) return a + b;
+  if constexpr (K == SUB) return a - b;
+  if constexpr (K == MUL) return a * b;
+  if constexpr (K == DIV) return a / b;
+}
+
+// b: another tensor on the grid, or one row for all cells
+template <int C, Kind K, bool SWAPPED> static void binary(const Work& w, const Seg* in, int ns, const Seg* other, int n_other, const float* constant, FinishFn finish, const Epilogue& e) {
+  each_cell(w, finish, e, C, [&](int y, int x, float* row) {
+    float ga[C + FS_VL], gb[C + FS_VL];
+    const float* a = tap_row(in, ns, y, x, ga);
+    const float* b = constant ? constant : tap_row(other, n_other, y, x, gb);
+    for (int i = 0; i < C; i += FS_VL) {
+      vf u = load(a + i), v = load(b + i);
+      store(row + i, SWAPPED ? apply<K>(v, u) : apply<K>(u, v));
+    }
+  });
+}
+
+struct Lerp { const int *low, *high; const float* share; };  // per output cell
+
+template <int C> static void bilinear(const Work& w, const Seg* in, int ns, const Lerp& ly, const Lerp& lx, FinishFn finish, const Epilogue& e) {
+  each_cell(w, finish, e, 4 * C, [&](int y, int x, float* row) {
+    float g[4][C + FS_VL];
+    const float* a = tap_row(in, ns, ly.low[y], lx.low[x], g[0]);
+    const float* b = tap_row(in, ns, ly.low[y], lx.high[x], g[1]);
+    const float* c = tap_row(in, ns, ly.high[y], lx.low[x], g[2]);
+    const float* d = tap_row(in, ns, ly.high[y], lx.high[x], g[3]);
+    const float v1 = ly.share[y], v0 = 1.0f - v1, h1 = lx.share[x], h0 = 1.0f - h1;
+    for (int i = 0; i < C; i += FS_VL)
+      store(row + i, v0 * (h0 * load(a + i) + h1 * load(b + i)) + v1 * (h0 * load(c + i) + h1 * load(d + i)));
+  });
+}
+
+// one tap per axis, a constant outside: padding, cropping, nearest resampling
+template <int C> static void gather(const Work& w, const Seg* in, int ns, const Axis& ay, const Axis& ax, float value, FinishFn finish, const Epilogue& e) {
+  each_cell(w, finish, e, C, [&](int y, int x, float* row) {
+    float gathered[C + FS_VL];
+    const int iy = ay.tap[y], ix = ax.tap[x];
+    if (iy < 0 || ix < 0) for (int i = 0; i < C; ++i) row[i] = value;
+    else std::memcpy(row, tap_row(in, ns, iy, ix, gathered), (size_t)C * 4);
+  });
+}
+
+// ---- views
+
+static Mask or_masks(uint8_t* out, int cells, const Mask* masks, int n) {
+  bool some = false;
+  std::memset(out, 0, cells);
+  for (int i = 0; i < n; ++i)
+    if (masks[i].any) { some = true; for (int p = 0; p < cells; ++p) out[p] |= masks[i].cells[p]; }
+  return {out, some};
+}
+
+// The mask of a nearest upsampling by (ry, rx): `now` and `before` are the segments of the upsampled view.
+static Mask upsampled_mask(Ctx& c, uint8_t* out, Mask parent, int grid_in, int grid_out, int ry, int rx, const Seg* now, const Seg* before, int ns) {
+  const Grid& g = c.grids[grid_out];
+  const int cells = g.h * g.w, wi = c.grids[grid_in].w;
+  const Field &fi = c.fields[grid_in], &fo = c.fields[grid_out];
+  if (c.key) { std::memset(out, 1, cells); return {out, true}; }
+  if (c.a->work && c.a->work[grid_out]) {
+    std::memcpy(out, c.a->work[grid_out], cells);
+    if (!fo.still) for (int p = 0; p < cells; ++p) out[p] |= !fo.valid[p];
+    return {out, has_any(out, cells)};
+  }
+  bool some = false;
+  if (!parent.any && fi.still && fo.still) { std::memset(out, 0, cells); return {out, false}; }
+#pragma omp parallel for num_threads(c.a->threads) reduction(|| : some) if (cells > 4000)
+  for (int y = 0; y < g.h; ++y)
+    for (int x = 0; x < g.w; ++x) {
+      const int p = y * g.w + x, q = y / ry * wi + x / rx;
+      out[p] = 0;
+      if (!fo.still && !fo.valid[p]) { out[p] = 1; some = true; continue; }
+      const int dy = fo.still ? 0 : fo.dy[p], dx = fo.still ? 0 : fo.dx[p];
+      const int py = fi.still ? 0 : fi.dy[q], px = fi.still ? 0 : fi.dx[q];
+      if (!(parent.any && parent.cells[q]) && dy == py * ry && dx == px * rx) continue;
+      bool differs = false;
+      for (int s = 0; s < ns && !differs; ++s) {
+        const float *a = row_of(now[s], y, x), *b = row_of(before[s], y - dy, x - dx);
+        if (a != b) for (int i = 0; i < now[s].n && !differs; ++i) differs = !(std::fabs(a[i] - b[i]) <= 0.0f);
+        else for (int i = 0; i < now[s].n && !differs; ++i) differs = !(a[i] - a[i] == 0.0f);  // NaN and infinity
+      }
+      out[p] = differs;
+      some = some || differs;
+    }
+  return {out, some};
+}
+
+// ---- dense tensors: islands and outputs
+
+static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* out) {
+  const int cells = g.h * g.w;
+#pragma omp parallel for num_threads(c.a->threads) if (cells > 1000)
+  for (int y = 0; y < g.h; ++y)
+    for (int x0 = 0; x0 < g.w; x0 += 16) {
+      const int m = g.w - x0 < 16 ? g.w - x0 : 16;
+      float* o = out + y * g.w + x0;
+      for (int s = 0; s < ns; ++s) {
+        const float* r[16];
+        for (int i = 0; i < m; ++i) r[i] = row_of(in[s], y, x0 + i);
+        for (int ch = 0; ch < in[s].n; ++ch, o += cells) for (int i = 0; i < m; ++i) o[i] = r[i][ch];
+      }
+    }
+}
+
+// An island's output on a grid: every cell is a candidate.
+template <int C> static void from_dense(Work& w, const float* dense, FinishFn finish) {
+  if (w.open) std::memset(w.s.cand, 1, w.cells);
+  w.forced = false;  // islands are compared with the cache even where work is given
+  w.open = true;
+  if (!w.x.key) std::memset(w.s.cand, 1, w.cells);
+  w.begin();
+  const Epilogue e{nullptr, fs_zeros, 0, 0, 0, 0, nullptr, 0};
+  each_cell(w, finish, e, C, [&](int y, int x, float* row) {
+    for (int ch = 0; ch < C; ++ch) row[ch] = dense[(size_t)ch * w.cells + y * w.g.w + x];
+  });
+}
+
+// ---- the image
+
+struct Picture { float* buffers[2]; float* fresh; uint8_t *mask, *flags, *right; int32_t* base; int cur; const float* fed; };
+
+// S_0 and the assembled input. Returns whether the frame is a keyframe.
+template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q) {
+  const StepArgs& a = *c.a;
+  const Grid& g = c.grids[0];
+  const Field& f = c.fields[0];
+  const int cells = g.h * g.w;
+  const float* old = q.buffers[*q.base];
+  q.cur = 1 - *q.base;
+  float* now = q.buffers[q.cur];
+  int64_t count = 0;
+  bool key = a.keyframe;
+  if (!key) {
+    const uint8_t* work = a.work ? a.work[0] : nullptr;
+#pragma omp parallel for num_threads(a.threads) reduction(+ : count)
+    for (int p = 0; p < cells; ++p) {
+      uint8_t m = !f.still && !f.valid[p];
+      if (work) m |= work[p];
+      else if (!m) {
+        const float* b = old + (size_t)(f.still ? p : f.src[p]) * STRIDE;
+        for (int ch = 0; ch < C; ++ch) m |= !(std::fabs(a.image[(size_t)ch * cells + p] - b[ch]) <= a.tau_input);
+      }
+      q.mask[p] = m;
+      count += m;
+    }
+    key = (double)count > (double)a.scene_cut * cells;
+  }
+  if (key) { std::memset(q.mask, 1, cells); count = cells; }
+#pragma omp parallel for num_threads(a.threads)
+  for (int p = 0; p < cells; ++p) {
+    float* n = now + (size_t)p * STRIDE;
+    if (q.mask[p]) for (int ch = 0; ch < C; ++ch) n[ch] = a.image[(size_t)ch * cells + p];
+    else std::memcpy(n, old + (size_t)(f.still ? p : f.src[p]) * STRIDE, STRIDE * 4);
+    if (a.input_fresh) for (int ch = 0; ch < C; ++ch) q.fresh[(size_t)p * STRIDE + ch] = a.image[(size_t)ch * cells + p];
+  }
+  q.fed = a.input_fresh ? q.fresh : now;
+  const_cast<StepArgs&>(a).input_cells = count;
+  return key;
+}
+
+// Ends a frame: the frame's map becomes the cache, or what changed goes back to where it came from.
+static void commit(const Ctx& c, Store& s) {
+  if (c.a->remap || c.key) { *s.base = s.cur; return; }
+  if (s.cur == *s.base) return;
+  int32_t* base = s.maps[*s.base];
+  const int32_t* now = s.maps[s.cur];
+  const Field& f = c.fields[s.grid];
+  const int cells = c.grids[s.grid].h * c.grids[s.grid].w;
+  for (int p = 0; p < cells; ++p)
+    if (s.mask[p] && (f.still || f.valid[p])) base[f.still ? p : f.src[p]] = now[p];
+}
+
+template <int STRIDE> static void commit_image(const Ctx& c, Picture& q) {
+  if (c.a->remap || c.key) { *q.base = q.cur; return; }
+  float* base = q.buffers[*q.base];
+  const float* now = q.buffers[q.cur];
+  const Field& f = c.fields[0];
+  const int cells = c.grids[0].h * c.grids[0].w;
+  for (int p = 0; p < cells; ++p)
+    if (q.mask[p] && (f.still || f.valid[p])) std::memcpy(base + (size_t)(f.still ? p : f.src[p]) * STRIDE, now + (size_t)p * STRIDE, STRIDE * 4);
+}

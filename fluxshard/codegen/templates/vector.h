@@ -1,0 +1,83 @@
+// Vectors of FS_VL floats through the compiler's vector extensions: one body for AVX-512, AVX2 and SSE/NEON.
+// No instruction is written by hand, so the same text serves every processor that the compiler knows.
+#include <cstdint>
+#include <cstring>
+#include <cmath>
+
+typedef float vf __attribute__((vector_size(FS_VL * 4), may_alias));
+typedef int32_t vi __attribute__((vector_size(FS_VL * 4), may_alias));
+#define FS_INLINE static inline __attribute__((always_inline))
+
+FS_INLINE vf load(const float* p) { vf v; std::memcpy(&v, p, sizeof v); return v; }
+FS_INLINE void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
+FS_INLINE vf splat(float x) { return x - vf{}; }
+FS_INLINE vf pick(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
+FS_INLINE vf magnitude(vf a) { return (vf)((vi)a & 0x7fffffff); }
+FS_INLINE bool any(vi v) {
+  int32_t r = 0;
+  for (int i = 0; i < FS_VL; ++i) r |= v[i];
+  return r != 0;
+}
+
+// exp(x): x = n ln2 + r, a polynomial for r, n put into the exponent. Relative error below 2e-7 on [-87, 88]; NaN stays NaN
+// because clamping is by comparison.
+FS_INLINE vf exp_v(vf x) {
+  x = pick(x > splat(88.0f), splat(88.0f), x);
+  x = pick(x < splat(-87.0f), splat(-87.0f), x);
+  const vf shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+  vf t = x * 1.44269504088896341f + shift;
+  vi n = (vi)t - (int32_t)0x4b400000;
+  t = t - shift;
+  vf r = x - t * 0.693359375f;
+  r = r + t * 2.12194440e-4f;
+  vf y = splat(1.9875691500e-4f);
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * (r * r) + r + 1.0f;
+  return y * (vf)((n + 127) << 23);
+}
+
+FS_INLINE vf sigmoid_v(vf x) { return 1.0f / (1.0f + exp_v(-x)); }
+FS_INLINE vf tanh_v(vf x) { return 1.0f - 2.0f / (exp_v(x + x) + 1.0f); }
+
+// erf by Abramowitz and Stegun 7.1.26, absolute error below 1.5e-7
+FS_INLINE vf erf_v(vf x) {
+  vf a = magnitude(x);
+  vf t = 1.0f / (1.0f + 0.3275911f * a);
+  vf y = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;
+  y = 1.0f - y * exp_v(-a * a);
+  return (vf)((vi)y | ((vi)x & (int32_t)0x80000000));
+}
+
+FS_INLINE vf clamp_v(vf x, float low, float high) {
+  x = pick(x < splat(low), splat(low), x);
+  return pick(x > splat(high), splat(high), x);
+}
+
+enum Act { NONE, RELU, RELU6, SILU, HARDSWISH, HARDSIGMOID, GELU, GELU_TANH, SIGMOID, TANH, MISH, PRELU, LEAKY_RELU, ELU, CLAMP };
+
+// `slope` points to the channel's prelu slopes; p0 and p1 are the activation's numbers.
+template <Act A> FS_INLINE vf activate(vf x, const float* slope, float p0, float p1) {
+  if constexpr (A == NONE) return x;
+  if constexpr (A == RELU) return pick(x < splat(0.0f), splat(0.0f), x);
+  if constexpr (A == RELU6) return clamp_v(x, 0.0f, 6.0f);
+  if constexpr (A == SILU) return x / (1.0f + exp_v(-x));
+  if constexpr (A == HARDSWISH) return x * clamp_v(x + 3.0f, 0.0f, 6.0f) / 6.0f;
+  if constexpr (A == HARDSIGMOID) return clamp_v(x + 3.0f, 0.0f, 6.0f) / 6.0f;
+  if constexpr (A == GELU) return x * 0.5f * (1.0f + erf_v(x * 0.70710678118654752f));
+  if constexpr (A == GELU_TANH) return x * 0.5f * (1.0f + tanh_v(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+  if constexpr (A == SIGMOID) return sigmoid_v(x);
+  if constexpr (A == TANH) return tanh_v(x);
+  if constexpr (A == MISH) {  // x tanh(log(1 + e^x)) with e^x = e: e (e + 2) / (e (e + 2) + 2)
+    vf e = exp_v(pick(x > splat(20.0f), splat(20.0f), x));
+    vf n = e * (e + 2.0f);
+    return x * (n / (n + 2.0f));
+  }
+  if constexpr (A == PRELU) return pick(x < splat(0.0f), x * load(slope), x);
+  if constexpr (A == LEAKY_RELU) return pick(x < splat(0.0f), x * p0, x);
+  if constexpr (A == ELU) return pick(x < splat(0.0f), p0 * (exp_v(x) - 1.0f), x);
+  if constexpr (A == CLAMP) return clamp_v(x, p0, p1);
+}

@@ -1,0 +1,130 @@
+"""Writes grids, windows and receptive fields on every node."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from fluxshard.geometry import Grid, ReceptiveField, Window
+from fluxshard.ir.params import Binary, Params
+from fluxshard.options import CompileOptions
+from fluxshard.passes.edit import tensor_inputs
+from fluxshard.passes.meta import annotate, forget, info, is_map, shape
+from fluxshard.passes.params_of import params_of
+from fluxshard.ir.windows import windows_of
+
+Fields = tuple[ReceptiveField, ReceptiveField]
+
+
+def annotate_receptive_field(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
+    """Finds the lattice of cells that every value lives on, and the image pixels that a cell sees. Changes no node.
+
+    Given:  y = conv2d(x, w, None, [2, 2], [1, 1])
+    Result: the same; on y: Conv2d(…), Grid(H / 2, W / 2, 2, 2), windows (2, 1, ((-1, 0, 1),)), fields of 3 pixels
+
+    What runs whole gets a reason instead of windows, and a grid only where its result fits one that flows into it.
+    """
+    del options
+    flowing: dict[fx.Node, tuple[Grid, ...]] = {}  # grids that an op that runs whole may give its result
+    for node in graph_module.graph.nodes:
+        forget(node)
+        if node.op == "placeholder" and is_map(node):
+            height, width = shape(node)[2:]
+            annotate(node, grid=Grid(height, width), fields=(ReceptiveField(), ReceptiveField()))
+        elif node.op == "call_function":
+            _annotate(node, flowing)
+        grid = info(node).grid
+        if grid is not None and not info(node).reason:
+            flowing[node] = (grid,)
+        else:
+            flowing[node] = tuple(dict.fromkeys(grid for source in node.all_input_nodes for grid in flowing[source]))
+    return graph_module
+
+
+def mapped_inputs(node: fx.Node, params: Params) -> list[fx.Node]:
+    """Inputs that have to be on a grid: the first is the one that windows are about."""
+    sources = [source for source in tensor_inputs(node) if source.op != "get_attr"]
+    if isinstance(params, Binary) and params.operand == "vector":
+        return [source for source in sources if shape(source) == shape(node)][:1]
+    return sources
+
+
+def _annotate(node: fx.Node, flowing: dict[fx.Node, tuple[Grid, ...]]) -> None:
+    params = params_of(node)
+    reason = params if isinstance(params, str) else _obstacle(node, params)
+    if isinstance(params, str) or reason:
+        annotate(node, reason=reason, grid=_fitting(node, flowing))
+        return
+    sources = mapped_inputs(node, params)
+    windows = node_windows(node, params)
+    grid = info(sources[0]).grid
+    assert grid is not None
+    height, width = shape(node)[2:]
+    annotate(node, params=params, windows=windows, grid=grid.through(*windows, height, width), fields=_fields(sources, windows, node))
+
+
+def node_windows(node: fx.Node, params: Params) -> tuple[Window, Window]:
+    """The (y, x) windows of a call with these parameters."""
+    source = mapped_inputs(node, params)[0]
+    height_in, width_in = shape(source)[2:]
+    height, width = shape(node)[2:]
+    kernel = None
+    if params.op in ("conv2d", "conv_transpose2d"):
+        weight = node.args[1]
+        assert isinstance(weight, fx.Node)
+        kernel = shape(weight)[2], shape(weight)[3]
+    return windows_of(params, (height_in, width_in), (height, width), kernel)
+
+
+def _obstacle(node: fx.Node, params: Params) -> str:
+    """Why an op that has a place in a Plan has none here."""
+    sources = mapped_inputs(node, params)
+    if not sources:
+        return "none of its inputs is a map"
+    grids = [info(source).grid for source in sources]
+    for source, grid in zip(sources, grids, strict=True):
+        if grid is None:
+            return f"its input {source.name} has no grid"
+    if params.op in ("conv2d", "conv_transpose2d"):
+        first = grids[0]
+        assert first is not None
+        height, width = shape(node)[2:]
+        grids[0] = first.through(*node_windows(node, params), height, width)
+    if len(set(grids)) > 1:
+        return f"its inputs are on different grids: {' and '.join(_describe(grid) for grid in dict.fromkeys(grids))}"
+    if isinstance(params, Binary) and params.operand == "vector":
+        vector = next(source for source in tensor_inputs(node) if source is not sources[0])
+        if info(vector).grid is not None:
+            return f"its operand {vector.name} is a map of one cell, not a vector"
+    return ""
+
+
+def _describe(grid: Grid | None) -> str:
+    assert grid is not None
+    return f"{grid.height}x{grid.width} of stride {grid.stride_y}x{grid.stride_x}"
+
+
+def _fitting(node: fx.Node, flowing: dict[fx.Node, tuple[Grid, ...]]) -> Grid | None:
+    size = shape(node)[2:]
+    if not is_map(node) or size == (1, 1):
+        return None
+    for source in node.all_input_nodes:
+        for grid in flowing[source]:
+            if (grid.height, grid.width) == size:
+                return grid
+    return None
+
+
+def _fields(sources: list[fx.Node], windows: tuple[Window, Window], node: fx.Node) -> Fields | None:
+    before = [info(source).fields for source in sources]
+    first = before[0]
+    if first is None or any(fields is None for fields in before):
+        return None
+    found = []
+    for axis in (0, 1):
+        field = first[axis].through(windows[axis], shape(sources[0])[2 + axis], shape(node)[2 + axis])
+        for other in before[1:]:
+            assert other is not None
+            field = field.union(other[axis])
+        found.append(field)
+    return found[0], found[1]
+

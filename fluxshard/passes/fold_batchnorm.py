@@ -1,0 +1,83 @@
+"""Folds what scales and shifts channels by constants into the convolution before it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, fx
+
+from fluxshard.options import CompileOptions
+from fluxshard.passes.edit import add_constant, argument, constant, insert, only_user, overload, swap
+
+_CONVOLUTIONS = frozenset({"aten.conv2d.default", "aten.conv_transpose2d.input"})
+
+
+def fold_batchnorm(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
+    """Folds batch norms, and products with a constant per channel, into convolutions.
+
+    Given:  c = conv2d(x, w, b); y = batch_norm(c, gamma, beta, mean, var)
+    Result: y = conv2d(x, w_folded, b_folded)
+
+    Leaves alone: convolutions that somebody else reads too (their batch norm becomes an affine later); weights that
+    are not constants.
+    """
+    del options
+    for node in list(graph_module.graph.nodes):
+        found = scale_and_shift(graph_module, node)
+        if found is None:
+            continue
+        conv = node.args[0]
+        if overload(conv) not in _CONVOLUTIONS or only_user(cast(fx.Node, conv)) is not node:
+            continue
+        _fold(graph_module, cast(fx.Node, conv), node, *found)
+    return graph_module
+
+
+def scale_and_shift(root: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor] | None:
+    """`(C,)` float64 numbers with which a call scales and shifts its first input; None where it does something else."""
+    if overload(node) == "aten.mul.Tensor" and not node.kwargs:
+        vector = constant(root, node.args[1])
+        if vector is None or vector.dim() != 4 or vector.numel() != vector.shape[1]:
+            return None
+        scale = vector.double().flatten()
+        return scale, torch.zeros_like(scale)
+    if overload(node) != "aten.batch_norm.default":
+        return None
+    _, gamma, beta, mean, var, _, _, eps, _ = node.args
+    mean_value, var_value = constant(root, mean), constant(root, var)
+    gamma_value, beta_value = constant(root, gamma), constant(root, beta)
+    if mean_value is None or var_value is None or (gamma is not None and gamma_value is None):
+        return None
+    if beta is not None and beta_value is None:
+        return None
+    scale = (var_value.double() + cast(float, eps)).rsqrt()
+    if gamma_value is not None:
+        scale = scale * gamma_value.double()
+    shift = -mean_value.double() * scale
+    return scale, shift if beta_value is None else shift + beta_value.double()
+
+
+def _fold(root: fx.GraphModule, conv: fx.Node, node: fx.Node, scale: Tensor, shift: Tensor) -> None:
+    weight_node, bias_node = cast(fx.Node, conv.args[1]), argument(conv, 2, "bias")
+    weight, bias = constant(root, weight_node), constant(root, bias_node)
+    if weight is None or (bias_node is not None and bias is None):
+        return
+    if overload(conv) == "aten.conv_transpose2d.input":
+        groups = int(argument(conv, 6, "groups", 1))
+        per_group = scale.view(groups, 1, -1).expand(groups, weight.shape[0] // groups, weight.shape[1])
+        factors = per_group.reshape(weight.shape[0], weight.shape[1], 1, 1)
+    else:
+        factors = scale.view(-1, 1, 1, 1)
+    # float64 products, rounded once, without a float64 copy of the weight
+    folded = torch.mul(weight, factors, out=torch.empty_like(weight, memory_format=torch.contiguous_format))
+    folded_bias = shift if bias is None else bias.double() * scale + shift
+    target, kind = str(weight_node.target), weight.dtype
+    bias_name = f"{target.rpartition('.')[0]}.bias_folded".lstrip(".")
+    new_weight = add_constant(root, node, f"{target}_folded", folded)
+    new_bias = add_constant(root, node, bias_name, folded_bias.to(kind))
+    args = (conv.args[0], new_weight, new_bias, *conv.args[3:])
+    kwargs = {key: value for key, value in conv.kwargs.items() if key not in ("weight", "bias")}
+    fused = insert(node, cast(torch._ops.OpOverload, conv.target), args, kwargs, like=conv)
+    swap(node, fused)
+    root.graph.erase_node(conv)

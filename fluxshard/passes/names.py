@@ -1,0 +1,82 @@
+"""Readable, unique names for the values of a Plan, from the module paths of a model."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from typing import cast
+
+from torch import fx
+
+_CONVOLUTIONS = frozenset({"conv2d", "conv_transpose2d"})
+
+
+class Namer:
+    """Gives out names; every name once.
+
+    A layer of `torch.nn` is called by its path (`backbone.pool`). A block that holds one convolution, such as
+    `conv -> bn -> act`, is called by the block's path (`model.2.cv1`, not `model.2.cv1.conv`). Anything else is called by
+    its module's path and its op (`model.2.cat`). A name that is taken gets a number.
+    """
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self._taken: set[str] = set()
+        self._convolutions = Counter(
+            ancestor
+            for node in graph.nodes
+            if _op(node) in _CONVOLUTIONS
+            for ancestor in _ancestors(_path(node)[0])
+        )
+
+    def name(self, node: fx.Node) -> str:
+        """A free name for the value of a node."""
+        path, kind = _path(node)
+        op = _op(node)
+        if op in _CONVOLUTIONS and path:
+            block = path.rpartition(".")[0]
+            return self.free(block if block and self._convolutions[block] == 1 else path)
+        is_layer = kind.startswith("torch.nn.modules.") and not kind.startswith("torch.nn.modules.container.")
+        if is_layer and path:
+            return self.free(path)
+        return self.free(f"{path}.{op}" if path else op)
+
+    def free(self, wanted: str) -> str:
+        """The name itself, or with a number where it is taken."""
+        name, count = wanted, 0
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def convolutions_first(graph: fx.Graph) -> list[fx.Node]:
+    """Calls in the order in which they get names: those that give blocks theirs come first."""
+    calls = [node for node in graph.nodes if node.op == "call_function" and node.target is not operator.getitem]
+    return sorted(calls, key=lambda node: _op(node) not in _CONVOLUTIONS)
+
+
+def _op(node: fx.Node) -> str:
+    if node.op != "call_function":
+        return node.name
+    name = str(getattr(node.target, "_opname", "") or getattr(node.target, "__name__", ""))
+    if name == "binary":
+        return str(node.kwargs["kind"])
+    if name == "pointwise":
+        return str(cast(tuple[str, ...], node.kwargs["act"])[0])
+    return name
+
+
+def _path(node: fx.Node) -> tuple[str, str]:
+    """(module path, class) of the innermost module that called the op."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return "", ""
+    path, kind = next(reversed(stack.values()))
+    name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return str(path), name
+
+
+def _ancestors(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]

@@ -1,0 +1,10 @@
+"""Video in and out: frames with the motion that the engine moves its cache by, and annotated films."""
+
+from __future__ import annotations
+
+from fluxshard.video.frame import Frame
+from fluxshard.video.letterbox import Letterbox
+from fluxshard.video.source import VideoSource, open
+from fluxshard.video.writer import VideoWriter
+
+__all__ = ["Frame", "Letterbox", "VideoSource", "VideoWriter", "open"]

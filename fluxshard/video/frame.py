@@ -1,0 +1,38 @@
+"""One frame of a video, ready for a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.motion import MotionField
+from fluxshard.video.letterbox import Letterbox
+
+MotionSource = Literal["codec", "encoded", "none"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A picture on the network's grid and where its content was in the frame yielded before it.
+
+    Attributes:
+      image: `(1, 3, H, W)` float32, RGB, 0..1, letterboxed.
+      motion: whole pixels of `image` since the last frame yielded, on cells of 8 px; None where nothing is known.
+      index: position in the source, dropped frames counted.
+      time_s: seconds since the first frame of the source.
+      motion_source: "codec" (the stream's own vectors), "encoded" (vectors of a fast encoder), "none" (no motion).
+      letterbox: how the picture was placed into `image`.
+      picture: `(h, w, 3)` uint8, RGB, the frame as it was decoded.
+    """
+
+    image: Tensor
+    motion: MotionField | None
+    index: int
+    time_s: float
+    motion_source: MotionSource
+    letterbox: Letterbox
+    picture: NDArray[np.uint8]

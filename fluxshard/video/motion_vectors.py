@@ -1,0 +1,86 @@
+"""Motion vectors of a decoder, brought to the cells of the network's image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import numpy as np
+from av.sidedata.motionvectors import MotionVectors
+from numpy.typing import NDArray
+
+from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.video.letterbox import Letterbox
+
+
+def vectors_of(frame: av.VideoFrame) -> NDArray[Any] | None:
+    """Returns the vectors that came with a decoded frame, or None where none came."""
+    side_data = frame.side_data.get("MOTION_VECTORS")
+    return side_data.to_ndarray() if isinstance(side_data, MotionVectors) else None
+
+
+def field_from_vectors(vectors: NDArray[Any], letterbox: Letterbox) -> MotionField:
+    """Samples the vectors of one frame at the centres of the image's cells.
+
+    A cell takes the vector of the block that covers its centre, without voting; `m = -motion / motion_scale`, scaled by
+    the letterbox and rounded half up to whole pixels of the image, once. A cell whose centre no block covers is invalid
+    (the codec coded it without motion), and so is one predicted from a later frame. Bars did not move.
+
+    Args:
+      vectors: structured array of FFmpeg's AVMotionVector, in pixels of the picture; `dst_x`, `dst_y` are the centres
+        of blocks of `w` x `h` px.
+      letterbox: how the picture lies in the image.
+    """
+    (height, width), (rows, columns) = letterbox.picture_size, letterbox.content_size
+    picture_y, bar_y = _sample_positions(letterbox.size[0], letterbox.offset[0], rows, height)
+    picture_x, bar_x = _sample_positions(letterbox.size[1], letterbox.offset[1], columns, width)
+    bar = bar_y[:, None] | bar_x[None, :]
+
+    block = _blocks_at(vectors, picture_y, picture_x, height, width)
+    covered = (block >= 0) & ~bar
+    displacement = np.zeros((*block.shape, 2), np.int64)
+    if covered.any():
+        used = vectors[block[covered]]
+        scale = used["motion_scale"].astype(np.int64)
+        displacement[covered, 0] = _divide_half_up(-used["motion_y"].astype(np.int64) * rows, scale * height)
+        displacement[covered, 1] = _divide_half_up(-used["motion_x"].astype(np.int64) * columns, scale * width)
+    return MotionField(displacement, covered | bar, CELL_PX)
+
+
+def _sample_positions(
+    length_px: int, offset_px: int, content_px: int, picture_px: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each cell of one axis: the picture's pixel below its centre, and whether that lies in a bar instead."""
+    centre = np.minimum(np.arange(cells(length_px, CELL_PX)) * CELL_PX + CELL_PX // 2, length_px - 1) - offset_px
+    bar = (centre < 0) | (centre >= content_px)
+    pixel = (2 * centre + 1) * picture_px // (2 * content_px)  # floor((centre + 1/2) * picture / content)
+    return np.clip(pixel, 0, picture_px - 1), bar
+
+
+def _blocks_at(
+    vectors: NDArray[Any], picture_y: NDArray[np.int64], picture_x: NDArray[np.int64], height: int, width: int
+) -> NDArray[np.int64]:
+    """Index of the vector whose block covers each sampled pixel, or -1: `(len(picture_y), len(picture_x))`."""
+    usable = np.flatnonzero(vectors["source"] <= 0)
+    if usable.size == 0:
+        return np.full((picture_y.size, picture_x.size), -1, np.int64)
+    block_h, block_w = vectors["h"][usable].astype(np.int64), vectors["w"][usable].astype(np.int64)
+    top = vectors["dst_y"][usable].astype(np.int64) - block_h // 2
+    left = vectors["dst_x"][usable].astype(np.int64) - block_w // 2
+    # decoders report blocks of 16 and 8 px on multiples of 8 px; the raster is finer only if these are
+    unit = int(np.gcd.reduce(np.concatenate((top, left, block_h, block_w, [16]))))
+    raster = np.full((cells(height, unit), cells(width, unit)), -1, np.int64)
+    shape = np.unique(np.stack((block_h, block_w), -1), axis=0)
+    for h, w in shape.tolist():
+        group = np.flatnonzero((block_h == h) & (block_w == w))
+        row, column = top[group] // unit, left[group] // unit
+        for down in range(h // unit):
+            for right in range(w // unit):
+                y, x = row + down, column + right
+                inside = (y >= 0) & (y < raster.shape[0]) & (x >= 0) & (x < raster.shape[1])
+                raster[y[inside], x[inside]] = usable[group[inside]]
+    return raster[picture_y[:, None] // unit, picture_x[None, :] // unit]
+
+
+def _divide_half_up(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (2 * numerator + denominator) // (2 * denominator)

@@ -1,0 +1,264 @@
+"""Decoding: video files, streams, cameras and directories of images as one sequence of pictures."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from fluxshard.errors import VideoError
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+IMAGES_FPS = 30.0  # images have no clock
+_CODECS_WITH_VECTORS = frozenset(("h264", "mpeg4"))
+_OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 10.0, 10.0
+
+
+class Reader(Protocol):
+    """A sequence of pictures.
+
+    Attributes:
+      name: what messages call it.
+      fps: frames per second, or None where it does not say.
+      frame_count: pictures that it says to have, or None.
+      has_vectors: whether each picture comes with motion vectors that refer to the picture before.
+    """
+
+    name: str
+    fps: float | None
+    frame_count: int | None
+    has_vectors: bool
+
+    def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
+        """Yields the pictures in order of presentation, and False with those that came after or with damage."""
+
+    def close(self) -> None:
+        """Releases files and devices."""
+
+
+class ContainerReader:
+    """A video file, stream or camera.
+
+    Args:
+      container: opened for reading.
+      name: what messages call it.
+      strict: whether damage is an error once pictures were decoded.
+      live: whether pictures have to come at once.
+      vectors: whether motion vectors are asked for.
+    """
+
+    def __init__(self, container: InputContainer, name: str, *, strict: bool, live: bool, vectors: bool) -> None:
+        self.name = name
+        self._container, self._strict = container, strict
+        self._stream = self._pick_stream()
+        codec = self._stream.codec_context
+        # order of presentation differs from that of decoding: vectors do not refer to the picture before
+        self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames
+        if vectors and self.has_vectors:
+            codec.options = {"flags2": "+export_mvs"}  # has to be there before the first picture
+        # threads over frames delay pictures, and vectors are exported from one thread
+        codec.thread_type = "SLICE" if live or (vectors and self.has_vectors) else "AUTO"
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.fps = float(rate) if rate else None
+        self.frame_count = self._stream.frames or None
+
+    def _pick_stream(self) -> VideoStream:
+        pictures = [
+            stream for stream in self._container.streams.video if not stream.disposition & Disposition.attached_pic
+        ]
+        if pictures:
+            return pictures[0]
+        others = sorted({stream.type for stream in self._container.streams})
+        self._container.close()
+        raise VideoError(
+            f"video {self.name!r} has no pictures, only: {', '.join(others) or 'nothing'}; "
+            "give a file with a video track"
+        )
+
+    def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
+        """Yields pictures and whether they are intact; see Reader.
+
+        Raises:
+          VideoError: the stream is damaged, after all pictures before the damage were yielded (strict only).
+        """
+        count, intact = 0, True
+        failure: Exception | None = None
+        fatal = False
+        packets = self._container.demux(self._stream)
+        while not fatal:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, OSError) as error:
+                failure, fatal = error, True
+                pictures = self._drain()
+            else:
+                if packet is None:
+                    break
+                try:
+                    pictures = packet.decode()
+                except av.FFmpegError as error:
+                    # what comes before the first picture is how a stream looks to those who join late
+                    failure, fatal, intact = error, self._strict and count > 0, False
+                    pictures = self._drain() if fatal else []
+            for picture in pictures:
+                yield picture, intact and not picture.is_corrupt
+                count, intact = count + 1, True
+        why = f": {reason(failure)}" if failure else ""
+        if count == 0:
+            raise VideoError(f"video {self.name!r} has a video track without a single frame that decodes{why}")
+        if fatal and self._strict:
+            raise VideoError(
+                f"video {self.name!r} is damaged at frame {count}{why}; open it with strict=False to go on"
+            )
+
+    def _drain(self) -> list[av.VideoFrame]:
+        """Pictures that the decoder still holds."""
+        with suppress(av.FFmpegError):
+            return self._stream.codec_context.decode(None)
+        return []
+
+    def close(self) -> None:
+        """Closes the container."""
+        self._container.close()
+
+
+class ImageReader:
+    """Images of one size as frames.
+
+    Args:
+      paths: in order, at least one.
+      name: what messages call them.
+      fps: how fast they were taken.
+    """
+
+    has_vectors = False
+
+    def __init__(self, paths: list[Path], name: str, *, fps: float | None) -> None:
+        self.name = name
+        self.fps: float | None = fps or IMAGES_FPS
+        self.frame_count: int | None = len(paths)
+        self._paths = paths
+
+    def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
+        """Yields the images; see Reader.
+
+        Raises:
+          VideoError: an image that cannot be read, or of another size than the first.
+        """
+        first: tuple[int, int] | None = None
+        for path in self._paths:
+            frame = _read_image(path)
+            size = (frame.height, frame.width)
+            first = first or size
+            if size != first:
+                raise VideoError(
+                    f"image {str(path)!r} has {size[0]}x{size[1]} px and the first of {self.name!r} "
+                    f"{first[0]}x{first[1]} px; give images of one size"
+                )
+            yield frame, True
+
+    def close(self) -> None:
+        """Does nothing: files are closed one by one."""
+
+
+def open_reader(source: str | Path | int, *, fps: float | None, strict: bool, vectors: bool) -> Reader:
+    """Opens what `source` names; see `fluxshard.video.open`.
+
+    Raises:
+      VideoError: there is no such thing, or it is not a video.
+    """
+    text = str(source)
+    path = Path(text)
+    if text.isdecimal() and (isinstance(source, int) or not path.exists()):
+        return _open_camera(int(text), strict=strict, vectors=vectors)
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
+        # datagrams lose slices, and motion with them
+        options = {"rtsp_transport": "tcp"} if text.startswith("rtsp") else {}
+        container = _open_container(text, None, options, f"video {text!r} cannot be opened")
+        return ContainerReader(container, text, strict=strict, live=True, vectors=vectors)
+    if path.is_dir():
+        images = sorted((entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES), key=_natural_key)
+        if not images:
+            raise VideoError(f"directory {text!r} has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        return ImageReader(images, text, fps=fps)
+    if not path.exists():
+        raise VideoError(
+            f"video {text!r} does not exist; give a video file, a directory of images, a camera number or a URL"
+        )
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageReader([path], text, fps=fps)
+    # the scheme keeps a colon in a file's name from being read as one
+    container = _open_container(f"file:{text}", None, {}, f"video {text!r} cannot be read")
+    return ContainerReader(container, text, strict=strict, live=False, vectors=vectors)
+
+
+def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """Converts a decoded frame to `(h, w, 3)` uint8 RGB, turned upright as its container asks.
+
+    Args:
+      frame: as decoded.
+      reformatter: kept by the caller from frame to frame, since it is slow to set up.
+    """
+    rgb = reformatter.reformat(frame, format="rgb24", src_color_range=frame.color_range)
+    picture = np.asarray(rgb.to_ndarray(), np.uint8)
+    return np.ascontiguousarray(np.rot90(picture, quarter_turns(frame)))
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """How many quarter turns, counterclockwise, make the frame upright."""
+    return round(frame.rotation / 90) % 4
+
+
+def reason(error: Exception) -> str:
+    """What the system or FFmpeg says about an error, on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
+
+
+def _open_container(url: str, format: str | None, options: dict[str, str], failed: str) -> InputContainer:
+    try:
+        container = av.open(url, "r", format=format, options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{failed}: {reason(error)}") from error
+    assert isinstance(container, InputContainer)
+    return container
+
+
+def _open_camera(number: int, *, strict: bool, vectors: bool) -> Reader:
+    name = f"camera {number}"
+    if sys.platform.startswith("linux"):
+        url, format = f"/dev/video{number}", "v4l2"
+    elif sys.platform == "darwin":
+        url, format = str(number), "avfoundation"
+    else:
+        raise VideoError(f"{name}: cameras are opened by number on Linux and macOS; give the URL of a stream here")
+    container = _open_container(url, format, {}, f"{name} ({url}) cannot be opened")
+    return ContainerReader(container, name, strict=strict, live=True, vectors=vectors)
+
+
+def _read_image(path: Path) -> av.VideoFrame:
+    try:
+        # from memory: FFmpeg takes a "%" in the name of an image for a pattern
+        with av.open(io.BytesIO(path.read_bytes()), "r") as container:
+            for frame in container.decode(video=0):
+                return frame
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise VideoError(f"image {str(path)!r} cannot be read: {reason(error)}") from error
+    raise VideoError(f"image {str(path)!r} cannot be read: it has no picture")
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    """Orders `frame2` before `frame10`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -1,0 +1,128 @@
+"""Writing annotated frames as a film that survives whatever stops the program."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from numpy.typing import NDArray
+
+from fluxshard.errors import VideoError
+
+_MP4 = {
+    # the index goes with every frame instead of to the end, and to the file at once: a killed program leaves a film
+    "movflags": "frag_every_frame+empty_moov+default_base_moof",
+    "flush_packets": "1",
+}
+_GOP_S = 2  # seconds that a player needs to decode at most to seek
+
+
+class VideoWriter:
+    """Writes `(h, w, 3)` uint8 RGB frames to an H.264 MP4 file, replacing it.
+
+    The file can be played while it is written; if the process is killed, all frames but the last are in it. Odd sizes
+    are padded by a repeated row or column, since players expect colour at half resolution.
+
+    Args:
+      path: file to write; its directory must exist.
+      size: (h, w) of the frames.
+      fps: frames per second.
+
+    Raises:
+      VideoError: the file cannot be written, or a size or rate is not allowed.
+    """
+
+    def __init__(self, path: str | Path, size: tuple[int, int], fps: float) -> None:
+        if min(size) < 2:
+            raise VideoError(f"size (={size}) must be at least 2 px each way")
+        if not 0.01 <= fps <= 1000:
+            raise VideoError(f"fps (={fps}) must be between 0.01 and 1000")
+        self.path, self.size = Path(path), size
+        self._frames = 0
+        rate = Fraction(fps).limit_denominator(1001)
+        try:
+            self._container = av.open(f"file:{path}", "w", format="mp4", options=_MP4)
+            self._stream = self._container.add_stream("libx264", rate=rate)
+            codec = self._stream.codec_context
+            codec.height, codec.width = size[0] + size[0] % 2, size[1] + size[1] % 2
+            codec.pix_fmt = "yuv420p"
+            codec.colorspace, codec.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
+            codec.gop_size = max(1, round(_GOP_S * fps))
+            # zerolatency: every frame is in the file before the next one is asked for
+            self._stream.options = {"preset": "veryfast", "tune": "zerolatency", "crf": "23"}
+            self._container.start_encoding()  # tells now, before any work is done, that the file cannot be written
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._failed(error) from error
+        self._open = True
+
+    def write(self, picture: NDArray[np.uint8]) -> None:
+        """Appends a `(h, w, 3)` uint8 RGB picture.
+
+        Raises:
+          VideoError: the disk is full or the file is gone; a picture of another size; a closed writer.
+        """
+        if not self._open:
+            raise VideoError(f"video {str(self.path)!r} is closed; open a new writer")
+        if picture.shape != (*self.size, 3) or picture.dtype != np.uint8:
+            raise VideoError(
+                f"picture has shape {picture.shape} and dtype {picture.dtype}; video {str(self.path)!r} takes "
+                f"{(*self.size, 3)} and uint8"
+            )
+        bottom, right = self.size[0] % 2, self.size[1] % 2
+        if bottom or right:
+            picture = np.pad(picture, ((0, bottom), (0, right), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.time_base = self._frames, 1 / self._stream.codec_context.framerate
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (av.FFmpegError, OSError) as error:
+            self._abandon()
+            raise self._failed(error) from error
+        self._frames += 1
+
+    def close(self) -> None:
+        """Finishes the file.
+
+        Raises:
+          VideoError: the rest cannot be written.
+        """
+        if not self._open:
+            return
+        self._open = False
+        try:
+            try:
+                if self._frames:
+                    self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> VideoWriter:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finishes the file; an error that is on its way out already is not replaced by another."""
+        if kind is None:
+            self.close()
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Closes after an error, keeping what is in the file."""
+        with suppress(VideoError):  # the first error is the one to tell
+            self.close()
+
+    def _failed(self, error: Exception) -> VideoError:
+        why = " ".join(str(getattr(error, "strerror", None) or error).split())
+        return VideoError(f"video {str(self.path)!r} cannot be written after {self._frames} frames: {why}")

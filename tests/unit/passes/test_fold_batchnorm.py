@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fluxshard.passes.canonicalize import canonicalize
+from fluxshard.passes.fold_batchnorm import fold_batchnorm
+from fluxshard.testing import assert_pass_preserves, ops
+
+IMAGE = torch.linspace(-1, 1, 4 * 5 * 7).reshape(1, 4, 5, 7)
+PASSES = (canonicalize, fold_batchnorm)
+
+
+def norm(channels: int, **options: object) -> nn.BatchNorm2d:
+    made = nn.BatchNorm2d(channels, **options)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(channels)
+    for tensor in (made.running_mean, made.running_var, made.weight, made.bias):
+        if tensor is not None:
+            tensor.data.copy_(torch.rand(channels, generator=generator) + 0.25)
+    return made
+
+
+class Chain(nn.Module):
+    def __init__(self, *layers: nn.Module, both: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.both = both
+
+    def forward(self, x: Tensor) -> object:
+        seen = []
+        for layer in self.layers:
+            x = layer(x)
+            seen.append(x)
+        return seen if self.both else x
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 6, 3, padding=1, stride=2, bias=False),
+        nn.Conv2d(4, 6, (1, 3), groups=2, dilation=2),
+        nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, groups=2),
+        nn.ConvTranspose2d(4, 6, 2, bias=False, groups=1),
+    ],
+    ids=["conv", "grouped", "transposed and grouped", "transposed"],
+)
+def test_folds_into_a_convolution(conv: nn.Module) -> None:
+    graph_module = assert_pass_preserves(PASSES, Chain(conv, norm(6)), IMAGE)
+    assert ops(graph_module) == [{nn.Conv2d: "conv2d", nn.ConvTranspose2d: "conv_transpose2d"}[type(conv)]]
+
+
+def test_folds_a_product_with_a_vector_after_a_norm() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(4, 6, 1), norm(6, affine=False)
+            self.gamma = nn.Parameter(torch.rand(6, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.norm(self.conv(x)) * self.gamma
+            return y
+
+    assert ops(assert_pass_preserves(PASSES, Scaled(), IMAGE)) == ["conv2d"]
+
+
+def test_leaves_a_convolution_with_another_reader() -> None:
+    graph_module = assert_pass_preserves(PASSES, Chain(nn.Conv2d(4, 6, 1), norm(6), both=True), IMAGE)
+    assert ops(graph_module) == ["conv2d", "batch_norm"]
+
+
+def test_leaves_a_norm_after_something_else() -> None:
+    assert ops(assert_pass_preserves(PASSES, Chain(nn.ReLU(), norm(4)), IMAGE)) == ["relu", "batch_norm"]
+
+
+def test_convolutions_that_share_a_weight_get_their_own() -> None:
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    graph_module = assert_pass_preserves(PASSES, Chain(conv, norm(4), conv, nn.BatchNorm2d(4)), IMAGE)
+    weights = [node.args[1].target for node in graph_module.graph.nodes if node.op == "call_function"]
+    assert len(set(weights)) == 2
+    assert all(".weight_folded" in str(name) for name in weights)
+
+
+def test_the_model_keeps_its_weights() -> None:
+    net = Chain(nn.Conv2d(4, 6, 1), norm(6))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert_pass_preserves(PASSES, net, IMAGE)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
