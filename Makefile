@@ -3,10 +3,12 @@
 #   TORCH   what pip installs as torch, first; to save gigabytes on a machine without a GPU:
 #           make test TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 #   JOBS    test processes
+#   MODEL   weights that `make bench` measures: a path, or a name in $FLUXSHARD_DATA/weights
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 JOBS ?= 2
+MODEL ?= yolo11n.pt
 VENV ?= .venv
 
 BIN := $(VENV)/bin
@@ -51,7 +53,7 @@ check: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
 bench: $(DEV)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.frame --model $(MODEL)
 
 clean:
 	rm -rf $(VENV) build dist runs out *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

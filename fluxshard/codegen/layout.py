@@ -140,6 +140,7 @@ class Layout:
     image: dict[str, int] = field(default_factory=dict)
     scratch: dict[str, int] = field(default_factory=dict)
     bases: int = 0
+    current: int = 0  # which map is the last frame's, per store
     vector_changed: int = 0
     weight_floats: int = 0
 
@@ -209,6 +210,7 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
             layout.stores[name] = store
             layout.segments[name] = (Segment(store.index, 0, value.channels, 1, 1, grid.width),)
     layout.off_grid = off_grid
+    layout.current = arena.take(4 * len(layout.stores))
     layout.bases = arena.take(4 * len(layout.stores))
     layout.vector_changed = arena.take(len(off_grid))
     layout.scratch = {

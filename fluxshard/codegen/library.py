@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +98,16 @@ class StepLibrary:
         state = raw[shift : shift + self.state_bytes]
         self._library.fs_init(state.ctypes.data)
         return state
+
+    @staticmethod
+    def new_args() -> StepArgs:
+        """An argument block, all zero."""
+        return StepArgs()
+
+    @staticmethod
+    def callback(function: Callable[[int, int], int]) -> object:
+        """A Python function of (user, island number) as the callback for islands; keep it alive during the step."""
+        return ISLAND_FUNCTION(function)
 
     def step(self, args: StepArgs) -> None:
         """Runs one frame.

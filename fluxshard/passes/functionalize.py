@@ -66,7 +66,7 @@ def functionalize(graph_module: fx.GraphModule) -> bool:
     """
     state = _State()
     for node in list(graph_module.graph.nodes):
-        if _is_in_place(node):
+        if is_in_place(node):
             if not _write(node, state):
                 return False
             continue
@@ -82,7 +82,8 @@ def functionalize(graph_module: fx.GraphModule) -> bool:
     return True
 
 
-def _is_in_place(node: fx.Node) -> bool:
+def is_in_place(node: fx.Node) -> bool:
+    """True for a call that writes to one of its arguments."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
 
@@ -104,8 +105,8 @@ def _write(node: fx.Node, state: _State) -> bool:
     memory = state.memory_of(written)
     root = memory.nodes[0]
     others = [other for other in memory.nodes if other is not written and any(node < user for user in other.users)]
-    if root.op in ("get_attr", "placeholder") and root is not written or written.op in ("get_attr", "placeholder"):
-        return False
+    if root.op == "get_attr":
+        return False  # the module's own state
     fresh = insert(node, target, state.update(node.args), state.update(node.kwargs), like=node)  # type: ignore[arg-type]
     fresh.meta["val"] = written.meta["val"]
     state.current[written] = fresh

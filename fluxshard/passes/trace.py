@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import logging
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -14,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
-from torch.utils._pytree import TreeSpec, tree_flatten
+from torch.utils._pytree import TreeSpec
 
 from fluxshard.errors import TraceError
-from fluxshard.passes.functionalize import functionalize
+from fluxshard.passes.functionalize import functionalize, is_in_place
 
 _QUIET = ("torch._subclasses.fake_tensor", "torch._dynamo", "torch.fx.experimental.symbolic_shapes")
 
@@ -57,16 +60,12 @@ def trace(net: nn.Module | ExportedProgram, example: Tensor) -> Traced:
     if not program:
         _check_signature(module, name)
     exported = _export(module, name, example)
-    _check_program(exported, name)
-    graph_module = exported.module()
-    assert isinstance(graph_module, fx.GraphModule)
-    _erase_guards(graph_module)
+    _check_outputs(exported, name)
+    graph_module = _without_guards(exported)
     if not functionalize(graph_module):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations
-            graph_module = exported.run_decompositions({}).module()  # type: ignore[assignment]
-        assert isinstance(graph_module, fx.GraphModule)
-        _erase_guards(graph_module)
+        exported = _decompose(exported, name)
+        graph_module = _without_guards(exported)
+    _check_state(exported, graph_module, name)
     out_spec = exported.call_spec.out_spec
     assert out_spec is not None
     return Traced(graph_module, out_spec, name)
@@ -92,18 +91,30 @@ def _check_signature(module: nn.Module, name: str) -> None:
         raise TraceError(f"{name}.forward takes no positional input; it must take the image")
 
 
-def _check_program(program: ExportedProgram, name: str) -> None:
-    signature = program.graph_signature
-    mutated = sorted(signature.buffers_to_mutate.values()) + sorted(signature.user_inputs_to_mutate.values())
-    if mutated:
-        raise TraceError(f"{name} changes {mutated[0]!r} while it runs; compile a model that keeps no state between frames")
+def _check_outputs(program: ExportedProgram, name: str) -> None:
     leaves = program.graph.output_node().args[0]
     if not any(isinstance(leaf, fx.Node) for leaf in leaves):  # type: ignore[union-attr]
-        raise TraceError(f"{name} returns no tensors that depend on the image")
-    for node in program.graph.nodes:
-        if str(node.target) in ("aten.batch_norm.default", "aten.instance_norm.default") and node.args[5] is True:
-            if str(node.target) == "aten.batch_norm.default":
-                raise TraceError(f"{name} holds a batch norm that was exported in training mode; export the model after .eval()")
+        raise TraceError(f"{name} returns no tensors; compile a model that returns what it computes")
+
+
+def _check_state(program: ExportedProgram, graph_module: fx.GraphModule, name: str) -> None:
+    signature = program.graph_signature
+    mutated = sorted(signature.buffers_to_mutate.values())
+    for node in graph_module.graph.nodes:
+        if is_in_place(node):  # on what the module owns: nothing else was left
+            mutated.append(str(node.args[0].target if isinstance(node.args[0], fx.Node) else node.args[0]))
+        if str(node.target) == "aten.batch_norm.default" and node.args[5] is True and node.args[3] is not None:
+            raise TraceError(f"{name} holds a batch norm that was exported in training mode; export it after .eval()")
+    if mutated:
+        raise TraceError(f"{name} changes {mutated[0]!r} while it runs; compile a model that keeps no state between frames")
+
+
+def _decompose(program: ExportedProgram, name: str) -> ExportedProgram:
+    with _quiet():
+        try:
+            return program.run_decompositions({})
+        except Exception as error:  # it runs the captured ops again, and fails where they do
+            raise TraceError(_explain(error, name)) from error
 
 
 def _export(module: nn.Module, name: str, example: Tensor) -> ExportedProgram:
@@ -152,30 +163,30 @@ def _as_it_was(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # Errors reach the user as a TraceError; torch would print its own traces beside it.
+    # Errors reach the user as a TraceError; torch would print its own traces and graphs beside it.
     loggers = [logging.getLogger(name) for name in _QUIET]
     disabled = [logger.disabled for logger in loggers]
     try:
         for logger in loggers:
             logger.disabled = True
-        with warnings.catch_warnings():
+        printed = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
             warnings.simplefilter("ignore")
             yield
+        sys.stderr.write(printed.getvalue())  # the model's own words
     finally:
         for logger, was in zip(loggers, disabled, strict=True):
             logger.disabled = was
 
 
-def _erase_guards(graph_module: fx.GraphModule) -> None:
+def _without_guards(program: ExportedProgram) -> fx.GraphModule:
+    graph_module = program.module()
+    assert isinstance(graph_module, fx.GraphModule)
     for node in list(graph_module.graph.nodes):
         if node.op == "call_module" and node.target == "_guards_fn":
             graph_module.graph.erase_node(node)
     if hasattr(graph_module, "_guards_fn"):
         del graph_module._guards_fn
-    graph_module._forward_pre_hooks.clear()  # the shape of the image is checked by sessions
+    graph_module._forward_pre_hooks.clear()  # sessions check the shape of the image
     graph_module.recompile()
-
-
-def flatten(outputs: object) -> list[object]:
-    """Leaves of a model's result, in the order of `Traced.out_spec`."""
-    return tree_flatten(outputs)[0]
+    return graph_module

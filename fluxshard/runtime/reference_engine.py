@@ -22,7 +22,7 @@ from fluxshard.ops.reference import run_island
 from fluxshard.runtime import rfap, slots
 from fluxshard.runtime.engine import StepControl, StepResult, StreamState
 from fluxshard.runtime.fields import GridField, grid_field
-from fluxshard.runtime.reuse import differs, gather, input_set
+from fluxshard.runtime.reuse import close, differs, gather, input_set
 
 Mask = NDArray[np.bool_]
 
@@ -271,7 +271,7 @@ class ReferenceEngine:
                 changed += self._store(name, data, frame, everything, fresh.contiguous(), tau)
                 continue
             cached = data.cached.get(name)
-            new = frame.keyframe or cached is None or name not in self._read_later or not _close(fresh, cached, tau)
+            new = frame.keyframe or cached is None or name not in self._read_later or not close(fresh, cached, tau)
             data.cached[name] = fresh.clone() if new or cached is None else cached
             frame.values[name], frame.changed[name] = data.cached[name], new
             evaluated += 1
@@ -355,9 +355,3 @@ def _rows(values: Tensor) -> NDArray[np.float32]:
     """`(1, C, H, W)` to `(H * W, C)`."""
     return np.ascontiguousarray(values[0].flatten(1).T.numpy())
 
-
-def _close(fresh: Tensor, cached: Tensor, tau: float) -> bool:
-    if not fresh.is_floating_point():
-        return torch.equal(fresh, cached)
-    limit = torch.tensor(tau, dtype=fresh.dtype)
-    return bool(((fresh - cached).abs() <= limit).all())

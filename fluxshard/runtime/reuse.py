@@ -46,3 +46,10 @@ def input_set(image: Tensor, cached: Tensor, field: GridField, tau: float) -> Ma
       tau: threshold on pixels, 0..1.
     """
     return differs(image, gather(cached, field), tau) | ~field.valid
+
+
+def close(fresh: Tensor, cached: Tensor, tau: float) -> bool:
+    """Whether a value off the grids counts as unchanged: every element within `tau`; NaN never is."""
+    if not fresh.is_floating_point():
+        return torch.equal(fresh, cached)
+    return bool(((fresh - cached).abs() <= torch.tensor(tau, dtype=fresh.dtype)).all())

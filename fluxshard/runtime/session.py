@@ -209,7 +209,7 @@ class Session:
             frame=self._frame,
             keyframe=result.keyframe,
             recompute_ratio=result.input_cells / plan.grids[0].cells,
-            compute_ratio=executed_macs(plan, result) / plan.macs if plan.macs else 0.0,
+            compute_ratio=float(executed_macs(plan, result) / plan.macs) if plan.macs else 0.0,
             tx_ratio=0.0,
             latency_ms=(done - started) * 1e3,
             edge_pre_ms=(ready - started) * 1e3,

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -33,12 +34,14 @@ class Reader(Protocol):
       name: what messages call it.
       fps: frames per second, or None where it does not say.
       frame_count: pictures that it says to have, or None.
+      time_base: seconds per tick of the pictures' time stamps, or None where they have none.
       has_vectors: whether each picture comes with motion vectors that refer to the picture before.
     """
 
     name: str
     fps: float | None
     frame_count: int | None
+    time_base: Fraction | None
     has_vectors: bool
 
     def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
@@ -73,6 +76,7 @@ class ContainerReader:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate else None
         self.frame_count = self._stream.frames or None
+        self.time_base: Fraction | None = self._stream.time_base
 
     def _pick_stream(self) -> VideoStream:
         pictures = [
@@ -144,6 +148,7 @@ class ImageReader:
     """
 
     has_vectors = False
+    time_base: Fraction | None = None
 
     def __init__(self, paths: list[Path], name: str, *, fps: float | None) -> None:
         self.name = name
@@ -211,7 +216,10 @@ def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[n
       frame: as decoded.
       reformatter: kept by the caller from frame to frame, since it is slow to set up.
     """
-    rgb = reformatter.reformat(frame, format="rgb24", src_color_range=frame.color_range)
+    # RGB has no matrix: naming one makes older PyAV look at the frame's
+    rgb = reformatter.reformat(
+        frame, format="rgb24", src_color_range=frame.color_range, dst_colorspace=Colorspace.DEFAULT
+    )
     picture = np.asarray(rgb.to_ndarray(), np.uint8)
     return np.ascontiguousarray(np.rot90(picture, quarter_turns(frame)))
 

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from fluxshard.errors import VideoError
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import Letterbox, to_image
-from fluxshard.video.reading import ImageReader, Reader, open_reader, quarter_turns, to_picture
+from fluxshard.video.reading import IMAGES_FPS, ImageReader, Reader, open_reader, quarter_turns, to_picture
 from fluxshard.video.tracking import MotionTracker, Vectors
 
 _TICK_SLACK = 1e-6  # time stamps are rounded to the container's clock
@@ -191,9 +191,9 @@ class VideoSource:
 
     def _time_of(self, frame: av.VideoFrame, index: int) -> float:
         """Seconds since the first picture."""
-        stamp = None if isinstance(self._reader, ImageReader) or frame.pts is None else frame.time
-        if stamp is None:
-            return index / (self._reader.fps or 30.0)
+        if frame.pts is None or self._reader.time_base is None:
+            return index / (self._reader.fps or IMAGES_FPS)
+        stamp = float(frame.pts * self._reader.time_base)
         if self._start_s is None:
             self._start_s = stamp
         return stamp - self._start_s

@@ -130,6 +130,20 @@ def test_exact_settings_equal_the_dense_network(film, net_file, tmp_path, capsys
     assert json.loads((tmp_path / "o" / "summary.json").read_text())["agreement"]["max_difference"] < 1e-4
 
 
+def test_an_exported_program(film, net_file, tmp_path, capsys):
+    """It has one size, which is taken, and needs no warning: nothing of it is code."""
+    net = torch.load(net_file, weights_only=False).eval()
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 64, 96),)), tmp_path / "net.pt2")
+    arguments = ("run", film, "--model", tmp_path / "net.pt2", "--compare", "dense", "--max-frames", 3, *SMALL)
+    code, text, error = call(capsys, *arguments, "--out", tmp_path / "out")
+    assert code == 0 and error == "" and "runs Python code" not in text
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["network_size"] == [64, 96] and summary["agreement"]["max_difference"] < 1
+    code, _, error = call(capsys, *arguments, "--out", tmp_path / "other", "--size", "640")
+    assert code == 2
+    one_line(error, "must be 64x96")
+
+
 @pytest.mark.parametrize(
     ("weights", "film_name", "key"),
     [

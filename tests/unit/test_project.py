@@ -52,7 +52,9 @@ def test_wheel_contains_every_module_the_templates_and_the_typing_marker(tmp_pat
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
         entry_points = next(archive.read(name).decode() for name in packed if name.endswith("entry_points.txt"))
-    templates = {path.relative_to(ROOT).as_posix() for path in (PACKAGE / "codegen" / "templates").rglob("*.jinja")}
+    templates = {
+        path.relative_to(ROOT).as_posix() for path in (PACKAGE / "codegen" / "templates").rglob("*") if path.is_file()
+    }
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     assert templates and templates <= packed
     assert modules <= packed

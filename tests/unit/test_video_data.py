@@ -39,15 +39,15 @@ def residuals(source: video.VideoSource) -> tuple[float, float, set[str]]:
     return float(np.mean(still)), float(np.mean(along)), kinds
 
 
-# the ratios allowed lie above those measured: .43, .23, .29, .30, .37
+# the ratios allowed lie above those measured: .48, .23, .41, .34, .43
 @pytest.mark.parametrize(
     ("name", "kind", "ratio"),
     [
         ("videos/carnd_solidWhiteRight_540p25.mp4", "codec", 0.6),
-        ("videos/openpose_street_720p50.avi", "encoded", 0.4),
+        ("videos/openpose_street_720p50.avi", "encoded", 0.35),
         ("videos/mmhuman3d_single_person_3dpw_like.mp4", "encoded", 0.5),
         ("davis/JPEGImages/480p/dog", "encoded", 0.5),
-        ("davis/JPEGImages/480p/blackswan", "encoded", 0.5),
+        ("davis/JPEGImages/480p/blackswan", "encoded", 0.6),
     ],
 )
 def test_motion_explains_real_films(data_dir: Path, name: str, kind: str, ratio: float) -> None:
@@ -67,7 +67,7 @@ def test_accumulated_motion_explains_every_third_frame(data_dir: Path) -> None:
     with video.open(path, size=SIZE, stride=3, max_frames=14) as source:
         still, along, kinds = residuals(source)
     assert kinds == {"codec"}
-    assert along < 0.8 * still
+    assert along < 0.7 * still  # measured: .56
 
 
 def test_real_films_keep_their_frames_and_clock(data_dir: Path) -> None:

@@ -7,13 +7,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
+from av.video.reformatter import ColorRange
 from PIL import Image
 
 from fluxshard import video
 from fluxshard.motion import MotionField, accumulate
+from fluxshard.video.tracking import MotionTracker
 from tests.unit.video_clips import (
     QUARTER_X264,
     Picture,
@@ -124,7 +127,7 @@ def test_a_cut_leaves_hardly_any_motion_and_what_follows_is_right(
     cut = frames[3].motion
     assert cut is None or cut.valid.mean() < 0.5
     assert agreement(frames[:3], (2, 3)) == 1
-    assert agreement(frames[3:], (-4, 2)) >= 0.95
+    assert agreement(frames[3:], (-4, 2)) >= 0.9
 
 
 def key_every_three(tmp_path: Path, pictures: list[Picture]) -> Path:
@@ -271,6 +274,35 @@ def test_full_range_colours_survive(tmp_path: Path) -> None:
         seen = next(source).picture.astype(int)
     for column in (16, 48, 80):
         assert np.abs(seen[32, column] - picture[32, column]).max() <= 6
+
+
+def test_full_range_is_known_from_the_tag_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    shades = np.repeat(np.arange(0, 256, 5, np.uint8), 4)
+    picture = np.broadcast_to(shades[None, :, None], (64, shades.size, 3))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, shades.size, "yuv420p"
+        stream.codec_context.color_range = ColorRange.JPEG
+        stream.options = {"crf": "4", "b": "0"}
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        container.mux(stream.encode(frame.reformat(format="yuv420p", dst_color_range=ColorRange.JPEG)))
+        container.mux(stream.encode(None))
+    with video.open(path) as source:
+        assert np.abs(next(source).picture.astype(int) - picture).max() <= 8
+
+
+def test_motion_that_refers_to_nothing_yielded_is_unknown(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", panning(SIZE, (3, -5), 3))
+    tracker = MotionTracker(video.Letterbox(SIZE, SIZE), "auto", has_vectors=True)
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.options = {"flags2": "+export_mvs"}
+        _, late, later = container.decode(video=0)
+        tracker.decoded(late, intact=True)  # as if a stream was joined here
+        assert tracker.yielded(canvas(*SIZE)) == (None, "none")
+        tracker.decoded(later, intact=True)
+        motion, kind = tracker.yielded(canvas(*SIZE))
+    assert motion is not None and kind == "codec"
 
 
 def test_rotated_film_is_upright(tmp_path: Path) -> None:

@@ -95,7 +95,6 @@ struct Work {
     if (n) free_rows(old, cells, x.used, x.rows, n);
     return n > 0;
   }
-  FS_INLINE static const float* none() { return nullptr; }
   float* fresh(int k) const { return s.pool + (size_t)x.rows[k] * s.stride; }
   // the remapped cached row that a fresh one is compared with, or null where it counts whatever it is
   const float* cached(int p) const {
