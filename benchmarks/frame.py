@@ -2,8 +2,8 @@
 
     python -m benchmarks.frame --model yolo11n.pt --size 640
 
-Prints a Markdown table and writes JSON. Every round measures all contenders one after the other, so that a change of the
-machine's clock meets all of them; ratios are medians over rounds of the ratio within a round.
+Prints a Markdown table and writes JSON. Every round measures all contenders one after the other, so that a change of
+the machine's clock meets all of them; ratios are medians over rounds of the ratio within a round.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def forced_work(grids: tuple[Grid, ...], share: float, seed: int = 0) -> dict[in
 def measure(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each contender in each round."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for name, run in contenders.items():
+    for run in contenders.values():
         for _ in range(3):
             run()
     for _ in range(rounds):
@@ -68,6 +68,7 @@ def cpu_name() -> str:
 
 
 def main() -> None:
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="yolo11n.pt", help="weights, looked for in FLUXSHARD_DATA/weights")
     parser.add_argument("--size", type=int, nargs="+", default=[640, 640], help="H W, or one number for a square")
@@ -99,9 +100,15 @@ def main() -> None:
         times = measure(contenders, args.rounds)
     base = times["torch channels-last"]
     ratios = {name: statistics.median(t / b for t, b in zip(times[name], base, strict=True)) for name in times}
-    macs = {f"fluxshard {share:.0%} work": s.stats.compute_ratio for share, s in zip(args.shares, sessions, strict=True)}
-    overhead = {f"fluxshard {share:.0%} work": s.stats.overhead_ms for share, s in zip(args.shares, sessions, strict=True)}
-    print(f"{path.name} at {height}x{width}, {cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, ")
+    macs = {
+        f"fluxshard {share:.0%} work": s.stats.compute_ratio for share, s in zip(args.shares, sessions, strict=True)
+    }
+    overhead = {
+        f"fluxshard {share:.0%} work": s.stats.overhead_ms for share, s in zip(args.shares, sessions, strict=True)
+    }
+    print(
+        f"{path.name} at {height}x{width}, {cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+    )
     print(f"float32, {args.rounds} rounds; compile {compile_s:.1f} s\n")
     print("| contender | median ms | ratio to torch | compute ratio | outside convolutions and islands, ms |")
     print("|---|---|---|---|---|")

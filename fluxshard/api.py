@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from fluxshard.runtime.session import Program, Session
 Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
 
 
-def compile(  # noqa: A001  (the name that users of torch.compile look for)
+def compile(
     net: Net,
     example: Tensor | None = None,
     *,
@@ -133,7 +133,9 @@ class CompiledModel:
         plan, weights = lower(graph_module, traced)
         spec = pytree.treespec_loads(plan.output_tree)
         engine = make_engine(plan, weights, self._options)
-        return _Specialisation(Program(engine, lambda leaves: pytree.tree_unflatten(leaves, spec)), graph_module, weights)
+        return _Specialisation(
+            Program(engine, lambda leaves: pytree.tree_unflatten(leaves, spec)), graph_module, weights
+        )
 
 
 class _Specialisation:

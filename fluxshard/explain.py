@@ -54,11 +54,23 @@ class Explanation:
 
     def __str__(self) -> str:
         rows = self.rows
-        header = ("layer", "op", "output", "stride", "mode", "field px", "offset px", "kernel", "MMAC", "cache kB", "why")
+        header = (
+            "layer",
+            "op",
+            "output",
+            "stride",
+            "mode",
+            "field px",
+            "offset px",
+            "kernel",
+            "MMAC",
+            "cache kB",
+            "why",
+        )
         cells = [
             (
-                row.name, row.op, row.shape, row.stride, row.mode, *(row.receptive_field.split("@") if row.receptive_field
-                else ("", "")), row.kernel, f"{row.macs / 1e6:.2f}" if row.macs else "",
+                row.name, row.op, row.shape, row.stride, row.mode,
+                *(row.receptive_field.split("@") if row.receptive_field else ("", "")), row.kernel, f"{row.macs / 1e6:.2f}" if row.macs else "",
                 f"{row.cache_bytes / 1e3:.0f}" if row.cache_bytes else "", row.note,
             )
             for row in rows

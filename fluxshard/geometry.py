@@ -104,10 +104,14 @@ def conv_window(kernel: int, stride: int, padding: int, dilation: int = 1) -> Wi
 
 def transposed_window(kernel: int, stride: int, padding: int, dilation: int = 1) -> Window:
     """Window of a transposed convolution axis: `i * stride - padding + tap * dilation = p` solved for i."""
-    return Window(1, stride, tuple(tuple(i for _, i in phase) for phase in transposed_taps(kernel, stride, padding, dilation)))
+    return Window(
+        1, stride, tuple(tuple(i for _, i in phase) for phase in transposed_taps(kernel, stride, padding, dilation))
+    )
 
 
-def transposed_taps(kernel: int, stride: int, padding: int, dilation: int = 1) -> tuple[tuple[tuple[int, int], ...], ...]:
+def transposed_taps(
+    kernel: int, stride: int, padding: int, dilation: int = 1
+) -> tuple[tuple[tuple[int, int], ...], ...]:
     """For each output phase of a transposed convolution: pairs (kernel tap, input offset from `p // stride`)."""
     return tuple(
         tuple(
@@ -187,7 +191,9 @@ class ReceptiveField:
         if not window.is_periodic:
             used = [tap for row in window.offsets for tap in row]
             low, high = (min(used), max(used)) if used else (0, 0)
-            return ReceptiveField(self.size + (high - low) * self.stride, self.stride * Fraction(n_in, n_out), self.offset)
+            return ReceptiveField(
+                self.size + (high - low) * self.stride, self.stride * Fraction(n_in, n_out), self.offset
+            )
         # the position of a tap relative to p * in_step / out_step, over all phases
         shifts = [
             offset - Fraction(phase * window.in_step % window.out_step, window.out_step)

@@ -6,6 +6,7 @@ Motion is in whole pixels of the network's input, `(dy, dx)`, with `source = pos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class MotionField:
       ShapeError: shapes, dtypes or values outside int16.
     """
 
-    displacement: NDArray[np.int16]
+    displacement: NDArray[Any]  # any integers in; int16 after construction
     valid: NDArray[np.bool_]
     cell_px: int = CELL_PX
 

@@ -47,7 +47,9 @@ class CompileOptions:
         _check("dtype", self.dtype, ("float32", "float16", "bfloat16"))
         _check("isa", self.isa, ("native", "avx512", "avx2", "portable"))
         if self.canvas_px != 0:
-            raise OptionError(f"canvas_px (={self.canvas_px}) must be 0: the canvas belongs to planned reuse, which is not there yet")
+            raise OptionError(
+                f"canvas_px (={self.canvas_px}) must be 0: the canvas belongs to planned reuse, which is not there yet"
+            )
         if self.backend == "cuda":
             raise OptionError("backend 'cuda' is not there yet; use 'cpp' or 'reference'")
         if self.dtype != "float32":
@@ -95,7 +97,11 @@ class ReuseOptions:
         if not (0.0 < self.scene_cut <= 1.0):
             raise OptionError(f"scene_cut (={self.scene_cut}) must be above 0 and at most 1")
         taus = {"tau_input": self.tau_input}
-        taus |= {f"tau[{name!r}]": value for name, value in self.tau.items()} if isinstance(self.tau, Mapping) else {"tau": self.tau}
+        taus |= (
+            {f"tau[{name!r}]": value for name, value in self.tau.items()}
+            if isinstance(self.tau, Mapping)
+            else {"tau": self.tau}
+        )
         for name, value in taus.items():
             if not (math.isfinite(value) and value >= 0):
                 raise OptionError(f"{name} (={value}) must be a finite number >= 0")

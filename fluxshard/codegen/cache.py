@@ -6,6 +6,7 @@ directory that appears in one rename, so readers never see half of one; anything
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -109,9 +110,7 @@ def _build(entry: Path, key: str, text: str, target: Target) -> Path:
                 shutil.rmtree(work, ignore_errors=True)
                 return found
             broken = Path(tempfile.mkdtemp(prefix=f".{entry.name}-broken-", dir=entry.parent))
-            try:
+            with contextlib.suppress(OSError):  # somebody else has moved it away
                 entry.rename(broken / "entry")
-            except OSError:
-                pass  # somebody else has moved it away
             shutil.rmtree(broken, ignore_errors=True)
     return work / "step.so"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fluxshard.codegen import families as fam
-from fluxshard.codegen.layout import Layout, lay_out, round_up
+from fluxshard.codegen.layout import DenseBuffer, Layout, lay_out, round_up
 from fluxshard.geometry import table_window, transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target, Tile
@@ -36,7 +36,9 @@ def describe(plan: Plan, target: Target) -> StepSpec:
         builder.port(leaf.value) for leaf in plan.outputs if leaf.value and plan.value(leaf.value).grid is not None
     )
     channels = plan.value(plan.input).channels
-    longest = max([s.stride for s in builder.layout.stores.values()] + [v.shape[1] for v in plan.values if v.grid is not None])
+    longest = max(
+        [s.stride for s in builder.layout.stores.values()] + [v.shape[1] for v in plan.values if v.grid is not None]
+    )
     return StepSpec(
         plan=plan,
         layout=builder.layout,
@@ -93,7 +95,9 @@ class _Builder:
         self.masks[name] = f"vm[{number}]"
         offset, cells = self.layout.view_masks[name], self.plan.grid_of(name).cells
         if isinstance(layer.params, P.Cat):
-            return fam.View(family="cat", index=index, name=layer.name, offset=offset, cells=cells, masks=masks, mask_index=number)
+            return fam.View(
+                family="cat", index=index, name=layer.name, offset=offset, cells=cells, masks=masks, mask_index=number
+            )
         assert isinstance(layer.params, P.UpsampleNearest)
         grid_in, grid_out = self.plan.value(layer.inputs[0]).grid, self.plan.value(name).grid
         assert grid_in is not None and grid_out is not None
@@ -103,9 +107,9 @@ class _Builder:
         )  # fmt: skip
 
     def _island(self, index: int, layer: LayerSpec, params: P.Island) -> fam.IslandCall:
-        from fluxshard.codegen.layout import DenseBuffer
-
-        inputs, outputs, vectors = [], [], []
+        inputs: list[fam.IslandPort] = []
+        outputs: list[fam.IslandPort] = []
+        vectors: list[int] = []
         for name in (*layer.inputs, *layer.outputs):
             value = self.plan.value(name)
             if value.grid is None:
@@ -121,13 +125,18 @@ class _Builder:
                 self.masks[name] = f"mask_of(st[{self.layout.stores[name].index}])"
             port = self.port(name)
             made = fam.IslandPort(
-                store=port.store, channels=port.channels, grid=port.grid, offset=buffer.offset, segments=port.segments, mask=port.mask
+                store=port.store,
+                channels=port.channels,
+                grid=port.grid,
+                offset=buffer.offset,
+                segments=port.segments,
+                mask=port.mask,
             )
             (outputs if name in layer.outputs else inputs).append(made)
         number, self.n_islands = self.n_islands, self.n_islands + 1
         return fam.IslandCall(
-            index=index, name=layer.name, number=number, inputs=tuple(inputs), vectors=tuple(vectors), outputs=tuple(outputs),
-            n_off_grid=len(layer.outputs) - len(outputs),
+            index=index, name=layer.name, number=number, inputs=tuple(inputs), vectors=tuple(vectors),
+            outputs=tuple(outputs), n_off_grid=len(layer.outputs) - len(outputs),
         )  # fmt: skip
 
     def _sparse(self, index: int, layer: LayerSpec, near: bool) -> fam.Layer:
@@ -183,7 +192,15 @@ class _Builder:
             return "max_pool", None
         if isinstance(p, P.AvgPool2d):
             grid = self.plan.grid_of(layer.inputs[0])
-            geometry = (*p.kernel, *p.stride, *p.padding, grid.height, grid.width, int(p.count_include_pad), p.divisor or 0)
+            geometry = (
+                *p.kernel,
+                *p.stride,
+                *p.padding,
+                grid.height,
+                grid.width,
+                int(p.count_include_pad),
+                p.divisor or 0,
+            )
             return "avg_pool", fam.AvgPool(geometry=geometry)
         if isinstance(p, P.Pointwise | P.Copy):
             return "copy_rows", None
@@ -227,7 +244,9 @@ class _Builder:
         offset = self.layout.pack("grouped", (weight,), (p.groups, width), floats)
         return "grouped", fam.Grouped(groups=p.groups, inputs=cig, outputs=cog, weights=offset)
 
-    def _transposed(self, layer: LayerSpec, p: P.ConvTranspose2d, weight: str, inputs: int, outputs: int) -> fam.Transposed:
+    def _transposed(
+        self, layer: LayerSpec, p: P.ConvTranspose2d, weight: str, inputs: int, outputs: int
+    ) -> fam.Transposed:
         kernel = next(w.shape for w in self.plan.weights if w.name == weight)[2:]
         axes = [self.layout.axes[i] for i in self._axes(layer)]
         tables = [
@@ -255,12 +274,12 @@ class _Builder:
         )
 
     def _join(self, layer: LayerSpec, p: P.Binary, weights: dict[str, str], channels: int) -> fam.Join:
-        from fluxshard.codegen.layout import DenseBuffer
-
         if p.operand == "value":
             return fam.Join(kind=p.kind.upper(), swapped=p.swapped, other=self.layout.segments[layer.inputs[1]])
         if p.operand == "scalar":
-            constant = f"(const float[]){{{', '.join([_float(p.scalar)] * round_up(channels, self.target.vector_floats))}}}"
+            constant = (
+                f"(const float[]){{{', '.join([_float(p.scalar)] * round_up(channels, self.target.vector_floats))}}}"
+            )
         elif p.operand == "weight":
             constant = f"a->weights + {self._vector(weights['operand'], channels)}"
         else:
@@ -310,7 +329,7 @@ def _nearest(n_in: int, n_out: int, factor: float | None) -> list[int]:
         return list(range(n_in))
     scale = np.float32(1.0 / factor) if factor else np.float32(n_in) / np.float32(n_out)
     position = np.floor(np.arange(n_out, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(position, n_in - 1).tolist()
+    return [int(i) for i in np.minimum(position, n_in - 1)]
 
 
 def _numbers(act: P.Activation | None) -> tuple[str, str]:

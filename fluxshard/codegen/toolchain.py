@@ -19,7 +19,17 @@ _VECTORS = {
     "portable": (4, 16, ()),
 }
 # no -ffast-math: NaN, infinity and the order of sums are part of what is promised
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-w")
+_FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-w",
+)
 
 
 def detect_target(isa: Isa = "native") -> Target:
@@ -34,10 +44,12 @@ def detect_target(isa: Isa = "native") -> Target:
     compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
     if compiler is None or shutil.which(compiler.split()[0]) is None:
         seen = f"CXX={compiler} cannot be run" if compiler else f"none of {', '.join(_COMPILERS)} was found"
-        raise ToolchainError(f"no C++ compiler: {seen}; install g++ (Debian: apt install g++) or use backend='reference'")
+        raise ToolchainError(
+            f"no C++ compiler: {seen}; install g++ (Debian: apt install g++) or use backend='reference'"
+        )
     has = _processor_has()
     if isa == "native":
-        isa = next(name for name in ("avx512", "avx2", "portable") if name in has)  # type: ignore[assignment]
+        isa = next(name for name in ("avx512", "avx2", "portable") if name in has)
     if isa not in has:
         raise ToolchainError(f"this processor has no {isa}; it has {', '.join(sorted(has))}: use isa='native'")
     floats, registers, flags = _VECTORS[isa]

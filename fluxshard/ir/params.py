@@ -89,7 +89,7 @@ class Pointwise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affine:
-    """`act(x * scale + shift)` per channel: a batch norm that no convolution could absorb. Roles: scale, shift, slope?."""
+    """`act(x * scale + shift)` per channel: a batch norm that no convolution absorbed. Roles: scale, shift, slope?."""
 
     op: ClassVar[str] = "affine"
     act: Activation | None = None
@@ -192,8 +192,8 @@ class IslandStep:
     Attributes:
       name: what its result is called.
       target: overload under `torch.ops`, or "getitem".
-      args, kwargs: base types, Refs and nested tuples. A dtype, device, layout or memory format is the string that torch
-        prints ("torch.float32").
+      args, kwargs: base types, Refs and nested tuples. A dtype, device, layout or memory format is the string that
+        torch prints ("torch.float32").
     """
 
     name: str
@@ -204,7 +204,7 @@ class IslandStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Island:
-    """Dense torch ops that run whole: attention, global pooling, the decoding of a head. Each weight's role is its name."""
+    """Dense torch ops that run whole: attention, global pooling, a head's decoding. A weight's role is its name."""
 
     op: ClassVar[str] = "island"
     steps: tuple[IslandStep, ...]

@@ -1,6 +1,6 @@
 """Plan: a network as a list of layers, independent of the target and free of torch.
 
-A Plan is what `passes` produce and what `codegen` and `runtime` consume. Edge and cloud compare its digest to prove that
+A Plan is what `passes` produce and what `codegen` and `runtime` consume. Two machines compare its digest to prove that
 they run the same model. Weights travel beside it, by name.
 """
 
@@ -217,7 +217,18 @@ class Plan:
 
 _CLASSES = {
     kind.__name__: kind
-    for kind in (ValueSpec, LayerSpec, WeightSpec, Output, Grid, ReceptiveField, Window, Ref, IslandStep, *PARAMS.values())
+    for kind in (
+        ValueSpec,
+        LayerSpec,
+        WeightSpec,
+        Output,
+        Grid,
+        ReceptiveField,
+        Window,
+        Ref,
+        IslandStep,
+        *PARAMS.values(),
+    )
 }
 
 

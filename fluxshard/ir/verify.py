@@ -1,6 +1,6 @@
 """The rules that every Plan keeps, one a line, with the reason above.
 
-Generators yield `(where, kept, rule)`; the first rule that is not kept is an error, so each may rely on those before it.
+Generators yield `(where, kept, rule)`; the first that is not kept is an error, so each may rely on those before it.
 """
 
 from __future__ import annotations
@@ -69,14 +69,22 @@ def _values(plan: Plan) -> Checks:
     yield plan.input, plan.input in names, "the image is a value"
     image = plan.value(plan.input)
     # motion is in pixels of the image
-    yield plan.input, image.grid == 0 and plan.grids[0] == Grid(*image.shape[2:]), "the first grid is the image's, of stride 1"
+    yield (
+        plan.input,
+        image.grid == 0 and plan.grids[0] == Grid(image.shape[2], image.shape[3]),
+        "the first grid is the image's, of stride 1",
+    )
     for value in plan.values:
         # an index out of range would read another grid's motion
         yield value.name, value.grid is None or 0 <= value.grid < len(plan.grids), "its grid is one of the plan's"
         if value.grid is not None:
             grid = plan.grids[value.grid]
             # cells and rows are one to one
-            yield value.name, value.shape[0] == 1 and value.shape[2:] == (grid.height, grid.width), "its shape is (1, C, H, W) of its grid"
+            yield (
+                value.name,
+                value.shape[0] == 1 and value.shape[2:] == (grid.height, grid.width),
+                "its shape is (1, C, H, W) of its grid",
+            )
 
 
 def _order(plan: Plan) -> Checks:
@@ -89,7 +97,11 @@ def _order(plan: Plan) -> Checks:
             yield layer.name, name in ready, f"input {name!r} is produced before it is used"
         for name in layer.outputs:
             # nothing is written twice
-            yield layer.name, name in names and name not in ready, f"output {name!r} is a value that no other layer produces"
+            yield (
+                layer.name,
+                name in names and name not in ready,
+                f"output {name!r} is a value that no other layer produces",
+            )
             ready.add(name)
         for role, name in layer.weights:
             # weights travel beside the plan
@@ -98,7 +110,11 @@ def _order(plan: Plan) -> Checks:
     yield "values", ready == names, f"every value is produced: {', '.join(sorted(names - ready)) or 'all are'}"
     used = {name for layer in plan.layers for _, name in layer.weights}
     # weights that nobody reads would still be sent and hashed
-    yield "weights", used == set(weights), f"every weight is read: {', '.join(sorted(set(weights) - used)) or 'all are'}"
+    yield (
+        "weights",
+        used == set(weights),
+        f"every weight is read: {', '.join(sorted(set(weights) - used)) or 'all are'}",
+    )
 
 
 def _outputs(plan: Plan) -> Checks:
@@ -113,7 +129,11 @@ def _layer(plan: Plan, layer: LayerSpec) -> Checks:
     where = layer.name
     island = isinstance(layer.params, Island)
     # the mode says which state a layer owns
-    yield where, layer.mode == ("dense" if island else "view" if layer.op in VIEWS else "sparse"), f"{layer.mode!r} is not how a {layer.op} runs"
+    yield (
+        where,
+        layer.mode == ("dense" if island else "view" if layer.op in VIEWS else "sparse"),
+        f"{layer.mode!r} is not how a {layer.op} runs",
+    )
     yield where, layer.macs >= 0, "its work is not negative"
     yield where, len(layer.inputs) > 0 and len(layer.outputs) > 0, "it has inputs and outputs"
     if island:
@@ -135,14 +155,22 @@ def _inputs(plan: Plan, layer: LayerSpec) -> Checks:
     where, params = layer.name, layer.params
     out = plan.value(layer.output)
     allowed = {"binary": (1, 2), "conv2d": (1, 2), "conv_transpose2d": (1, 2)}.get(layer.op, (1, 1))
-    yield where, isinstance(params, Cat) or allowed[0] <= len(layer.inputs) <= allowed[1], f"a {layer.op} has not {len(layer.inputs)} inputs"
+    yield (
+        where,
+        isinstance(params, Cat) or allowed[0] <= len(layer.inputs) <= allowed[1],
+        f"a {layer.op} has not {len(layer.inputs)} inputs",
+    )
     others = [plan.value(name) for name in layer.inputs[1:]]
     if isinstance(params, Binary):
         expected = 2 if params.operand in ("value", "vector") else 1
         yield where, len(layer.inputs) == expected, f"operand {params.operand!r} takes {expected} inputs"
     if isinstance(params, Binary) and params.operand == "vector":
         # what is stretched over the map has no cells of its own
-        yield where, others[0].grid is None and others[0].shape in ((1, out.channels, 1, 1), (1, 1, 1, 1)), "its vector is (1, C, 1, 1) and on no grid"
+        yield (
+            where,
+            others[0].grid is None and others[0].shape in ((1, out.channels, 1, 1), (1, 1, 1, 1)),
+            "its vector is (1, C, 1, 1) and on no grid",
+        )
         return
     for other in others:
         # masks of several inputs are joined cell by cell
@@ -162,16 +190,28 @@ def _weights(plan: Plan, layer: LayerSpec) -> Checks:
     channels_in, channels = plan.value(layer.inputs[0]).channels, plan.value(layer.output).channels
     if isinstance(params, Conv2d):
         weight = shapes[roles["weight"]]
-        yield where, len(weight) == 4 and weight[:2] == (channels, channels_in // params.groups), f"its weight {weight} is (Co, Ci / groups, kh, kw)"
+        yield (
+            where,
+            len(weight) == 4 and weight[:2] == (channels, channels_in // params.groups),
+            f"its weight {weight} is (Co, Ci / groups, kh, kw)",
+        )
         yield where, channels_in % params.groups == 0 and channels % params.groups == 0, "groups divide the channels"
     if isinstance(params, ConvTranspose2d):
         weight = shapes[roles["weight"]]
-        yield where, len(weight) == 4 and weight[:2] == (channels_in, channels // params.groups), f"its weight {weight} is (Ci, Co / groups, kh, kw)"
+        yield (
+            where,
+            len(weight) == 4 and weight[:2] == (channels_in, channels // params.groups),
+            f"its weight {weight} is (Ci, Co / groups, kh, kw)",
+        )
     if isinstance(params, Binary):
         yield where, ("operand" in roles) == (params.operand == "weight"), "a constant operand is a weight"
     for role, name in roles.items():
         if role == "operand":
-            yield where, shapes[name] in ((1, channels, 1, 1), (1, 1, 1, 1)), f"its operand {shapes[name]} is (1, C, 1, 1)"
+            yield (
+                where,
+                shapes[name] in ((1, channels, 1, 1), (1, 1, 1, 1)),
+                f"its operand {shapes[name]} is (1, C, 1, 1)",
+            )
         elif role != "weight":
             yield where, shapes[name] == (channels,), f"its {role} {shapes[name]} is ({channels},)"
 
@@ -180,13 +220,21 @@ def _activations(layer: LayerSpec) -> Checks:
     acts = _acts(layer)
     for act in acts:
         # numbers are arguments of the kernel's function
-        yield layer.name, act[0] in ACTIVATIONS and len(act) - 1 == ACTIVATIONS[act[0]], f"{act!r} is an activation with its numbers"
+        yield (
+            layer.name,
+            act[0] in ACTIVATIONS and len(act) - 1 == ACTIVATIONS[act[0]],
+            f"{act!r} is an activation with its numbers",
+        )
     n_prelu = sum(act[0] == "prelu" for act in acts)
     # there is one set of slopes
     yield layer.name, n_prelu <= 1, "at most one PReLU"
     yield layer.name, ("slope" in dict(layer.weights)) == (n_prelu == 1), "slopes are there for a PReLU only"
     if isinstance(layer.params, (Conv2d, ConvTranspose2d)):
-        yield layer.name, layer.params.act_after is None or len(layer.inputs) == 2, "an activation after the sum needs a residual"
+        yield (
+            layer.name,
+            layer.params.act_after is None or len(layer.inputs) == 2,
+            "an activation after the sum needs a residual",
+        )
 
 
 def _acts(layer: LayerSpec) -> list[Activation]:
@@ -202,11 +250,23 @@ def _shape(plan: Plan, layer: LayerSpec) -> Checks:
     where, params = layer.name, layer.params
     before, after = plan.value(layer.inputs[0]), plan.value(layer.output)
     (height, width), channels = _size_out(plan, layer), after.channels
-    yield where, after.shape[2:] == (height, width), f"its result has {height}x{width} cells, not {after.shape[2]}x{after.shape[3]}"
+    yield (
+        where,
+        after.shape[2:] == (height, width),
+        f"its result has {height}x{width} cells, not {after.shape[2]}x{after.shape[3]}",
+    )
     if isinstance(params, Cat):
-        yield where, channels == sum(plan.value(name).channels for name in layer.inputs), "a cat has the channels of its inputs"
+        yield (
+            where,
+            channels == sum(plan.value(name).channels for name in layer.inputs),
+            "a cat has the channels of its inputs",
+        )
     elif isinstance(params, ChannelSlice):
-        yield where, 0 <= params.start < params.stop <= before.channels, f"channels [{params.start}, {params.stop}) are there"
+        yield (
+            where,
+            0 <= params.start < params.stop <= before.channels,
+            f"channels [{params.start}, {params.stop}) are there",
+        )
         yield where, channels == params.stop - params.start, "a slice has the channels that it takes"
     elif not isinstance(params, (Conv2d, ConvTranspose2d)):
         yield where, channels == before.channels, "it keeps the channels"
@@ -221,7 +281,9 @@ def _size_out(plan: Plan, layer: LayerSpec) -> Pair:
         n = n_in[axis]
         if isinstance(params, Conv2d):
             assert kernel is not None
-            n = (n + sum(params.padding[axis]) - params.dilation[axis] * (kernel[axis] - 1) - 1) // params.stride[axis] + 1
+            n = (n + sum(params.padding[axis]) - params.dilation[axis] * (kernel[axis] - 1) - 1) // params.stride[
+                axis
+            ] + 1
         elif isinstance(params, ConvTranspose2d):
             assert kernel is not None
             span = params.dilation[axis] * (kernel[axis] - 1) + params.output_padding[axis] + 1

@@ -7,7 +7,17 @@ from fractions import Fraction
 import numpy as np
 
 from fluxshard.geometry import Window, bilinear_window, conv_window, nearest_window, table_window, transposed_window
-from fluxshard.ir.params import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Pad, Pair, Params, Resize, UpsampleNearest
+from fluxshard.ir.params import (
+    AvgPool2d,
+    Conv2d,
+    ConvTranspose2d,
+    MaxPool2d,
+    Pad,
+    Pair,
+    Params,
+    Resize,
+    UpsampleNearest,
+)
 
 
 def windows_of(params: Params, size_in: Pair, size_out: Pair, kernel: Pair | None = None) -> tuple[Window, Window]:
@@ -50,7 +60,10 @@ def whole_factors(params: Resize, size_in: Pair) -> Pair | None:
     for axis in (0, 1):
         scale = None if params.scale is None else params.scale[axis]
         repeated = [p // max(factors[axis], 1) for p in range(params.size[axis])]
-        if params.size[axis] != factors[axis] * size_in[axis] or nearest_sources(size_in[axis], params.size[axis], scale) != repeated:
+        if (
+            params.size[axis] != factors[axis] * size_in[axis]
+            or nearest_sources(size_in[axis], params.size[axis], scale) != repeated
+        ):
             return None
     return factors
 

@@ -45,7 +45,9 @@ _ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {
 }
 
 
-def _finish(y: Tensor, residual: Tensor | None, slope: Tensor | None, act: Activation | None, act_after: Activation | None) -> Tensor:
+def _finish(
+    y: Tensor, residual: Tensor | None, slope: Tensor | None, act: Activation | None, act_after: Activation | None
+) -> Tensor:
     y = activate(y, act, slope)
     if residual is not None:
         y = y + residual
@@ -159,8 +161,10 @@ def resize(x: Tensor, *, mode: str, size: Pair, align_corners: bool, scale: tupl
     """See `ir.params.Resize`."""
     scale_y, scale_x = scale or (None, None)
     if mode == "nearest":
-        return torch.ops.aten.upsample_nearest2d.default(x, size, scale_y, scale_x)
-    return torch.ops.aten.upsample_bilinear2d.default(x, size, align_corners, scale_y, scale_x)
+        nearest: Tensor = torch.ops.aten.upsample_nearest2d.default(x, size, scale_y, scale_x)
+        return nearest
+    bilinear: Tensor = torch.ops.aten.upsample_bilinear2d.default(x, size, align_corners, scale_y, scale_x)
+    return bilinear
 
 
 def pad(x: Tensor, *, pads: Pads, mode: str, value: float) -> Tensor:
@@ -203,7 +207,7 @@ def run_island(steps: Sequence[IslandStep], names: Mapping[str, Tensor]) -> dict
     """
     results: dict[str, object] = dict(names)
     for step in steps:
-        target = operator.getitem if step.target == "getitem" else _overload(step.target)
+        target: Callable[..., object] = operator.getitem if step.target == "getitem" else _overload(step.target)
         args = [_resolve(argument, results) for argument in step.args]
         kwargs = {key: _resolve(argument, results) for key, argument in step.kwargs}
         results[step.name] = target(*args, **kwargs)

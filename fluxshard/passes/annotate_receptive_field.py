@@ -6,11 +6,11 @@ from torch import fx
 
 from fluxshard.geometry import Grid, ReceptiveField, Window
 from fluxshard.ir.params import Binary, Params
+from fluxshard.ir.windows import windows_of
 from fluxshard.options import CompileOptions
 from fluxshard.passes.edit import tensor_inputs
 from fluxshard.passes.meta import annotate, forget, info, is_map, shape
 from fluxshard.passes.params_of import params_of
-from fluxshard.ir.windows import windows_of
 
 Fields = tuple[ReceptiveField, ReceptiveField]
 
@@ -59,7 +59,13 @@ def _annotate(node: fx.Node, flowing: dict[fx.Node, tuple[Grid, ...]]) -> None:
     grid = info(sources[0]).grid
     assert grid is not None
     height, width = shape(node)[2:]
-    annotate(node, params=params, windows=windows, grid=grid.through(*windows, height, width), fields=_fields(sources, windows, node))
+    annotate(
+        node,
+        params=params,
+        windows=windows,
+        grid=grid.through(*windows, height, width),
+        fields=_fields(sources, windows, node),
+    )
 
 
 def node_windows(node: fx.Node, params: Params) -> tuple[Window, Window]:
@@ -127,4 +133,3 @@ def _fields(sources: list[fx.Node], windows: tuple[Window, Window], node: fx.Nod
             field = field.union(other[axis])
         found.append(field)
     return found[0], found[1]
-

@@ -77,9 +77,18 @@ def _moved(root: fx.GraphModule, node: fx.Node) -> fx.Node | None:
         constants = all(part is None or constant(root, part) is not None for part in (gamma, beta))
         if list(cast(list[int], sizes)) != [channels] or not constants:
             return None
-        return insert(node, REFERENCE["channel_norm"], (x, gamma, beta), {"eps": cast(float, eps)}, like=node, shape=after)
+        return insert(
+            node, REFERENCE["channel_norm"], (x, gamma, beta), {"eps": cast(float, eps)}, like=node, shape=after
+        )
     if not isinstance(activation(node), str) and name != "aten.prelu.default":
-        return insert(node, cast(torch._ops.OpOverload, node.target), (x, *node.args[1:]), dict(node.kwargs), like=node, shape=after)
+        return insert(
+            node,
+            cast(torch._ops.OpOverload, node.target),
+            (x, *node.args[1:]),
+            dict(node.kwargs),
+            like=node,
+            shape=after,
+        )
     return None
 
 

@@ -35,7 +35,7 @@ def insert(
     like: fx.Node,
     shape: Sequence[int] | None = None,
 ) -> fx.Node:
-    """Inserts a call before a node, with the module path of `like`, and its value's shape unless another one is given."""
+    """Inserts a call before a node, with the module path of `like`, and its shape unless another one is given."""
     with before.graph.inserting_before(before):
         node = before.graph.call_function(target, tuple(args), kwargs or {})
     node.meta = {key: value for key, value in like.meta.items() if key in ("nn_module_stack", "stack_trace", "val")}

@@ -28,9 +28,8 @@ def fold_batchnorm(graph_module: fx.GraphModule, options: CompileOptions) -> fx.
         if found is None:
             continue
         conv = node.args[0]
-        if overload(conv) not in _CONVOLUTIONS or only_user(cast(fx.Node, conv)) is not node:
-            continue
-        _fold(graph_module, cast(fx.Node, conv), node, *found)
+        if isinstance(conv, fx.Node) and overload(conv) in _CONVOLUTIONS and only_user(conv) is not None:
+            _fold(graph_module, conv, node, *found)
     return graph_module
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
 import torch
 from torch import Tensor, fx
+from torch.fx.node import Argument
 
 from fluxshard.passes.edit import add_constant, constant, overload
 
@@ -24,10 +28,9 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
     for node in graph.nodes:
         if node.op == "get_attr" and (value := constant(graph_module, node)) is not None:
             known[node] = value
-        elif node.op == "call_function" and all(source in known for source in node.all_input_nodes):
-            if not any(word in overload(node) for word in _RANDOM):
-                args, kwargs = fx.map_arg((node.args, node.kwargs), lambda source: known[source])
-                known[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        elif node.op == "call_function" and _is_constant(node, known):
+            args, kwargs = fx.map_arg(cast(Any, (node.args, node.kwargs)), lambda source: cast(Any, known[source]))
+            known[node] = cast(Callable[..., object], node.target)(*args, **kwargs)
     for node in list(graph.nodes):
         if node.op != "call_function" or node not in known:
             continue
@@ -36,15 +39,26 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
         if not readers:
             continue
         if isinstance(result, Tensor):
-            replacement: object = add_constant(graph_module, node, _constant_name(node), result.detach().clone().contiguous())
+            replacement: Argument = add_constant(
+                graph_module, node, _constant_name(node), result.detach().clone().contiguous()
+            )
         elif isinstance(result, (bool, int, float, str)):
             replacement = result
         else:
             continue  # several tensors: their getitems are folded
         for user in readers:
-            user.args = fx.map_arg(user.args, lambda source, old=node, new=replacement: new if source is old else source)
-            user.kwargs = fx.map_arg(user.kwargs, lambda source, old=node, new=replacement: new if source is old else source)
+            _replace(user, node, replacement)
     graph.eliminate_dead_code()
+
+
+def _is_constant(node: fx.Node, known: Mapping[fx.Node, object]) -> bool:
+    random = any(word in overload(node) for word in _RANDOM)
+    return not random and all(source in known for source in node.all_input_nodes)
+
+
+def _replace(user: fx.Node, old: fx.Node, new: Argument) -> None:
+    user.args = fx.map_arg(user.args, lambda source: new if source is old else source)
+    user.kwargs = fx.map_arg(user.kwargs, lambda source: new if source is old else source)
 
 
 def _constant_name(node: fx.Node) -> str:

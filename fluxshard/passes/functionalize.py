@@ -59,7 +59,7 @@ def functionalize(graph_module: fx.GraphModule) -> bool:
     """Removes in-place ops from a graph.
 
     Given:  relu_ = relu_(conv); s = slice(relu_, …); copy_ = copy_(s, y); return relu_
-    Result: relu = relu(conv); s = slice(relu, …); copy = copy(s, y); scatter = slice_scatter(relu, copy, …); return scatter
+    Result: relu = relu(conv); s = slice(relu, …); copy = copy(s, y); put = slice_scatter(relu, copy, …); return put
 
     Returns:
       False, with the graph half changed, where it cannot: another way must be taken.
@@ -75,8 +75,8 @@ def functionalize(graph_module: fx.GraphModule) -> bool:
             state.base[node] = looked_at
             state.memory[node] = state.memory_of(looked_at)
             state.memory[node].nodes.append(node)
-        node.args = state.update(node.args)  # type: ignore[assignment]
-        node.kwargs = state.update(node.kwargs)  # type: ignore[assignment]
+        node.args = state.update(node.args)
+        node.kwargs = state.update(node.kwargs)
     graph_module.graph.lint()
     graph_module.recompile()
     return True
@@ -161,5 +161,7 @@ def _carry(before: fx.Node, view: fx.Node, base: fx.Node, value: fx.Node) -> fx.
         return insert(before, aten.transpose.int, (value, *rest), like=base)
     if name == "aten.permute.default":
         order = [int(axis) % len(shape(base)) for axis in rest[0]]  # type: ignore[union-attr,arg-type]
-        return insert(before, aten.permute.default, (value, [order.index(axis) for axis in range(len(order))]), like=base)
+        return insert(
+            before, aten.permute.default, (value, [order.index(axis) for axis in range(len(order))]), like=base
+        )
     return None

@@ -36,8 +36,8 @@ def fuse_epilogue(graph_module: fx.GraphModule, options: CompileOptions) -> fx.G
     Given:  c = conv2d(x, w, b); a = relu(c); s = add(a, r); y = relu(s)
     Result: y = reference.conv2d(x, w, b, residual=r, act=("relu",), act_after=("relu",), …)
 
-    Leaves alone: values with several readers; sums with a stretched operand or with one on another grid; a second PReLU;
-    what runs whole anyway.
+    Leaves alone: values with several readers; sums with a stretched operand or one on another grid; a second
+    PReLU; what runs whole anyway.
     """
     del options
     nodes = graph_module.graph.nodes

@@ -28,7 +28,9 @@ def fuse_padding(graph_module: fx.GraphModule, options: CompileOptions) -> fx.Gr
         if not isinstance(params, Pad) or params.mode != "constant" or params.value != 0:
             continue
         readers = list(pad.users)
-        if min(amount for axis in params.pads for amount in axis) < 0 or not all(_is_conv(user, pad) for user in readers):
+        if min(amount for axis in params.pads for amount in axis) < 0 or not all(
+            _is_conv(user, pad) for user in readers
+        ):
             continue
         for conv in readers:
             own = cast(Conv2d, info(conv).params)

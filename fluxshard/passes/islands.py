@@ -16,7 +16,7 @@ def group_islands(graph_module: fx.GraphModule) -> fx.GraphModule:
     Given:  a = conv2d(x); m = matmul(a, a); s = softmax(m); b = conv2d(s)
     Result: a = conv2d(x); s = island_0(a); b = conv2d(s)
 
-    A sparse op that reads a dense one starts a new level; dense ops of one level that are joined by an edge, or read the
+    A sparse op that reads a dense one starts a new level. Dense ops of one level that are joined by an edge, or read the
     same dense result, share an island. A path between two ops of one level passes through dense ops of that level only,
     so no island depends on itself.
     """
@@ -38,7 +38,9 @@ def _groups(graph: fx.Graph) -> list[list[fx.Node]]:
 
     for node in graph.nodes:
         dense = _is_dense(node)
-        level[node] = max((level[source] + (not dense and _is_dense(source)) for source in node.all_input_nodes), default=0)
+        level[node] = max(
+            (level[source] + (not dense and _is_dense(source)) for source in node.all_input_nodes), default=0
+        )
         if not dense:
             continue
         parent[node] = node
@@ -86,7 +88,9 @@ def _rebuild(graph_module: fx.GraphModule, groups: list[list[fx.Node]]) -> fx.Gr
     return fx.GraphModule(graph_module, fresh, class_name=type(graph_module).__name__)
 
 
-def _call_island(root: fx.GraphModule, graph: fx.Graph, copies: dict[fx.Node, fx.Node], members: list[fx.Node], name: str) -> None:
+def _call_island(
+    root: fx.GraphModule, graph: fx.Graph, copies: dict[fx.Node, fx.Node], members: list[fx.Node], name: str
+) -> None:
     inside = set(members)
     read = dict.fromkeys(source for node in members for source in node.all_input_nodes if source not in inside)
     values = [source for source in read if source.op != "get_attr"]

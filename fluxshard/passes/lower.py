@@ -166,7 +166,11 @@ class _Lowering:
             kwargs = tuple((key, _argument(value, local)) for key, value in inner.kwargs.items())
             steps.append(IslandStep(name=local[inner], target=target, args=args, kwargs=kwargs))
         results = island_results(island)
-        outer = [node] if len(results) == 1 else sorted((user for user in node.users), key=lambda user: cast(int, user.args[1]))
+        outer = (
+            [node]
+            if len(results) == 1
+            else sorted((user for user in node.users), key=lambda user: cast(int, user.args[1]))
+        )
         for user, result in zip(outer, results, strict=True):
             self._value(user, local[result])
         self.layers.append(
@@ -187,7 +191,9 @@ class _Lowering:
             return Output(value=self.names[leaf])
         if leaf is None or isinstance(leaf, (bool, int, float, str)):
             return Output(literal=leaf)
-        raise PlanError(f"the model returns a {type(leaf).__name__} ({leaf!r}); leaves may be tensors, numbers, strings and None")
+        raise PlanError(
+            f"the model returns a {type(leaf).__name__} ({leaf!r}); leaves may be tensors, numbers, strings and None"
+        )
 
 
 def _argument(value: object, local: dict[fx.Node, str]) -> Argument:

@@ -15,7 +15,10 @@ from fluxshard.passes.meta import shape
 
 
 def layer_macs(node: fx.Node, params: Params) -> int:
-    """Of a reference call. Only convolutions count; taps on padding count too, those of a transposed one that hit nothing do not."""
+    """Of a reference call; only convolutions count.
+
+    Taps on padding count; a transposed convolution counts, for each cell, the taps of its phase.
+    """
     if not isinstance(params, (Conv2d, ConvTranspose2d)):
         return 0
     weight = shape(cast(fx.Node, node.args[1]))

@@ -10,7 +10,7 @@ from fluxshard.passes.meta import annotate, info
 
 
 def mark_sparse(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Marks calls as "sparse" (cells are stored and recomputed), "view" (nothing is stored) or "dense". Changes no node.
+    """Marks calls as "sparse" (its cells are recomputed), "view" (nothing is stored) or "dense". Changes no node.
 
     Given:  c = conv2d(x, …); s = slice(c, 1, 0, 8); m = matmul(…)
     Result: the same; c sparse, s a view, m dense because "a matrix product mixes all positions"

@@ -15,17 +15,14 @@ class Namer:
     """Gives out names; every name once.
 
     A layer of `torch.nn` is called by its path (`backbone.pool`). A block that holds one convolution, such as
-    `conv -> bn -> act`, is called by the block's path (`model.2.cv1`, not `model.2.cv1.conv`). Anything else is called by
-    its module's path and its op (`model.2.cat`). A name that is taken gets a number.
+    `conv -> bn -> act`, is called by the block's path (`model.2.cv1`, not `model.2.cv1.conv`). Anything else is called
+    by its module's path and its op (`model.2.cat`). A name that is taken gets a number.
     """
 
     def __init__(self, graph: fx.Graph) -> None:
         self._taken: set[str] = set()
         self._convolutions = Counter(
-            ancestor
-            for node in graph.nodes
-            if _op(node) in _CONVOLUTIONS
-            for ancestor in _ancestors(_path(node)[0])
+            ancestor for node in graph.nodes if _op(node) in _CONVOLUTIONS for ancestor in _ancestors(_path(node)[0])
         )
 
     def name(self, node: fx.Node) -> str:

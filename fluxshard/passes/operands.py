@@ -24,7 +24,11 @@ def normalise_operands(graph_module: fx.GraphModule) -> None:
         for position in (0, 1):
             source = node.args[position]
             value = constant(graph_module, source)
-            if value is None or not isinstance(source, fx.Node) or constant(graph_module, node.args[1 - position]) is not None:
+            if (
+                value is None
+                or not isinstance(source, fx.Node)
+                or constant(graph_module, node.args[1 - position]) is not None
+            ):
                 continue
             channels = shape(node)[1]
             if value.numel() == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, fx
@@ -27,11 +27,11 @@ from fluxshard.ir.params import (
     Resize,
     UpsampleNearest,
 )
+from fluxshard.ir.windows import whole_factors
 from fluxshard.ops.reference import REFERENCE
 from fluxshard.ops.table import op_info
 from fluxshard.passes.edit import argument, overload
 from fluxshard.passes.meta import is_map, shape
-from fluxshard.ir.windows import whole_factors
 
 REFERENCE_OPS: Mapping[Callable[..., Tensor], str] = {function: name for name, function in REFERENCE.items()}
 
@@ -95,7 +95,9 @@ def _is_constant(node: object) -> bool:
 
 
 def _conv2d(node: fx.Node) -> Params | str:
-    if not _is_constant(node.args[1]) or not (argument(node, 2, "bias") is None or _is_constant(argument(node, 2, "bias"))):
+    if not _is_constant(node.args[1]) or not (
+        argument(node, 2, "bias") is None or _is_constant(argument(node, 2, "bias"))
+    ):
         return "its weights depend on the image"
     top, left = pair(argument(node, 4, "padding", 0))
     return Conv2d(
@@ -107,7 +109,9 @@ def _conv2d(node: fx.Node) -> Params | str:
 
 
 def _conv_transpose2d(node: fx.Node) -> Params | str:
-    if not _is_constant(node.args[1]) or not (argument(node, 2, "bias") is None or _is_constant(argument(node, 2, "bias"))):
+    if not _is_constant(node.args[1]) or not (
+        argument(node, 2, "bias") is None or _is_constant(argument(node, 2, "bias"))
+    ):
         return "its weights depend on the image"
     return ConvTranspose2d(
         stride=pair(argument(node, 3, "stride", 1)),
@@ -158,12 +162,14 @@ def _binary(node: fx.Node) -> Params | str:
         return "a scaled sum"
     if "rounding_mode" in node.kwargs:
         return "a rounded division"
-    kind = overload(node).split(".")[1]
+    kind = cast(Literal["add", "sub", "mul", "div"], overload(node).split(".")[1])
     a, b = node.args[0], node.args[1]
     if not isinstance(b, fx.Node):
-        return Binary(kind=kind, operand="scalar", scalar=float(cast(float, b))) if is_map(node) else "not a float32 map"  # type: ignore[arg-type]
+        return (
+            Binary(kind=kind, operand="scalar", scalar=float(cast(float, b))) if is_map(node) else "not a float32 map"
+        )
     if not isinstance(a, fx.Node):
-        return Binary(kind=kind, operand="scalar", scalar=float(cast(float, a)), swapped=True)  # type: ignore[arg-type]
+        return Binary(kind=kind, operand="scalar", scalar=float(cast(float, a)), swapped=True)
     if not is_map(node):
         return "its result is not one float32 map of batch 1"
     swapped = shape(a) != shape(node)
@@ -172,15 +178,14 @@ def _binary(node: fx.Node) -> Params | str:
     if shape(a) != shape(node) or not is_map(a) or not _is_float(b):
         return "both operands are stretched" if _is_float(b) else "an operand is not float32"
     if shape(a) == shape(b) and not _is_constant(b):
-        return Binary(kind=kind, operand="value", swapped=swapped)  # type: ignore[arg-type]
+        return Binary(kind=kind, operand="value", swapped=swapped)
     if shape(b) not in ((1, shape(a)[1], 1, 1), (1, 1, 1, 1)):
         return f"an operand of shape {list(shape(b))} is stretched over {list(shape(a))}"
-    operand = "weight" if _is_constant(b) else "vector"
-    return Binary(kind=kind, operand=operand, swapped=swapped)  # type: ignore[arg-type]
+    return Binary(kind=kind, operand="weight" if _is_constant(b) else "vector", swapped=swapped)
 
 
 def _is_float(node: fx.Node) -> bool:
-    return node.meta["val"].dtype == torch.float32
+    return bool(node.meta["val"].dtype == torch.float32)
 
 
 def _cat(node: fx.Node) -> Params | str:
@@ -204,7 +209,7 @@ def _channel_slice(node: fx.Node) -> Params | str:
 
 def _pad(node: fx.Node) -> Params | str:
     amounts = [int(amount) for amount in cast(list[int], node.args[1])]
-    left, right, top, bottom = (amounts + [0, 0, 0, 0])[:4]
+    left, right, top, bottom = (*amounts, 0, 0, 0, 0)[:4]
     if any(amounts[4:]):
         return "pads channels"
     mode, value = argument(node, 2, "mode", "constant"), argument(node, 3, "value")

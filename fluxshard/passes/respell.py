@@ -59,7 +59,15 @@ def _getitem(node: fx.Node) -> fx.Node | None:
     return None
 
 
-_SPLITS = frozenset({"aten.split.Tensor", "aten.split_with_sizes.default", "aten.chunk.default", "aten.tensor_split.sections", "aten.split.sizes"})
+_SPLITS = frozenset(
+    {
+        "aten.split.Tensor",
+        "aten.split_with_sizes.default",
+        "aten.chunk.default",
+        "aten.tensor_split.sections",
+        "aten.split.sizes",
+    }
+)
 
 
 def _split(node: fx.Node, source: fx.Node, index: int) -> fx.Node | None:
@@ -74,21 +82,35 @@ def _split(node: fx.Node, source: fx.Node, index: int) -> fx.Node | None:
 def _native_batch_norm(node: fx.Node, source: fx.Node) -> fx.Node | None:
     x, weight, bias, mean, var, *rest = source.args
     training, momentum, eps = rest if len(rest) == 3 else (False, *rest)
-    return None if training else _call(node, aten.batch_norm.default, x, weight, bias, mean, var, False, momentum, eps, False)
+    return (
+        None
+        if training
+        else _call(node, aten.batch_norm.default, x, weight, bias, mean, var, False, momentum, eps, False)
+    )
 
 
 def _conv2d_padding(node: fx.Node) -> fx.Node | None:
     x, weight = node.args[0], node.args[1]
     assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
     padding, dilation = argument(node, 4, "padding", "valid"), pair(argument(node, 5, "dilation", 1))
-    bias, stride, groups = argument(node, 2, "bias"), pair(argument(node, 3, "stride", 1)), argument(node, 6, "groups", 1)
+    bias, stride, groups = (
+        argument(node, 2, "bias"),
+        pair(argument(node, 3, "stride", 1)),
+        argument(node, 6, "groups", 1),
+    )
     total = [0, 0] if padding == "valid" else [d * (k - 1) for d, k in zip(dilation, shape(weight)[2:], strict=True)]
     before = [amount // 2 for amount in total]  # torch puts the odd cell after
     after = [amount - first for amount, first in zip(total, before, strict=True)]
     if before == after:
         return _call(node, aten.conv2d.default, x, weight, bias, list(stride), before, list(dilation), groups)
     height, width = shape(x)[2] + sum((before[0], after[0])), shape(x)[3] + sum((before[1], after[1]))
-    padded = insert(node, aten.pad.default, (x, [before[1], after[1], before[0], after[0]], "constant", 0.0), like=node, shape=(*shape(x)[:2], height, width))
+    padded = insert(
+        node,
+        aten.pad.default,
+        (x, [before[1], after[1], before[0], after[0]], "constant", 0.0),
+        like=node,
+        shape=(*shape(x)[:2], height, width),
+    )
     return _call(node, aten.conv2d.default, padded, weight, bias, list(stride), [0, 0], list(dilation), groups)
 
 
@@ -97,7 +119,9 @@ def _convolution(node: fx.Node) -> fx.Node | None:
     if len(shape(node)) != 4:
         return None
     if transposed:
-        return _call(node, aten.conv_transpose2d.input, x, weight, bias, stride, padding, output_padding, groups, dilation)
+        return _call(
+            node, aten.conv_transpose2d.input, x, weight, bias, stride, padding, output_padding, groups, dilation
+        )
     return _call(node, aten.conv2d.default, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -148,7 +172,9 @@ def _upsample(node: fx.Node) -> fx.Node | None:
     size = list(shape(node)[2:])
     if nearest:
         return _call(node, aten.upsample_nearest2d.default, node.args[0], size, *scales)
-    return _call(node, aten.upsample_bilinear2d.default, node.args[0], size, bool(argument(node, 2, "align_corners")), *scales)
+    return _call(
+        node, aten.upsample_bilinear2d.default, node.args[0], size, bool(argument(node, 2, "align_corners")), *scales
+    )
 
 
 def _adaptive_avg_pool2d(node: fx.Node) -> fx.Node | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import fx
 
 from fluxshard.passes.edit import argument, overload, swap
@@ -9,19 +11,21 @@ from fluxshard.passes.meta import is_tensor, shape
 
 # Identities in inference, whatever their arguments.
 _ALWAYS = frozenset({
-    "aten.alias.default", "aten.detach.default", "aten.clone.default", "aten.contiguous.default", "aten.lift_fresh.default",
-    "aten.lift_fresh_copy.default", "aten.positive.default",
+    "aten.alias.default", "aten.detach.default", "aten.clone.default", "aten.contiguous.default",
+    "aten.lift_fresh.default", "aten.lift_fresh_copy.default", "aten.positive.default",
 })  # fmt: skip
-# Identities where they are told that nobody trains: (position, name) of that argument.
+# Identities where they are told that nobody trains.
 _DROPOUTS = frozenset({
-    "aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default", "aten.feature_alpha_dropout.default",
+    "aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default",
+    "aten.feature_alpha_dropout.default",
 })  # fmt: skip
 # Identities where shape and dtype stay what they were.
 _SAME_SHAPE = frozenset({
-    "aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.flatten.using_ints", "aten.expand.default",
-    "aten.expand_as.default", "aten.to.dtype", "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten._to_copy.default", "aten.type_as.default",
-    "aten.slice.Tensor", "aten.narrow.default", "aten.squeeze.dim", "aten.squeeze.dims", "aten.squeeze.default", "aten.view_as.default",
-    "aten.repeat.default", "aten.pad.default", "aten.constant_pad_nd.default", "aten.float.default",
+    "aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.flatten.using_ints",
+    "aten.expand.default", "aten.expand_as.default", "aten.view_as.default", "aten.repeat.default",
+    "aten.to.dtype", "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten._to_copy.default",
+    "aten.type_as.default", "aten.float.default", "aten.slice.Tensor", "aten.narrow.default",
+    "aten.squeeze.dim", "aten.squeeze.dims", "aten.squeeze.default",
 })  # fmt: skip
 
 
@@ -48,8 +52,8 @@ def _is_identity(node: fx.Node) -> bool:
         return source.op != "get_attr" or all(user.op != "output" for user in node.users)
     if name in _DROPOUTS:
         return argument(node, 2, "train") is False
-    if name in ("aten.permute.default",):
-        order = [int(axis) % len(shape(source)) for axis in node.args[1]]  # type: ignore[union-attr]
+    if name == "aten.permute.default":
+        order = [int(axis) % len(shape(source)) for axis in cast(list[int], node.args[1])]
         return order == sorted(order)
     if not is_tensor(node) or not is_tensor(source):
         return False

@@ -72,18 +72,18 @@ def _hardswish(root: fx.GraphModule, node: fx.Node) -> Found | None:
         if isinstance(x, fx.Node) and _relu6_of_shifted(root, gate) is x:
             return aten.hardswish.default, x
     for scaled, gate in _both_orders(_operands(node, "aten.mul.Tensor")):
-        x = _scaled(root, scaled, 1 / 6)
-        if isinstance(x, fx.Node) and _relu6_of_shifted(root, gate) is x:
-            return aten.hardswish.default, x
+        whole = _scaled(root, scaled, 1 / 6)
+        if isinstance(whole, fx.Node) and _relu6_of_shifted(root, gate) is whole:
+            return aten.hardswish.default, whole
     return None
 
 
 def _gelu(root: fx.GraphModule, node: fx.Node) -> Found | None:
     """`x * 0.5 * (1 + erf(x / sqrt(2)))`, halved anywhere."""
     for left, right in _both_orders(_operands(node, "aten.mul.Tensor")):
-        half, gate = _scaled(root, left, 0.5), right
-        if half is not None and (x := _one_plus_erf(root, gate)) is not None and half is x:
-            return aten.gelu.default, x
+        half = _scaled(root, left, 0.5)
+        if isinstance(half, fx.Node) and _one_plus_erf(root, right) is half:
+            return aten.gelu.default, half
         whole = _scaled(root, right, 0.5)
         if whole is not None and isinstance(left, fx.Node) and _one_plus_erf(root, whole) is left:
             return aten.gelu.default, left
@@ -126,7 +126,11 @@ def _shifted(root: fx.GraphModule, node: object, by: float) -> fx.Node | None:
 
 
 def _relu6_of_shifted(root: fx.GraphModule, node: object) -> fx.Node | None:
-    return _shifted(root, node.args[0], 3.0) if isinstance(node, fx.Node) and overload(node) == "aten.relu6.default" else None
+    return (
+        _shifted(root, node.args[0], 3.0)
+        if isinstance(node, fx.Node) and overload(node) == "aten.relu6.default"
+        else None
+    )
 
 
 def _one_plus_erf(root: fx.GraphModule, node: object) -> fx.Node | None:

@@ -57,7 +57,9 @@ def _spell_out_channel_norm(node: fx.Node) -> fx.Node:
     batch, channels, height, width = shape(node)
     after = (batch, height, width, channels)
     last = insert(node, aten.permute.default, (x, [0, 2, 3, 1]), like=node, shape=after)
-    norm = insert(node, aten.layer_norm.default, (last, [channels], gamma, beta, node.kwargs["eps"]), like=node, shape=after)
+    norm = insert(
+        node, aten.layer_norm.default, (last, [channels], gamma, beta, node.kwargs["eps"]), like=node, shape=after
+    )
     for part in (last, norm):
         annotate(part, mode="dense", reason=info(node).reason)
     return insert(node, aten.permute.default, (norm, [0, 3, 1, 2]), like=node)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -56,7 +57,9 @@ def trace(net: nn.Module | ExportedProgram, example: Tensor) -> Traced:
     name = "ExportedProgram" if isinstance(net, ExportedProgram) else type(net).__name__
     module = net.module() if isinstance(net, ExportedProgram) else net
     if not isinstance(module, nn.Module):
-        raise TraceError(f"cannot compile a {type(net).__name__}; give an nn.Module, a GraphModule or an ExportedProgram")
+        raise TraceError(
+            f"cannot compile a {type(net).__name__}; give an nn.Module, a GraphModule or an ExportedProgram"
+        )
     if not program:
         _check_signature(module, name)
     exported = _export(module, name, example)
@@ -75,9 +78,13 @@ def _check_example(example: Tensor) -> None:
     if not isinstance(example, Tensor):
         raise TraceError(f"the example is a {type(example).__name__}; give a float32 tensor of shape (1, C, H, W)")
     if example.dim() != 4 or example.dtype != torch.float32:
-        raise TraceError(f"the example is {example.dtype} {tuple(example.shape)}; give a float32 tensor of shape (1, C, H, W)")
+        raise TraceError(
+            f"the example is {example.dtype} {tuple(example.shape)}; give a float32 tensor of shape (1, C, H, W)"
+        )
     if example.shape[0] != 1:
-        raise TraceError(f"the example has batch {example.shape[0]}; the batch must be 1: give each stream its own session")
+        raise TraceError(
+            f"the example has batch {example.shape[0]}; the batch must be 1: give each stream its own session"
+        )
 
 
 def _check_signature(module: nn.Module, name: str) -> None:
@@ -86,14 +93,16 @@ def _check_signature(module: nn.Module, name: str) -> None:
     required = [p.name for p in positional if p.default is p.empty]
     required += [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if len(required) > 1:
-        raise TraceError(f"{name}.forward needs {len(required)} inputs ({', '.join(required)}); only models of one image can be compiled")
+        raise TraceError(
+            f"{name}.forward needs {len(required)} inputs ({', '.join(required)}); compile a model of one image"
+        )
     if not positional and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
         raise TraceError(f"{name}.forward takes no positional input; it must take the image")
 
 
 def _check_outputs(program: ExportedProgram, name: str) -> None:
     leaves = program.graph.output_node().args[0]
-    if not any(isinstance(leaf, fx.Node) for leaf in leaves):  # type: ignore[union-attr]
+    if not any(isinstance(leaf, fx.Node) for leaf in cast(tuple[object, ...], leaves)):
         raise TraceError(f"{name} returns no tensors; compile a model that returns what it computes")
 
 
@@ -106,13 +115,15 @@ def _check_state(program: ExportedProgram, graph_module: fx.GraphModule, name: s
         if str(node.target) == "aten.batch_norm.default" and node.args[5] is True and node.args[3] is not None:
             raise TraceError(f"{name} holds a batch norm that was exported in training mode; export it after .eval()")
     if mutated:
-        raise TraceError(f"{name} changes {mutated[0]!r} while it runs; compile a model that keeps no state between frames")
+        raise TraceError(
+            f"{name} changes {mutated[0]!r} while it runs; compile a model that keeps no state between frames"
+        )
 
 
 def _decompose(program: ExportedProgram, name: str) -> ExportedProgram:
     with _quiet():
         try:
-            return program.run_decompositions({})
+            return cast(ExportedProgram, program.run_decompositions({}))
         except Exception as error:  # it runs the captured ops again, and fails where they do
             raise TraceError(_explain(error, name)) from error
 

@@ -35,8 +35,8 @@ class GridField:
 def grid_field(motion: MotionField | None, grid: Grid, image: Grid) -> GridField:
     """Resamples `motion` to `grid`.
 
-    The cell (i, j) takes the motion m at pixel `min(H0 - 1, floor((i + 1/2) * S))` and moves by m / S cells, rounded half
-    up, in exact integers. Where the motion is invalid or its source lies outside the grid, the cell is invalid.
+    The cell (i, j) takes the motion m at pixel `min(H0 - 1, floor((i + 1/2) * S))` and moves by m / S cells, rounded
+    half up, in exact integers. Where the motion is invalid or its source lies outside the grid, the cell is invalid.
 
     Args:
       motion: in input pixels; None compares at zero displacement.

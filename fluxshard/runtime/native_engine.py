@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -172,7 +171,9 @@ class NativeEngine:
         """Called from the generated program; must not raise."""
         layer = self._islands[number]
         try:
-            data.ran[layer.name] = self._evaluate(data, layer, bool(args.took_keyframe), float(tau[self.plan.layers.index(layer)]))
+            data.ran[layer.name] = self._evaluate(
+                data, layer, bool(args.took_keyframe), float(tau[self.plan.layers.index(layer)])
+            )
         except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
             data.failure = error
             return 1
@@ -259,4 +260,5 @@ class NativeInspection:
 
 def _view(arena: NDArray[np.uint8], offset: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     count = int(np.prod(shape)) * np.dtype(kind).itemsize
-    return arena[offset : offset + count].view(kind).reshape(shape)
+    view: NDArray[Any] = arena[offset : offset + count].view(kind).reshape(shape)
+    return view

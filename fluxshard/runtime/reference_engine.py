@@ -91,7 +91,9 @@ class ReferenceEngine:
                 grid = self.plan.grids[value.grid]
                 nothing = np.zeros((grid.height, grid.width), np.bool_)
                 start = slots.identity(grid.cells)
-                data.stores[name] = _Store(torch.zeros(2 * grid.cells, value.channels), start, start, start, nothing, nothing)
+                data.stores[name] = _Store(
+                    torch.zeros(2 * grid.cells, value.channels), start, start, start, nothing, nothing
+                )
                 n_bytes += grid.cells * (8 * value.channels + 6)
         return StreamState(data, n_bytes)
 
@@ -114,7 +116,9 @@ class ReferenceEngine:
         assert data.input_mask is not None
         rows = [counts[layer.name] for layer in self.plan.layers]
         return StepResult(
-            leaves=[leaf.literal if leaf.value is None else frame.values[leaf.value].clone() for leaf in self.plan.outputs],
+            leaves=[
+                leaf.literal if leaf.value is None else frame.values[leaf.value].clone() for leaf in self.plan.outputs
+            ],
             keyframe=frame.keyframe,
             input_cells=int(data.input_mask.sum()),
             candidates=np.array([row[0] for row in rows], np.int64),
@@ -354,4 +358,3 @@ def first_windowed_layers(plan: Plan) -> frozenset[str]:
 def _rows(values: Tensor) -> NDArray[np.float32]:
     """`(1, C, H, W)` to `(H * W, C)`."""
     return np.ascontiguousarray(values[0].flatten(1).T.numpy())
-

@@ -32,7 +32,9 @@ def differs(fresh: Tensor, cached: Tensor, tau: float) -> Mask:
     Returns:
       `(H, W)`.
     """
-    limit = torch.tensor(tau, dtype=fresh.dtype)  # float32, as in generated kernels: the comparison must agree bit for bit
+    limit = torch.tensor(
+        tau, dtype=fresh.dtype
+    )  # float32, as in generated kernels: the comparison must agree bit for bit
     mask: Mask = (~((fresh - cached).abs() <= limit)).any(1)[0].numpy()
     return mask
 

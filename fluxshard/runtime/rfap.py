@@ -29,7 +29,7 @@ def spread(mask: Mask, windows: tuple[Window, Window], height: int, width: int) 
         mapped, inside = map_edge(taps, mask.shape[axis], window.edge)
         taken = np.take(mask, mapped, axis=axis)  # (n_out, T, W) or (H, n_out, T)
         weight = (inside & used)[..., None] if axis == 0 else (inside & used)[None]
-        mask = (taken & weight).any(axis=axis + 1)
+        mask = np.asarray((taken & weight).any(axis=axis + 1))
     return mask
 
 

@@ -260,7 +260,7 @@ def work_map(plan: Plan, inspection: Inspection) -> NDArray[np.float32]:
                 share = np.take(share, np.minimum(centre * share.shape[axis] // size, share.shape[axis] - 1), axis=axis)
         total += layer.macs * share
         macs += layer.macs
-    return total / max(macs, 1)
+    return (total / np.float32(max(macs, 1))).astype(np.float32)
 
 
 def _per_cell(n_cells: int, pixels: int) -> int:
@@ -273,7 +273,9 @@ def _check_image(image: Tensor) -> None:
     if image.dim() != 4 or image.dtype != torch.float32:
         raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected (1, C, H, W) torch.float32")
     if image.shape[0] != 1:
-        raise ShapeError(f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream")
+        raise ShapeError(
+            f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream"
+        )
     if image.device.type != "cpu":
         raise ShapeError(f"image is on {image.device}; this model was compiled for the CPU: pass image.cpu()")
 

@@ -1,7 +1,7 @@
 """Slot maps: which row of a pool holds the features of a cell.
 
-Moving a cache along motion vectors is a gather on the slot map, never on the features. A row is free iff the old map does
-not refer to it (the remapped map refers to a subset of the same rows); `2 * cells` rows are always enough.
+Moving a cache along motion vectors is a gather on the slot map, never on the features. A row is free iff the old map
+does not refer to it (the remapped map refers to a subset of the same rows); `2 * cells` rows are always enough.
 """
 
 from __future__ import annotations

@@ -54,7 +54,9 @@ def frames(
             elif kind == "static":
                 image = _patch(previous.copy(), rng, levels, integer) if index % 2 else previous.copy()
             elif kind == "cut":
-                image = rng.integers(0, levels, image.shape) / (1 if integer else levels - 1) if index == n // 2 else image
+                image = (
+                    rng.integers(0, levels, image.shape) / (1 if integer else levels - 1) if index == n // 2 else image
+                )
             elif kind == "unknown":
                 image = _patch(previous.copy(), rng, levels, integer)
         motion = None if index == 0 or kind == "unknown" else MotionField(displacement, valid)

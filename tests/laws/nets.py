@@ -88,8 +88,8 @@ class RandomNet(nn.Module):
         last = len(self.shapes) - 1
         at = r.choice([last, last, r.randrange(last + 1)])
         c, h, w = self.shapes[at]
-        names = ["conv", "conv", "conv", "conv_act", "residual", "join", "cat", "activation", "slice", "pool", "upsample",
-                 "transposed", "pad", "crop"]  # fmt: skip
+        names = ["conv", "conv", "conv", "conv_act", "residual", "join", "cat", "activation", "slice", "pool",
+                 "upsample", "transposed", "pad", "crop"]  # fmt: skip
         if not self.integer:
             names += ["batch_norm", "avg_pool", "bilinear", "prelu", "layer_norm", "linear", "mul"]
             if self.islands:
@@ -126,7 +126,9 @@ class RandomNet(nn.Module):
     def _partner(self, at: int, same_channels: bool) -> int | None:
         c, h, w = self.shapes[at]
         found = [
-            i for i, (ci, hi, wi) in enumerate(self.shapes) if (hi, wi) == (h, w) and (ci == c or not same_channels) and i
+            i
+            for i, (ci, hi, wi) in enumerate(self.shapes)
+            if (hi, wi) == (h, w) and (ci == c or not same_channels) and i
         ]
         return self.random.choice(found) if found else None
 
@@ -205,7 +207,13 @@ class RandomNet(nn.Module):
         stride = r.choice([1, 2, 2, 3])
         kernel = r.choice([2, 3, 4])
         module = nn.ConvTranspose2d(
-            c, r.choice([2, 4, 5]), kernel, stride, r.randint(0, 1), r.randint(0, stride - 1), dilation=r.choice([1, 1, 2])
+            c,
+            r.choice([2, 4, 5]),
+            kernel,
+            stride,
+            r.randint(0, 1),
+            r.randint(0, stride - 1),
+            dilation=r.choice([1, 1, 2]),
         )
         return self._bounded(self._add(module)), (at,)
 

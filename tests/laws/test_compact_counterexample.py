@@ -43,7 +43,7 @@ def _run(rfap: str, image: torch.Tensor, motion: MotionField, net: nn.Module) ->
 
 @torch.inference_mode()
 def test_flags_dropped_by_value_are_missing_one_layer_later() -> None:
-    """Layer 1 recomputes around the vectors' edge, finds equal values and forgets; layer 2 reuses what saw the object."""
+    """Layer 1 recomputes at the vectors' edge, finds equal values and forgets; layer 2 reuses what saw the object."""
     image, net = _scene(), _net()
     dense = net(image)
     out = _run("compact", image, _vectors_on_flat_ground(), net)

@@ -51,7 +51,9 @@ def test_conv_window_reads_what_torch_reads(kernel: int, stride: int, padding: i
 
 
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 1), st.integers(1, 2), st.integers(5, 9))
-def test_transposed_window_reads_what_torch_reads(kernel: int, stride: int, padding: int, dilation: int, n: int) -> None:
+def test_transposed_window_reads_what_torch_reads(
+    kernel: int, stride: int, padding: int, dilation: int, n: int
+) -> None:
     weight = torch.ones(1, 1, kernel, dtype=torch.float64)
     if (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 < 1:
         return
@@ -62,7 +64,10 @@ def test_transposed_window_reads_what_torch_reads(kernel: int, stride: int, padd
 @pytest.mark.parametrize("factor", [2, 3, 4, 5])
 def test_bilinear_window_covers_what_torch_reads(factor: int) -> None:
     expected = _reads(
-        lambda x: F.interpolate(x[..., None, :], scale_factor=(1, factor), mode="bilinear", align_corners=False)[..., 0, :], 7
+        lambda x: F.interpolate(x[..., None, :], scale_factor=(1, factor), mode="bilinear", align_corners=False)[
+            ..., 0, :
+        ],
+        7,
     )
     window = _inside(bilinear_window(factor), 7, 7 * factor)
     assert all(reads <= taps for reads, taps in zip(expected, window, strict=True))

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxshard.models.nms import BLOCK, box_iou, non_maximum_suppression
@@ -37,6 +37,7 @@ def test_iou_of_empty_boxes_is_zero_and_not_nan():
     assert box_iou(flat, flat)[0, 0] == 0
 
 
+@settings(max_examples=40)
 @given(
     n=st.integers(0, 3 * BLOCK),
     classes=st.integers(1, 4),
@@ -46,7 +47,7 @@ def test_iou_of_empty_boxes_is_zero_and_not_nan():
     seed=st.integers(0, 2**16),
 )
 def test_keeps_what_a_plain_loop_keeps(n, classes, iou, limit, ties, seed):
-    n = min(n, 180)
+    n = min(n, 150)
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, n)
     scores = (rng.integers(1, 5, n) / 5 if ties else rng.uniform(0, 1, n)).astype(np.float32)

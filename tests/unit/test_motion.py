@@ -42,9 +42,7 @@ def test_accumulate_follows_the_path() -> None:
     """Eq. 15 against a walk of one cell centre at a time."""
     rng = np.random.default_rng(0)
     height, width = 60, 77
-    one, two = (
-        MotionField(rng.integers(-20, 21, (8, 10, 2)), rng.random((8, 10)) < 0.9) for _ in range(2)
-    )
+    one, two = (MotionField(rng.integers(-20, 21, (8, 10, 2)), rng.random((8, 10)) < 0.9) for _ in range(2))
     total = accumulate(one, two, height, width)
     for i in range(8):
         for j in range(10):

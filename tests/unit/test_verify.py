@@ -59,7 +59,11 @@ PLAN = Plan(
         ValueSpec(name="linear", shape=(1, 2), grid=None),
     ),
     layers=(CONV, COPY, UP, CAT, ISLAND),
-    weights=(WeightSpec(name="w", shape=(5, 3, 3, 3)), WeightSpec(name="b", shape=(5,)), WeightSpec(name="l", shape=(2, 8))),
+    weights=(
+        WeightSpec(name="w", shape=(5, 3, 3, 3)),
+        WeightSpec(name="b", shape=(5,)),
+        WeightSpec(name="l", shape=(2, 8)),
+    ),
     outputs=(Output(value="linear"), Output(value="conv"), Output(literal=3)),
     output_tree="",
 )
@@ -96,14 +100,20 @@ BROKEN = {
     "twice": (layer("copy", outputs=("conv",)), "copy: output 'conv' is a value that no other layer produces"),
     "never": (replace(PLAN, layers=PLAN.layers[:-1]), "values: every value is produced: linear"),
     "no weight": (replace(PLAN, weights=PLAN.weights[1:]), "conv: its weight 'w' is a weight of the plan"),
-    "unread weight": (replace(PLAN, weights=(*PLAN.weights, WeightSpec(name="z", shape=()))), "weights: every weight is read: z"),
+    "unread weight": (
+        replace(PLAN, weights=(*PLAN.weights, WeightSpec(name="z", shape=()))),
+        "weights: every weight is read: z",
+    ),
     "mode": (layer("cat", mode="sparse"), "cat: 'sparse' is not how a cat runs"),
     "stored island": (layer("island_0", mode="sparse"), "island_0: 'sparse' is not how"),
     "view of the image": (layer("cat", inputs=("x", "up")), "cat: a view reads a copy of the image"),
     "inputs": (layer("copy", inputs=("x", "x")), "copy: a copy has not 2 inputs"),
     "other grid": (layer("cat", inputs=("copy", "conv")), "cat: 'conv' is on the grid of the result"),
     "residual's shape": (layer("conv", inputs=("x", "x")), "conv: 'x' is on the grid of the result"),
-    "roles": (layer("conv", weights=(("weight", "w"), ("shift", "b"))), "conv: roles ['shift', 'weight'] are not those of a conv2d"),
+    "roles": (
+        layer("conv", weights=(("weight", "w"), ("shift", "b"))),
+        "conv: roles ['shift', 'weight'] are not those of a conv2d",
+    ),
     "role twice": (layer("conv", weights=(*CONV.weights, ("bias", "b"))), "conv: each role is given once"),
     "weight's shape": (weight("w", shape=(5, 4, 3, 3)), "conv: its weight (5, 4, 3, 3) is"),
     "bias's shape": (weight("b", shape=(4,)), "conv: its bias (4,) is (5,)"),
@@ -113,20 +123,38 @@ BROKEN = {
     "slopes": (layer("conv", params=replace(CONV.params, act=("prelu",))), "conv: slopes are there for a PReLU only"),
     "act after": (layer("conv", params=replace(CONV.params, act_after=("relu",))), "conv: an activation after the sum"),
     "channels": (value("cat", shape=(1, 9, 8, 12)), "cat: a cat has the channels of its inputs"),
-    "size": (layer("conv", params=replace(CONV.params, padding=((0, 0), (1, 1)))), "conv: its result has 3x6 cells, not 4x6"),
+    "size": (
+        layer("conv", params=replace(CONV.params, padding=((0, 0), (1, 1)))),
+        "conv: its result has 3x6 cells, not 4x6",
+    ),
     "windows": (layer("conv", windows=POINT), "conv: its windows are those of its parameters"),
     "no windows": (layer("copy", windows=None), "copy: its windows are those of its parameters"),
-    "grid": (replace(PLAN, grids=(PLAN.grids[0], Grid(4, 6, Fraction(2), Fraction(4)))), "conv: its grid follows from its input's"),
+    "grid": (
+        replace(PLAN, grids=(PLAN.grids[0], Grid(4, 6, Fraction(2), Fraction(4)))),
+        "conv: its grid follows from its input's",
+    ),
     "window of an island": (layer("island_0", windows=POINT), "island_0: an island has no window"),
-    "field of an island": (layer("island_0", fields=(ReceptiveField(), ReceptiveField())), "island_0: an island has no window"),
+    "field of an island": (
+        layer("island_0", fields=(ReceptiveField(), ReceptiveField())),
+        "island_0: an island has no window",
+    ),
     "island's role": (layer("island_0", weights=(("weight", "l"),)), "island_0: each weight's role is its name"),
-    "step reads": (steps(IslandStep(name="linear", target="aten.linear.default", args=(Ref(name="l"), Ref(name="what")))), "['what'], which nothing produced"),
-    "step's name": (steps(IslandStep(name="cat", target="aten.relu.default", args=(Ref(name="cat"),))), "step 'cat' has its own name"),
+    "step reads": (
+        steps(IslandStep(name="linear", target="aten.linear.default", args=(Ref(name="l"), Ref(name="what")))),
+        "['what'], which nothing produced",
+    ),
+    "step's name": (
+        steps(IslandStep(name="cat", target="aten.relu.default", args=(Ref(name="cat"),))),
+        "step 'cat' has its own name",
+    ),
     "step's target": (steps(IslandStep(name="linear", target="relu")), "'relu' is an overload"),
-    "island's output": (steps(IslandStep(name="other", target="aten.relu.default", args=(Ref(name="cat"),))), "its outputs are results of its steps"),
+    "island's output": (
+        steps(IslandStep(name="other", target="aten.relu.default", args=(Ref(name="cat"),))),
+        "its outputs are results of its steps",
+    ),
     "outputs": (replace(PLAN, outputs=(Output(literal=1),)), "outputs: at least one output is a value"),
     "output": (replace(PLAN, outputs=(Output(value="what"),)), "output 0: 'what' is a value"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -72,8 +72,16 @@ def test_joins_unite_fields() -> None:
     ("function", "reason"),
     [
         (lambda m, x: x.softmax(1), "softmax over an axis"),
-        (lambda m, x: F.conv2d(F.adaptive_avg_pool2d(x, 1), m.weight[:, :, :1, :1]), "its input adaptive_avg_pool2d has no grid"),
-        (lambda m, x: F.conv2d(x, m.weight, padding=1) + F.interpolate(F.conv2d(x, m.weight, stride=2), size=(13, 18)), "different grids"),
+        (
+            lambda m, x: F.conv2d(F.adaptive_avg_pool2d(x, 1), m.weight[:, :, :1, :1]),
+            "its input adaptive_avg_pool2d has no grid",
+        ),
+        (
+            lambda m, x: (
+                F.conv2d(x, m.weight, padding=1) + F.interpolate(F.conv2d(x, m.weight, stride=2), size=(13, 18))
+            ),
+            "different grids",
+        ),
         (lambda m, x: x * x[:, :1], "an operand of shape [1, 1, 13, 18] is stretched"),
         (lambda m, x: torch.cat([x, x], 2), "does not join channels"),
         (lambda m, x: x[:, ::2], "with steps"),

@@ -64,7 +64,10 @@ SPELLINGS: dict[str, tuple[Callable[[Net, Tensor], object], list[str]]] = {
     "adaptive pooling by a factor": (lambda m, x: F.adaptive_avg_pool2d(x, (3, 2)), ["avg_pool2d"]),
     "adaptive pooling by no factor": (lambda m, x: F.adaptive_avg_pool2d(x, (4, 3)), ["adaptive_avg_pool2d"]),
     "pooling to one cell": (lambda m, x: F.adaptive_avg_pool2d(x, 1), ["adaptive_avg_pool2d"]),
-    "convolution": (lambda m, x: torch.convolution(x, m.weight, m.bias, [2, 1], [1, 0], [1, 1], False, [0, 0], 1), ["conv2d"]),
+    "convolution": (
+        lambda m, x: torch.convolution(x, m.weight, m.bias, [2, 1], [1, 0], [1, 1], False, [0, 0], 1),
+        ["conv2d"],
+    ),
     "transposed convolution": (
         lambda m, x: torch.convolution(x, m.weight.transpose(0, 1).contiguous(), m.bias, [2], [1], [1], True, [1], 1),
         ["conv_transpose2d"],
@@ -94,9 +97,12 @@ SPELLINGS: dict[str, tuple[Callable[[Net, Tensor], object], list[str]]] = {
         lambda m, x: (x.permute(0, 2, 3, 1) + m.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
         ["channel_norm", "add"],
     ),
-    "one operand permuted": (lambda m, x: x.permute(0, 2, 3, 1) + torch.relu(x.view(1, 6, 8, 4)), ["permute", "view", "relu", "add"]),
+    "one operand permuted": (
+        lambda m, x: x.permute(0, 2, 3, 1) + torch.relu(x.view(1, 6, 8, 4)),
+        ["permute", "view", "relu", "add"],
+    ),
     "norm over positions": (lambda m, x: F.layer_norm(x, (6, 8)), ["layer_norm"]),
-}  # fmt: skip
+}
 
 
 def _assign(y: Tensor) -> Tensor:
@@ -119,7 +125,9 @@ def test_each_op_gets_one_spelling(case: str) -> None:
 
 def test_arguments_are_carried() -> None:
     graph_module = assert_pass_preserves(
-        canonicalize, Net(lambda m, x: torch.convolution(x, m.weight, None, [2, 1], [1, 0], [1, 2], False, [0, 0], 1)), IMAGE
+        canonicalize,
+        Net(lambda m, x: torch.convolution(x, m.weight, None, [2, 1], [1, 0], [1, 2], False, [0, 0], 1)),
+        IMAGE,
     )
     (conv,) = (node for node in graph_module.graph.nodes if node.op == "call_function")
     assert conv.args[3:] == ([2, 1], [1, 0], [1, 2], 1)

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_unflatten, treespec_loads
 
-from fluxshard.errors import PlanError
 from fluxshard.ir.params import Binary, Conv2d, Island
 from fluxshard.ir.plan import Output, Plan
 from fluxshard.ops.interpret import interpret
@@ -69,9 +67,7 @@ def test_layers_are_named_after_the_models_blocks() -> None:
 
 def test_a_module_called_twice_gives_two_names() -> None:
     plan, _ = lowered(lambda m, x: m.first(m.first(x)))
-    assert [layer.name for layer in plan.layers] == ["first.conv", "first.conv_1"] or [
-        layer.name for layer in plan.layers
-    ] == ["first", "first_1"]
+    assert [layer.name for layer in plan.layers] == ["first", "first_1"]
 
 
 def test_residuals_are_inputs_and_slopes_are_weights() -> None:
@@ -106,11 +102,6 @@ def test_outputs_may_be_literals_the_image_and_constants() -> None:
     assert [value.name for value in plan.values if value.shape == (2,)] == [plan.outputs[5].value]
 
 
-def test_outputs_that_no_plan_can_hold() -> None:
-    with pytest.raises(PlanError, match="the model returns a "):
-        lowered(lambda m, x: (m.first(x), torch.float16))
-
-
 def test_weights_are_not_the_models_own() -> None:
     net = Net(lambda m, x: m.second.conv(m.first(x)))
     traced = trace(net, IMAGE)
@@ -121,4 +112,7 @@ def test_weights_are_not_the_models_own() -> None:
 
 
 def test_the_same_model_gives_the_same_plan() -> None:
-    assert lowered(lambda m, x: m.first(x) + m.second(x))[0].digest() == lowered(lambda m, x: m.first(x) + m.second(x))[0].digest()
+    assert (
+        lowered(lambda m, x: m.first(x) + m.second(x))[0].digest()
+        == lowered(lambda m, x: m.first(x) + m.second(x))[0].digest()
+    )

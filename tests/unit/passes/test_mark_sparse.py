@@ -41,7 +41,10 @@ def modes(function: Callable[[Net, Tensor], object]) -> list[str]:
     ("function", "expected"),
     [
         (lambda m, x: m.conv(x), ["sparse"]),
-        (lambda m, x: m.conv(m.conv(x)[:, 1:].repeat(1, 2, 1, 1)[:, :4]), ["sparse", "view", "dense", "view", "sparse"]),
+        (
+            lambda m, x: m.conv(m.conv(x)[:, 1:].repeat(1, 2, 1, 1)[:, :4]),
+            ["sparse", "view", "dense", "view", "sparse"],
+        ),
         (lambda m, x: torch.cat([m.conv(x), m.conv(x)], 1), ["sparse", "sparse", "view"]),
         (lambda m, x: F.interpolate(m.conv(x), scale_factor=2), ["sparse", "view"]),
         (lambda m, x: m.conv(x).flatten(2).softmax(2), ["sparse", "dense", "dense"]),

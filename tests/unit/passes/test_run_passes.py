@@ -13,7 +13,9 @@ from fluxshard.passes.trace import trace
 from fluxshard.testing import assert_same_leaves, ops
 
 IMAGE = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-NET = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 2)).eval()
+NET = nn.Sequential(
+    nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 2)
+).eval()
 
 
 def fails(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:

@@ -65,7 +65,11 @@ def test_an_island_with_several_results() -> None:
 def test_views_of_the_image_read_one_copy() -> None:
     graph_module = swapped(lambda m, x: [m.b(torch.cat([x[:, 2:], x[:, :2]], 1)), m.a(x)])
     assert ops(graph_module).count("copy") == 1
-    readers = [node for node in graph_module.graph.nodes if graph_module.graph.find_nodes(op="placeholder")[0] in node.all_input_nodes]
+    readers = [
+        node
+        for node in graph_module.graph.nodes
+        if graph_module.graph.find_nodes(op="placeholder")[0] in node.all_input_nodes
+    ]
     assert sorted(node.target.__name__ for node in readers) == ["conv2d", "copy"]
 
 

@@ -157,6 +157,11 @@ class NoTensors(nn.Module):
         return x.shape[2]
 
 
+class Exotic(nn.Module):
+    def forward(self, x: Tensor) -> object:
+        return x * 2, torch.float16
+
+
 class Counter(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -178,6 +183,7 @@ class Broken(nn.Module):
         (TwoInputs(), IMAGE, r"TwoInputs.forward needs 2 inputs \(x, y\)"),
         (Branch(), IMAGE, r"Branch decides .* at .*test_trace.py:\d+"),
         (NoTensors(), IMAGE, "returns no tensors"),
+        (Exotic(), IMAGE, "Exotic cannot be captured.*torch.dtype"),
         (Counter(), IMAGE, "changes 'count' while it runs"),
         (Broken(), IMAGE, r"Broken cannot be captured at .*test_trace.py:\d+"),
         (Optional(), torch.rand(2, 3, 8, 8), "batch 2"),
@@ -187,7 +193,9 @@ class Broken(nn.Module):
         (lambda x: x, IMAGE, "cannot compile a function"),
     ],
 )
-def test_errors_are_one_line_that_says_why(net: Any, example: Tensor, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line_that_says_why(
+    net: Any, example: Tensor, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(TraceError, match=message) as caught:
         trace(net, example)
     assert "\n" not in str(caught.value)

@@ -34,7 +34,8 @@ def test_window_flags_cell_by_cell(name: str, calm: bool) -> None:
     windows = WINDOWS[name]
     n_in = (12, 17)
     n_out = tuple(
-        w.out_step if not w.is_periodic else min(24, n * w.out_step // w.in_step) for w, n in zip(windows, n_in, strict=True)
+        w.out_step if not w.is_periodic else min(24, n * w.out_step // w.in_step)
+        for w, n in zip(windows, n_in, strict=True)
     )
     grid_in = Grid(*n_in)
     grid_out = grid_in.through(*windows, *n_out)
@@ -81,7 +82,9 @@ def test_spread_cell_by_cell() -> None:
                       for w, n in zip(windows, mask.shape, strict=True))  # fmt: skip
         out = rfap.spread(mask, windows, *n_out)
         for p in np.ndindex(*n_out):
-            axes = [map_edge(np.array(w.raw_taps(i)), n, w.edge) for w, i, n in zip(windows, p, mask.shape, strict=True)]
+            axes = [
+                map_edge(np.array(w.raw_taps(i)), n, w.edge) for w, i, n in zip(windows, p, mask.shape, strict=True)
+            ]
             (my, iy), (mx, ix) = axes
             assert out[p] == mask[np.ix_(my[iy], mx[ix])].any()
 

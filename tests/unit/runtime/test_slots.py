@@ -31,5 +31,7 @@ def test_scatter_back_lets_the_last_cell_win() -> None:
     field = grid_field(MotionField(np.array([[[0, 0]]]), np.ones((1, 1), np.bool_)), grid, grid)
     source = np.array([[0, 0, 2, 1]])
     field = type(field)(field.displacement, np.array([[True, True, True, False]]), source, False)
-    result = slots.scatter_back(np.zeros(4, np.int32), np.array([1, 2, 3, 4], np.int32), np.ones((1, 4), np.bool_), field)
+    result = slots.scatter_back(
+        np.zeros(4, np.int32), np.array([1, 2, 3, 4], np.int32), np.ones((1, 4), np.bool_), field
+    )
     assert result.tolist() == [2, 0, 3, 0]
