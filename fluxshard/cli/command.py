@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import signal
 import warnings
@@ -187,7 +188,12 @@ def _facts(
         "reuse": {name: value for name, value in reuse.items() if value is not None},
         "confidence": settings.confidence,
         "iou": settings.iou,
-        "machine": {"cpu": _cpu(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "machine": {
+            "cpu": _cpu(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        },
         "state_bytes": None,
     }
 

@@ -5,6 +5,7 @@ Exit status: 0 done; 1 something failed; 2 wrong usage; 130 and 143 interrupted 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -142,6 +143,10 @@ def explain(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits; `sys.argv[1:]` unless arguments are given."""
+    # Threads that wait must sleep: decoders, encoders and other programs want the cores that they would spin on, and a
+    # spinning pool makes a frame take ten times as long. OpenMP reads it when torch loads it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:

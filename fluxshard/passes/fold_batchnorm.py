@@ -9,12 +9,14 @@ from torch import Tensor, fx
 
 from fluxshard.options import CompileOptions
 from fluxshard.passes.edit import add_constant, argument, constant, insert, only_user, overload, swap
+from fluxshard.passes.meta import shape
 
 _CONVOLUTIONS = frozenset({"aten.conv2d.default", "aten.conv_transpose2d.input"})
+_ARITHMETIC = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"})
 
 
 def fold_batchnorm(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Folds batch norms, and products with a constant per channel, into convolutions.
+    """Folds batch norms, and sums and products with a constant per channel, into convolutions.
 
     Given:  c = conv2d(x, w, b); y = batch_norm(c, gamma, beta, mean, var)
     Result: y = conv2d(x, w_folded, b_folded)
@@ -35,15 +37,13 @@ def fold_batchnorm(graph_module: fx.GraphModule, options: CompileOptions) -> fx.
 
 def scale_and_shift(root: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor] | None:
     """`(C,)` float64 numbers with which a call scales and shifts its first input; None where it does something else."""
-    if overload(node) == "aten.mul.Tensor" and not node.kwargs:
-        vector = constant(root, node.args[1])
-        if vector is None or vector.dim() != 4 or vector.numel() != vector.shape[1]:
-            return None
-        scale = vector.double().flatten()
-        return scale, torch.zeros_like(scale)
+    if overload(node) in _ARITHMETIC:
+        return _arithmetic(root, node)
     if overload(node) != "aten.batch_norm.default":
         return None
-    _, gamma, beta, mean, var, _, _, eps, _ = node.args
+    _, gamma, beta, mean, var, training, _, eps, _ = node.args
+    if training:
+        return None
     mean_value, var_value = constant(root, mean), constant(root, var)
     gamma_value, beta_value = constant(root, gamma), constant(root, beta)
     if mean_value is None or var_value is None or (gamma is not None and gamma_value is None):
@@ -55,6 +55,25 @@ def scale_and_shift(root: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor
         scale = scale * gamma_value.double()
     shift = -mean_value.double() * scale
     return scale, shift if beta_value is None else shift + beta_value.double()
+
+
+def _arithmetic(root: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor] | None:
+    x, by = node.args[0], node.args[1]
+    if node.kwargs or len(node.args) != 2 or not isinstance(x, fx.Node) or shape(x) != shape(node):
+        return None
+    value = torch.tensor(float(by)) if isinstance(by, (int, float)) else constant(root, by)
+    channels = shape(node)[1] if len(shape(node)) == 4 else 0
+    if value is None or tuple(value.shape) not in ((), (1, channels, 1, 1)):
+        return None
+    vector = value.double().flatten().expand(channels)
+    zeros = torch.zeros_like(vector)
+    ones = zeros + 1
+    return {
+        "aten.mul.Tensor": (vector, zeros),
+        "aten.div.Tensor": (1 / vector, zeros),
+        "aten.add.Tensor": (ones, vector),
+        "aten.sub.Tensor": (ones, -vector),
+    }[overload(node)]
 
 
 def _fold(root: fx.GraphModule, conv: fx.Node, node: fx.Node, scale: Tensor, shift: Tensor) -> None:

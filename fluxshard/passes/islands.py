@@ -16,9 +16,9 @@ def group_islands(graph_module: fx.GraphModule) -> fx.GraphModule:
     Given:  a = conv2d(x); m = matmul(a, a); s = softmax(m); b = conv2d(s)
     Result: a = conv2d(x); s = island_0(a); b = conv2d(s)
 
-    A sparse op that reads a dense one starts a new level. Dense ops of one level that are joined by an edge, or read the
-    same dense result, share an island. A path between two ops of one level passes through dense ops of that level only,
-    so no island depends on itself.
+    A sparse op that reads a dense one starts a new level. Dense ops of one level that are joined by an edge, or read
+    the same dense result, share an island. A path between two ops of one level passes through dense ops of that level
+    only, so no island depends on itself.
     """
     return _rebuild(graph_module, _groups(graph_module.graph))
 

@@ -21,9 +21,8 @@ class Namer:
 
     def __init__(self, graph: fx.Graph) -> None:
         self._taken: set[str] = set()
-        self._convolutions = Counter(
-            ancestor for node in graph.nodes if _op(node) in _CONVOLUTIONS for ancestor in _ancestors(_path(node)[0])
-        )
+        paths = {_path(node)[0] for node in graph.nodes if _op(node) in _CONVOLUTIONS}
+        self._convolutions = Counter(ancestor for path in paths for ancestor in _ancestors(path))
 
     def name(self, node: fx.Node) -> str:
         """A free name for the value of a node."""

@@ -9,9 +9,11 @@ from fluxshard.passes.meta import is_map, shape
 
 _ARITHMETIC = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"})
 
+_COMMUTATIVE = frozenset({"aten.add.Tensor", "aten.mul.Tensor"})
+
 
 def normalise_operands(graph_module: fx.GraphModule) -> None:
-    """Writes constant operands of feature maps as numbers or `(1, C, 1, 1)` tensors.
+    """Writes constant operands of feature maps as numbers or `(1, C, 1, 1)` tensors, second in sums and products.
 
     Given:  y = mul(x, gamma); z = add(y, one)         gamma (C, 1, 1), one ()
     Result: y = mul(x, gamma_1); z = add(y, 1.0)       gamma_1 (1, C, 1, 1)
@@ -36,4 +38,10 @@ def normalise_operands(graph_module: fx.GraphModule) -> None:
             elif tuple(value.shape) in ((channels, 1, 1), (1, channels, 1, 1)) and value.dim() != 4:
                 name = f"{source.target}_vector"
                 node.update_arg(position, add_constant(graph_module, node, name, value.reshape(1, channels, 1, 1)))
+        if overload(node) in _COMMUTATIVE and _is_constant(node.args[0]) and not node.kwargs:
+            node.args = (node.args[1], node.args[0])  # only where the order says nothing
     graph_module.graph.eliminate_dead_code()
+
+
+def _is_constant(argument: object) -> bool:
+    return isinstance(argument, (int, float)) or (isinstance(argument, fx.Node) and argument.op == "get_attr")

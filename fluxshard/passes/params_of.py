@@ -152,6 +152,8 @@ def _pointwise(node: fx.Node) -> Params | str:
 
 
 def _affine(node: fx.Node) -> Params | str:
+    if node.args[3] is None or node.args[4] is None or node.args[5]:
+        return "its statistics are over the whole map"
     if any(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in node.args[1:]):
         return "its statistics depend on the image"
     return Affine()

@@ -284,11 +284,12 @@ def test_oddities() -> None:
     "build",
     [
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.Conv2d(4, 4, 3)),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU()),
         lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.PixelShuffle(2), nn.Conv2d(2, 4, 3)),
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=2, mode="bicubic"), nn.Softplus()),
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.SELU(), nn.LPPool2d(2, 2)),
     ],
-    ids=["instance norm", "group norm, shuffle", "bicubic", "weight norm, selu, lp pool"],
+    ids=["instance norm", "batch norm of the frame", "group norm, shuffle", "bicubic", "weight norm, selu, lp pool"],
 )
 def test_what_has_no_kernel_runs_whole(build: Callable[[], nn.Module]) -> None:
     plan = capture(build(), 12, 16)

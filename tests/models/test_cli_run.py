@@ -145,27 +145,27 @@ def test_an_exported_program(film, net_file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("weights", "film_name", "key"),
-    [
-        ("yolo11n-pose", "videos/openpose_street_720p50.avi", "oks"),
-        ("yolo11n-seg", "videos/carnd_solidWhiteRight_540p25.mp4", "mask_iou"),
-        ("yolo11n", "davis/JPEGImages/480p/car-roundabout", "box_iou"),
+    ("weights", "film_name", "key", "backend"),
+    [  # one of them compiled, which takes long; that the backends agree is tested elsewhere
+        ("yolo11n-pose", "videos/openpose_street_720p50.avi", "oks", "auto"),
+        ("yolo11n-seg", "videos/carnd_solidWhiteRight_540p25.mp4", "mask_iou", "reference"),
+        ("yolo11n", "davis/JPEGImages/480p/car-roundabout", "box_iou", "reference"),
     ],
 )
-def test_detectors_on_real_films(weights, film_name, key, data_dir, tmp_path, capsys):
+def test_detectors_on_real_films(weights, film_name, key, backend, data_dir, tmp_path, capsys):
     pytest.importorskip("ultralytics", reason="needs the ultralytics package")
     model, source = data_dir / "weights" / f"{weights}.pt", data_dir / film_name
     if not (model.exists() and source.exists()):
         pytest.skip(f"no {model.name} or {source.name} in {data_dir}")
     out = tmp_path / "out"
     arguments = ("run", source, "--model", model, "--out", out, "--size", 320, "--compare", "dense", "--show-reuse")
-    code, text, error = call(capsys, *arguments, "--max-frames", 5)
+    code, text, error = call(capsys, *arguments, "--max-frames", 5, "--backend", backend)
     assert code == 0 and error == "", error
     summary = json.loads((out / "summary.json").read_text())
     assert summary["network_size"] == [192, 320]
     assert summary["agreement"]["f1"] > 0.85 and summary["agreement"][key] > 0.85
     lines = lines_of(out)
-    assert sum(len(line["detections"]) for line in lines) > 5
+    assert sum(len(line["detections"]) for line in lines) >= 5
     first = lines[0]
     assert first["agreement"]["f1"] == 1.0 and first["max_difference"] < 0.05  # pixels of boxes, mostly
     height, width = first["detections"][0].get("mask", {"size": (10**4, 10**4)})["size"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -28,13 +28,13 @@ def _check(net: nn.Module, size: tuple[int, int], backend: str = "cpp", n: int =
 def test_yolo11n(data_dir: Path, weights: str) -> None:
     from fluxshard.models import ultralytics
 
-    with pytest.warns(UserWarning, match="pickle"):
+    with pytest.warns(UserWarning, match="runs Python code"):
         net = ultralytics.load(data_dir / "weights" / weights).net
     _check(net, (128, 192))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100"])
-def test_timm(name: str) -> None:
+def test_timm(name: str, timm: Any) -> None:
     torch.manual_seed(0)
     _check(timm.create_model(name, pretrained=False).eval(), (96, 160))
 

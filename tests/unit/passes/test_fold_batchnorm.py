@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,18 +52,36 @@ def test_folds_into_a_convolution(conv: nn.Module) -> None:
     assert ops(graph_module) == [{nn.Conv2d: "conv2d", nn.ConvTranspose2d: "conv_transpose2d"}[type(conv)]]
 
 
-def test_folds_a_product_with_a_vector_after_a_norm() -> None:
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm = nn.Conv2d(4, 6, 1), norm(6, affine=False)
-            self.gamma = nn.Parameter(torch.rand(6, 1, 1))
+class Scaled(nn.Module):
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], channels: int = 6) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, channels, 1), norm(channels, affine=False)
+        self.gamma, self.function = nn.Parameter(torch.rand(6, 1, 1) + 0.5), function
 
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.norm(self.conv(x)) * self.gamma
-            return y
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.norm(self.conv(x)), self.gamma)
 
-    assert ops(assert_pass_preserves(PASSES, Scaled(), IMAGE)) == ["conv2d"]
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda y, g: y * g, lambda y, g: g + y, lambda y, g: y - g, lambda y, g: y / g * 3 - 1, lambda y, g: y / 2 + 1],
+)
+def test_folds_arithmetic_with_constants_per_channel(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    assert ops(assert_pass_preserves(PASSES, Scaled(function), IMAGE)) == ["conv2d"]
+
+
+@pytest.mark.parametrize(
+    ("function", "channels"),
+    [
+        (lambda y, g: y * g, 1),  # the constant stretches the result
+        (lambda y, g: 1 - y, 6),
+        (lambda y, g: torch.add(y, g, alpha=2), 6),
+        (lambda y, g: y * torch.rand(5, 7, generator=torch.Generator().manual_seed(0)), 6),
+    ],
+    ids=["stretched", "reversed", "scaled", "per position"],
+)
+def test_leaves_other_arithmetic(function: Callable[[Tensor, Tensor], Tensor], channels: int) -> None:
+    assert len(ops(assert_pass_preserves(PASSES, Scaled(function, channels), IMAGE))) >= 2
 
 
 def test_leaves_a_convolution_with_another_reader() -> None:
