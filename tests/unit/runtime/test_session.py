@@ -1,0 +1,151 @@
+"""Sessions: what they check, count and forget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fluxshard
+from fluxshard.errors import OptionError, ShapeError, StateError
+from fluxshard.motion import MotionField
+
+SIZE = (32, 48)
+
+
+def _net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 1, 1)).eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> fluxshard.CompiledModel:
+    return fluxshard.compile(_net(), torch.zeros(1, 3, *SIZE), options=fluxshard.CompileOptions(backend="reference"))
+
+
+def _image(seed: int = 0) -> Tensor:
+    return torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_counts_what_is_executed(model: fluxshard.CompiledModel) -> None:
+    """One pixel touches known cells: one layer-1 window in four, and what grows out of it."""
+    with model.session(fluxshard.ReuseOptions(rfap="per_layer")) as session:
+        session.run(_image())
+        assert session.stats.keyframe and session.stats.compute_ratio == 1 and session.stats.frame == 0
+        changed = _image()
+        changed[0, 1, 8, 8] += 0.5  # read by the windows of cell (4, 4) only: 2 p - 1 <= 8 <= 2 p + 1
+        session.run(changed)
+    stats = session.stats
+    assert stats.frame == 1 and not stats.keyframe and stats.layers_executed == 2
+    assert stats.recompute_ratio == 1 / (32 * 48)
+    macs = (9 * 3 * 8 * 1 + 9 * 8 * 4 * 9) / (16 * 24)
+    assert stats.compute_ratio == pytest.approx(macs / (9 * 3 * 8 + 9 * 8 * 4))
+    assert stats.latency_ms >= stats.inference_ms > 0
+    assert set(stats.as_dict()) >= {"frame", "placement", "motion_source", "bytes_sent", "overhead_ms"}
+
+
+def test_masks_and_work_map(model: fluxshard.CompiledModel) -> None:
+    with model.session(fluxshard.ReuseOptions(rfap="per_layer")) as session:
+        session.run(_image())
+        assert session.recompute_mask().all() and (session.work_map() == 1).all()
+        changed = _image()
+        changed[0, :, 8:16, 16:24] += 0.5
+        session.run(changed)
+        mask = np.zeros(SIZE, np.bool_)
+        mask[8:16, 16:24] = True
+        assert (session.recompute_mask() == mask).all()
+        work = session.work_map()
+    assert work.shape == (4, 6) and work[1, 2] == pytest.approx(1) and work[3].max() == 0 and 0 < work[0, 2] < 1
+
+
+def test_scene_cut_is_a_keyframe(model: fluxshard.CompiledModel) -> None:
+    with model.session(fluxshard.ReuseOptions(scene_cut=0.5)) as session:
+        session.run(_image(0))
+        session.run(_image(1), MotionField.uniform(*SIZE, 3, 5))
+        assert session.stats.keyframe and session.stats.compute_ratio == 1
+    with model.session(fluxshard.ReuseOptions(scene_cut=1.0)) as session:
+        session.run(_image(0))
+        session.run(_image(1))
+        assert not session.stats.keyframe
+
+
+def test_thresholds_keep_the_cached_value(model: fluxshard.CompiledModel) -> None:
+    """Slow drift is compared with the old value, so it adds up until it is seen."""
+    with model.session(fluxshard.ReuseOptions(tau_input=0.05)) as session:
+        first = session.run(torch.full((1, 3, *SIZE), 0.5))
+        for step in (0.52, 0.54):
+            assert torch.equal(session.run(torch.full((1, 3, *SIZE), step)), first)
+            assert session.stats.recompute_ratio == 0
+        session.run(torch.full((1, 3, *SIZE), 0.56))
+        assert session.stats.recompute_ratio == 1
+
+
+def test_tau_by_layer_name(model: fluxshard.CompiledModel) -> None:
+    name = model.plan.layers[0].name
+    with model.session(fluxshard.ReuseOptions(tau={name: 100.0}, scene_cut=1.0)) as session:
+        first = session.run(_image(0))
+        assert torch.equal(session.run(_image(0) * 0.9), first)
+        assert session.stats.layers_executed == 1
+    with (
+        model.session(fluxshard.ReuseOptions(tau={"nobody": 1.0})) as session,
+        pytest.raises(OptionError, match="nobody"),
+    ):
+        session.run(_image())
+
+
+def test_reset_forgets(model: fluxshard.CompiledModel) -> None:
+    with model.session() as session:
+        session.run(_image())
+        session.reset()
+        with pytest.raises(StateError, match="run a frame"):
+            _ = session.stats
+        session.run(_image())
+        assert session.stats.keyframe and session.stats.frame == 0
+
+
+def test_closed(model: fluxshard.CompiledModel) -> None:
+    with model.session() as session:
+        session.run(_image())
+        assert session.state_bytes > 0
+    with pytest.raises(StateError, match="closed"):
+        session.run(_image())
+    with pytest.raises(StateError, match="closed"):
+        session.work_map()
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(2, 3, *SIZE), "batch 2"),
+        (torch.zeros(3, *SIZE), r"expected \(1, C, H, W\)"),
+        (torch.zeros(1, 3, *SIZE, dtype=torch.float64), "float64"),
+        (torch.zeros(1, 3, *SIZE, dtype=torch.uint8), "uint8"),
+        (np.zeros((1, 3, *SIZE), np.float32), "ndarray"),
+    ],
+)
+def test_wrong_images(model: fluxshard.CompiledModel, image: Tensor, message: str) -> None:
+    with model.session() as session:
+        expected = session.run(_image())
+        with pytest.raises(ShapeError, match=message):
+            session.run(image)
+        assert torch.equal(session.run(_image()), expected)  # the stream goes on
+        assert not session.stats.keyframe
+
+
+def test_wrong_motion(model: fluxshard.CompiledModel) -> None:
+    with model.session() as session:
+        session.run(_image())
+        with pytest.raises(ShapeError, match=r"expected \(4, 6\)"):
+            session.run(_image(), MotionField.zero(40, 48))
+
+
+def test_strided_and_tracked_images_are_read_right(model: fluxshard.CompiledModel) -> None:
+    image = _image()
+    with model.session() as session:
+        expected = session.run(image)
+        session.reset()
+        assert torch.equal(session.run(image.to(memory_format=torch.channels_last)), expected)
+        session.reset()
+        assert torch.equal(session.run(image.clone().requires_grad_()), expected)
+        assert not expected.requires_grad
