@@ -70,7 +70,8 @@ class Explanation:
         cells = [
             (
                 row.name, row.op, row.shape, row.stride, row.mode,
-                *(row.receptive_field.split("@") if row.receptive_field else ("", "")), row.kernel, f"{row.macs / 1e6:.2f}" if row.macs else "",
+                *(row.receptive_field.split("@") if row.receptive_field else ("", "")), row.kernel,
+                f"{row.macs / 1e6:.2f}" if row.macs else "",
                 f"{row.cache_bytes / 1e3:.0f}" if row.cache_bytes else "", row.note,
             )
             for row in rows

@@ -58,8 +58,8 @@ def get_or_build(name: str, text: str, target: Target, root: Path | None = None)
         return found
     if os.environ.get("FLUXSHARD_NO_COMPILE") == "1":
         raise MissingKernelError(
-            f"kernels of {name} ({key}) are not in {root} and FLUXSHARD_NO_COMPILE=1 forbids compiling: unset it, or run "
-            "the model once where compiling is allowed and copy the cache"
+            f"kernels of {name} ({key}) are not in {root} and FLUXSHARD_NO_COMPILE=1 forbids compiling: unset it, "
+            "or run the model once where compiling is allowed and copy the cache"
         )
     try:
         return _build(entry, key, text, target)

@@ -285,8 +285,12 @@ class _Builder:
         else:
             name = layer.inputs[1]
             if name not in self.layout.vectors:
-                offset = self.layout.arena.take(4 * round_up(channels, 64))
-                self.layout.vectors[name] = DenseBuffer(value=name, offset=offset, shape=(channels,))
+                # one number for all channels may be read by layers of different widths
+                widest = max(
+                    self.plan.value(other.output).channels for other in self.plan.layers if name in other.inputs[1:]
+                )
+                offset = self.layout.arena.take(4 * round_up(widest, 64))
+                self.layout.vectors[name] = DenseBuffer(value=name, offset=offset, shape=(widest,))
             constant = f"(const float*)(m + {self.layout.vectors[name].offset})"
         return fam.Join(kind=p.kind.upper(), swapped=p.swapped, constant=constant)
 
