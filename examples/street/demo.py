@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +28,7 @@ from torch import Tensor
 import fluxshard
 from examples.street import pictures
 from examples.street.film import encode
-from examples.street.measure import Reading, Tally, readings, tallies_of
+from examples.street.measure import Reading, Tally, Thresholds, readings, tallies_of
 from examples.street.model import load_trained
 from examples.street.scene import FPS, Scene, SceneFrame
 from fluxshard import video
@@ -38,7 +39,7 @@ from fluxshard.options import Backend, ReuseOptions
 FRAMES, REFERENCE_FRAMES = 120, 40
 EXACT = ReuseOptions(rfap="per_layer")
 # chosen on another street by `python -m examples.street.sweep`
-REUSE = ReuseOptions(rfap="compact", tau_input=0.04, tau=0.1)
+THRESHOLDS = Thresholds(pixels=0.05, early=0.1, later=0.3)
 WAYS = {"dense": "dense", "exact": "exact", "reuse": "thresholds"}
 
 
@@ -72,7 +73,8 @@ def run(
     film_bytes = encode((truth.picture for truth in truths), out / "street.mp4")
     with ExitStack() as stack:
         sessions = {
-            name: stack.enter_context(model.session(reuse)) for name, reuse in (("exact", EXACT), ("reuse", REUSE))
+            name: stack.enter_context(model.session(reuse))
+            for name, reuse in (("exact", EXACT), ("reuse", THRESHOLDS.reuse(model.plan)))
         }
         film = stack.enter_context(video.open(out / "street.mp4", size=(scene.height, scene.width)))
         runs = readings(film, dense_runner(), sessions)
@@ -91,7 +93,7 @@ def run(
             "parameters": sum(p.numel() for p in net.parameters()), "macs": model.plan.macs, "cache_bytes": cache_bytes,
         },
         "film": {"frames": frames, "fps": FPS, "height": scene.height, "width": scene.width, "bytes": film_bytes},
-        "options": {"exact": _options(EXACT), "reuse": _options(REUSE)},
+        "thresholds": asdict(THRESHOLDS),
         "whole": {name: tally.summary() for name, tally in whole.items()},
         "by_camera": {
             camera: {name: tally.summary() for name, tally in ways.items()} for camera, ways in parts.items() if ways
@@ -162,10 +164,6 @@ def _telling(truths: Sequence[SceneFrame]) -> set[int]:
     return kept
 
 
-def _options(reuse: ReuseOptions) -> dict[str, Any]:
-    return {"rfap": reuse.rfap, "tau_input": reuse.tau_input, "tau": reuse.tau}
-
-
 def _print(console: Console, summary: dict[str, Any], whole: dict[str, Tally], out: Path) -> None:
     ways = summary["whole"]
     table = Table(
@@ -206,11 +204,12 @@ def _print(console: Console, summary: dict[str, Any], whole: dict[str, Tally], o
                 f"{reuse['mean_iou']:.4f}", f"{dense['mean_iou']:.4f}",
             )  # fmt: skip
     console.print(by_camera)
-    network, options = summary["network"], summary["options"]["reuse"]
+    network, tau = summary["network"], summary["thresholds"]
     console.print(
-        f"backend {summary['backend']}, {summary['machine']['torch_threads']} threads; thresholds: pixels "
-        f"{options['tau_input']:g}, features {options['tau']:g}; cache {network['cache_bytes'] / 2**20:.1f} MiB; "
-        f"{summary['total_s']:.0f} s in all\nwrote {out}/: street.mp4 annotated.mp4 reuse.png summary.json",
+        f"backend {summary['backend']}, {summary['machine']['torch_threads']} threads, cache "
+        f"{network['cache_bytes'] / 2**20:.1f} MiB; thresholds: pixels {tau['pixels']:g}, early features "
+        f"{tau['early']:g}, later {tau['later']:g}; {summary['total_s']:.0f} s in all\n"
+        f"wrote {out}/: street.mp4 annotated.mp4 reuse.png summary.json",
         highlight=False,
     )
 

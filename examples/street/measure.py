@@ -14,10 +14,41 @@ from torch import Tensor
 from examples.street.metrics import Score
 from examples.street.model import Detection, class_map, detections
 from examples.street.scene import SceneFrame, SceneObject
-from fluxshard import Session
+from fluxshard import Plan, ReuseOptions, Session
 from fluxshard.video import Frame
 
 Outputs = Mapping[str, Tensor]
+_EARLY, _OUTPUTS = ("stem", "down4"), ("classes.1", "centres.1", "boxes.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a difference counts as a change.
+
+    What leaves the network has none: a stale score stands on the wrong side of a decision, a stale feature seldom does.
+
+    Attributes:
+      pixels: on colours, 0..1.
+      early: on features up to stride 4 of the way down.
+      later: on all other features.
+    """
+
+    pixels: float
+    early: float
+    later: float
+
+    def reuse(self, plan: Plan) -> ReuseOptions:
+        """What a session needs to know."""
+        tau = {
+            layer.name: 0.0
+            if layer.name in _OUTPUTS
+            else self.early
+            if layer.name.split(".")[0] in _EARLY
+            else self.later
+            for layer in plan.layers
+            if layer.mode != "view"
+        }
+        return ReuseOptions(rfap="compact", tau_input=self.pixels, tau=tau)
 
 
 @dataclass(frozen=True, slots=True)

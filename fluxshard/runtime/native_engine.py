@@ -128,6 +128,8 @@ class NativeEngine:
             self._program.step(args)
         except KernelError as error:
             raise KernelError(f"{error}: {data.failure}") from data.failure
+        finally:
+            args.island = type(callback)()  # args and callback hold each other, and through them the stream's memory
         del kept
         for index, leaf in enumerate(self.plan.outputs):
             if leaf.value is not None and index not in self._dense_outputs:

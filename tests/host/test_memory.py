@@ -64,7 +64,7 @@ def test_frames_take_no_memory(model: fluxshard.CompiledModel) -> None:
 
 
 def test_sessions_give_back_what_they_took(model: fluxshard.CompiledModel) -> None:
-    """50 sessions; what one holds is more than what may remain of all. Without the cyclic collector: it runs too rarely."""
+    """50 sessions leave less than two of them hold, without the cyclic collector: it runs too rarely."""
     image = torch.rand(1, 3, 96, 128)
     gc.collect()
     gc.disable()

@@ -1,8 +1,8 @@
 """Every op of a plan in generated C++ against its definition in torch, at each instruction set, on masks of all kinds.
 
-Layers are checked one by one: on a frame with a given mask, a layer's value must be its definition, applied to the values
-that the program itself left for its inputs, on the cells of the mask, and the cached value everywhere else. Every frame
-has another image, so a cell that is recomputed where it must not be, or kept where it must not be, shows.
+Layers are checked one by one: on a frame with a given mask, a layer's value must be its definition, applied to the
+values that the program itself left for its inputs, on the cells of the mask, and the cached value everywhere else.
+Every frame has another image, so a cell that is recomputed where it must not be, or kept where it must not be, shows.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
 
 
 def segmented(b: PlanBuilder, x: str, channels: int) -> str:
-    """A value of several segments with this many channels: a slice, an upsampled map and a whole one, each of its own width."""
+    """A value of several segments with this many channels: an upsampled map, a slice and, if there is room, a map."""
     third = max(1, channels // 3)
     low = b.conv(x, third, (3, 3), stride=(3, 3), bias=False)
     wide = b.conv(x, third + 5)
@@ -323,6 +323,8 @@ def images(group: str, channels: int) -> Iterator[Tensor]:
             flat[torch.randperm(flat.numel(), generator=generator)[: 40 * len(EXTREMES)]] = torch.tensor(
                 EXTREMES
             ).repeat(40)
+        if group == "pools":  # each in one cell
+            image[0, 2, 4, 6], image[0, 0, 9, 20], image[0, 1, 14, 0] = float("nan"), float("inf"), float("-inf")
         yield image
 
 

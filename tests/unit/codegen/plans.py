@@ -15,8 +15,8 @@ from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
 
 # nothing is run for it: it decides widths only
-AVX512 = Target(isa="avx512", vector_floats=16, registers=32, compiler="none", compiler_id="none 1.0", flags=("-O3",))
-PORTABLE = Target(isa="portable", vector_floats=4, registers=16, compiler="none", compiler_id="none 1.0", flags=("-O3",))
+AVX512 = Target(isa="avx512", vector_floats=16, registers=32, compiler="none", compiler_id="none 1", flags=("-O3",))
+PORTABLE = Target(isa="portable", vector_floats=4, registers=16, compiler="none", compiler_id="none 1", flags=("-O3",))
 
 
 class PlanBuilder:
@@ -58,18 +58,24 @@ class PlanBuilder:
         self.weights.update({f"{name}.{role}": tensor for role, tensor in roles.items()})
         mode = "view" if params.op in P.VIEWS else "sparse"
         self.layers.append(
-            LayerSpec(name=name, params=params, inputs=inputs, outputs=(name,), weights=weights, windows=windows, mode=mode)
+            LayerSpec(
+                name=name, params=params, inputs=inputs, outputs=(name,), weights=weights, windows=windows, mode=mode
+            )
         )
         return name
 
-    def conv(self, x: str, channels: int, kernel: tuple[int, int] = (1, 1), *extra: str, bias: bool = True, **fields: object) -> str:
+    def conv(
+        self, x: str, channels: int, kernel: P.Pair = (1, 1), *extra: str, bias: bool = True, **fields: object
+    ) -> str:
         """A convolution with weights that keep the scale of values; a second input is the residual."""
         params = P.Conv2d(**fields)  # type: ignore[arg-type]
         inputs = self.channels(x) // params.groups
         roles = {"weight": self.draw(channels, inputs, *kernel) / (inputs * kernel[0] * kernel[1]) ** 0.5}
         return self.add(params, x, *extra, **roles, **self._epilogue(params, channels, bias))
 
-    def transposed(self, x: str, channels: int, kernel: tuple[int, int], *extra: str, bias: bool = True, **fields: object) -> str:
+    def transposed(
+        self, x: str, channels: int, kernel: P.Pair, *extra: str, bias: bool = True, **fields: object
+    ) -> str:
         """A transposed convolution."""
         params = P.ConvTranspose2d(**fields)  # type: ignore[arg-type]
         inputs = self.channels(x)
@@ -83,7 +89,9 @@ class PlanBuilder:
         assert isinstance(result, Tensor)
         self._value(name, result, None)
         self.layers.append(
-            LayerSpec(name=name, params=P.Island(steps=steps), inputs=(x,), outputs=(name,), mode="dense", reason="a test")
+            LayerSpec(
+                name=name, params=P.Island(steps=steps), inputs=(x,), outputs=(name,), mode="dense", reason="a test"
+            )
         )
         return name
 
@@ -104,7 +112,8 @@ class PlanBuilder:
 
     def _epilogue(self, params: P.Conv2d | P.ConvTranspose2d, channels: int, bias: bool) -> dict[str, Tensor]:
         acts = [act[0] for act in (params.act, params.act_after) if act]
-        return ({"bias": self.draw(channels)} if bias else {}) | ({"slope": self.draw(channels)} if "prelu" in acts else {})
+        roles = ["bias"] * bias + ["slope"] * ("prelu" in acts)
+        return {role: self.draw(channels) for role in roles}
 
     def _grid_index(self, name: str) -> int:
         index = next(value.grid for value in self.values if value.name == name)

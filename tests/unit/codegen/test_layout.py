@@ -58,7 +58,8 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
         found[f"dense {buffer.value}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
     cells = max(grid.cells for grid in plan.grids)
     height, width = (max(getattr(grid, side) for grid in plan.grids) for side in ("height", "width"))
-    sizes = {"list": 4 * cells, "rows": 4 * cells, "pick": 4 * cells, "last": 4 * plan.image_size[1], "tmp": height * width, "used": 2 * cells}
+    sizes = {"list": 4 * cells, "rows": 4 * cells, "pick": 4 * cells, "used": 2 * cells}
+    sizes |= {"last": 4 * plan.image_size[1], "tmp": height * width}
     assert set(sizes) == set(layout.scratch)
     found |= {f"scratch {name}": (layout.scratch[name], size) for name, size in sizes.items()}
     found["bases"] = layout.bases, 4 * len(layout.stores)
@@ -111,25 +112,26 @@ def read(segments: tuple[Segment, ...], stored: list[Tensor], size: tuple[int, .
         for x in range(size[1]):
             at = 0
             for s in segments:
-                rows = stored[s.store].permute(0, 2, 3, 1).reshape(-1, stored[s.store].shape[1])  # one row a stored cell
+                rows = stored[s.store].permute(0, 2, 3, 1).flatten(0, 2)  # one row a stored cell
                 out[0, at : at + s.count, y, x] = rows[y // s.uy * s.width + x // s.ux, s.start : s.start + s.count]
                 at += s.count
     return out
 
 
 def test_views_resolve_to_the_channels_that_they_show() -> None:
-    """Cat of slices of upsampled cats, against the ops that define views, on numbers that name (store, channel, cell)."""
+    """Cat of slices of upsampled cats, against the ops that define views, on numbers that name a store and a place."""
     b = PlanBuilder(3, 12, 18)
     whole = b.add(P.Copy(), "image")
     low = b.conv("image", 5, (3, 3), stride=(3, 3))
     lower = b.conv(low, 4, (2, 2), stride=(2, 3))
-    mid = b.add(P.Cat(), b.add(P.UpsampleNearest(factor=(2, 3)), lower), low, lower_slice := b.add(P.ChannelSlice(start=1, stop=4), low))
+    some = b.add(P.ChannelSlice(start=1, stop=4), low)
+    mid = b.add(P.Cat(), b.add(P.UpsampleNearest(factor=(2, 3)), lower), low, some)
     up = b.add(P.UpsampleNearest(factor=(3, 3)), mid)
     part = b.add(P.ChannelSlice(start=2, stop=11), up)
     both = b.add(P.Cat(), part, whole, up)
     last = b.add(P.ChannelSlice(start=5, stop=14), both)
     b.add(P.Cat(), last, whole, last)
-    b.add(P.UpsampleNearest(factor=(2, 1)), lower_slice)
+    b.add(P.UpsampleNearest(factor=(2, 1)), some)
     plan = b.finish()
     layout = lay_out(plan, 16)
     stored = [

@@ -145,6 +145,8 @@ def test_a_weight_that_two_layers_read_alike_is_packed_once() -> None:
     first = b.layers[0]
     b.weights = {key: value for key, value in b.weights.items() if key.startswith(first.name)}
     b.layers[1] = type(first)(
-        **{field: getattr(first, field) for field in ("params", "inputs", "weights", "windows")}, name=name, outputs=(name,)
+        **{field: getattr(first, field) for field in ("params", "inputs", "weights", "windows")},
+        name=name,
+        outputs=(name,),
     )
     assert describe(b.finish(), AVX512).layout.weight_floats == one < two
