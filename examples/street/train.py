@@ -1,6 +1,6 @@
 """Trains StreetNet on streets of other seeds than the demo's: `python -m examples.street.train`.
 
-Reproducible on one machine: scenes, crops, noise and weights come from `--seed`.
+Crops, noise and first weights come from `--seed`; the streets from TRAIN_SEEDS.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ directory that appears in one rename, so readers never see half of one; anything
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import hashlib
@@ -66,6 +67,7 @@ def get_or_build(name: str, text: str, target: Target, root: Path | None = None)
     except CacheError as error:
         warnings.warn(f"{error}; compiling into a temporary directory", RuntimeWarning, stacklevel=3)
         private = Path(tempfile.mkdtemp(prefix="fluxshard-"))
+        atexit.register(shutil.rmtree, private, ignore_errors=True)
         return _build(private / entry.name, key, text, target)
 
 

@@ -135,6 +135,7 @@ class Join:
     swapped: bool
     other: tuple[Segment, ...] = ()
     constant: str = ""
+    scalar: tuple[str, ...] = ()  # a row of the number, where the constant is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -276,10 +276,9 @@ class _Builder:
     def _join(self, layer: LayerSpec, p: P.Binary, weights: dict[str, str], channels: int) -> fam.Join:
         if p.operand == "value":
             return fam.Join(kind=p.kind.upper(), swapped=p.swapped, other=self.layout.segments[layer.inputs[1]])
+        scalar: tuple[str, ...] = ()
         if p.operand == "scalar":
-            constant = (
-                f"(const float[]){{{', '.join([_float(p.scalar)] * round_up(channels, self.target.vector_floats))}}}"
-            )
+            scalar, constant = (_float(p.scalar),) * round_up(channels, self.target.vector_floats), "scalar"
         elif p.operand == "weight":
             constant = f"a->weights + {self._vector(weights['operand'], channels)}"
         else:
@@ -292,7 +291,7 @@ class _Builder:
                 offset = self.layout.arena.take(4 * round_up(widest, 64))
                 self.layout.vectors[name] = DenseBuffer(value=name, offset=offset, shape=(widest,))
             constant = f"(const float*)(m + {self.layout.vectors[name].offset})"
-        return fam.Join(kind=p.kind.upper(), swapped=p.swapped, constant=constant)
+        return fam.Join(kind=p.kind.upper(), swapped=p.swapped, constant=constant, scalar=scalar)
 
     def _resize(self, layer: LayerSpec, p: P.Resize) -> tuple[str, object]:
         grid_in, grid_out = self.plan.grid_of(layer.inputs[0]), self.plan.grid_of(layer.output)
@@ -344,6 +343,10 @@ def _numbers(act: P.Activation | None) -> tuple[str, str]:
 
 def _float(value: float) -> str:
     """A float32 literal of exactly this value."""
-    if np.isinf(value):
-        return "-INFINITY" if value < 0 else "INFINITY"
-    return f"{float(np.float32(value)).hex()}f"
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as it is in a float32 tensor
+        number = float(np.float32(value))
+    if np.isnan(number):
+        return "NAN"
+    if np.isinf(number):
+        return "-INFINITY" if number < 0 else "INFINITY"
+    return f"{number.hex()}f"

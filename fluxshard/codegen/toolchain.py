@@ -41,7 +41,7 @@ def detect_target(isa: Isa = "native") -> Target:
     Raises:
       ToolchainError: there is no C++ compiler, or the processor lacks what `isa` names.
     """
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+    compiler = os.environ.get("CXX", "").strip() or next(filter(shutil.which, _COMPILERS), None)
     if compiler is None or shutil.which(compiler.split()[0]) is None:
         seen = f"CXX={compiler} cannot be run" if compiler else f"none of {', '.join(_COMPILERS)} was found"
         raise ToolchainError(
@@ -76,7 +76,7 @@ def compile_source(source: Path, output: Path, target: Target) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise CompileError(f"cannot run {command[0]}: {error}", command=command, log="", source_path=source) from error
-    if done.returncode:
+    if done.returncode or not output.exists():
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:300])
         raise CompileError(
             f"{command[0]} failed on generated code ({first}); source kept in {source}",
