@@ -47,8 +47,8 @@ test: check
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 check: $(DEV)
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-# Two test processes share the cores: a thread that waits must sleep, or each parallel region costs milliseconds.
-# OpenMP reads it when it is loaded, and torch loads it.
+# Test processes share the cores: a thread that waits must sleep, or each parallel region costs milliseconds.
+# Two threads on any machine, so that parallel code runs in parallel. OpenMP reads this when torch loads it.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 

@@ -1,4 +1,4 @@
-"""One plan that holds every op in many shapes: odd sizes, all kinds of channels, several segments, asymmetric padding."""
+"""One plan that holds every op in many shapes: odd sizes, all kinds of channels, several segments, uneven padding."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class PlanBuilder:
     def island(
         self, name: str, island: Island, inputs: tuple[str, ...], results: Mapping[str, Tensor], grid_of: str
     ) -> None:
-        """Adds an island; `results` gives a sample of each output, those of four axes with cells live on `grid_of`'s grid."""
+        """Adds an island; `results` samples its outputs: those with the cells of `grid_of` live on its grid."""
         for output, sample in results.items():
             spatial = sample.dim() == 4 and sample.shape[2:] == self._samples[grid_of].shape[2:]
             self._record(output, sample, self._grid(grid_of) if spatial else None)

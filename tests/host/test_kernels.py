@@ -1,7 +1,7 @@
 """Every kernel against the definition of its op, cell for cell, on all instruction sets of this machine.
 
-One generated program holds all ops; each frame prescribes the cells to recompute on every grid, so the reference engine,
-which evaluates ops with `ops/reference.py`, has to have recomputed exactly the same cells and kept the same others.
+One generated program holds all ops; each frame prescribes the cells to recompute on every grid, so the reference
+engine, which evaluates ops with `ops/reference.py`, has to recompute exactly the same cells and keep the same others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fluxshard.errors import ToolchainError
 from fluxshard.geometry import Grid
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
-from fluxshard.options import InputMode, Isa
+from fluxshard.options import InputMode, Isa, Rfap
 from fluxshard.runtime.engine import StepControl, StepResult, StreamState
 from fluxshard.runtime.native_engine import NativeEngine
 from fluxshard.runtime.reference_engine import ReferenceEngine
@@ -147,7 +147,6 @@ def stored() -> list[str]:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("frame", FRAMES)
 def test_every_op_computes_what_it_is_defined_to(isa: Isa, frame: str) -> None:
-    plan, _ = everything()
     got, want = native_frames(isa)[frame], reference_frames()[frame]
     assert (got.input_mask == want.input_mask).all()
     wrong = {
@@ -203,3 +202,38 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
             for name in stored():
                 if name not in OF_ISLANDS:
                     assert torch.equal(other[frame].values[name], first.values[name]), (frame, name)
+
+
+def garbage(random: np.random.Generator, size: tuple[int, int]) -> MotionField:
+    """Any motion: blocks of any size that move anywhere or are unknown, a few of them far beyond the frame."""
+    cell = int(random.choice([1, 2, 3, 8, 40]))
+    shape = -(-size[0] // cell), -(-size[1] // cell)
+    reach = int(random.choice([1, 4, 30]))
+    vectors = random.integers(-reach, reach + 1, (*shape, 2)) * (random.random((*shape, 1)) < random.choice([0.1, 1.0]))
+    return MotionField(vectors, random.random(shape) < random.choice([0.6, 1.0]), cell)
+
+
+@pytest.mark.parametrize("remap", [True, False])
+@pytest.mark.parametrize("rfap", ["off", "compact", "per_layer"])
+def test_motion_alone_decides_the_same_cells(rfap: Rfap, remap: bool) -> None:
+    """With thresholds that nothing exceeds, candidates follow from geometry: rounding cannot excuse a difference."""
+    engines: tuple[NativeEngine | ReferenceEngine, ...] = native("native"), ReferenceEngine(*everything())
+    plan = engines[0].plan
+    states = [engine.new_state() for engine in engines]
+    random, pixels = np.random.default_rng(11), torch.Generator().manual_seed(11)
+    for number in range(12):
+        image = torch.rand(plan.value(plan.input).shape, generator=pixels)
+        motion = garbage(random, plan.image_size)
+        how = StepControl(
+            keyframe=number == 0, rfap=rfap, remap=remap, input="assembled", tau_input=1e30,
+            tau=(1e30,) * len(plan.layers), scene_cut=1.0,
+        )  # fmt: skip
+        got, want = (
+            snapshot(engine, state, engine.step(state, image, motion, how))
+            for engine, state in zip(engines, states, strict=True)
+        )
+        assert (got.input_mask == want.input_mask).all()
+        for name, cells in want.candidates.items():
+            assert (got.candidates[name] == cells).all(), (number, name)
+        for name in stored():
+            assert (got.slots[name] == want.slots[name]).all(), (number, name)

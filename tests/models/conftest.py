@@ -25,4 +25,7 @@ def timm() -> Any:
             del sys.modules[name]
         for operator in ("nms", "qnms"):
             _OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return importlib.import_module("timm")
+        module = importlib.import_module("timm")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]  # others take its presence for operators that work
+        return module

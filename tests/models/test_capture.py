@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -111,23 +108,6 @@ def _check_yolo(plan: Plan) -> None:
     }
     assert sum(layer.macs for layer in islands) < 0.02 * plan.macs
     assert {(grid.stride_y, grid.stride_x) for grid in plan.grids} == {(s, s) for s in (1, 2, 4, 8, 16, 32)}
-
-
-@pytest.fixture(scope="module")
-def timm() -> Any:
-    if importlib.util.find_spec("timm") is None:
-        pytest.skip("timm is not installed: pip install timm")
-    try:
-        return importlib.import_module("timm")
-    except RuntimeError:  # a torchvision built for another torch lacks its operators; timm needs only their names
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("timm", "torchvision")]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            _OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return importlib.import_module("timm")
-
-
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # definitions live as long as it does
 
 
 CLASSIFIERS: dict[str, tuple[tuple[int, int], dict[str, int]]] = {
