@@ -81,6 +81,11 @@ class AxisLayout:
         return ("constant", "replicate", "reflect", "circular").index(self.window.edge)
 
     @property
+    def slides(self) -> bool:
+        """The window moves by whole cells and reads a constant outside, so masks spread by shifting rows."""
+        return self.window.out_step == 1 and self.window.in_step > 0 and self.window.edge == "constant"
+
+    @property
     def offsets(self) -> tuple[int, ...]:
         """`(out_step, taps)` flat, padded with zeros."""
         return tuple(x for row in self.window.offsets for x in (*row, *(0,) * (self.taps - len(row))))
@@ -186,7 +191,7 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
     pixels = height * width
     for name in ("buffer0", "buffer1", "fresh"):
         layout.image[name] = arena.take(4 * (pixels * stride + ALIGN))
-    for name in ("mask", "flags", "right"):
+    for name in ("mask", "flags"):
         layout.image[name] = arena.take(pixels)
     layout.image["base"] = arena.take(4)
     layout.segments[plan.input] = (Segment(-1, 0, channels, 1, 1, width),)
@@ -217,8 +222,6 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
         "list": arena.take(4 * (cells_max + 16)),
         "rows": arena.take(4 * (cells_max + 16)),
         "pick": arena.take(4 * (cells_max + 16)),
-        "last": arena.take(4 * width),
-        "tmp": arena.take(max(g.height for g in plan.grids) * max(g.width for g in plan.grids)),
         "used": arena.take(2 * cells_max),
     }
     return layout

@@ -52,6 +52,8 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
   size_t depth = 0;
   for (int s = 0; s < steps; ++s) depth += lens[s] = c.in[s % c.ns].n;
   const size_t panel = depth * NV * FS_VL;
+  const Seg& in = c.in[0];
+  const bool plain = c.ns == 1 && (in.uy | in.ux) == 1;
   const int threads = w.x.a->threads;
   int groups = 4;  // as many as share a panel of weights, as few as keep all threads busy
   while (groups > 1 && n < groups * MR * threads * 2) groups /= 2;
@@ -74,12 +76,21 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
         }
         const int k = pick ? pick[k0 + j] : k0 + j, p = w.x.list[k], y = p / w.g.w, x = p % w.g.w;
         out[j] = w.fresh(k);
+        const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * c.ax->taps;
         for (int a = 0; a < c.ay->taps; ++a) {
-          const int iy = c.ay->tap[y * c.ay->taps + a];
-          for (int b = 0; b < c.ax->taps; ++b) {
-            const int ix = c.ax->tap[x * c.ax->taps + b];
-            for (int s = 0; s < c.ns; ++s, t += MR) *t = iy < 0 || ix < 0 ? fs_zeros : row_of(c.in[s], iy, ix);
+          if (ty[a] < 0) {
+            for (int s = 0; s < c.ax->taps * c.ns; ++s, t += MR) *t = fs_zeros;
+            continue;
           }
+          if (plain) {
+            const int32_t* map = in.map ? in.map + ty[a] * in.w : nullptr;
+            const int base = map ? 0 : ty[a] * in.w;
+            for (int b = 0; b < c.ax->taps; ++b, t += MR)
+              *t = tx[b] < 0 ? fs_zeros : in.pool + (size_t)(map ? map[tx[b]] : base + tx[b]) * in.stride;
+            continue;
+          }
+          for (int b = 0; b < c.ax->taps; ++b)
+            for (int s = 0; s < c.ns; ++s, t += MR) *t = tx[b] < 0 ? fs_zeros : row_of(c.in[s], ty[a], tx[b]);
         }
       }
       gemm<MR, NV>(table, lens, steps, c.weights, panel, c.co, out, used);

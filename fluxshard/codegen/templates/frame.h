@@ -39,8 +39,8 @@ struct Ctx {
   const StepArgs* a;
   const Grid* grids;
   Field* fields;
-  int32_t *list, *rows, *last;   // scratch
-  uint8_t *tmp, *used;
+  int32_t *list, *rows;   // scratch
+  uint8_t* used;
   bool key;
   int64_t conv_ns, island_ns;
 };
@@ -69,7 +69,7 @@ struct Work {
     if (open) std::memset(s.cand, 0, cells);
     else if (!x.key) std::memcpy(s.cand, x.a->work[store.grid], cells);
   }
-  void through(Mask m, const Axis& ay, const Axis& ax) { if (open && m.any) spread(m.cells, s.cand, x.tmp, ay, ax); }
+  void through(Mask m, const Axis& ay, const Axis& ax) { if (open && m.any) spread(m.cells, s.cand, ay, ax); }
   void also(Mask m) { if (open && m.any) for (int p = 0; p < cells; ++p) s.cand[p] |= m.cells[p]; }
   void all_if(bool changed) { if (open && changed) std::memset(s.cand, 1, cells); }
   // Remaps the cache and lists the candidates; false where there is nothing to evaluate.

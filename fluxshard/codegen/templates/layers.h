@@ -166,17 +166,36 @@ static Mask upsampled_mask(Ctx& c, uint8_t* out, Mask parent, int grid_in, int g
 
 // ---- dense tensors: islands and outputs
 
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+FS_INLINE void transpose(v4& a, v4& b, v4& c, v4& d) {
+  const v4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ba = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const v4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), dc = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  a = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+  b = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  c = __builtin_shufflevector(ba, dc, 0, 1, 4, 5);
+  d = __builtin_shufflevector(ba, dc, 2, 3, 6, 7);
+}
+
 static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* out) {
-  const int cells = g.h * g.w;
+  const size_t cells = (size_t)g.h * g.w;
 #pragma omp parallel for num_threads(c.a->threads) if (cells > 1000)
   for (int y = 0; y < g.h; ++y)
-    for (int x0 = 0; x0 < g.w; x0 += 16) {
-      const int m = g.w - x0 < 16 ? g.w - x0 : 16;
-      float* o = out + y * g.w + x0;
-      for (int s = 0; s < ns; ++s) {
-        const float* r[16];
+    for (int x0 = 0; x0 < g.w; x0 += 64) {
+      const int m = g.w - x0 < 64 ? g.w - x0 : 64, fours = m / 4 * 4;
+      float* o = out + (size_t)y * g.w + x0;
+      for (int s = 0; s < ns; o += in[s++].n * cells) {
+        const float* r[64];
         for (int i = 0; i < m; ++i) r[i] = row_of(in[s], y, x0 + i);
-        for (int ch = 0; ch < in[s].n; ++ch, o += cells) for (int i = 0; i < m; ++i) o[i] = r[i][ch];
+        int ch = 0;
+        for (; ch + 4 <= in[s].n; ch += 4)
+          for (int i = 0; i < fours; i += 4) {
+            v4 a = *(const v4*)(r[i] + ch), b = *(const v4*)(r[i + 1] + ch), d = *(const v4*)(r[i + 2] + ch), e = *(const v4*)(r[i + 3] + ch);
+            transpose(a, b, d, e);
+            float* p = o + ch * cells + i;
+            *(v4*)p = a, *(v4*)(p + cells) = b, *(v4*)(p + 2 * cells) = d, *(v4*)(p + 3 * cells) = e;
+          }
+        for (int i = fours; i < m; ++i) for (int k = 0; k < ch; ++k) o[k * cells + i] = r[i][k];
+        for (; ch < in[s].n; ++ch) for (int i = 0; i < m; ++i) o[ch * cells + i] = r[i][ch];
       }
     }
 }
@@ -196,7 +215,32 @@ template <int C> static void from_dense(Work& w, const float* dense, FinishFn fi
 
 // ---- the image
 
-struct Picture { float* buffers[2]; float* fresh; uint8_t *mask, *flags, *right; int32_t* base; int cur; const float* fed; };
+struct Picture { float* buffers[2]; float* fresh; uint8_t *mask, *flags; int32_t* base; int cur; const float* fed; };
+
+// Pixels [p, p + n) of a planar image, the channels of each together; n is 4, or 1
+template <int C, int STRIDE> FS_INLINE void read_pixels(const float* image, int cells, int p, int n, float* to) {
+  if constexpr (C == 3) {
+    if (n == 4) {
+      v4 r = *(const v4*)(image + p), g = *(const v4*)(image + cells + p), b = *(const v4*)(image + 2 * (size_t)cells + p), none{};
+      transpose(r, g, b, none);
+      *(v4*)to = r, *(v4*)(to + 4) = g, *(v4*)(to + 8) = b, *(v4*)(to + 12) = none;
+      return;
+    }
+  }
+  for (int i = 0; i < n; ++i)
+    for (int ch = 0; ch < STRIDE; ++ch) to[i * STRIDE + ch] = ch < C ? image[(size_t)ch * cells + p + i] : 0.0f;
+}
+
+template <int STRIDE> FS_INLINE bool pixel_differs(const float* a, const float* b, float tau) {
+  typedef int64_t q2 __attribute__((vector_size(16)));
+  int64_t same = -1;
+  for (int ch = 0; ch < STRIDE; ch += 4) {  // channels are padded with zeros, which agree
+    v4 d = *(const v4*)(a + ch) - *(const v4*)(b + ch);
+    q2 m = (q2)(((d < 0.0f ? -d : d) <= tau));
+    same &= m[0] & m[1];
+  }
+  return same != -1;
+}
 
 // S_0 and the assembled input. Returns whether the frame is a keyframe.
 template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q) {
@@ -209,29 +253,34 @@ template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q) {
   float* now = q.buffers[q.cur];
   int64_t count = 0;
   bool key = a.keyframe;
-  if (!key) {
-    const uint8_t* work = a.work ? a.work[0] : nullptr;
-#pragma omp parallel for num_threads(a.threads) reduction(+ : count)
-    for (int p = 0; p < cells; ++p) {
-      uint8_t m = !f.still && !f.valid[p];
-      if (work) m |= work[p];
-      else if (!m) {
-        const float* b = old + (size_t)(f.still ? p : f.src[p]) * STRIDE;
-        for (int ch = 0; ch < C; ++ch) m |= !(std::fabs(a.image[(size_t)ch * cells + p] - b[ch]) <= a.tau_input);
+  const uint8_t* work = a.work ? a.work[0] : nullptr;
+  // key: everything is taken; otherwise pixels are compared and assembled in one pass
+  auto pass = [&](bool everything) {
+    int64_t taken = 0;
+#pragma omp parallel for num_threads(a.threads) reduction(+ : taken)
+    for (int y = 0; y < g.h; ++y)
+      for (int p = y * g.w, end = p + g.w, n; p < end; p += n) {
+        alignas(16) float fresh[4 * STRIDE];
+        n = end - p >= 4 ? 4 : 1;
+        read_pixels<C, STRIDE>(a.image, cells, p, n, fresh);
+        for (int i = 0; i < n; ++i) {
+          const float* b = old + (size_t)(everything || f.still ? p + i : f.src[p + i]) * STRIDE;
+          bool m = everything || (!f.still && !f.valid[p + i]);
+          if (work) m = m || work[p + i];
+          else m = m || pixel_differs<STRIDE>(fresh + i * STRIDE, b, a.tau_input);
+          q.mask[p + i] = m;
+          taken += m;
+          std::memcpy(now + (size_t)(p + i) * STRIDE, m ? fresh + i * STRIDE : b, STRIDE * 4);
+        }
+        if (a.input_fresh) std::memcpy(q.fresh + (size_t)p * STRIDE, fresh, (size_t)n * STRIDE * 4);
       }
-      q.mask[p] = m;
-      count += m;
-    }
+    return taken;
+  };
+  if (!key) {
+    count = pass(false);
     key = (double)count > (double)a.scene_cut * cells;
   }
-  if (key) { std::memset(q.mask, 1, cells); count = cells; }
-#pragma omp parallel for num_threads(a.threads)
-  for (int p = 0; p < cells; ++p) {
-    float* n = now + (size_t)p * STRIDE;
-    if (q.mask[p]) for (int ch = 0; ch < C; ++ch) n[ch] = a.image[(size_t)ch * cells + p];
-    else std::memcpy(n, old + (size_t)(f.still ? p : f.src[p]) * STRIDE, STRIDE * 4);
-    if (a.input_fresh) for (int ch = 0; ch < C; ++ch) q.fresh[(size_t)p * STRIDE + ch] = a.image[(size_t)ch * cells + p];
-  }
+  if (key) count = pass(true);
   q.fed = a.input_fresh ? q.fresh : now;
   const_cast<StepArgs&>(a).input_cells = count;
   return key;

@@ -13,6 +13,7 @@ struct Axis {           // one axis of a window on given sizes, expanded once at
   int n_in, n_out, taps, in_step, out_step;
   int32_t* tap;         // (n_out, taps) input cell, or -1 where a constant is read
   uint8_t* crosses;     // (n_out) some raw tap lies outside the input
+  const int* shifts;    // (taps) raw offsets where the window only slides and reads a constant outside; else null
 };
 
 struct AxisSpec { int n_in, n_out, taps, in_step, out_step, edge; const int* offsets; const int* counts; };  // (out_step, taps), (out_step)
@@ -24,7 +25,7 @@ struct Seg {            // channels of a stored tensor as another tensor sees th
 };
 
 FS_INLINE const float* row_of(const Seg& s, int y, int x) {
-  int cell = (y / s.uy) * s.w + x / s.ux;
+  int cell = (s.uy | s.ux) == 1 ? y * s.w + x : (y / s.uy) * s.w + x / s.ux;  // divisions are slow, and this is called per tap
   return s.pool + (size_t)(s.map ? s.map[cell] : cell) * s.stride;
 }
 
@@ -53,32 +54,48 @@ static void expand(Axis& a, const AxisSpec& s) {
 
 static inline long floor_div(long a, long b) { long q = a / b; return q - ((a % b != 0) && ((a < 0) != (b < 0))); }
 
+static inline int sample(long cell, long num, long den, int pixels) {
+  long centre = (2 * cell + 1) * num / (2 * den);
+  return (int)(centre < pixels - 1 ? centre : pixels - 1);
+}
+
+// Cells of a row that move alike are filled at once: those in [x0, from) and [to, x1) have their source outside the grid.
 static void make_field(Field& f, const Grid& g, const Grid& image, const int16_t* motion, const uint8_t* known, int cell, int mw, int threads) {
   bool moves = false;
+  int first[g.w + 1], column[g.w], n = 0;  // cells that sample one motion cell: where they start, and which it is
+  for (int j = 0; j < g.w; ++j) {
+    const int c = sample(j, g.sx_num, g.sx_den, image.w) / cell;
+    if (n == 0 || column[n - 1] != c) { first[n] = j; column[n++] = c; }
+  }
+  first[n] = g.w;
+  const int *firsts = first, *columns = column;
 #pragma omp parallel for num_threads(threads) reduction(|| : moves) if (g.h * g.w > 20000)
   for (int i = 0; i < g.h; ++i) {
-    long py = (2L * i + 1) * g.sy_num / (2 * g.sy_den);
-    if (py > image.h - 1) py = image.h - 1;
-    const long row = py / cell * mw;
-    long last = -1;
-    int dy = 0, dx = 0, ok = 0;
-    for (int j = 0; j < g.w; ++j) {
-      long px = (2L * j + 1) * g.sx_num / (2 * g.sx_den);
-      if (px > image.w - 1) px = image.w - 1;
-      long c = row + px / cell;
-      if (c != last) {  // neighbours share a motion cell
-        last = c;
-        ok = known[c];
-        dy = (int)floor_div(2L * motion[2 * c] * g.sy_den + g.sy_num, 2 * g.sy_num);
-        dx = (int)floor_div(2L * motion[2 * c + 1] * g.sx_den + g.sx_num, 2 * g.sx_num);
+    const size_t row = (size_t)(sample(i, g.sy_num, g.sy_den, image.h) / cell) * mw;
+    int16_t *dys = f.dy + (size_t)i * g.w, *dxs = f.dx + (size_t)i * g.w;
+    uint8_t* valid = f.valid + (size_t)i * g.w;
+    int32_t* src = f.src + (size_t)i * g.w;
+    for (int k = 0, next; k < n; k = next) {
+      const size_t c = row + columns[k];
+      for (next = k + 1; next < n; ++next) {
+        const size_t d = row + columns[next];
+        if (known[d] != known[c] || motion[2 * d] != motion[2 * c] || motion[2 * d + 1] != motion[2 * c + 1]) break;
       }
-      int p = i * g.w + j, y = i - dy, x = j - dx;
-      bool valid = ok && y >= 0 && y < g.h && x >= 0 && x < g.w;
-      f.valid[p] = valid;
-      f.dy[p] = valid ? (int16_t)dy : 0;
-      f.dx[p] = valid ? (int16_t)dx : 0;
-      f.src[p] = valid ? y * g.w + x : 0;
-      moves = moves || !valid || dy || dx;
+      const int dy = (int)floor_div(2L * motion[2 * c] * g.sy_den + g.sy_num, 2 * g.sy_num);
+      const int dx = (int)floor_div(2L * motion[2 * c + 1] * g.sx_den + g.sx_num, 2 * g.sx_num);
+      const int x0 = firsts[k], x1 = firsts[next];
+      int from = x0, to = x1;
+      if (dx > from) from = dx < x1 ? dx : x1;
+      if (g.w + dx < to) to = g.w + dx > from ? g.w + dx : from;
+      if (!known[c] || i - dy < 0 || i - dy >= g.h) from = to = x1;
+      for (int x = x0; x < x1; ++x) {
+        const bool in = x >= from && x < to;
+        dys[x] = in ? (int16_t)dy : 0;
+        dxs[x] = in ? (int16_t)dx : 0;
+        valid[x] = in;
+        src[x] = in ? (i - dy) * g.w + x - dx : 0;
+      }
+      moves = moves || from != x0 || to != x1 || dy || dx;
     }
   }
   f.still = !moves;
@@ -86,20 +103,42 @@ static void make_field(Field& f, const Grid& g, const Grid& image, const int16_t
 
 FS_INLINE bool has_any(const uint8_t* m, int n) { return std::memchr(m, 1, (size_t)n) != nullptr; }
 
-// out |= cells of which some tap inside the input is set; tmp holds n_out_y * n_in_x bytes
-static void spread(const uint8_t* in, uint8_t* out, uint8_t* tmp, const Axis& ay, const Axis& ax) {
-  const int wi = ax.n_in, wo = ax.n_out;
+FS_INLINE void or_row(uint8_t* __restrict to, const uint8_t* __restrict from, int n) {
+  for (int x = 0; x < n; ++x) to[x] |= from[x];
+}
+
+// How far rows that are shifted by an axis's offsets reach outside the input.
+struct Margin { int before, after, span; };
+static Margin margin_of(const Axis& ax) {
+  Margin m{0, 0, ax.shifts ? (ax.n_out - 1) * ax.in_step + 1 : 1};
+  for (int k = 0; ax.shifts && k < ax.taps; ++k) {
+    if (-ax.shifts[k] > m.before) m.before = -ax.shifts[k];
+    if (ax.shifts[k] + m.span - ax.n_in > m.after) m.after = ax.shifts[k] + m.span - ax.n_in;
+  }
+  return m;
+}
+
+// out |= cells of which some tap inside the input is set
+static void spread(const uint8_t* in, uint8_t* out, const Axis& ay, const Axis& ax) {
+  const int wi = ax.n_in, wo = ax.n_out, step = ax.in_step;
+  const Margin margin = margin_of(ax);
+  uint8_t buffer[margin.before + wi + margin.after], wide[margin.span];
+  uint8_t* t = buffer + margin.before;
+  std::memset(buffer, 0, sizeof buffer);
   for (int y = 0; y < ay.n_out; ++y) {
-    uint8_t* t = tmp + (size_t)y * wi;
     std::memset(t, 0, wi);
-    for (int k = 0; k < ay.taps; ++k) {
-      int iy = ay.tap[y * ay.taps + k];
-      if (iy < 0) continue;
-      const uint8_t* s = in + (size_t)iy * wi;
-      for (int x = 0; x < wi; ++x) t[x] |= s[x];
-    }
+    for (int k = 0; k < ay.taps; ++k)
+      if (ay.tap[y * ay.taps + k] >= 0) or_row(t, in + (size_t)ay.tap[y * ay.taps + k] * wi, wi);
     if (!has_any(t, wi)) continue;
     uint8_t* o = out + (size_t)y * wo;
+    if (ax.shifts) {
+      std::memcpy(wide, t + ax.shifts[0], margin.span);
+      for (int k = 1; k < ax.taps; ++k) or_row(wide, t + ax.shifts[k], margin.span);
+      if (step == 1) or_row(o, wide, wo);
+      else if (step == 2) for (int x = 0; x < wo; ++x) o[x] |= wide[2 * x];
+      else for (int x = 0; x < wo; ++x) o[x] |= wide[x * step];
+      continue;
+    }
     for (int x = 0; x < wo; ++x) {
       uint8_t v = 0;
       for (int k = 0; k < ax.taps; ++k) {
@@ -115,79 +154,139 @@ FS_INLINE bool step_fits(int d_in, int d_out, const Axis& a) {
   return a.in_step ? d_in * a.out_step == d_out * a.in_step : d_in == 0 && d_out == 0;
 }
 
-// The window rule of docs/exactness.md: out = cells whose cached value may not be reused although no tap changed.
-static void window_flags(uint8_t* out, const Field& fi, const Field& fo, const Axis& ay, const Axis& ax, int threads) {
-  const int wi = ax.n_in, wo = ax.n_out;
-#pragma omp parallel for num_threads(threads) if (ay.n_out * wo > 4000)
-  for (int y = 0; y < ay.n_out; ++y)
-    for (int x = 0; x < wo; ++x) {
-      const int p = y * wo + x;
-      const int oy = fo.still ? 0 : fo.dy[p], ox = fo.still ? 0 : fo.dx[p];
-      int dy = 0, dx = 0;
-      bool found = false, same = true;
-      for (int a = 0; a < ay.taps; ++a) {
-        int iy = ay.tap[y * ay.taps + a];
-        if (iy < 0) continue;
-        for (int b = 0; b < ax.taps; ++b) {
-          int ix = ax.tap[x * ax.taps + b];
-          if (ix < 0) continue;
-          const int q = iy * wi + ix;
-          const int ty = fi.still ? 0 : fi.dy[q], tx = fi.still ? 0 : fi.dx[q];
-          if (!found) { dy = ty; dx = tx; found = true; }
-          else if (ty != dy || tx != dx) same = false;
-        }
-      }
-      bool fits = same;
-      if (found) fits = fits && step_fits(dy, oy, ay) && step_fits(dx, ox, ax);
-      else fits = oy == 0 && ox == 0;
-      int sy = y - oy, sx = x - ox;
-      sy = sy < 0 ? 0 : sy >= ay.n_out ? ay.n_out - 1 : sy;
-      sx = sx < 0 ? 0 : sx >= wo ? wo - 1 : sx;
-      if (ay.crosses[y] | ay.crosses[sy]) fits = fits && oy == 0 && dy == 0;
-      if (ax.crosses[x] | ax.crosses[sx]) fits = fits && ox == 0 && dx == 0;
-      out[p] = !fits;
-    }
+// What a set of taps has in common: one displacement, packed; nothing, where no tap is inside; or more than one displacement.
+constexpr int32_t NO_TAP = INT32_MIN, MIXED = INT32_MIN + 1;
+FS_INLINE int32_t packed(int dy, int dx) { return (int32_t)((uint32_t)dy << 16 | (uint16_t)dx); }
+FS_INLINE int32_t meet(int32_t a, int32_t b) { return a == NO_TAP ? b : (b == NO_TAP) | (a == b) ? a : MIXED; }
+FS_INLINE void meet_row(int32_t* __restrict to, const int32_t* __restrict from, int n) {
+  for (int x = 0; x < n; ++x) to[x] = meet(to[x], from[x]);
 }
 
-// in place: m[y][x] = any of m[y][x - before .. x + after], then the same along y; tmp holds h * w bytes
-static void box_any(uint8_t* m, uint8_t* tmp, int32_t* last, int h, int w, int y_before, int y_after, int x_before, int x_after) {
-  for (int y = 0; y < h; ++y) {
-    const uint8_t* s = m + (size_t)y * w;
-    uint8_t* t = tmp + (size_t)y * w;
-    int seen = -1000000;
-    for (int x = 0; x < x_after && x < w; ++x) if (s[x]) seen = x;
-    for (int x = 0; x < w; ++x) {
-      if (x + x_after < w && s[x + x_after]) seen = x + x_after;
-      t[x] = seen >= x - x_before;
+// The window rule of docs/exactness.md: out = cells whose cached value may not be reused although no tap changed.
+// Taps are a product of both axes: what they have in common is found along x for every input row, then along y.
+// `common` holds (n_in of y, n_out of x).
+static void window_flags(uint8_t* out, const Field& fi, const Field& fo, const Axis& ay, const Axis& ax, int32_t* common, int threads) {
+  const int wi = ax.n_in, wo = ax.n_out;
+  const Margin margin = margin_of(ax);
+#pragma omp parallel num_threads(threads) if (ay.n_out * wo > 8000)
+  {
+    int32_t buffer[margin.before + wi + margin.after], wide[margin.span], all[wo];
+    int32_t* row = buffer + margin.before;
+    for (int32_t& b : buffer) b = NO_TAP;
+#pragma omp for
+    for (int y = 0; y < ay.n_in; ++y) {
+      for (int x = 0; x < wi; ++x) row[x] = fi.still ? 0 : packed(fi.dy[(size_t)y * wi + x], fi.dx[(size_t)y * wi + x]);
+      int32_t* c = common + (size_t)y * wo;
+      if (ax.shifts) {
+        int32_t* to = ax.in_step == 1 ? c : wide;
+        std::memcpy(to, row + ax.shifts[0], 4 * (size_t)margin.span);
+        for (int k = 1; k < ax.taps; ++k) meet_row(to, row + ax.shifts[k], margin.span);
+        for (int x = 0; to != c && x < wo; ++x) c[x] = wide[x * ax.in_step];
+        continue;
+      }
+      for (int x = 0; x < wo; ++x) {
+        int32_t v = NO_TAP;
+        for (int k = 0; k < ax.taps; ++k)
+          if (ax.tap[x * ax.taps + k] >= 0) v = meet(v, row[ax.tap[x * ax.taps + k]]);
+        c[x] = v;
+      }
+    }
+#pragma omp for
+    for (int y = 0; y < ay.n_out; ++y) {
+      for (int x = 0; x < wo; ++x) all[x] = NO_TAP;
+      for (int k = 0; k < ay.taps; ++k)
+        if (ay.tap[y * ay.taps + k] >= 0) meet_row(all, common + (size_t)ay.tap[y * ay.taps + k] * wo, wo);
+      for (int x = 0; x < wo; ++x) {
+        const int p = y * wo + x;
+        const int oy = fo.still ? 0 : fo.dy[p], ox = fo.still ? 0 : fo.dx[p];
+        out[p] = 0;
+        if ((all[x] | oy | ox) == 0) continue;  // nothing moves here
+        const bool found = all[x] != NO_TAP;
+        const int dy = found ? all[x] >> 16 : 0, dx = found ? (int16_t)all[x] : 0;
+        bool fits = all[x] != MIXED && (found ? step_fits(dy, oy, ay) && step_fits(dx, ox, ax) : oy == 0 && ox == 0);
+        int sy = y - oy, sx = x - ox;
+        sy = sy < 0 ? 0 : sy >= ay.n_out ? ay.n_out - 1 : sy;
+        sx = sx < 0 ? 0 : sx >= wo ? wo - 1 : sx;
+        if (ay.crosses[y] | ay.crosses[sy]) fits = fits && oy == 0 && dy == 0;
+        if (ax.crosses[x] | ax.crosses[sx]) fits = fits && ox == 0 && dx == 0;
+        out[p] = !fits;
+      }
     }
   }
-  for (int x = 0; x < w; ++x) last[x] = -1000000;
-  for (int y = 0; y < y_after && y < h; ++y) for (int x = 0; x < w; ++x) if (tmp[(size_t)y * w + x]) last[x] = y;
-  for (int y = 0; y < h; ++y) {
-    if (y + y_after < h) { const uint8_t* t = tmp + (size_t)(y + y_after) * w; for (int x = 0; x < w; ++x) last[x] = t[x] ? y + y_after : last[x]; }
-    uint8_t* o = m + (size_t)y * w;
-    for (int x = 0; x < w; ++x) o[x] = last[x] >= y - y_before;
+}
+
+// Pixels of one axis cut into bands between the lines where the state of pixels may change.
+struct Bands { int n; int32_t *start, *of; };  // (n) first pixel, (pixels) band
+
+static void make_bands(Bands& b, int pixels, const uint8_t* line) {
+  b.n = 0;
+  for (int p = 0; p < pixels; ++p) {
+    if (p == 0 || line[p]) b.start[b.n++] = p;
+    b.of[p] = b.n - 1;
   }
 }
 
 // Compact RFAP: pixels whose neighbourhood of reach r does not move as one, or whose motion s does not divide.
-static void compact_flags(uint8_t* out, uint8_t* right, uint8_t* tmp, int32_t* last, const Field& f, int h, int w, int r, int s) {
+//
+// Pixels have one state on rectangles between the borders of motion cells and the lines where sources leave the frame. Changes
+// between rectangles are summed per column over the rows of a neighbourhood, which slides down with y.
+static void compact_flags(uint8_t* out, const Field& f, int h, int w, int r, int s, const int16_t* motion, int cell, int mw) {
   if (f.still) { std::memset(out, 0, (size_t)h * w); return; }
-  auto differ = [&](int a, int b) { return (f.dy[a] != f.dy[b]) | (f.dx[a] != f.dx[b]) | (f.valid[a] != f.valid[b]); };
-  for (int y = 0; y < h; ++y)
-    for (int x = 0; x < w; ++x) {
-      int p = y * w + x;
-      right[p] = x + 1 < w ? differ(p, p + 1) : 0;
-      out[p] = y + 1 < h ? differ(p, p + w) : 0;
+  uint8_t line_y[h], line_x[w];
+  int32_t start_y[h], of_y[h], start_x[w], of_x[w];
+  for (int y = 0; y < h; ++y) line_y[y] = y % cell == 0;
+  for (int x = 0; x < w; ++x) line_x[x] = x % cell == 0;
+  for (int cy = 0; cy * cell < h; ++cy)
+    for (int cx = 0; cx * cell < w; ++cx) {
+      const int dy = motion[2 * ((size_t)cy * mw + cx)], dx = motion[2 * ((size_t)cy * mw + cx) + 1];
+      const int y = dy > 0 ? dy : h + dy, x = dx > 0 ? dx : w + dx;
+      if (y / cell == cy && y >= 0 && y < h) line_y[y] = 1;
+      if (x / cell == cx && x >= 0 && x < w) line_x[x] = 1;
     }
-  if (r == 0) {  // a pixel alone always moves as one
-    std::memset(out, 0, (size_t)h * w);
-    std::memset(right, 0, (size_t)h * w);
-  } else {  // a change between x and x + 1 lies inside [x0, x1] iff x0 <= x < x1
-    box_any(right, tmp, last, h, w, r, r, r, r - 1);
-    box_any(out, tmp, last, h, w, r, r - 1, r, r);
+  Bands ys{0, start_y, of_y}, xs{0, start_x, of_x};
+  make_bands(ys, h, line_y);
+  make_bands(xs, w, line_x);
+  const int n = xs.n;
+  int32_t down[n], right[n], sum_down[n + 1], sum_right[n + 1];  // per column, and summed from the left
+  std::memset(down, 0, sizeof down);
+  std::memset(right, 0, sizeof right);
+  auto differ = [&](int i, int j, int k, int l) {
+    const size_t a = (size_t)ys.start[i] * w + xs.start[j], b = (size_t)ys.start[k] * w + xs.start[l];
+    return (f.dy[a] != f.dy[b]) | (f.dx[a] != f.dx[b]) | (f.valid[a] != f.valid[b]);
+  };
+  auto add_down = [&](int i, int sign) { for (int j = 0; j < n; ++j) down[j] += sign * differ(i, j, i + 1, j); };
+  auto add_right = [&](int i, int sign) { for (int j = 0; j + 1 < n; ++j) right[j] += sign * differ(i, j, i, j + 1); };
+  int low = 0, high = -1, seen = -1;  // bands [low, high] are summed
+  for (int y = 0; y < h; ++y) {
+    uint8_t* row = out + (size_t)y * w;
+    const int i0 = ys.of[y - r < 0 ? 0 : y - r], i1 = ys.of[y + r >= h ? h - 1 : y + r];
+    if (i0 == low && i1 == high && ys.of[y] == seen) { std::memcpy(row, row - w, w); continue; }
+    for (; high < i1; ++high) {
+      if (high >= low) add_down(high, 1);
+      add_right(high + 1, 1);
+    }
+    for (; low < i0; ++low) {
+      add_down(low, -1);
+      add_right(low, -1);
+    }
+    seen = ys.of[y];
+    sum_down[0] = sum_right[0] = 0;
+    for (int j = 0; j < n; ++j) {
+      sum_down[j + 1] = sum_down[j] + down[j];
+      sum_right[j + 1] = sum_right[j] + right[j];
+    }
+    int last0 = -1, last1 = -1, last = -1;
+    uint8_t flag = 0;
+    for (int x = 0; x < w; ++x) {
+      const int j0 = xs.of[x - r < 0 ? 0 : x - r], j1 = xs.of[x + r >= w ? w - 1 : x + r], j = xs.of[x];
+      if (j0 != last0 || j1 != last1 || j != last) {
+        const size_t p = (size_t)ys.start[seen] * w + xs.start[j];
+        last0 = j0, last1 = j1, last = j;
+        flag = sum_down[j1 + 1] != sum_down[j0] || sum_right[j1] != sum_right[j0] || f.dy[p] % s || f.dx[p] % s;
+      }
+      row[x] = flag;
+    }
   }
-  for (int p = 0; p < h * w; ++p) out[p] = out[p] | right[p] | (f.dy[p] % s != 0) | (f.dx[p] % s != 0);
 }
 
 static int compact(const uint8_t* mask, int n, int32_t* list) {
@@ -196,6 +295,11 @@ static int compact(const uint8_t* mask, int n, int32_t* list) {
     uint64_t eight;
     std::memcpy(&eight, mask + i, 8);
     if (!eight) continue;
+    if (eight == 0x0101010101010101ull) {
+      for (int j = 0; j < 8; ++j) list[k + j] = i + j;
+      k += 8;
+      continue;
+    }
     for (int j = i; j < i + 8; ++j) { list[k] = j; k += mask[j]; }
   }
   for (; i < n; ++i) { list[k] = i; k += mask[i]; }
@@ -206,5 +310,13 @@ static int compact(const uint8_t* mask, int n, int32_t* list) {
 static void free_rows(const int32_t* map, int cells, uint8_t* used, int32_t* rows, int n) {
   std::memset(used, 0, (size_t)2 * cells);
   for (int p = 0; p < cells; ++p) used[map[p]] = 1;
-  for (int r = 0, k = 0; k < n; ++r) { rows[k] = r; k += !used[r]; }
+  int r = 0, k = 0;
+  while (k + 8 <= n) {  // rows holds 16 more than cells: eight may be written at once
+    uint64_t eight;
+    std::memcpy(&eight, used + r, 8);
+    if (!eight) { for (int j = 0; j < 8; ++j) rows[k + j] = r + j; k += 8; }
+    else if (eight != 0x0101010101010101ull) for (int j = 0; j < 8; ++j) { rows[k] = r + j; k += !used[r + j]; }
+    r += 8;
+  }
+  for (; k < n; ++r) { rows[k] = r; k += !used[r]; }
 }

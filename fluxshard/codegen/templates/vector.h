@@ -11,7 +11,7 @@ typedef int32_t vi __attribute__((vector_size(FS_VL * 4), may_alias));
 FS_INLINE vf load(const float* p) { vf v; std::memcpy(&v, p, sizeof v); return v; }
 FS_INLINE void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
 FS_INLINE vf splat(float x) { return x - vf{}; }
-FS_INLINE vf pick(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
+FS_INLINE vf pick(vi mask, vf a, vf b) { return mask ? a : b; }
 FS_INLINE vf magnitude(vf a) { return (vf)((vi)a & 0x7fffffff); }
 FS_INLINE bool any(vi v) {
   int32_t r = 0;

@@ -57,9 +57,7 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
     for buffer in (*layout.buffers.values(), *layout.vectors.values()):
         found[f"dense {buffer.value}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
     cells = max(grid.cells for grid in plan.grids)
-    height, width = (max(getattr(grid, side) for grid in plan.grids) for side in ("height", "width"))
     sizes = {"list": 4 * cells, "rows": 4 * cells, "pick": 4 * cells, "used": 2 * cells}
-    sizes |= {"last": 4 * plan.image_size[1], "tmp": height * width}
     assert set(sizes) == set(layout.scratch)
     found |= {f"scratch {name}": (layout.scratch[name], size) for name, size in sizes.items()}
     found["bases"] = layout.bases, 4 * len(layout.stores)
