@@ -290,7 +290,9 @@ class ReferenceEngine:
                     return True
             elif frame.keyframe or frame.masks[name].any() or not frame.fields[grid].still:
                 return True
-        return False
+        # an output may live on a finer grid than any input: its cache would be moved, and stand for nothing
+        grids = [self.plan.value(name).grid for name in layer.outputs]
+        return any(grid is not None and not frame.fields[grid].still for grid in grids)
 
     def _keep_coordinates(self, data: _Data, frame: _Frame) -> None:
         """The "w/o remap" ablation: the cache stays where it was, what changed goes back along the motion."""
