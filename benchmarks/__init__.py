@@ -1,7 +1,7 @@
 """Measurements: never part of the tests, always as ratios within one run.
 
-Waiting threads sleep, here as in the command line: with the default, one neighbour on a core makes every contender several
-times slower. OpenMP reads this when torch is loaded.
+Waiting threads sleep, here as in the command line: with the default, one neighbour on a core makes every contender
+several times slower. OpenMP reads this when torch is loaded.
 """
 
 import os
