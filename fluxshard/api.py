@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from fluxshard.errors import OptionError, ShapeError, StateError, ToolchainError
+from fluxshard.backends import check_target, make_engine
+from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arch
+from fluxshard.errors import ShapeError, StateError
 from fluxshard.explain import Explanation
 from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions, ReuseOptions
 from fluxshard.passes import run_passes
 from fluxshard.passes.lower import lower
 from fluxshard.passes.trace import trace
-from fluxshard.runtime.engine import Engine
-from fluxshard.runtime.reference_engine import ReferenceEngine
 from fluxshard.runtime.session import Program, Session
 
 Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
@@ -31,7 +29,7 @@ def compile(
     example: Tensor | None = None,
     *,
     options: CompileOptions | None = None,
-    target: Literal["cpu", "cuda"] = "cpu",
+    target: str = "cpu",
 ) -> CompiledModel:
     """Compiles a CNN for incremental execution over video.
 
@@ -40,19 +38,19 @@ def compile(
       example: `(1, C, H, W)` float32; only its shape matters. None specialises at the first frame; in both cases
         another size is compiled when it first comes.
       options: see `CompileOptions`.
-      target: the device.
+      target: "cpu", "cuda" (the current device) or "cuda:1". On a GPU images and results are CUDA tensors.
 
     Returns:
       the compiled model; make one session per video stream.
 
     Raises:
       TraceError: the model cannot be captured.
-      ToolchainError: backend "cpp" without a compiler.
+      ToolchainError: no compiler, or no GPU, for the backend and target.
       OptionError: an option or target that is not allowed.
     """
-    if target != "cpu":
-        raise OptionError(f"target (={target!r}) must be 'cpu'; other targets are not there yet")
-    model = CompiledModel(net, options or CompileOptions())
+    options = options or CompileOptions()
+    check_target(target, options)
+    model = CompiledModel(net, options, target)
     if example is not None:
         model.specialise(example)
     return model
@@ -61,9 +59,10 @@ def compile(
 class CompiledModel:
     """A model ready to run: kernels and weights, shared by its sessions. Made by `compile()`."""
 
-    def __init__(self, net: Net, options: CompileOptions) -> None:
+    def __init__(self, net: Net, options: CompileOptions, target: str = "cpu") -> None:
         self._net = net
         self._options = options
+        self._target = target
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, ...], _Specialisation] = {}
         self._latest: _Specialisation | None = None
@@ -103,19 +102,28 @@ class CompiledModel:
 
     @property
     def backend(self) -> str:
-        """What executes frames: "cpp" or "reference"."""
+        """What executes frames: "cpp", "cuda", "reference" or "emulated"."""
         return self._last().program.engine.name
 
-    def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation:
+    def explain(
+        self, example: Tensor | tuple[int, ...] | None = None, *, target: str | None = None
+    ) -> Explanation | KernelReport:
         """What every layer became, and why; print it.
 
         Args:
           example: an image or its shape `(1, C, H, W)`; None takes the size compiled last.
+          target: None explains what was compiled. "cuda:sm_90" compiles the kernels for that architecture, without a
+            GPU, and reports registers, shared memory and spills of each.
+
+        Raises:
+          ToolchainError: a CUDA target without NVRTC, or one that it does not know.
         """
         if example is not None:
             tensor = example if isinstance(example, Tensor) else torch.zeros(example)
             self.specialise(tensor)
-        return Explanation(self.plan, self.backend)
+        if target is not None:
+            return kernel_report(self.plan, parse_arch(target), self._options.dtype)
+        return Explanation(self.plan, self.backend, self._last().notes)
 
     def _last(self) -> _Specialisation:
         if self._latest is None:
@@ -132,40 +140,21 @@ class CompiledModel:
         graph_module = run_passes(traced, self._options)
         plan, weights = lower(graph_module, traced)
         spec = pytree.treespec_loads(plan.output_tree)
-        engine = make_engine(plan, weights, self._options)
-        return _Specialisation(
-            Program(engine, lambda leaves: pytree.tree_unflatten(leaves, spec)), graph_module, weights
-        )
+        engine, notes = make_engine(plan, weights, self._options, self._target)
+        program = Program(engine, lambda leaves: pytree.tree_unflatten(leaves, spec))
+        return _Specialisation(program, graph_module, weights, notes)
 
 
 class _Specialisation:
     """All that belongs to one image size."""
 
-    __slots__ = ("graph_module", "program", "weights")
+    __slots__ = ("graph_module", "notes", "program", "weights")
 
-    def __init__(self, program: Program, graph_module: torch.fx.GraphModule, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, program: Program, graph_module: torch.fx.GraphModule, weights: Mapping[str, Tensor],
+        notes: Mapping[str, str],
+    ) -> None:  # fmt: skip
         self.program = program
         self.graph_module = graph_module
         self.weights = weights
-
-
-def make_engine(plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions) -> Engine:
-    """The engine that `options.backend` asks for.
-
-    Raises:
-      ToolchainError: backend "cpp" without a compiler, or a compilation that fails.
-      MissingKernelError: compilation is disabled and the kernels are not cached.
-    """
-    if options.backend == "reference":
-        return ReferenceEngine(plan, weights)
-    from fluxshard.codegen import build_step, detect_target
-    from fluxshard.runtime.native_engine import NativeEngine
-
-    try:
-        target = detect_target(options.isa)
-    except ToolchainError as error:
-        if options.backend == "cpp":
-            raise
-        warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=4)
-        return ReferenceEngine(plan, weights)
-    return NativeEngine(plan, build_step(plan, target), weights)
+        self.notes = notes

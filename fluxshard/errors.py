@@ -8,14 +8,16 @@ FluxShardError
 │   ├── PassError          a graph pass failed or changed the model's outputs
 │   ├── PlanError          a Plan breaks a rule of ir/verify.py or cannot be read
 │   ├── RenderError        a template asked for something that its parameters do not have
-│   ├── ToolchainError     there is no usable compiler
+│   ├── ToolchainError     there is no usable compiler, or no GPU driver that can load what it made
 │   │   └── CompileError   the compiler refused generated source (command, log and source path inside)
 │   ├── MissingKernelError FLUXSHARD_NO_COMPILE=1 and the kernel is not in the cache
 │   └── CacheError         the kernel cache cannot be written
 ├── RunTimeError
 │   ├── ShapeError         an image or a motion field of the wrong shape, dtype or device
 │   ├── StateError         a session used after it was closed
-│   └── KernelError        a generated program reported a failure
+│   ├── KernelError        a generated program reported a failure, or cannot be launched
+│   ├── DeviceError        the GPU stopped working for this process: an illegal address, a timeout, a hardware fault
+│   └── DeviceMemoryError  the GPU has no memory left, for kernels or for a stream
 ├── VideoError             a video is missing, damaged, empty or has no picture; or cannot be written
 └── ModelError             a weights file is missing, damaged or not a model that can be read
 ```
@@ -56,7 +58,7 @@ class RenderError(CompileTimeError):
 
 
 class ToolchainError(CompileTimeError):
-    """No usable compiler was found."""
+    """No usable compiler was found, or no GPU driver that can load what it made."""
 
 
 class CompileError(ToolchainError):
@@ -66,7 +68,10 @@ class CompileError(ToolchainError):
       command: the command line that was run.
       log: what the compiler printed.
       source_path: where the source was kept for reading, or None.
+      kernel: name of the one kernel that the source is of, or None.
     """
+
+    kernel: str | None = None
 
     def __init__(self, message: str, *, command: tuple[str, ...], log: str, source_path: Path | None) -> None:
         super().__init__(message)
@@ -96,7 +101,15 @@ class StateError(RunTimeError):
 
 
 class KernelError(RunTimeError):
-    """A generated program reported a failure."""
+    """A generated program reported a failure, or cannot be launched."""
+
+
+class DeviceError(RunTimeError):
+    """The GPU stopped working for this process; all that was on it is lost."""
+
+
+class DeviceMemoryError(RunTimeError, MemoryError):
+    """The GPU has no memory left, for kernels or for a stream."""
 
 
 class VideoError(FluxShardError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fluxshard.ir.plan import LayerSpec, Plan
 
@@ -42,15 +43,17 @@ class Explanation:
     Attributes:
       plan: what is explained.
       backend: what executes it.
+      notes: by layer, why it does not run as planned.
     """
 
     plan: Plan
     backend: str
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """One row per layer, in order."""
-        return tuple(_row(self.plan, layer, self.backend) for layer in self.plan.layers)
+        return tuple(_row(self.plan, layer, self.backend, self.notes.get(layer.name, "")) for layer in self.plan.layers)
 
     def __str__(self) -> str:
         rows = self.rows
@@ -93,7 +96,7 @@ class Explanation:
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *foot])
 
 
-def _row(plan: Plan, layer: LayerSpec, backend: str) -> Row:
+def _row(plan: Plan, layer: LayerSpec, backend: str, note: str) -> Row:
     value = plan.value(layer.outputs[0])
     grid = None if value.grid is None else plan.grids[value.grid]
     stored = [plan.value(name) for name in layer.outputs if layer.mode != "view"]
@@ -105,10 +108,10 @@ def _row(plan: Plan, layer: LayerSpec, backend: str) -> Row:
     if layer.fields is not None:
         y, x = layer.fields
         field = f"{y.size} {x.size}@{y.offset} {x.offset}"
-    kernel = {"view": "none", "dense": "torch"}.get(layer.mode, f"{backend}:{layer.op}")
+    kernel = {"view": "none", "dense": "torch"}.get("dense" if note else layer.mode, f"{backend}:{layer.op}")
     stride = "" if grid is None else f"{grid.stride_y} {grid.stride_x}"
     shape = "x".join(map(str, value.shape))
-    return Row(layer.name, layer.op, shape, stride, layer.mode, field, kernel, layer.macs, cache, layer.reason)
+    return Row(layer.name, layer.op, shape, stride, layer.mode, field, kernel, layer.macs, cache, note or layer.reason)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from fluxshard.errors import OptionError
 
-Backend = Literal["auto", "cpp", "cuda", "reference"]
+Backend = Literal["auto", "cpp", "cuda", "reference", "emulated"]
 DType = Literal["float32", "float16", "bfloat16"]
 Policy = Literal["propagated", "planned"]
 Rfap = Literal["compact", "per_layer", "off"]
@@ -28,9 +28,12 @@ class CompileOptions:
     """How a model is compiled.
 
     Attributes:
-      backend: "cpp" generates and compiles C++; "reference" runs the same plan in torch, slowly, anywhere;
-        "auto" takes C++ where there is a compiler and otherwise the reference, with a warning.
-      dtype: storage of features; "float32" is what the C++ and reference backends have.
+      backend: "cpp" generates and compiles C++; "reference" runs the same plan in torch, slowly, anywhere; "cuda"
+        generates and compiles CUDA; "emulated" runs the CUDA kernels on the processor, very slowly, for tests and
+        debugging. "auto" takes what the target has: CUDA, or C++ where there is a compiler and otherwise the
+        reference, with a warning.
+      dtype: storage of features; sums are float32. "float16" and "bfloat16" are for CUDA.
+      arch: GPU architecture to generate for, such as "sm_90"; "native" is that of the device (the emulator: sm_80).
       canvas_px: reserved for the phase-locked canvas of planned reuse; 0 means the frame itself.
       isa: vector instructions of the C++ backend; "native" is the best that this machine has.
       dump_dir: directory that receives the graph after every pass, as `NN_pass.txt`; None writes nothing.
@@ -40,20 +43,21 @@ class CompileOptions:
     dtype: DType = "float32"
     canvas_px: int = 0
     isa: Isa = "native"
+    arch: str = "native"
     dump_dir: Path | str | None = None
 
     def __post_init__(self) -> None:
-        _check("backend", self.backend, ("auto", "cpp", "cuda", "reference"))
+        _check("backend", self.backend, ("auto", "cpp", "cuda", "reference", "emulated"))
         _check("dtype", self.dtype, ("float32", "float16", "bfloat16"))
         _check("isa", self.isa, ("native", "avx512", "avx2", "portable"))
         if self.canvas_px != 0:
             raise OptionError(
                 f"canvas_px (={self.canvas_px}) must be 0: the canvas belongs to planned reuse, which is not there yet"
             )
-        if self.backend == "cuda":
-            raise OptionError("backend 'cuda' is not there yet; use 'cpp' or 'reference'")
-        if self.dtype != "float32":
-            raise OptionError(f"dtype (={self.dtype!r}) must be 'float32' on the C++ and reference backends")
+        if self.dtype != "float32" and self.backend in ("cpp", "reference"):
+            raise OptionError(
+                f"dtype (={self.dtype!r}) must be 'float32' on the backend {self.backend!r}; others are for CUDA"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

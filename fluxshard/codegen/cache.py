@@ -15,13 +15,66 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from fluxshard.codegen.toolchain import compile_source
 from fluxshard.errors import CacheError, CompileError, MissingKernelError
 from fluxshard.ir.kernel import Target
 
 SCHEMA = 1
+_META = "meta.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that is compiled once and kept.
+
+    Attributes:
+      name: for people who look into the cache.
+      identity: everything that decides the binary, as JSON has it; the key is its digest.
+      sources: file name -> text of what is compiled; they lie beside the artefact.
+      artefact: file name of what is built.
+      build: makes `directory / artefact` from the sources in a directory; what it returns is kept in meta.json. On a
+        CompileError the directory stays, for its sources.
+      validate: looks at an artefact and its meta.json; OSError, ValueError, KeyError or TypeError make it a miss.
+    """
+
+    name: str
+    identity: Mapping[str, object]
+    sources: Mapping[str, str]
+    artefact: str
+    build: Callable[[Path], Mapping[str, object]]
+    validate: Callable[[Path, Mapping[str, Any]], object]
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that stand for the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def directory(self) -> str:
+        """Name of its directory in the cache."""
+        return f"{self.name}-{self.key}"
+
+
+class EmulatorTarget(Protocol):
+    """What the cache has to know of `cuda.emulator.EmulatorTarget`."""
+
+    @property
+    def compiler_id(self) -> str:
+        """First line that the compiler prints of its version."""
+        ...
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What it is called with."""
+        ...
+
+
+EmulatorTargetT = TypeVar("EmulatorTargetT", bound=EmulatorTarget)
 
 
 def cache_root() -> Path:
@@ -30,16 +83,12 @@ def cache_root() -> Path:
 
 
 def key_of(text: str, target: Target) -> str:
-    """16 hex digits that stand for this source, compiler and flags."""
-    body = {"schema": SCHEMA, "text": text, "flags": target.flags, "compiler": target.compiler_id}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    """16 hex digits that stand for this C++ source, compiler and flags."""
+    return _step("", text, target).key
 
 
 def get_or_build(name: str, text: str, target: Target, root: Path | None = None) -> Path:
     """The shared library for a source text: from the cache, or compiled into it.
-
-    Processes that race for one entry all succeed, and one entry is left. Where the cache cannot be written, the library
-    is built in a temporary directory of this process, with a warning.
 
     Args:
       name: for people who look into the cache.
@@ -51,68 +100,144 @@ def get_or_build(name: str, text: str, target: Target, root: Path | None = None)
       MissingKernelError: `FLUXSHARD_NO_COMPILE=1` and there is no entry.
       CompileError: the compiler refused the source.
     """
+    return find_or_build(_step(name, text, target), root)
+
+
+def get_or_build_emulated(
+    name: str,
+    text: str,
+    headers: Mapping[str, str],
+    target: EmulatorTargetT,
+    compiler: Callable[[Path, Path, EmulatorTargetT], None],
+    root: Path | None = None,
+) -> Path:
+    """The shared library of one CUDA kernel for the emulator: from the cache, or compiled into it.
+
+    Args:
+      name: of the kernel.
+      text: CUDA C++ source.
+      headers: file name -> text of what the source includes; they lie beside it.
+      target: compiler and flags.
+      compiler: called with source, library and target.
+      root: instead of `cache_root()`.
+
+    Raises:
+      MissingKernelError: `FLUXSHARD_NO_COMPILE=1` and there is no entry.
+      CompileError: the compiler refused the source; `kernel` is the name.
+    """
+
+    def build(directory: Path) -> Mapping[str, object]:
+        compiler(directory / "kernel.cu", directory / "kernel.so", target)
+        return {"compiler": target.compiler_id, "flags": target.flags}
+
+    identity = {"schema": SCHEMA, "kind": "emulated", "text": text, "headers": dict(headers)}
+    entry = Entry(
+        name=name,
+        identity={**identity, "flags": target.flags, "compiler": target.compiler_id},
+        sources={"kernel.cu": text, **headers},
+        artefact="kernel.so",
+        build=build,
+        validate=lambda path, meta: None,  # loading a library that has sanitizers in it may end the process
+    )
+    try:
+        return find_or_build(entry, root)
+    except CompileError as error:
+        error.kernel = name
+        raise
+
+
+def find_or_build(entry: Entry, root: Path | None = None) -> Path:
+    """The artefact of an entry: from the cache, or built into it.
+
+    Processes that race for one entry all succeed, and one entry is left. Where the cache cannot be written, the
+    artefact is built in a temporary directory of this process, with a warning.
+
+    Raises:
+      MissingKernelError: `FLUXSHARD_NO_COMPILE=1` and there is no entry.
+      CompileError: the compiler refused the source; the message names the file.
+    """
     root = root or cache_root()
-    key = key_of(text, target)
-    entry = root / f"{name}-{key}"
-    found = _valid(entry, key)
+    found = _valid(root, entry)
     if found is not None:
         return found
     if os.environ.get("FLUXSHARD_NO_COMPILE") == "1":
         raise MissingKernelError(
-            f"kernels of {name} ({key}) are not in {root} and FLUXSHARD_NO_COMPILE=1 forbids compiling: unset it, "
-            "or run the model once where compiling is allowed and copy the cache"
+            f"kernels of {entry.name} ({entry.key}) are not in {root} and FLUXSHARD_NO_COMPILE=1 forbids compiling: "
+            "unset it, or run the model once where compiling is allowed and copy the cache"
         )
     try:
-        return _build(entry, key, text, target)
+        return _build(root, entry)
     except CacheError as error:
-        warnings.warn(f"{error}; compiling into a temporary directory", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{error}; compiling into a temporary directory", RuntimeWarning, stacklevel=4)
         private = Path(tempfile.mkdtemp(prefix="fluxshard-"))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
-        return _build(private / entry.name, key, text, target)
+        return _build(private, entry)
 
 
-def _valid(entry: Path, key: str) -> Path | None:
-    """The library of a complete and loadable entry. Never raises for what is wrong with one."""
-    library = entry / "step.so"
+def _step(name: str, text: str, target: Target) -> Entry:
+    def build(directory: Path) -> Mapping[str, object]:
+        compile_source(directory / "step.cpp", directory / "step.so", target)
+        return {"compiler": target.compiler_id, "flags": target.flags}
+
+    return Entry(
+        name=name,
+        identity={"schema": SCHEMA, "text": text, "flags": target.flags, "compiler": target.compiler_id},
+        sources={"step.cpp": text},
+        artefact="step.so",
+        build=build,
+        validate=lambda path, meta: ctypes.CDLL(str(path)),
+    )
+
+
+def _valid(root: Path, entry: Entry) -> Path | None:
+    """The artefact of a complete and usable entry. Never raises for what is wrong with one."""
+    artefact = root / entry.directory / entry.artefact
     try:
-        meta = json.loads((entry / "meta.json").read_text())
-        if meta["key"] != key or meta["sha256"] != hashlib.sha256(library.read_bytes()).hexdigest():
+        meta = json.loads((artefact.parent / _META).read_text())
+        if meta["key"] != entry.key or meta["sha256"] != hashlib.sha256(artefact.read_bytes()).hexdigest():
             return None
-        ctypes.CDLL(str(library))
+        entry.validate(artefact, meta)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return library
+    return artefact
 
 
-def _build(entry: Path, key: str, text: str, target: Target) -> Path:
+def _build(root: Path, entry: Entry) -> Path:
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
-        source = work / "step.cpp"
-        source.write_text(text)
+        root.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{entry.directory}-", dir=root))
     except OSError as error:
-        raise CacheError(f"kernel cache {entry.parent} cannot be written ({error}): set FLUXSHARD_CACHE_DIR") from error
+        raise _unwritable(root, error) from error
     try:
-        compile_source(source, work / "step.so", target)
-        digest = hashlib.sha256((work / "step.so").read_bytes()).hexdigest()
-        meta = {"key": key, "sha256": digest, "compiler": target.compiler_id, "flags": target.flags}
-        (work / "meta.json").write_text(json.dumps(meta, indent=1))
+        for file, text in entry.sources.items():
+            (work / file).parent.mkdir(parents=True, exist_ok=True)
+            (work / file).write_text(text, encoding="utf-8")
+        said = entry.build(work)
+        digest = hashlib.sha256((work / entry.artefact).read_bytes()).hexdigest()
+        (work / _META).write_text(json.dumps({"key": entry.key, "sha256": digest, **said}, indent=1))
     except CompileError:
         raise  # the directory stays: it holds the source that the message names
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
-        raise CacheError(f"kernel cache {entry.parent} cannot be written ({error}): set FLUXSHARD_CACHE_DIR") from error
+        if isinstance(error, OSError):
+            raise _unwritable(root, error) from error
+        raise
+    place = root / entry.directory
     for _ in range(3):
         try:
-            work.rename(entry)
-            return entry / "step.so"
+            work.rename(place)
+            return place / entry.artefact
         except OSError:  # somebody was faster, or the entry is damaged
-            found = _valid(entry, key)
+            found = _valid(root, entry)
             if found is not None:
                 shutil.rmtree(work, ignore_errors=True)
                 return found
-            broken = Path(tempfile.mkdtemp(prefix=f".{entry.name}-broken-", dir=entry.parent))
+            broken = Path(tempfile.mkdtemp(prefix=f".{entry.directory}-broken-", dir=root))
             with contextlib.suppress(OSError):  # somebody else has moved it away
-                entry.rename(broken / "entry")
+                place.rename(broken / "entry")
             shutil.rmtree(broken, ignore_errors=True)
-    return work / "step.so"
+    return work / entry.artefact
+
+
+def _unwritable(root: Path, error: OSError) -> CacheError:
+    return CacheError(f"kernel cache {root} cannot be written ({error}): set FLUXSHARD_CACHE_DIR")

@@ -228,18 +228,20 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
 
 
 def _view(plan: Plan, layout: Layout, params: object, inputs: tuple[str, ...], output: str) -> None:
-    grid = plan.grid_of(output)
+    layout.segments[output] = view_segments(params, [layout.segments[name] for name in inputs])
+    if isinstance(params, Cat | UpsampleNearest):
+        layout.view_masks[output] = layout.arena.take(plan.grid_of(output).cells)
+
+
+def view_segments(params: object, inputs: list[tuple[Segment, ...]]) -> tuple[Segment, ...]:
+    """What a view reads, given what its inputs read."""
     if isinstance(params, Cat):
-        layout.segments[output] = tuple(s for name in inputs for s in layout.segments[name])
-        layout.view_masks[output] = layout.arena.take(grid.cells)
-    elif isinstance(params, ChannelSlice):
-        layout.segments[output] = tuple(_cut(layout.segments[inputs[0]], params.start, params.stop))
-    elif isinstance(params, UpsampleNearest):
-        y, x = params.factor
-        layout.segments[output] = tuple(
-            Segment(s.store, s.start, s.count, s.uy * y, s.ux * x, s.width) for s in layout.segments[inputs[0]]
-        )
-        layout.view_masks[output] = layout.arena.take(grid.cells)
+        return tuple(s for segments in inputs for s in segments)
+    if isinstance(params, ChannelSlice):
+        return tuple(_cut(inputs[0], params.start, params.stop))
+    assert isinstance(params, UpsampleNearest), params
+    y, x = params.factor
+    return tuple(Segment(s.store, s.start, s.count, s.uy * y, s.ux * x, s.width) for s in inputs[0])
 
 
 def _cut(segments: tuple[Segment, ...], start: int, stop: int) -> list[Segment]:

@@ -13,7 +13,8 @@ from fluxshard.ir.plan import Plan
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The environment of all templates."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("fluxshard.codegen", "templates"),
         undefined=jinja2.StrictUndefined,
@@ -35,7 +36,7 @@ def render(plan: Plan, target: Target) -> tuple[str, StepSpec]:
     """
     spec = describe(plan, target)
     try:
-        text = _environment().get_template("step.cpp.jinja").render(spec=spec, t=target, digest=plan.digest()[:16])
+        text = environment().get_template("step.cpp.jinja").render(spec=spec, t=target, digest=plan.digest()[:16])
     except jinja2.TemplateError as error:
         raise RenderError(f"template step.cpp.jinja, line {getattr(error, 'lineno', '?')}: {error}") from error
     return text, spec

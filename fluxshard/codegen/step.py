@@ -8,10 +8,12 @@ import numpy as np
 
 from fluxshard.codegen import families as fam
 from fluxshard.codegen.layout import DenseBuffer, Layout, lay_out, round_up
+from fluxshard.codegen.resampling import Lerp, lerp
 from fluxshard.geometry import table_window, transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target, Tile
 from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.windows import nearest_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +177,7 @@ class _Builder:
             channels=channels,
             act=fam.NUMBERS[act[0]] if act else "NONE",
             act_after=fam.NUMBERS[after[0]] if after else "NONE",
-            numbers=(*_numbers(act), *_numbers(after)),
+            numbers=(*activation_numbers(act), *activation_numbers(after)),
             bias=None if bias is None else self._vector(bias, channels),
             slope=self._vector(weights["slope"], channels) if "slope" in weights else None,
             residual=self.layout.segments[layer.inputs[1]] if residual else (),
@@ -208,14 +210,14 @@ class _Builder:
             return "affine", fam.Rows(one=self._vector(weights["scale"], outputs))
         if isinstance(p, P.ChannelNorm):
             ones = [self._vector(weights[role], outputs) if role in weights else -1 for role in ("gamma", "beta")]
-            return "channel_norm", fam.Rows(one=ones[0], two=ones[1], eps=_float(p.eps))
+            return "channel_norm", fam.Rows(one=ones[0], two=ones[1], eps=literal(p.eps))
         if isinstance(p, P.Binary):
             return "binary", self._join(layer, p, weights, outputs)
         if isinstance(p, P.Resize):
             return self._resize(layer, p)
         assert isinstance(p, P.Pad), p
         layer_axes = self._axes(layer)
-        return "gather", fam.Gather(value=_float(p.value), axis_y=layer_axes[0], axis_x=layer_axes[1])
+        return "gather", fam.Gather(value=literal(p.value), axis_y=layer_axes[0], axis_x=layer_axes[1])
 
     def _axes(self, layer: LayerSpec) -> tuple[int, int]:
         assert layer.windows is not None
@@ -278,7 +280,7 @@ class _Builder:
             return fam.Join(kind=p.kind.upper(), swapped=p.swapped, other=self.layout.segments[layer.inputs[1]])
         scalar: tuple[str, ...] = ()
         if p.operand == "scalar":
-            scalar, constant = (_float(p.scalar),) * round_up(channels, self.target.vector_floats), "scalar"
+            scalar, constant = (literal(p.scalar),) * round_up(channels, self.target.vector_floats), "scalar"
         elif p.operand == "weight":
             constant = f"a->weights + {self._vector(weights['operand'], channels)}"
         else:
@@ -298,50 +300,29 @@ class _Builder:
         scales = p.scale or (None, None)
         sizes = (grid_in.height, grid_out.height, scales[0]), (grid_in.width, grid_out.width, scales[1])
         if p.mode == "bilinear":
-            y, x = (_lerp(n_in, n_out, scale, p.align_corners) for n_in, n_out, scale in sizes)
+            y, x = (_lerp_axis(lerp(n_in, n_out, scale, p.align_corners)) for n_in, n_out, scale in sizes)
             return "bilinear", fam.Bilinear(y=y, x=x)
         axes = [
-            self.layout.axis(table_window([[i] for i in _nearest(n_in, n_out, scale)]), n_in, n_out)
+            self.layout.axis(table_window([[i] for i in nearest_sources(n_in, n_out, scale)]), n_in, n_out)
             for n_in, n_out, scale in sizes
         ]
         return "gather", fam.Gather(value="0", axis_y=axes[0], axis_x=axes[1])
 
 
-def _lerp(n_in: int, n_out: int, factor: float | None, align_corners: bool) -> fam.LerpAxis:
-    """Source positions in float32, in the order of operations that torch has (UpSample.h)."""
-    f32 = np.float32
-    i = np.arange(n_out, dtype=np.float32)
-    if align_corners:
-        scale = f32(n_in - 1) / f32(n_out - 1) if n_out > 1 else f32(0)
-        position = i * scale
-    else:
-        scale = f32(1.0 / factor) if factor else f32(n_in) / f32(n_out)
-        position = np.maximum((i + f32(0.5)) * scale - f32(0.5), f32(0))
-    low = np.minimum(position.astype(np.int64), n_in - 1)
-    share = np.clip(position - low.astype(np.float32), 0, 1)
+def _lerp_axis(axis: Lerp) -> fam.LerpAxis:
     return fam.LerpAxis(
-        low=tuple(low.tolist()),
-        high=tuple(np.minimum(low + 1, n_in - 1).tolist()),
-        share=tuple(_float(float(value)) for value in share),
+        low=tuple(axis.low.tolist()), high=tuple(axis.high.tolist()), share=tuple(literal(float(v)) for v in axis.share)
     )
 
 
-def _nearest(n_in: int, n_out: int, factor: float | None) -> list[int]:
-    """As `_lerp`, for nearest neighbours."""
-    if n_in == n_out:
-        return list(range(n_in))
-    scale = np.float32(1.0 / factor) if factor else np.float32(n_in) / np.float32(n_out)
-    position = np.floor(np.arange(n_out, dtype=np.float32) * scale).astype(np.int64)
-    return [int(i) for i in np.minimum(position, n_in - 1)]
-
-
-def _numbers(act: P.Activation | None) -> tuple[str, str]:
-    numbers = [_float(float(x)) for x in (act[1:] if act else ())]
+def activation_numbers(act: P.Activation | None) -> tuple[str, str]:
+    """Both numbers of an activation as literals; 0 where it has fewer."""
+    numbers = [literal(float(x)) for x in (act[1:] if act else ())]
     first, second, *_ = [*numbers, "0", "0"]
     return first, second
 
 
-def _float(value: float) -> str:
+def literal(value: float) -> str:
     """A float32 literal of exactly this value."""
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as it is in a float32 tensor
         number = float(np.float32(value))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,28 +41,37 @@ class StepControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepCounts:
+    """What a frame did.
+
+    Attributes:
+      keyframe: everything was recomputed, asked for or because of a scene cut.
+      input_cells: pixels in the recompute set S_0.
+      candidates: cells evaluated per layer, in plan order; for islands the cells of its outputs, or 1, if it ran.
+      executed: whether the layer did anything.
+      total_ms, conv_ms, island_ms: measured inside the step; 0 where the engine does not measure.
+    """
+
+    keyframe: bool
+    input_cells: int
+    candidates: NDArray[np.int64]
+    executed: NDArray[np.bool_]
+    total_ms: float = 0.0
+    conv_ms: float = 0.0
+    island_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What a frame produced.
 
     Attributes:
       leaves: the plan's outputs, in order; fresh tensors.
-      keyframe: everything was recomputed, asked for or because of a scene cut.
-      input_cells: pixels in the recompute set S_0.
-      candidates: cells evaluated per layer, in plan order; for islands the cells of its outputs, or 1, if it ran.
-      changed: cells per layer whose value was replaced.
-      executed: whether the layer did anything.
-      total_ms, conv_ms, island_ms: measured inside the step; 0 where the engine does not measure.
+      counts: what the frame did. On a GPU the call waits for the frame, and is for the last one only.
     """
 
     leaves: list[Tensor | None | bool | int | float | str]
-    keyframe: bool
-    input_cells: int
-    candidates: NDArray[np.int64]
-    changed: NDArray[np.int64]
-    executed: NDArray[np.bool_]
-    total_ms: float = 0.0
-    conv_ms: float = 0.0
-    island_ms: float = 0.0
+    counts: Callable[[], StepCounts]
 
 
 class Inspection(Protocol):
@@ -114,6 +124,11 @@ class Engine(Protocol):
         """The backend, for reports."""
         ...
 
+    @property
+    def torch_device(self) -> torch.device:
+        """Where images have to be, and results are."""
+        ...
+
     def new_state(self) -> StreamState:
         """Buffers of a stream that has seen nothing; its first frame must be a keyframe."""
         ...
@@ -123,7 +138,7 @@ class Engine(Protocol):
 
         Args:
           state: made by this engine's `new_state`.
-          image: `(1, C, H, W)` float32, contiguous, on the CPU; only read.
+          image: `(1, C, H, W)` float32, contiguous, on `torch_device`; only read.
           motion: from the frame that the cache stands for; None for zero displacement.
           control: how to run it.
         """

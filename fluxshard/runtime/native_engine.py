@@ -16,7 +16,7 @@ from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import run_island
-from fluxshard.runtime.engine import Mask, StepControl, StepResult, StreamState
+from fluxshard.runtime.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse import close
 
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
@@ -62,8 +62,6 @@ class _Data:
 
     arena: NDArray[np.uint8]
     cached: dict[str, Tensor] = field(default_factory=dict)  # islands' outputs off the grids
-    ran: dict[str, int] = field(default_factory=dict)  # changed values per island of the frame in progress
-    keyframe: bool = False
     failure: BaseException | None = None
 
 
@@ -77,6 +75,7 @@ class NativeEngine:
     """
 
     name = "cpp"
+    torch_device = torch.device("cpu")
 
     def __init__(self, plan: Plan, program: StepProgram, weights: Mapping[str, Tensor]) -> None:
         self.plan = plan
@@ -101,7 +100,7 @@ class NativeEngine:
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         data: _Data = state.data
-        data.ran, data.failure, data.keyframe = {}, None, control.keyframe
+        data.failure = None
         n_layers = len(self.plan.layers)
         candidates, changed = np.zeros(n_layers, np.int64), np.zeros(n_layers, np.int64)
         tau = np.asarray(control.tau, np.float32)
@@ -134,19 +133,16 @@ class NativeEngine:
         for index, leaf in enumerate(self.plan.outputs):
             if leaf.value is not None and index not in self._dense_outputs:
                 leaves[index] = data.cached[leaf.value].clone()
-        for index, layer in enumerate(self.plan.layers):
-            changed[index] += data.ran.get(layer.name, 0)
-        return StepResult(
-            leaves=leaves,
+        counts = StepCounts(
             keyframe=bool(args.took_keyframe),
             input_cells=int(args.input_cells),
             candidates=candidates,
-            changed=changed,
             executed=candidates > 0,
             total_ms=args.total_ns / 1e6,
             conv_ms=args.conv_ns / 1e6,
             island_ms=args.island_ns / 1e6,
         )
+        return StepResult(leaves=leaves, counts=lambda: counts)
 
     def inspect(self, state: StreamState) -> NativeInspection:
         """See `Engine.inspect`."""
@@ -173,22 +169,19 @@ class NativeEngine:
         """Called from the generated program; must not raise."""
         layer = self._islands[number]
         try:
-            data.ran[layer.name] = self._evaluate(
-                data, layer, bool(args.took_keyframe), float(tau[self.plan.layers.index(layer)])
-            )
+            self._evaluate(data, layer, bool(args.took_keyframe), float(tau[self.plan.layers.index(layer)]))
         except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
             data.failure = error
             return 1
         return 0
 
     @torch.no_grad()
-    def _evaluate(self, data: _Data, layer: LayerSpec, keyframe: bool, tau: float) -> int:
+    def _evaluate(self, data: _Data, layer: LayerSpec, keyframe: bool, tau: float) -> None:
         assert isinstance(layer.params, Island)
         names = {role: self._island_weights[name] for role, name in layer.weights}
         for name in layer.inputs:
             names[name] = self._buffer(data, name) if name in self._layout.buffers else data.cached[name]
         results = run_island(layer.params.steps, names)
-        changed = 0
         for name in layer.outputs:
             fresh = results[name]
             assert isinstance(fresh, Tensor)
@@ -199,14 +192,12 @@ class NativeEngine:
             new = keyframe or cached is None or name not in self._read_later or not close(fresh, cached, tau)
             if new or cached is None:
                 data.cached[name] = fresh.clone()
-                changed += 1
             data.arena[self._layout.vector_changed + self._layout.off_grid.index(name)] = new
             vector = self._layout.vectors.get(name)
             if vector is not None and new:
                 flat = fresh.reshape(-1)
                 target = _view(data.arena, vector.offset, np.float32, vector.shape)
                 target[:] = flat.numpy() if flat.numel() > 1 else flat.item()
-        return changed
 
     def _buffer(self, data: _Data, name: str) -> Tensor:
         buffer = self._layout.buffers[name]

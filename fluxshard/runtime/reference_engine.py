@@ -20,7 +20,7 @@ from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
 from fluxshard.runtime import rfap, slots
-from fluxshard.runtime.engine import StepControl, StepResult, StreamState
+from fluxshard.runtime.engine import StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.fields import GridField, grid_field
 from fluxshard.runtime.reuse import close, differs, gather, input_set
 
@@ -72,6 +72,7 @@ class ReferenceEngine:
     """
 
     name = "reference"
+    torch_device = torch.device("cpu")
 
     def __init__(self, plan: Plan, weights: Mapping[str, Tensor]) -> None:
         self.plan = plan
@@ -102,28 +103,30 @@ class ReferenceEngine:
         """See `Engine.step`."""
         data: _Data = state.data
         frame = self._begin(data, image, motion, control)
-        counts = {}
+        counted = {}
         for layer in self.plan.layers:
             if layer.mode == "view":
                 self._view(layer, frame)
-                counts[layer.name] = (0, 0, False)
+                counted[layer.name] = (0, False)
             elif isinstance(layer.params, Island):
-                counts[layer.name] = self._island(layer, layer.params, data, frame)
+                counted[layer.name] = self._island(layer, layer.params, data, frame)
             else:
-                counts[layer.name] = self._sparse(layer, data, frame)
+                counted[layer.name] = self._sparse(layer, data, frame)
         if not control.remap:
             self._keep_coordinates(data, frame)
         assert data.input_mask is not None
-        rows = [counts[layer.name] for layer in self.plan.layers]
+        rows = [counted[layer.name] for layer in self.plan.layers]
+        counts = StepCounts(
+            keyframe=frame.keyframe,
+            input_cells=int(data.input_mask.sum()),
+            candidates=np.array([row[0] for row in rows], np.int64),
+            executed=np.array([row[1] for row in rows], np.bool_),
+        )
         return StepResult(
             leaves=[
                 leaf.literal if leaf.value is None else frame.values[leaf.value].clone() for leaf in self.plan.outputs
             ],
-            keyframe=frame.keyframe,
-            input_cells=int(data.input_mask.sum()),
-            candidates=np.array([row[0] for row in rows], np.int64),
-            changed=np.array([row[1] for row in rows], np.int64),
-            executed=np.array([row[2] for row in rows], np.bool_),
+            counts=lambda: counts,
         )
 
     def inspect(self, state: StreamState) -> ReferenceInspection:
@@ -185,14 +188,14 @@ class ReferenceEngine:
         changed = differs(frame.values[name], gather(frame.old[name], field_out), 0.0)
         frame.masks[name] = (candidates & changed) | ~field_out.valid
 
-    def _sparse(self, layer: LayerSpec, data: _Data, frame: _Frame) -> tuple[int, int, bool]:
+    def _sparse(self, layer: LayerSpec, data: _Data, frame: _Frame) -> tuple[int, bool]:
         candidates = self._candidates(layer, frame)
         weights = {role: self._weights[name] for role, name in layer.weights}
         fresh = evaluate(layer, [frame.values[i] for i in layer.inputs], weights) if candidates.any() else None
         forced = frame.control.work is not None and self.plan.value(layer.output).grid in frame.control.work
         tau = frame.control.tau[self.plan.layers.index(layer)]
-        changed = self._store(layer.output, data, frame, candidates, fresh, None if forced else tau)
-        return int(candidates.sum()), changed, bool(candidates.any())
+        self._store(layer.output, data, frame, candidates, fresh, None if forced else tau)
+        return int(candidates.sum()), bool(candidates.any())
 
     def _candidates(self, layer: LayerSpec, frame: _Frame) -> Mask:
         grid = self.plan.value(layer.output).grid
@@ -222,8 +225,8 @@ class ReferenceEngine:
 
     def _store(
         self, name: str, data: _Data, frame: _Frame, candidates: Mask, fresh: Tensor | None, tau: float | None
-    ) -> int:
-        """Remaps the cache of a stored value and puts what changed on top; returns the number of changed cells."""
+    ) -> None:
+        """Remaps the cache of a stored value and puts what changed on top."""
         store = data.stores[name]
         grid = self.plan.value(name).grid
         assert grid is not None
@@ -251,36 +254,34 @@ class ReferenceEngine:
         store.mask, store.candidates = changed, candidates
         frame.values[name] = self._assemble(store.pool, new_slots, field_.valid.shape)
         frame.masks[name] = changed
-        return int(changed.sum())
 
-    def _island(self, layer: LayerSpec, params: Island, data: _Data, frame: _Frame) -> tuple[int, int, bool]:
+    def _island(self, layer: LayerSpec, params: Island, data: _Data, frame: _Frame) -> tuple[int, bool]:
         if not self._island_must_run(layer, frame):
             for name in layer.outputs:
                 if name in data.stores:
                     self._store(name, data, frame, np.zeros_like(data.stores[name].mask), None, None)
                 else:
                     frame.values[name], frame.changed[name] = data.cached[name], False
-            return 0, 0, False
+            return 0, False
         names = {name: frame.values[name] for name in layer.inputs}
         names |= {role: self._weights[name] for role, name in layer.weights}
         results = run_island(params.steps, names)
         tau = frame.control.tau[self.plan.layers.index(layer)]
-        evaluated = changed = 0
+        evaluated = 0
         for name in layer.outputs:
             fresh = results[name]
             assert isinstance(fresh, Tensor)
             if name in data.stores:
                 everything = np.ones_like(data.stores[name].mask)
                 evaluated += everything.size
-                changed += self._store(name, data, frame, everything, fresh.contiguous(), tau)
+                self._store(name, data, frame, everything, fresh.contiguous(), tau)
                 continue
             cached = data.cached.get(name)
             new = frame.keyframe or cached is None or name not in self._read_later or not close(fresh, cached, tau)
             data.cached[name] = fresh.clone() if new or cached is None else cached
             frame.values[name], frame.changed[name] = data.cached[name], new
             evaluated += 1
-            changed += new
-        return evaluated, changed, True
+        return evaluated, True
 
     def _island_must_run(self, layer: LayerSpec, frame: _Frame) -> bool:
         for name in layer.inputs:

@@ -17,7 +17,7 @@ from fluxshard.ir.params import Conv2d, ConvTranspose2d
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StepResult, StreamState, Unflatten
+from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
 from fluxshard.runtime.stats import FrameStats
 
 
@@ -54,7 +54,9 @@ class Session:
         self._since_keyframe: MotionField | None = None  # accumulated motion, for remap=False
         self._frame = 0
         self._stats: FrameStats | None = None
-        self._last: StepResult | None = None
+        self._measure: Callable[[], FrameStats] | None = (
+            None  # of the last frame: on a GPU, counts are fetched on demand
+        )
         self._tau: tuple[float, ...] = ()
         self._closed = False
 
@@ -66,13 +68,13 @@ class Session:
 
     def close(self) -> None:
         """Frees the stream's buffers; the session cannot run frames any more."""
-        self._state = self._program = self._last = None
+        self._state = self._program = self._measure = None
         self._closed = True
 
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
         self._fresh, self._since_keyframe, self._frame = True, None, 0
-        self._stats = self._last = None
+        self._stats = self._measure = None
 
     @property
     def reuse(self) -> ReuseOptions:
@@ -81,13 +83,15 @@ class Session:
 
     @property
     def stats(self) -> FrameStats:
-        """Measurements of the last frame.
+        """Measurements of the last frame; on a GPU the first access after a frame waits for it.
 
         Raises:
           StateError: no frame has run.
         """
         if self._stats is None:
-            raise StateError("session has no statistics yet: run a frame first")
+            if self._measure is None:
+                raise StateError("session has no statistics yet: run a frame first")
+            self._stats = self._measure()
         return self._stats
 
     @property
@@ -144,7 +148,7 @@ class Session:
         return work_map(program.engine.plan, self.inspect())
 
     def _ran(self) -> tuple[Program, StreamState]:
-        if self._program is None or self._state is None or self._last is None:
+        if self._program is None or self._state is None or self._measure is None:
             raise StateError("session is closed" if self._closed else "session has run no frame yet")
         return self._program, self._state
 
@@ -158,6 +162,7 @@ class Session:
         program, state = self._prepare(image)
         if self._fresh:
             motion = None
+        _check_device(image, program.engine.torch_device)
         given = motion
         if not self._reuse.remap and not self._fresh:
             motion = self._compose(motion, image)
@@ -175,12 +180,14 @@ class Session:
         self._fresh = True  # until the step has succeeded: a failed one leaves nothing to reuse
         result = program.engine.step(state, image.detach().contiguous(), motion, control)
         self._fresh = False
-        stepped = time.perf_counter()
-        if result.keyframe:
+        if not self._reuse.remap and result.counts().keyframe:
             self._since_keyframe = None
+        stepped = time.perf_counter()
         outputs = program.unflatten(result.leaves)
-        self._last = result
-        self._stats = self._measure(result, given, started, ready, stepped)
+        done = time.perf_counter()
+        times = _Times(started, ready, stepped, done)
+        plan, number = program.engine.plan, self._frame
+        self._stats, self._measure = None, lambda: _frame_stats(plan, result.counts(), given, times, number)
         self._frame += 1
         return outputs
 
@@ -198,37 +205,45 @@ class Session:
             self._since_keyframe = accumulate(earlier, motion, image.shape[2], image.shape[3])
         return self._since_keyframe
 
-    def _measure(
-        self, result: StepResult, motion: MotionField | None, started: float, ready: float, stepped: float
-    ) -> FrameStats:
-        assert self._program is not None
-        plan = self._program.engine.plan
-        done = time.perf_counter()
-        inference_ms = (stepped - ready) * 1e3
-        return FrameStats(
-            frame=self._frame,
-            keyframe=result.keyframe,
-            recompute_ratio=result.input_cells / plan.grids[0].cells,
-            compute_ratio=float(executed_macs(plan, result) / plan.macs) if plan.macs else 0.0,
-            tx_ratio=0.0,
-            latency_ms=(done - started) * 1e3,
-            edge_pre_ms=(ready - started) * 1e3,
-            server_pre_ms=0.0,
-            transmission_ms=0.0,
-            inference_ms=inference_ms,
-            post_ms=(done - stepped) * 1e3,
-            overhead_ms=max(0.0, inference_ms - result.conv_ms - result.island_ms) if result.conv_ms else 0.0,
-            motion_source="none" if motion is None else "given",
-            placement="edge",
-            bytes_sent=0,
-            layers_executed=int(result.executed.sum()),
-        )
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Moments of a frame in seconds: the call, ready to step, stepped, done."""
+
+    started: float
+    ready: float
+    stepped: float
+    done: float
 
 
-def executed_macs(plan: Plan, result: StepResult) -> float:
+def _frame_stats(plan: Plan, counts: StepCounts, motion: MotionField | None, times: _Times, frame: int) -> FrameStats:
+    edge_pre_ms, post_ms = (times.ready - times.started) * 1e3, (times.done - times.stepped) * 1e3
+    # a device goes on after the call has returned: then what it measured counts
+    inference_ms = max((times.stepped - times.ready) * 1e3, counts.total_ms)
+    return FrameStats(
+        frame=frame,
+        keyframe=counts.keyframe,
+        recompute_ratio=counts.input_cells / plan.grids[0].cells,
+        compute_ratio=float(executed_macs(plan, counts) / plan.macs) if plan.macs else 0.0,
+        tx_ratio=0.0,
+        latency_ms=edge_pre_ms + inference_ms + post_ms,
+        edge_pre_ms=edge_pre_ms,
+        server_pre_ms=0.0,
+        transmission_ms=0.0,
+        inference_ms=inference_ms,
+        post_ms=post_ms,
+        overhead_ms=max(0.0, inference_ms - counts.conv_ms - counts.island_ms) if counts.conv_ms else 0.0,
+        motion_source="none" if motion is None else "given",
+        placement="edge",
+        bytes_sent=0,
+        layers_executed=int(counts.executed.sum()),
+    )
+
+
+def executed_macs(plan: Plan, counts: StepCounts) -> float:
     """Multiply-accumulates of the cells that a step evaluated; islands count whole when they run."""
     total = 0.0
-    for layer, evaluated, executed in zip(plan.layers, result.candidates, result.executed, strict=True):
+    for layer, evaluated, executed in zip(plan.layers, counts.candidates, counts.executed, strict=True):
         if layer.macs and executed:
             total += layer.macs * (evaluated / plan.grid_of(layer.output).cells if layer.mode == "sparse" else 1.0)
     return total
@@ -276,8 +291,12 @@ def _check_image(image: Tensor) -> None:
         raise ShapeError(
             f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream"
         )
-    if image.device.type != "cpu":
-        raise ShapeError(f"image is on {image.device}; this model was compiled for the CPU: pass image.cpu()")
+
+
+def _check_device(image: Tensor, expected: torch.device) -> None:
+    if image.device.type != expected.type or (expected.index is not None and image.device.index != expected.index):
+        move = "image.cpu()" if expected.type == "cpu" else f"image.to('{expected}')"
+        raise ShapeError(f"image is on {image.device}; this model was compiled for {expected}: pass {move}")
 
 
 def _tau_per_layer(plan: Plan, tau: float | Mapping[str, float]) -> tuple[float, ...]:

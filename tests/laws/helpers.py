@@ -36,3 +36,20 @@ def check_against_dense(
     for image, motion in sequence:
         assert_same(session.run(image, motion), net(image), tolerance)
         yield session.stats
+
+
+def assert_same_decisions(a: fluxshard.Session, b: fluxshard.Session, plan: fluxshard.Plan, values: bool) -> None:
+    """Law 4: what both backends decided on the last frame."""
+    one, two = a.inspect(), b.inspect()
+    assert (one.input_mask() == two.input_mask()).all()
+    for layer in plan.layers:
+        if layer.mode == "view":
+            continue
+        if layer.mode == "sparse" and values:
+            assert (one.candidates(layer.name) == two.candidates(layer.name)).all(), layer.name
+        for name in layer.outputs if values else ():
+            if one.mask(name) is not None:
+                assert (one.mask(name) == two.mask(name)).all(), name
+                assert (one.slots(name) == two.slots(name)).all(), name
+                assert torch.equal(one.value(name), two.value(name)), name
+    assert a.stats.recompute_ratio == b.stats.recompute_ratio and a.stats.keyframe == b.stats.keyframe

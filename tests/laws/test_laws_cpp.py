@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fluxshard
 from tests.laws.content import KINDS, frames
-from tests.laws.helpers import EXACT, assert_same, check_against_dense
+from tests.laws.helpers import EXACT, assert_same, assert_same_decisions, check_against_dense
 from tests.laws.nets import RandomNet
 
 pytestmark = pytest.mark.requires_compiler
@@ -79,23 +79,6 @@ def test_all_work_and_no_work(seed: int) -> None:
         assert session.stats.layers_executed == 0 and session.stats.compute_ratio == 0
 
 
-def _assert_same_decisions(a: fluxshard.Session, b: fluxshard.Session, plan: fluxshard.Plan, values: bool) -> None:
-    """Law 4: what both backends decided on the last frame."""
-    one, two = a.inspect(), b.inspect()
-    assert (one.input_mask() == two.input_mask()).all()
-    for layer in plan.layers:
-        if layer.mode == "view":
-            continue
-        if layer.mode == "sparse" and values:
-            assert (one.candidates(layer.name) == two.candidates(layer.name)).all(), layer.name
-        for name in layer.outputs if values else ():
-            if one.mask(name) is not None:
-                assert (one.mask(name) == two.mask(name)).all(), name
-                assert (one.slots(name) == two.slots(name)).all(), name
-                assert torch.equal(one.value(name), two.value(name)), name
-    assert a.stats.recompute_ratio == b.stats.recompute_ratio and a.stats.keyframe == b.stats.keyframe
-
-
 @pytest.mark.parametrize("seed", INTEGER_SEEDS)
 @pytest.mark.parametrize("rfap", ["compact", "per_layer", "off"])
 @pytest.mark.parametrize("remap", [True, False])
@@ -109,7 +92,7 @@ def test_backends_take_the_same_decisions(seed: int, rfap: str, remap: bool) -> 
             with model.session(reuse) as a, reference.session(reuse) as b:
                 for image, motion in frames(kind, net.size, 5, seed, integer=True):
                     assert_same(a.run(image, motion), b.run(image, motion), 0)
-                    _assert_same_decisions(a, b, model.plan, True)
+                    assert_same_decisions(a, b, model.plan, True)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -122,7 +105,7 @@ def test_backends_agree_within_tolerance(seed: int, rfap: str) -> None:
     with model.session(reuse) as a, reference.session(reuse) as b:
         for image, motion in frames("blocks", net.size, 4, seed):
             assert_same(a.run(image, motion), b.run(image, motion))
-            _assert_same_decisions(a, b, model.plan, False)
+            assert_same_decisions(a, b, model.plan, False)
 
 
 def test_deterministic_in_threads_and_isolated() -> None:

@@ -89,17 +89,17 @@ def test_the_same_plan_gives_the_same_text(name: str) -> None:
 
 
 def test_a_name_that_the_template_does_not_get_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = MODULE._environment()
+    environment = MODULE.environment()
     loader = jinja2.DictLoader({"step.cpp.jinja": "a\nb {{ spec.plan.nothing }}"})
-    monkeypatch.setattr(MODULE, "_environment", lambda: environment.overlay(loader=loader))
+    monkeypatch.setattr(MODULE, "environment", lambda: environment.overlay(loader=loader))
     with pytest.raises(RenderError, match=r"step\.cpp\.jinja.*no attribute 'nothing'"):
         render(convolution(), AVX512)
 
 
 def test_a_template_that_is_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = MODULE._environment()
+    environment = MODULE.environment()
     loader = jinja2.DictLoader({"step.cpp.jinja": "a\n{% if %}"})
-    monkeypatch.setattr(MODULE, "_environment", lambda: environment.overlay(loader=loader))
+    monkeypatch.setattr(MODULE, "environment", lambda: environment.overlay(loader=loader))
     with pytest.raises(RenderError, match="line 2"):
         render(convolution(), AVX512)
 

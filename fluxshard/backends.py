@@ -1,0 +1,125 @@
+"""Which engine runs a plan: what options and target ask for, and what this machine has."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fluxshard.errors import CompileError, OptionError, ToolchainError
+from fluxshard.ir.kernel import CudaTarget
+from fluxshard.ir.plan import Plan
+from fluxshard.options import CompileOptions
+from fluxshard.runtime.engine import Engine
+from fluxshard.runtime.reference_engine import ReferenceEngine
+
+EMULATED_ARCH = "sm_80"
+_ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
+
+
+def check_target(target: str, options: CompileOptions) -> None:
+    """Raises OptionError unless target, backend and dtype go together."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", target):
+        raise OptionError(f"target (={target!r}) must be 'cpu', 'cuda' or 'cuda:N'")
+    allowed = _ON_CPU if target == "cpu" else _ON_CUDA
+    if options.backend not in allowed:
+        raise OptionError(f"backend (={options.backend!r}) must be one of {', '.join(allowed)} on target {target!r}")
+    if target == "cpu" and options.dtype != "float32":
+        raise OptionError(f"dtype (={options.dtype!r}) must be 'float32' on target 'cpu'; others are for target 'cuda'")
+
+
+def make_engine(
+    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
+) -> tuple[Engine, Mapping[str, str]]:
+    """The engine that options ask for.
+
+    Returns:
+      the engine, and by layer why it does not run as planned.
+
+    Raises:
+      ToolchainError: no compiler or no GPU, or a compilation that fails.
+      MissingKernelError: compilation is disabled and the kernels are not cached.
+    """
+    if target != "cpu":
+        return _cuda(plan, weights, options, target)
+    if options.backend == "reference":
+        return ReferenceEngine(plan, weights), {}
+    from fluxshard.codegen import build_step, detect_target
+    from fluxshard.runtime.native_engine import NativeEngine
+
+    try:
+        found = detect_target(options.isa)
+    except ToolchainError as error:
+        if options.backend == "cpp":
+            raise
+        warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=5)
+        return ReferenceEngine(plan, weights), {}
+    return NativeEngine(plan, build_step(plan, found), weights), {}
+
+
+def _cuda(
+    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
+) -> tuple[Engine, Mapping[str, str]]:
+    from fluxshard.codegen.cuda.program import CudaProgram, Loader
+    from fluxshard.runtime.cuda_engine import CudaEngine
+    from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
+
+    loader: Loader
+    device: Device
+    if options.backend == "emulated":
+        from fluxshard.codegen.cuda.emulated import EmulatedLoader
+
+        arch = EMULATED_ARCH if options.arch == "native" else options.arch
+        goal = CudaTarget(arch=arch, dtype=options.dtype)
+        loader = emulator = EmulatedLoader()
+        device = EmulatedDevice(emulator.poison if emulator.target.sanitize else None)
+    else:
+        from fluxshard.codegen.cuda.gpu import GpuLoader
+
+        index = _device_index(target)
+        torch.zeros(1, device=f"cuda:{index}")  # makes the device's context current: kernels are loaded into it
+        loader = gpu = GpuLoader(index, options.arch, options.dtype)
+        goal, device = gpu.target, GpuDevice(index)
+    notes: dict[str, str] = {}
+    while True:
+        program = CudaProgram(plan, goal, loader, dense=frozenset(notes))
+        try:
+            program.prepare_all()
+        except CompileError as error:
+            failed = program.layers_of(error.kernel)
+            if not failed:
+                raise
+            notes |= {layer: f"runs in torch: kernel {error.kernel} was refused: {error}" for layer in failed}
+            warnings.warn(
+                f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}",
+                RuntimeWarning, stacklevel=6,
+            )  # fmt: skip
+            continue
+        return CudaEngine(plan, program, weights, device), notes
+
+
+def _device_index(target: str) -> int:
+    """The device that a target names.
+
+    Raises:
+      ToolchainError: torch sees no such GPU.
+    """
+    if torch.version.cuda is None:
+        raise ToolchainError(
+            f"target {target!r} needs a torch with CUDA; this is torch {torch.__version__}, built for the CPU: install "
+            "another build (pytorch.org), use target='cpu', or backend='emulated' to test kernels without a GPU"
+        )
+    if not torch.cuda.is_available():
+        raise ToolchainError(
+            f"target {target!r} needs an NVIDIA GPU and driver, and torch finds none: check nvidia-smi, use "
+            "target='cpu', or backend='emulated' to test kernels without a GPU"
+        )
+    index = int(target[5:]) if ":" in target else torch.cuda.current_device()
+    if index >= torch.cuda.device_count():
+        raise ToolchainError(
+            f"target {target!r} does not exist: torch sees {torch.cuda.device_count()} GPUs, from cuda:0"
+        )
+    return index

@@ -1,0 +1,149 @@
+"""A plan's kernels, compiled and loaded, and the order in which a frame launches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.codegen.cuda.describe import Describer, Launch, Order, TorchCall
+from fluxshard.codegen.cuda.frame import frame_block
+from fluxshard.codegen.cuda.kernels import Gemm, GemmTile, Kernel, Rows, name_of
+from fluxshard.codegen.cuda.memory import Memory
+from fluxshard.codegen.cuda.pack import pack_all
+from fluxshard.ir.kernel import CudaTarget
+from fluxshard.ir.plan import Plan
+from fluxshard.options import Rfap
+
+Bound = Callable[[int], None]  # launches on a stream
+
+
+DEFAULT_ORDERS = (
+    Order(planned=False, rfap="compact", remap=True),
+    Order(planned=True, rfap="compact", remap=True),
+)
+
+
+class Loaded(Protocol):
+    """A kernel that can be launched."""
+
+    def blocks(self, wanted: int) -> int:
+        """How many persistent blocks to launch where `wanted` could be kept busy."""
+        ...
+
+    def bind(self, blocks: int, args: bytes) -> Bound:
+        """The launch with these arguments."""
+        ...
+
+
+class Loader(Protocol):
+    """Compiles and loads kernels for one device."""
+
+    def load(self, kernels: Mapping[str, tuple[Kernel, int]]) -> dict[str, Loaded]:
+        """Kernels by name, given their parameters and the bytes of their arguments.
+
+        Raises:
+          CompileError: with the name of the first kernel that was refused in `kernel`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A layer that runs in torch, between launches."""
+
+    layer: str
+
+
+class CudaProgram:
+    """See the module's docstring.
+
+    Args:
+      plan: what to run.
+      target: for which architecture and stored type.
+      loader: makes kernels of texts.
+      tiles: tuned tiles by layer.
+      dense: layers that run in torch although they need not.
+    """
+
+    def __init__(
+        self, plan: Plan, target: CudaTarget, loader: Loader, tiles: Mapping[str, GemmTile] | None = None,
+        dense: frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
+        self.plan = plan
+        self.target = target
+        self._loader = loader
+        self._describer = Describer(plan, target, tiles, dense)
+        self._loaded: dict[str, Loaded] = {}
+
+    @property
+    def memory(self) -> Memory:
+        """Where everything lies."""
+        return self._describer.memory
+
+    @property
+    def describer(self) -> Describer:
+        """What the kernels were described by."""
+        return self._describer
+
+    def prepare(self, order: Order) -> None:
+        """Compiles or finds what an order needs.
+
+        Raises:
+          CompileError: a kernel is refused.
+        """
+        needed = kernels_of(self._describer, order)
+        missing = {name: need for name, need in needed.items() if name not in self._loaded}
+        if missing:
+            self._loaded |= self._loader.load(missing)
+
+    def prepare_all(self) -> None:
+        """Compiles or finds what sessions need by default: what other options need comes with the first such session.
+
+        Raises:
+          CompileError: a kernel is refused.
+        """
+        for order in DEFAULT_ORDERS:
+            self.prepare(order)
+
+    def layers_of(self, kernel: str | None) -> tuple[str, ...]:
+        """Layers whose rows a kernel makes, which could run in torch instead; none for the frame's own kernels."""
+        orders = [step for order in DEFAULT_ORDERS for step in self._describer.order(order)]
+        makers = [step for step in orders if isinstance(step, Launch) and isinstance(step.kernel, Gemm | Rows)]
+        found = [step.layer for step in makers if name_of(step.kernel) == kernel]
+        return tuple(dict.fromkeys(name for name in found if not self.memory.is_dense(name, self._params(name))))
+
+    def _params(self, layer: str) -> object:
+        return next(spec.params for spec in self.plan.layers if spec.name == layer)
+
+    def bind(self, *, planned: bool, rfap: Rfap, remap: bool, state: int, constants: int) -> tuple[Bound | Call, ...]:
+        """Everything that a frame runs, for a stream whose state lies at an address."""
+        order = Order(planned=planned, rfap=rfap, remap=remap)
+        self.prepare(order)
+        bases = {"state": state, "constants": constants}
+        steps: list[Bound | Call] = []
+        for step in self._describer.order(order):
+            if isinstance(step, TorchCall):
+                steps.append(Call(step.layer))
+                continue
+            loaded = self._loaded[name_of(step.kernel)]
+            blocks = loaded.blocks(step.blocks) if step.persistent else step.blocks
+            steps.append(loaded.bind(blocks, step.args.encode(bases)))  # type: ignore[arg-type]
+        return tuple(steps)
+
+    def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
+        """What all streams share, as bytes."""
+        return pack_all(self.memory.constants, weights, self.target.dtype)
+
+    def frame_block(self, **fields: Any) -> bytes:
+        """What is uploaded once a frame: `frame.frame_block` for this program's memory."""
+        return frame_block(self.memory, **fields)
+
+
+def kernels_of(describer: Describer, *orders: Order) -> dict[str, tuple[Kernel, int]]:
+    """Every kernel that orders launch, by name, with the bytes of its arguments."""
+    launches = [step for order in orders for step in describer.order(order) if isinstance(step, Launch)]
+    return {name_of(launch.kernel): (launch.kernel, launch.args.size) for launch in launches}
