@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
 from fluxshard.backends import check_target, make_engine
 from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arch
-from fluxshard.errors import ShapeError, StateError
+from fluxshard.errors import ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions, ReuseOptions
+from fluxshard.options import CompileOptions, DType, ReuseOptions
 from fluxshard.passes import run_passes
 from fluxshard.passes.lower import lower
 from fluxshard.passes.trace import trace
@@ -34,7 +37,8 @@ def compile(
     """Compiles a CNN for incremental execution over video.
 
     Args:
-      net: a module in eval semantics, a GraphModule or an ExportedProgram with one image input; never changed.
+      net: a module in eval semantics, a GraphModule or an ExportedProgram with one image input; never changed. It may
+        be on any device: it is captured on the CPU.
       example: `(1, C, H, W)` float32; only its shape matters. None specialises at the first frame; in both cases
         another size is compiled when it first comes.
       options: see `CompileOptions`.
@@ -105,8 +109,25 @@ class CompiledModel:
         """What executes frames: "cpp", "cuda", "reference" or "emulated"."""
         return self._last().program.engine.name
 
+    @property
+    def device(self) -> torch.device:
+        """Where images have to be, and results are; the emulator takes and gives tensors of the CPU."""
+        return self._last().program.engine.torch_device
+
+    @overload
+    def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
+
+    @overload
     def explain(
-        self, example: Tensor | tuple[int, ...] | None = None, *, target: str | None = None
+        self, example: Tensor | tuple[int, ...] | None = None, *, target: str, dtype: DType | None = None
+    ) -> KernelReport: ...
+
+    def explain(
+        self,
+        example: Tensor | tuple[int, ...] | None = None,
+        *,
+        target: str | None = None,
+        dtype: DType | None = None,
     ) -> Explanation | KernelReport:
         """What every layer became, and why; print it.
 
@@ -114,15 +135,18 @@ class CompiledModel:
           example: an image or its shape `(1, C, H, W)`; None takes the size compiled last.
           target: None explains what was compiled. "cuda:sm_90" compiles the kernels for that architecture, without a
             GPU, and reports registers, shared memory and spills of each.
+          dtype: of the kernels of `target`; None takes that of the options.
 
         Raises:
           ToolchainError: a CUDA target without NVRTC, or one that it does not know.
+          OptionError: a target or dtype that kernels are not generated for.
         """
+        arch = None if target is None else parse_arch(target)
         if example is not None:
             tensor = example if isinstance(example, Tensor) else torch.zeros(example)
             self.specialise(tensor)
-        if target is not None:
-            return kernel_report(self.plan, parse_arch(target), self._options.dtype)
+        if arch is not None:
+            return kernel_report(self.plan, arch, CompileOptions(dtype=dtype or self._options.dtype).dtype)
         return Explanation(self.plan, self.backend, self._last().notes)
 
     def _last(self) -> _Specialisation:
@@ -136,13 +160,50 @@ class CompiledModel:
                 f"image is {tuple(example.shape)}; an ExportedProgram runs at {next(iter(self._compiled))} only: "
                 "compile the nn.Module for other sizes"
             )
-        traced = trace(self._net, example)
+        traced = trace(_on_cpu(self._net), example)
         graph_module = run_passes(traced, self._options)
         plan, weights = lower(graph_module, traced)
         spec = pytree.treespec_loads(plan.output_tree)
         engine, notes = make_engine(plan, weights, self._options, self._target)
         program = Program(engine, lambda leaves: pytree.tree_unflatten(leaves, spec))
         return _Specialisation(program, graph_module, weights, notes)
+
+
+def _on_cpu(net: Any) -> Any:
+    """The net itself where all of it is on the CPU; otherwise a copy that is.
+
+    Raises:
+      TraceError: it cannot be copied.
+    """
+    if isinstance(net, ExportedProgram):
+        held = [*net.state_dict.values(), *net.constants.values()]
+    elif isinstance(net, torch.nn.Module):  # some keep tensors as plain attributes
+        attributes = (value for part in net.modules() for value in vars(part).values())
+        held = [*net.parameters(), *net.buffers(), *attributes]
+    else:
+        return net  # refused when it is captured
+    tensors = [value for value in held if isinstance(value, Tensor)]
+    if not any(_is_elsewhere(tensor) for tensor in tensors):
+        return net
+    try:
+        if isinstance(net, ExportedProgram):
+            return move_to_device_pass(copy.deepcopy(net), "cpu")
+        # tensors are replaced while the rest is copied: no second net on the device
+        return copy.deepcopy(net, {id(tensor): _moved(tensor) for tensor in tensors})
+    except Exception as error:  # modules may hold anything
+        raise TraceError(
+            f"{type(net).__name__} is not on the CPU, where it is captured, and cannot be copied there "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); compile net.cpu()"
+        ) from error
+
+
+def _is_elsewhere(tensor: Tensor) -> bool:
+    return tensor.device.type != "cpu"
+
+
+def _moved(tensor: Tensor) -> Tensor:
+    there = tensor.detach().cpu()
+    return torch.nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else there
 
 
 class _Specialisation:

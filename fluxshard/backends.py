@@ -21,7 +21,12 @@ _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
 
 
 def check_target(target: str, options: CompileOptions) -> None:
-    """Raises OptionError unless target, backend and dtype go together."""
+    """What can be said before anything is compiled.
+
+    Raises:
+      OptionError: target, backend, dtype and arch do not go together.
+      ToolchainError: the target is a GPU that torch does not see.
+    """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", target):
         raise OptionError(f"target (={target!r}) must be 'cpu', 'cuda' or 'cuda:N'")
     allowed = _ON_CPU if target == "cpu" else _ON_CUDA
@@ -29,6 +34,10 @@ def check_target(target: str, options: CompileOptions) -> None:
         raise OptionError(f"backend (={options.backend!r}) must be one of {', '.join(allowed)} on target {target!r}")
     if target == "cpu" and options.dtype != "float32":
         raise OptionError(f"dtype (={options.dtype!r}) must be 'float32' on target 'cpu'; others are for target 'cuda'")
+    if options.arch != "native":
+        CudaTarget(arch=options.arch, dtype=options.dtype)
+    if target != "cpu" and options.backend != "emulated":
+        _device_index(target)
 
 
 def make_engine(
@@ -80,7 +89,11 @@ def _cuda(
         from fluxshard.codegen.cuda.gpu import GpuLoader
 
         index = _device_index(target)
-        torch.zeros(1, device=f"cuda:{index}")  # makes the device's context current: kernels are loaded into it
+        try:
+            torch.zeros(1, device=f"cuda:{index}")  # makes the device's context current: kernels are loaded into it
+        except RuntimeError as error:
+            seen = str(error).strip().partition("\n")[0]
+            raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
         loader = gpu = GpuLoader(index, options.arch, options.dtype)
         goal, device = gpu.target, GpuDevice(index)
     notes: dict[str, str] = {}
@@ -110,12 +123,12 @@ def _device_index(target: str) -> int:
     if torch.version.cuda is None:
         raise ToolchainError(
             f"target {target!r} needs a torch with CUDA; this is torch {torch.__version__}, built for the CPU: install "
-            "another build (pytorch.org), use target='cpu', or backend='emulated' to test kernels without a GPU"
+            "another build (pytorch.org), run on the CPU, or take backend 'emulated' to test kernels without a GPU"
         )
     if not torch.cuda.is_available():
         raise ToolchainError(
-            f"target {target!r} needs an NVIDIA GPU and driver, and torch finds none: check nvidia-smi, use "
-            "target='cpu', or backend='emulated' to test kernels without a GPU"
+            f"target {target!r} needs an NVIDIA GPU and driver, and torch finds none: check nvidia-smi, run on the "
+            "CPU, or take backend 'emulated' to test kernels without a GPU"
         )
     index = int(target[5:]) if ":" in target else torch.cuda.current_device()
     if index >= torch.cuda.device_count():

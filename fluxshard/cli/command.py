@@ -10,29 +10,41 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
 
 import fluxshard
 from fluxshard import video
+from fluxshard.backends import check_target
 from fluxshard.cli.dense import dense_runner
+from fluxshard.cli.device import RunDevice, device_errors
 from fluxshard.cli.files import remove_outputs, write_results
 from fluxshard.cli.progress import FrameProgress
 from fluxshard.cli.records import FrameRecord, RecordFile
 from fluxshard.cli.run import Net, run_frames
-from fluxshard.cli.settings import FRAMES, VIDEO, RunSettings, check_share, network_shape, parse_size, prepare_directory
+from fluxshard.cli.settings import (
+    FRAMES,
+    VIDEO,
+    RunSettings,
+    check_device,
+    check_share,
+    network_shape,
+    parse_size,
+    prepare_directory,
+)
 from fluxshard.cli.stopping import Stopping
 from fluxshard.cli.summary import summary_table
+from fluxshard.codegen.cuda.report import parse_arch
 from fluxshard.errors import FluxShardError, OptionError
 from fluxshard.models.checkpoint import identify
 from fluxshard.models.loaded import LoadedModel
 from fluxshard.models.loading import load
-from fluxshard.options import CompileOptions, ReuseOptions
+from fluxshard.options import Backend, CompileOptions, DType, ReuseOptions
 
-Backend = Literal["auto", "cpp", "reference"]
 DEFAULT_FPS = 25.0  # of the film, where the source does not say
+EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this is for checking them, and takes long"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +59,30 @@ class RunRequest:
     dense: bool = False
     max_frames: int | None = None
     show_reuse: bool = False
+    device: str = "cpu"
+    dtype: DType = "float32"
     backend: Backend = "auto"
     confidence: float = 0.25
     iou: float = 0.7
     overwrite: bool = False
     reuse: ReuseOptions = field(default_factory=ReuseOptions)
+
+    @property
+    def options(self) -> CompileOptions:
+        """How the model is compiled."""
+        return CompileOptions(backend=self.backend, dtype=self.dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainRequest:
+    """The options of `fluxshard explain`, as given; see its help. A single size is the side of a square."""
+
+    model: Path
+    task: str = "auto"
+    size: str | None = None
+    backend: Backend = "auto"
+    target: str | None = None
+    dtype: DType = "float32"
 
 
 def run_command(request: RunRequest) -> int:
@@ -69,7 +100,7 @@ def run_command(request: RunRequest) -> int:
         picture_size = probe.picture_size
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
-    with _notes_of_warnings(notes):
+    with _notes_of_warnings(notes), device_errors():
         loaded = load(request.model, request.task)
         settings = RunSettings(
             video=request.video,
@@ -81,15 +112,20 @@ def run_command(request: RunRequest) -> int:
             show_reuse=request.show_reuse,
         )
         with screen.status(f"compiling {request.model.name} for {settings.shape[0]}x{settings.shape[1]} ..."):
-            compiled = _compile(loaded, settings.shape, request.backend)
-            dense = dense_runner(loaded.net) if request.dense else None
-        notes.print(_thresholds_note(request.reuse), style="dim", soft_wrap=True)
-        facts = _facts(request, settings, loaded, compiled)
+            image = torch.zeros(1, 3, *settings.shape)
+            compiled = fluxshard.compile(loaded.net, image, options=request.options, target=request.device)
+            device, dense = RunDevice(compiled.device), None
+            if request.dense:
+                dense = dense_runner(loaded.net, settings.shape, device=str(compiled.device), dtype=request.dtype)
+        if compiled.backend == "emulated":
+            notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
+        notes.print(_thresholds_note(request.reuse, request.dtype), style="dim", soft_wrap=True)
+        facts = _facts(request, settings, loaded, compiled, device)
         records: list[FrameRecord] = []
         stopping = Stopping()
         try:
-            with compiled.session(request.reuse) as session:
-                _run(request, settings, loaded, session, dense, records, stopping, screen)
+            with device_errors(), compiled.session(request.reuse) as session:
+                _run(request, settings, loaded, session, dense, device, records, stopping, screen)
                 facts["state_bytes"] = session.state_bytes
         except KeyboardInterrupt:  # asked twice
             stopping.signal = stopping.signal or signal.SIGINT
@@ -107,14 +143,29 @@ def run_command(request: RunRequest) -> int:
     return stopping.exit_code
 
 
-def explain_command(model: Path, task: str, size: str | None, backend: Backend) -> str:
-    """What every layer of a model becomes, as text. A single size is the side of a square."""
-    if size is not None:
-        parse_size(size)
-    with _notes_of_warnings(Console(stderr=True, highlight=False)):
-        loaded = load(model, task)
-        shape = network_shape(size, (1, 1), loaded)
-        return str(_compile(loaded, shape, backend).explain())
+def explain_command(request: ExplainRequest) -> str:
+    """What every layer of a model becomes, or what its kernels need, as text.
+
+    Raises:
+      FluxShardError: what cannot go on.
+    """
+    if request.size is not None:
+        parse_size(request.size)
+    if request.target is not None:
+        parse_arch(request.target)
+    elif request.dtype != "float32":
+        raise OptionError(f"--dtype {request.dtype} is for --target: give an architecture such as cuda:sm_90")
+    screen = Console(stderr=True, highlight=False)
+    with _notes_of_warnings(screen):
+        loaded = load(request.model, request.task)
+        shape = network_shape(request.size, (1, 1), loaded)
+        # kernels for another machine need none for this one
+        backend: Backend = request.backend if request.target is None else "reference"
+        model = fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=CompileOptions(backend=backend))
+        if request.target is None:
+            return str(model.explain())
+        with screen.status(f"compiling the kernels of {request.model.name} for {request.target} ..."):
+            return str(model.explain(target=request.target, dtype=request.dtype))
 
 
 def _run(
@@ -123,6 +174,7 @@ def _run(
     loaded: LoadedModel,
     session: fluxshard.Session,
     dense: Net | None,
+    device: RunDevice,
     records: list[FrameRecord],
     stopping: Stopping,
     screen: Console,
@@ -136,7 +188,7 @@ def _run(
         FrameProgress(screen, frames.frame_count) as progress,
     ):
         for record in run_frames(
-            frames, session, loaded, settings, records=lines, write_picture=film.write, dense=dense
+            frames, session, loaded, settings, records=lines, write_picture=film.write, dense=dense, device=device
         ):
             records.append(record)
             progress.show(record)
@@ -148,6 +200,8 @@ def _check(request: RunRequest) -> None:
     """What can be said before anything slow is imported or opened."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
+    check_device(request.device, request.dtype, request.backend)
+    check_target(request.device, request.options)
     if request.size is not None:
         parse_size(request.size)
     kind = identify(request.model)
@@ -157,14 +211,10 @@ def _check(request: RunRequest) -> None:
         )
 
 
-def _compile(loaded: LoadedModel, shape: tuple[int, int], backend: Backend) -> fluxshard.CompiledModel:
-    return fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=CompileOptions(backend=backend))
-
-
-def _thresholds_note(reuse: ReuseOptions) -> str:
+def _thresholds_note(reuse: ReuseOptions, dtype: DType) -> str:
     tau = reuse.tau if isinstance(reuse.tau, float) else "per layer"
     if reuse.tau_input == 0 and reuse.tau == 0 and reuse.rfap == "per_layer" and reuse.input == "fresh":
-        return "exact: equals the dense network up to rounding"
+        return f"exact: equals the dense network up to rounding{'' if dtype == 'float32' else f' to {dtype}'}"
     return (
         f"approximate: pixels within {reuse.tau_input:g} and features within {tau} count as unchanged "
         "(--compare dense measures what that costs)"
@@ -172,7 +222,11 @@ def _thresholds_note(reuse: ReuseOptions) -> str:
 
 
 def _facts(
-    request: RunRequest, settings: RunSettings, loaded: LoadedModel, compiled: fluxshard.CompiledModel
+    request: RunRequest,
+    settings: RunSettings,
+    loaded: LoadedModel,
+    compiled: fluxshard.CompiledModel,
+    device: RunDevice,
 ) -> dict[str, Any]:
     """What summary.json says besides the figures."""
     reuse = asdict(request.reuse)
@@ -184,12 +238,15 @@ def _facts(
         "task": loaded.task,
         "network_size": list(settings.shape),
         "backend": compiled.backend,
+        "device": str(compiled.device),
+        "dtype": request.dtype,
         "plan": compiled.plan.digest(),
         "reuse": {name: value for name, value in reuse.items() if value is not None},
         "confidence": settings.confidence,
         "iou": settings.iou,
         "machine": {
             "cpu": _cpu(),
+            "gpu": device.describe(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),

@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+from fluxshard.errors import OptionError
 
-def dense_runner(net: Any) -> Callable[[Any], Any]:
-    """Returns a function that runs a copy of the network in channels-last layout under inference mode."""
+
+def dense_runner(
+    net: Any, shape: tuple[int, int], *, device: str = "cpu", dtype: str = "float32"
+) -> Callable[[Any], Any]:
+    """Returns a function that runs a copy of the network in channels-last layout under inference mode.
+
+    Args:
+      net: the network; it is left as it is.
+      shape: (H, W) of its input; one black frame is run, which also warms the copy up.
+      device, dtype: of the copy. The function takes float32 images on the device, and returns what the copy returns.
+
+    Raises:
+      OptionError: the network does not run in this dtype.
+    """
     import torch
     from torch.export import ExportedProgram
+    from torch.export.passes import move_to_device_pass
 
-    module: Any = net.module() if isinstance(net, ExportedProgram) else copy.deepcopy(net).eval()
-    module = module.to(memory_format=torch.channels_last)
+    number = getattr(torch, dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch says of copying its own classes
+        module: Any = copy.deepcopy(net)
+        if isinstance(net, ExportedProgram):
+            module = move_to_device_pass(module, device).module()
+        else:
+            module.eval()
+    module = module.to(device=device, dtype=number, memory_format=torch.channels_last)
 
     def run(image: Any) -> Any:
         with torch.inference_mode():
-            return module(image.contiguous(memory_format=torch.channels_last))
+            return module(image.to(dtype=number, memory_format=torch.channels_last))
 
+    try:
+        run(torch.zeros(1, 3, *shape, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        seen = str(error).strip().partition("\n")[0]
+        raise OptionError(
+            f"--compare dense: the original network does not run in {dtype} on {device} ({seen}); "
+            "use --dtype float32 or --compare none"
+        ) from error
     return run

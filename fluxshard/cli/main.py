@@ -37,6 +37,9 @@ Model = Annotated[
 ]
 Task = Annotated[Literal["auto", "detect", "segment", "pose", "raw"], typer.Option(help="What the outputs mean.")]
 Backend = Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")]
+DType = Annotated[
+    Literal["float32", "float16", "bfloat16"], typer.Option(help="What features are stored as; others are for CUDA.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces.")]
 
 
@@ -96,7 +99,12 @@ def run(
     ] = "assembled",
     remap: Annotated[bool, typer.Option("--remap/--no-remap", help="Move the cache along the motion.")] = True,
     show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
-    backend: Backend = "auto",
+    device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")] = "cpu",
+    dtype: DType = "float32",
+    backend: Annotated[
+        Literal["auto", "cpp", "cuda", "reference", "emulated"],
+        typer.Option(help="What executes the model; emulated runs the CUDA kernels on the CPU, very slowly."),
+    ] = "auto",
     conf: Annotated[float, typer.Option(help="Detections must score above.")] = 0.25,
     iou: Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")] = 0.7,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
@@ -116,6 +124,8 @@ def run(
         dense=compare == "dense",
         max_frames=max_frames,
         show_reuse=show_reuse,
+        device=device,
+        dtype=dtype,
         backend=backend,
         confidence=conf,
         iou=iou,
@@ -133,12 +143,21 @@ def explain(
         str | None, typer.Option(help="Side in px, or HEIGHTxWIDTH; 640 unless given.", show_default=False)
     ] = None,
     backend: Backend = "auto",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="An architecture, such as cuda:sm_90: compiles its kernels, without a GPU, and prints what they need.",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: DType = "float32",
     debug: Debug = False,
 ) -> None:
-    """Prints what every layer of a model becomes, and why."""
-    from fluxshard.cli.command import explain_command
+    """Prints what every layer of a model becomes, and why; with --target, the registers and memory of its kernels."""
+    from fluxshard.cli.command import ExplainRequest, explain_command
 
-    print(explain_command(model, task, size, backend))
+    request = ExplainRequest(model=model, task=task, size=size, backend=backend, target=target, dtype=dtype)
+    print(explain_command(request))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,9 +25,10 @@ class FrameRecord:
       frame: index in the video.
       time_s: presentation time; None where the source has none.
       stats: fields of the session's FrameStats.
-      incremental_ms, dense_ms: wall clock of the calls; dense_ms is None where dense was not run.
+      incremental_ms, dense_ms: wall clock of the calls, until the device has done them; dense_ms is None where dense
+        was not run.
       decode_ms: post-processing of the incremental outputs.
-      source_ms: decoding the video, placing the picture and finding its motion.
+      source_ms: decoding the video, placing the picture, finding its motion and copying the image to the device.
       agreement: detections against those of the dense network.
       max_difference: largest absolute difference of the raw outputs.
       detections: how many were found.

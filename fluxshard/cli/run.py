@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.cli.device import RunDevice
 from fluxshard.cli.records import FrameRecord, RecordFile, detections_json, outputs_json, stats_fields
 from fluxshard.cli.settings import RunSettings
 from fluxshard.models.agreement import compare, max_difference
@@ -49,6 +51,7 @@ def run_frames(
     records: RecordFile,
     write_picture: Callable[[Picture], None],
     dense: Net | None = None,
+    device: RunDevice | None = None,
 ) -> Iterator[FrameRecord]:
     """Runs every frame through the stream, and through the dense network where there is one.
 
@@ -62,38 +65,51 @@ def run_frames(
       records: the open `frames.jsonl`.
       write_picture: takes each annotated picture.
       dense: the original network; it is timed on the same frames, before and after the stream in turns.
+      device: where stream and dense network take images; the CPU unless given.
     """
+    device = device or RunDevice()
     iterator = iter(frames)
     for count in itertools.count():
         start = time.perf_counter()
         frame = next(iterator, None)
         if frame is None:
             return
+        image = device.place(frame.image)
         source_ms = 1e3 * (time.perf_counter() - start)
-        record, found, outputs, picture = _one_frame(frame, count, source_ms, stream, loaded, settings, dense)
+        given = _Given(frame, image, count, source_ms)
+        record, found, outputs, picture = _one_frame(given, stream, loaded, settings, dense, device)
         records.write(record, found, outputs)
         write_picture(picture)
         yield record
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A frame, its image on the device, how many came before it, and what fetching it took."""
+
+    frame: Frame
+    image: Any
+    count: int
+    source_ms: float
+
+
 def _one_frame(
-    frame: Frame,
-    count: int,
-    source_ms: float,
+    given: _Given,
     stream: Stream,
     loaded: LoadedModel,
     settings: RunSettings,
     dense: Net | None,
+    device: RunDevice,
 ) -> tuple[FrameRecord, list[dict[str, Any]], list[dict[str, Any]] | None, Picture]:
+    frame, image = given.frame, given.image
     reference: Any = None
     dense_ms: float | None = None
-    if dense is not None and count % 2:  # whoever runs second finds the image in the processor's cache
-        reference, dense_ms = _timed(dense, frame.image)
-    start = time.perf_counter()
-    outputs = stream.run(frame.image, frame.motion)
-    incremental_ms = 1e3 * (time.perf_counter() - start)
-    if dense is not None and not count % 2:
-        reference, dense_ms = _timed(dense, frame.image)
+    if dense is not None and given.count % 2:  # whoever runs second finds the image in the processor's cache
+        reference, dense_ms = device.timed(dense, image)
+    outputs, incremental_ms = device.timed(stream.run, image, frame.motion)
+    if dense is not None and not given.count % 2:
+        reference, dense_ms = device.timed(dense, image)
+    outputs, reference = device.fetch(outputs), device.fetch(reference)
     stats = stats_fields(stream.stats) | {"motion_source": frame.motion_source}
 
     found, agreement, decode_ms = None, None, 0.0
@@ -113,7 +129,7 @@ def _one_frame(
         incremental_ms=incremental_ms,
         dense_ms=dense_ms,
         decode_ms=decode_ms,
-        source_ms=source_ms,
+        source_ms=given.source_ms,
         agreement=agreement,
         max_difference=max_difference(outputs, reference) if dense is not None else None,
         detections=0 if found is None else len(found),
@@ -126,12 +142,6 @@ def _one_frame(
 def _detect(outputs: Any, loaded: LoadedModel, settings: RunSettings) -> Detections:
     assert loaded.layout is not None
     return decode(outputs, loaded.layout, settings.shape, confidence=settings.confidence, iou=settings.iou)
-
-
-def _timed(net: Net, image: Any) -> tuple[Any, float]:
-    start = time.perf_counter()
-    outputs = net(image)
-    return outputs, 1e3 * (time.perf_counter() - start)
 
 
 def _annotate(

@@ -146,9 +146,12 @@ class GpuDevice:
 
     def __init__(self, index: int) -> None:
         self.torch_device = torch.device("cuda", index)
+        self.refuse_capture()
+        self._first = torch.cuda.current_stream(self.torch_device)  # on which weights are copied
 
     def zeros(self, n_bytes: int) -> Tensor:
         """See `Device.zeros`."""
+        self.refuse_capture()  # it would neither be zeroed nor stay when the caller's graph goes
         try:
             return torch.zeros(n_bytes, dtype=torch.uint8, device=self.torch_device)
         except torch.cuda.OutOfMemoryError as error:
@@ -182,7 +185,9 @@ class GpuDevice:
 
     def refuse_capture(self) -> None:
         """See `Device.refuse_capture`."""
-        if torch.cuda.is_current_stream_capturing():
+        with torch.cuda.device(self.torch_device):
+            capturing = torch.cuda.is_current_stream_capturing()
+        if capturing:
             raise StateError(
                 "the current CUDA stream is being captured; a session records its own graph: run frames outside of "
                 "torch.cuda.graph, and capture what comes before and after"
@@ -191,8 +196,12 @@ class GpuDevice:
     def order_after(self, stream: Any) -> None:
         """See `Device.order_after`."""
         current = torch.cuda.current_stream(self.torch_device)
-        if stream.done is not None and stream.queue != current:
+        if stream.done is None:
+            if current != self._first:
+                current.wait_stream(self._first)
+        elif stream.queue != current:
             current.wait_event(stream.done)
+            stream.arena.record_stream(current)  # is not given to others before this stream is done with it
 
     def remember(self, stream: Any) -> None:
         """See `Device.remember`."""
@@ -202,9 +211,22 @@ class GpuDevice:
 
     def record(self, launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """See `Device.record`."""
+        # Not torch.cuda.graph: it waits for the whole device, and its one side stream is that of the first GPU and is
+        # shared by all threads. "relaxed": what other threads do does not end the capture, nor what is set up lazily.
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.torch_device), torch.cuda.graph(graph):
-            launch()
+        with torch.cuda.device(self.torch_device):
+            torch.cuda.current_blas_handle()  # of this thread: it cannot be made during a capture
+            # A workspace of cuBLAS belongs to this graph alone, as graphs of two sessions may run at the same time.
+            torch._C._cuda_clearCublasWorkspaces()
+            try:
+                with torch.cuda.stream(torch.cuda.Stream(self.torch_device)):
+                    graph.capture_begin(capture_error_mode="relaxed")
+                    try:
+                        launch()
+                    finally:
+                        graph.capture_end()
+            finally:
+                torch._C._cuda_clearCublasWorkspaces()
         return graph
 
     def mark(self) -> torch.cuda.Event:

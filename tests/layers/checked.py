@@ -35,11 +35,12 @@ def mask_of(kind: str, grid: Grid, rng: np.random.Generator) -> Mask:
     return mask
 
 
-def close(got: Tensor, expected: Tensor, elementwise: bool, tolerance: float) -> bool:
-    """Within a tolerance of the range of what is expected, or of each number."""
+def close(got: Tensor, expected: Tensor, on: Tensor, elementwise: bool, tolerance: float) -> bool:
+    """Whether cells are within a tolerance of the range of the whole tensor that is expected, or of each number."""
     finite = expected[expected.isfinite()].abs()
     atol = tolerance if elementwise else tolerance * max(1e-3, float(finite.max()) if finite.numel() else 0)
-    return torch.allclose(got, expected, rtol=tolerance if elementwise else 0, atol=atol, equal_nan=True)
+    rtol = tolerance if elementwise else 0
+    return torch.allclose(got[:, :, on], expected[:, :, on], rtol=rtol, atol=atol, equal_nan=True)
 
 
 class Checked:
@@ -88,7 +89,7 @@ class Checked:
                 if self.elementwise:  # what torch makes of infinity differs between its own kernels: inf, -inf or NaN
                     limit = image.isinf() & fresh.isnan() & ~got.isfinite()
                     fresh = torch.where(limit, got, fresh)
-                if not close(got[:, :, on], fresh[:, :, on], self.elementwise, self.tolerance):
+                if not close(got, fresh, on, self.elementwise, self.tolerance):
                     far = (got - fresh)[:, :, on].abs().nan_to_num(float("inf")).max()
                     wrong.append(f"{layer.name}{layer.params}: {far:.3g} from its definition")
                 if self.cached and not _same_bits(got[:, :, ~on], self.cached[layer.output][:, :, ~on]):

@@ -142,9 +142,13 @@ class Describer:
     def _rule_key(self, layer: LayerSpec) -> tuple[object, ...]:
         return self.plan.value(layer.inputs[0]).grid, self.plan.value(layer.output).grid, layer.windows
 
-    def _small(self, label: str, header: str, call: str, args: str, **fields: object) -> K.Small:
+    def _small(
+        self, label: str, header: str, call: str, args: str, *, typed: bool = False, **fields: object
+    ) -> K.Small:
+        """A kernel of bookkeeping; those that read no features are the same for all stored types."""
         call = call if "(" in call else f"{call}(a)"
-        return K.Small(dtype=self.target.dtype, header=header, call=call, args=args, label=label, **fields)  # type: ignore[arg-type]
+        dtype = self.target.dtype if typed else "float32"
+        return K.Small(dtype=dtype, header=header, call=call, args=args, label=label, **fields)  # type: ignore[arg-type]
 
     # ---- the start and the end of a frame
 
@@ -174,7 +178,7 @@ class Describer:
                 blocks=-(-pixels // 256),
             ),
             Launch(
-                kernel=self._small("image_take", "frame", f"image_take<{shape}, {m.image_stride}>", "ImageArgs"),
+                kernel=self._small("image_take", "frame", f"image_take<{shape}, {m.image_stride}>", "ImageArgs", typed=True),
                 args=image, blocks=-(-pixels // 256),
             ),
         ]  # fmt: skip
@@ -256,7 +260,12 @@ class Describer:
         args = p(m.control) + segment_args(m, m.segments[name], planned=order.planned) + p(dense, output)
         args += i(grid.cells, grid.width)
         kernel = self._small(
-            f"to_dense_c{value.channels}", "frame", f"to_dense<In, {value.channels}>", "DenseArgs<In>", inputs=inputs
+            f"to_dense_c{value.channels}",
+            "frame",
+            f"to_dense<In, {value.channels}>",
+            "DenseArgs<In>",
+            inputs=inputs,
+            typed=True,
         )
         blocks = -(-grid.cells // 32) * -(-value.channels // 32)
         return Launch(kernel=kernel, args=args, blocks=blocks, layer=name)
@@ -264,7 +273,10 @@ class Describer:
     def _commit(self, order: Order) -> list[Step]:
         m = self.memory
         jobs = [(m.image_mask, (None, None), m.image_buffers, 0)]
-        jobs += [(s.mask, s.maps, (None, None), s.grid) for s in m.stores.values()]  # type: ignore[misc]
+        own = [s for s in m.stores.values() if not order.planned or m.keeps_maps(s.name)]
+        jobs += [(s.mask, s.maps, (None, None), s.grid) for s in own]  # type: ignore[misc]
+        if order.planned:
+            jobs += [(g.candidates, g.maps, (None, None), n) for n, g in enumerate(m.grids)]  # type: ignore[misc]
         steps: list[Step] = []
         commit = self._small("commit", "rules", f"commit<{m.image_stride}>", "CommitArgs")
         for mask, maps, buffers, grid in jobs:
@@ -288,7 +300,12 @@ class Describer:
         args += i(self.plan.grids[grid_in].width, *layer.params.factor, 0)
         n = len(parents)
         kernel = self._small(
-            f"upsample_mask{n}", "rules", f"upsample_mask<In, {n}>", f"UpsampleMaskArgs<In, {n}>", inputs=inputs
+            f"upsample_mask{n}",
+            "rules",
+            f"upsample_mask<In, {n}>",
+            f"UpsampleMaskArgs<In, {n}>",
+            inputs=inputs,
+            typed=True,
         )
         return Launch(kernel=kernel, args=args, blocks=-(-self.plan.grids[grid_out].cells // 256), layer=layer.name)
 

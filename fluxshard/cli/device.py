@@ -1,0 +1,78 @@
+"""Where a run computes: images go there, results come back, and clocks wait for it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from fluxshard.errors import DeviceError, DeviceMemoryError
+
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDevice:
+    """A device of torch.
+
+    Attributes:
+      device: where images have to be.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def place(self, image: Any) -> Any:
+        """The image on the device; returns when it is there."""
+        placed = image.to(self.device)
+        self._wait()
+        return placed
+
+    def timed(self, run: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+        """What a function returns, and how long the device took for it in milliseconds."""
+        start = time.perf_counter()
+        outputs = run(*arguments)
+        self._wait()
+        return outputs, 1e3 * (time.perf_counter() - start)
+
+    @staticmethod
+    def fetch(outputs: Any) -> Any:
+        """Outputs of any structure as tensors of the CPU, half precision as float32."""
+
+        def fetched(tensor: torch.Tensor) -> torch.Tensor:
+            there = tensor.cpu()
+            return there.float() if there.dtype in _HALVES else there
+
+        return pytree.tree_map_only(torch.Tensor, fetched, outputs)
+
+    def describe(self) -> str | None:
+        """The name of the GPU; None on the CPU."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+    """Turns what torch says of a GPU into errors of this package.
+
+    Raises:
+      DeviceMemoryError: the GPU has no memory left.
+      DeviceError: it stopped working for this process.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(f"{_first_line(error)}: use a smaller --size, --dtype or network") from error
+    except torch.AcceleratorError as error:
+        raise DeviceError(f"the GPU stopped working for this process ({_first_line(error)}): start again") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
