@@ -4,6 +4,8 @@
 #           make test TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 #   JOBS    test processes
 #   MODEL   weights that `make bench` measures: a path, or a name in $FLUXSHARD_DATA/weights
+# `make test-gpu` and `make bench-gpu` use no environment of ours: PYTHON has to have torch with CUDA, numpy, jinja2,
+# cuda-bindings, NVRTC and, for the tests, pytest.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -16,14 +18,17 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 
-.PHONY: help env demo test check bench clean
+.PHONY: help env demo test test-all test-gpu check bench bench-gpu clean
 
 help:
-	@echo "make demo    draw a street, run a detector over it incrementally, write runs/demo"
-	@echo "make test    all checks and tests"
-	@echo "make check   format, lint, types, layers"
-	@echo "make bench   measure against dense engines on this machine"
-	@echo "make clean   remove the environment, caches and outputs"
+	@echo "make demo        draw a street, run a detector over it incrementally, write runs/demo"
+	@echo "make test        checks and tests, but for the slow ones"
+	@echo "make test-all    checks and all tests that need no GPU"
+	@echo "make test-gpu    tests that need a GPU, with the Python that PYTHON names"
+	@echo "make check       format, lint, types, layers"
+	@echo "make bench       measure against dense engines on this machine"
+	@echo "make bench-gpu   measure against dense engines on this machine's GPU, with the Python that PYTHON names"
+	@echo "make clean       remove the environment, caches and outputs"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +40,7 @@ $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(DEV): $(BASE)
-	$(PIP) -c constraints.txt -e '.[yolo,dev]'
+	$(PIP) -c constraints.txt -e '.[yolo,cuda,dev]'
 	touch $@
 
 env: $(DEV)
@@ -44,7 +49,13 @@ demo: $(BASE)
 	$(BIN)/python -m examples.street.demo --out runs/demo
 
 test: check
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow"
+
+test-all: check
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+test-gpu:
+	$(PYTHON) -m pytest -q tests/gpu
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
@@ -54,6 +65,9 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.frame --model $(MODEL)
+
+bench-gpu:
+	$(PYTHON) -m benchmarks.gpu
 
 clean:
 	rm -rf $(VENV) build dist runs out *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Mapping
 from typing import Any, overload
@@ -10,7 +9,6 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
-from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
 from fluxshard.backends import check_target, make_engine
@@ -18,6 +16,7 @@ from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arc
 from fluxshard.errors import ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation
 from fluxshard.ir.plan import Plan
+from fluxshard.models.moved import moved, tensors_of
 from fluxshard.options import CompileOptions, DType, ReuseOptions
 from fluxshard.passes import run_passes
 from fluxshard.passes.lower import lower
@@ -53,8 +52,7 @@ def compile(
       OptionError: an option or target that is not allowed.
     """
     options = options or CompileOptions()
-    check_target(target, options)
-    model = CompiledModel(net, options, target)
+    model = CompiledModel(net, options, check_target(target, options))
     if example is not None:
         model.specialise(example)
     return model
@@ -112,7 +110,7 @@ class CompiledModel:
     @property
     def device(self) -> torch.device:
         """Where images have to be, and results are; the emulator takes and gives tensors of the CPU."""
-        return self._last().program.engine.torch_device
+        return torch.device("cpu" if self._options.backend == "emulated" else self._target)
 
     @overload
     def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
@@ -147,7 +145,7 @@ class CompiledModel:
             self.specialise(tensor)
         if arch is not None:
             return kernel_report(self.plan, arch, CompileOptions(dtype=dtype or self._options.dtype).dtype)
-        return Explanation(self.plan, self.backend, self._last().notes)
+        return Explanation(self.plan, self.backend, self._last().notes, 4 if self._options.dtype == "float32" else 2)
 
     def _last(self) -> _Specialisation:
         if self._latest is None:
@@ -175,21 +173,11 @@ def _on_cpu(net: Any) -> Any:
     Raises:
       TraceError: it cannot be copied.
     """
-    if isinstance(net, ExportedProgram):
-        held = [*net.state_dict.values(), *net.constants.values()]
-    elif isinstance(net, torch.nn.Module):  # some keep tensors as plain attributes
-        attributes = (value for part in net.modules() for value in vars(part).values())
-        held = [*net.parameters(), *net.buffers(), *attributes]
-    else:
-        return net  # refused when it is captured
-    tensors = [value for value in held if isinstance(value, Tensor)]
-    if not any(_is_elsewhere(tensor) for tensor in tensors):
-        return net
+    module = net.module() if isinstance(net, ExportedProgram) else net
+    if not isinstance(module, torch.nn.Module) or not any(_is_elsewhere(tensor) for tensor in tensors_of(module)):
+        return net  # what is no net is refused when it is captured
     try:
-        if isinstance(net, ExportedProgram):
-            return move_to_device_pass(copy.deepcopy(net), "cpu")
-        # tensors are replaced while the rest is copied: no second net on the device
-        return copy.deepcopy(net, {id(tensor): _moved(tensor) for tensor in tensors})
+        return moved(module, "cpu")
     except Exception as error:  # modules may hold anything
         raise TraceError(
             f"{type(net).__name__} is not on the CPU, where it is captured, and cannot be copied there "
@@ -199,11 +187,6 @@ def _on_cpu(net: Any) -> Any:
 
 def _is_elsewhere(tensor: Tensor) -> bool:
     return tensor.device.type != "cpu"
-
-
-def _moved(tensor: Tensor) -> Tensor:
-    there = tensor.detach().cpu()
-    return torch.nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else there
 
 
 class _Specialisation:

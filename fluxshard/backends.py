@@ -20,8 +20,11 @@ EMULATED_ARCH = "sm_80"
 _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
 
 
-def check_target(target: str, options: CompileOptions) -> None:
+def check_target(target: str, options: CompileOptions) -> str:
     """What can be said before anything is compiled.
+
+    Returns:
+      the target, with the number of the GPU.
 
     Raises:
       OptionError: target, backend, dtype and arch do not go together.
@@ -36,8 +39,7 @@ def check_target(target: str, options: CompileOptions) -> None:
         raise OptionError(f"dtype (={options.dtype!r}) must be 'float32' on target 'cpu'; others are for target 'cuda'")
     if options.arch != "native":
         CudaTarget(arch=options.arch, dtype=options.dtype)
-    if target != "cpu" and options.backend != "emulated":
-        _device_index(target)
+    return target if target == "cpu" or options.backend == "emulated" else f"cuda:{_device_index(target)}"
 
 
 def make_engine(
@@ -72,7 +74,10 @@ def make_engine(
 def _cuda(
     plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
 ) -> tuple[Engine, Mapping[str, str]]:
+    from fluxshard.codegen.cuda.kernels import GemmTile
     from fluxshard.codegen.cuda.program import CudaProgram, Loader
+    from fluxshard.codegen.cuda.tune import tune
+    from fluxshard.runtime.bench import DeviceBench
     from fluxshard.runtime.cuda_engine import CudaEngine
     from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
 
@@ -96,9 +101,13 @@ def _cuda(
             raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
         loader = gpu = GpuLoader(index, options.arch, options.dtype)
         goal, device = gpu.target, GpuDevice(index)
+    tiles: Mapping[str, GemmTile] = {}
+    if options.autotune:
+        name = device.backend if options.backend == "emulated" else torch.cuda.get_device_name(device.torch_device)
+        tiles = tune(plan, goal, loader, DeviceBench(device), name)
     notes: dict[str, str] = {}
     while True:
-        program = CudaProgram(plan, goal, loader, dense=frozenset(notes))
+        program = CudaProgram(plan, goal, loader, tiles, frozenset(notes))
         try:
             program.prepare_all()
         except CompileError as error:

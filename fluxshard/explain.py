@@ -44,16 +44,18 @@ class Explanation:
       plan: what is explained.
       backend: what executes it.
       notes: by layer, why it does not run as planned.
+      itemsize: bytes of a stored number.
     """
 
     plan: Plan
     backend: str
     notes: Mapping[str, str] = field(default_factory=dict)
+    itemsize: int = 4
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """One row per layer, in order."""
-        return tuple(_row(self.plan, layer, self.backend, self.notes.get(layer.name, "")) for layer in self.plan.layers)
+        return tuple(self._row(layer) for layer in self.plan.layers)
 
     def __str__(self) -> str:
         rows = self.rows
@@ -95,23 +97,28 @@ class Explanation:
         ]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *foot])
 
-
-def _row(plan: Plan, layer: LayerSpec, backend: str, note: str) -> Row:
-    value = plan.value(layer.outputs[0])
-    grid = None if value.grid is None else plan.grids[value.grid]
-    stored = [plan.value(name) for name in layer.outputs if layer.mode != "view"]
-    # capacity is two rows a cell; three maps of 4 bytes, two masks of 1
-    cache = sum(
-        plan.grids[v.grid].cells * (8 * v.channels + 14) if v.grid is not None else 4 * _size(v.shape) for v in stored
-    )
-    field = ""
-    if layer.fields is not None:
-        y, x = layer.fields
-        field = f"{y.size} {x.size}@{y.offset} {x.offset}"
-    kernel = {"view": "none", "dense": "torch"}.get("dense" if note else layer.mode, f"{backend}:{layer.op}")
-    stride = "" if grid is None else f"{grid.stride_y} {grid.stride_x}"
-    shape = "x".join(map(str, value.shape))
-    return Row(layer.name, layer.op, shape, stride, layer.mode, field, kernel, layer.macs, cache, note or layer.reason)
+    def _row(self, layer: LayerSpec) -> Row:
+        plan, note = self.plan, self.notes.get(layer.name, "")
+        value = plan.value(layer.outputs[0])
+        grid = None if value.grid is None else plan.grids[value.grid]
+        stored = [plan.value(name) for name in layer.outputs if layer.mode != "view"]
+        # capacity is two rows a cell; three maps of 4 bytes, two masks of 1
+        cache = sum(
+            plan.grids[v.grid].cells * (2 * self.itemsize * v.channels + 14)
+            if v.grid is not None
+            else 4 * _size(v.shape)
+            for v in stored
+        )
+        field_px = ""
+        if layer.fields is not None:
+            y, x = layer.fields
+            field_px = f"{y.size} {x.size}@{y.offset} {x.offset}"
+        kernel = {"view": "none", "dense": "torch"}.get("dense" if note else layer.mode, f"{self.backend}:{layer.op}")
+        stride = "" if grid is None else f"{grid.stride_y} {grid.stride_x}"
+        shape = "x".join(map(str, value.shape))
+        return Row(
+            layer.name, layer.op, shape, stride, layer.mode, field_px, kernel, layer.macs, cache, note or layer.reason
+        )
 
 
 def _size(shape: tuple[int, ...]) -> int:

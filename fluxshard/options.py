@@ -34,6 +34,8 @@ class CompileOptions:
         reference, with a warning.
       dtype: storage of features; sums are float32. "float16" and "bfloat16" are for CUDA.
       arch: GPU architecture to generate for, such as "sm_90"; "native" is that of the device (the emulator: sm_80).
+      autotune: measure several tiles for each convolution on the GPU, once per device (minutes; the results are kept in
+        the kernel cache); False takes them by rule.
       canvas_px: reserved for the phase-locked canvas of planned reuse; 0 means the frame itself.
       isa: vector instructions of the C++ backend; "native" is the best that this machine has.
       dump_dir: directory that receives the graph after every pass, as `NN_pass.txt`; None writes nothing.
@@ -44,6 +46,7 @@ class CompileOptions:
     canvas_px: int = 0
     isa: Isa = "native"
     arch: str = "native"
+    autotune: bool = False
     dump_dir: Path | str | None = None
 
     def __post_init__(self) -> None:

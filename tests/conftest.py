@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # Test processes share the cores: a thread that waits must sleep, or each parallel region costs milliseconds.
@@ -13,17 +14,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-import matplotlib
 import pytest
-from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = ("unit", "host", "models", "laws", "gpu")
+KINDS = ("unit", "host", "cuda", "models", "laws", "gpu")
 
-matplotlib.use("agg")
-settings.register_profile("ci", deadline=None, derandomize=True, database=None)
-settings.register_profile("search", deadline=None, max_examples=1000)  # looks for new counterexamples
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+with suppress(ModuleNotFoundError):  # a machine that is there for tests/gpu may have neither of them
+    import matplotlib
+
+    matplotlib.use("agg")
+with suppress(ModuleNotFoundError):
+    from hypothesis import settings
+
+    settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+    settings.register_profile("search", deadline=None, max_examples=1000)  # looks for new counterexamples
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ import fluxshard
 from fluxshard import video
 from fluxshard.backends import check_target
 from fluxshard.cli.dense import dense_runner
-from fluxshard.cli.device import RunDevice, device_errors
+from fluxshard.cli.device import RunDevice, device_errors, full_float32
 from fluxshard.cli.files import remove_outputs, write_results
 from fluxshard.cli.progress import FrameProgress
 from fluxshard.cli.records import FrameRecord, RecordFile
@@ -115,6 +115,7 @@ def run_command(request: RunRequest) -> int:
             image = torch.zeros(1, 3, *settings.shape)
             compiled = fluxshard.compile(loaded.net, image, options=request.options, target=request.device)
             device, dense = RunDevice(compiled.device), None
+            full_float32(compiled.device)
             if request.dense:
                 dense = dense_runner(loaded.net, settings.shape, device=str(compiled.device), dtype=request.dtype)
         if compiled.backend == "emulated":

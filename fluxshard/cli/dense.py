@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from fluxshard.errors import OptionError
+from fluxshard.models.moved import moved
 
 
 def dense_runner(
@@ -25,17 +25,14 @@ def dense_runner(
     """
     import torch
     from torch.export import ExportedProgram
-    from torch.export.passes import move_to_device_pass
 
     number = getattr(torch, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of copying its own classes
-        module: Any = copy.deepcopy(net)
-        if isinstance(net, ExportedProgram):
-            module = move_to_device_pass(module, device).module()
-        else:
-            module.eval()
-    module = module.to(device=device, dtype=number, memory_format=torch.channels_last)
+        module: Any = moved(net, device)
+    if not isinstance(net, ExportedProgram):  # which has one mode, and refuses to be asked for another
+        module.eval()
+    module = module.to(dtype=number, memory_format=torch.channels_last)
 
     def run(image: Any) -> Any:
         with torch.inference_mode():

@@ -58,6 +58,12 @@ class RunDevice:
             torch.cuda.synchronize(self.device)
 
 
+def full_float32(device: torch.device) -> None:
+    """Keeps torch from TF32 on a GPU, for islands and the dense network: our own kernels do not use it."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
 @contextlib.contextmanager
 def device_errors() -> Iterator[None]:
     """Turns what torch says of a GPU into errors of this package.

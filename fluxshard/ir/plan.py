@@ -215,6 +215,20 @@ class Plan:
         return "\n".join([*lines, f"  return {leaves}"])
 
 
+def first_windowed_layers(plan: Plan) -> frozenset[str]:
+    """Windowed layers that read the image through pointwise ops and channel views only: where compact flags merge."""
+    reaches = {plan.input}
+    first = set()
+    for layer in plan.layers:
+        if layer.mode == "dense" or not any(name in reaches for name in layer.inputs):
+            continue
+        if not layer.is_windowed:
+            reaches.update(layer.outputs)
+        elif layer.inputs[0] in reaches:
+            first.add(layer.name)
+    return frozenset(first)
+
+
 _CLASSES = {
     kind.__name__: kind
     for kind in (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -152,8 +153,13 @@ class GpuDevice:
     def zeros(self, n_bytes: int) -> Tensor:
         """See `Device.zeros`."""
         self.refuse_capture()  # it would neither be zeroed nor stay when the caller's graph goes
-        try:
+        with self._taking(n_bytes):
             return torch.zeros(n_bytes, dtype=torch.uint8, device=self.torch_device)
+
+    @contextmanager
+    def _taking(self, n_bytes: int) -> Iterator[None]:
+        try:
+            yield
         except torch.cuda.OutOfMemoryError as error:
             free, total = torch.cuda.mem_get_info(self.torch_device)
             raise DeviceMemoryError(
@@ -166,7 +172,8 @@ class GpuDevice:
 
     def upload(self, array: NDArray[np.generic]) -> Tensor:
         """See `Device.upload`."""
-        return self._pinned(array).to(self.torch_device, non_blocking=True)
+        with self._taking(array.nbytes):
+            return self._pinned(array).to(self.torch_device, non_blocking=True)
 
     def write(self, target: Tensor, array: NDArray[np.generic]) -> None:
         """See `Device.write`."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.ir.params import Binary, Island, UpsampleNearest
-from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
 from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
@@ -342,20 +342,6 @@ class ReferenceInspection:
         if store is None:
             return None
         return ReferenceEngine._assemble(store.pool, store.frame_slots, store.mask.shape)
-
-
-def first_windowed_layers(plan: Plan) -> frozenset[str]:
-    """Windowed layers that read the image through pointwise ops and channel views only: where compact flags merge."""
-    reaches = {plan.input}
-    first = set()
-    for layer in plan.layers:
-        if layer.mode == "dense" or not any(name in reaches for name in layer.inputs):
-            continue
-        if not layer.is_windowed:
-            reaches.update(layer.outputs)
-        elif layer.inputs[0] in reaches:
-            first.add(layer.name)
-    return frozenset(first)
 
 
 def _rows(values: Tensor) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,6 +69,9 @@ class Session:
 
     def close(self) -> None:
         """Frees the stream's buffers; the session cannot run frames any more."""
+        if self._stats is None and self._measure is not None:
+            with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
+                self._stats = self._measure()
         self._state = self._program = self._measure = None
         self._closed = True
 
@@ -178,6 +182,7 @@ class Session:
         )
         ready = time.perf_counter()
         self._fresh = True  # until the step has succeeded: a failed one leaves nothing to reuse
+        self._stats = self._measure = None
         result = program.engine.step(state, image.detach().contiguous(), motion, control)
         self._fresh = False
         if not self._reuse.remap and result.counts().keyframe:

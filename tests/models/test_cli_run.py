@@ -285,3 +285,44 @@ def test_explain(net_file, capsys):
     code, text, error = call(capsys, "explain", "--model", net_file, "--size", 64, *SMALL)
     assert code == 0 and "runs Python code" in error
     assert "sparse" in text and "1x8x32x32" in text.replace(" ", "")
+
+
+def test_explain_an_architecture(net_file, capsys):
+    from fluxshard.codegen.cuda.nvrtc import Nvrtc
+    from fluxshard.errors import ToolchainError
+
+    try:
+        known = Nvrtc().arches
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    code, text, error = call(
+        capsys, "explain", "--model", net_file, "--size", 64, "--target", "cuda:sm_80", "--dtype", "float16"
+    )
+    assert code == 0 and error.count("\n") == 1 and "runs Python code" in error
+    assert "registers" in text and "fs_gemm_" in text and "for sm_80, float16 (m16n8k16): " in text
+    if 72 not in known:
+        code, _, error = call(capsys, "explain", "--model", net_file, "--size", 64, "--target", "cuda:sm_72")
+        assert code == 1
+        one_line(error.partition("\n")[2], "sm_72 needs NVRTC 12.9 or older")
+
+
+@pytest.mark.parametrize(
+    ("missing", "word"), [("bindings", "fluxshard[cuda]"), ("libnvrtc", "libnvrtc cannot be loaded")]
+)
+def test_explain_an_architecture_without_nvrtc(missing, word, net_file, capsys, monkeypatch):
+    from fluxshard.codegen.cuda import bindings, nvrtc
+
+    def no_module(name):
+        raise ImportError(f"No module named {name!r}")
+
+    class NoLibrary:
+        def nvrtcVersion(self):
+            raise RuntimeError("Failure finding libnvrtc.so:\nno such file")
+
+    if missing == "bindings":
+        monkeypatch.setattr(bindings, "import_module", no_module)
+    else:
+        monkeypatch.setattr(nvrtc, "bindings", lambda name: NoLibrary())
+    code, _, error = call(capsys, "explain", "--model", net_file, "--size", 64, "--target", "cuda:sm_90")
+    assert code == 1
+    one_line(error.partition("\n")[2], word)

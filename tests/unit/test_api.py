@@ -93,10 +93,23 @@ def test_graphs_are_dumped(tmp_path: Path) -> None:
     assert names[0] == "00_canonicalize.txt" and names[-1].endswith("_swap_sparse.txt")
 
 
-def test_targets_that_are_not_there() -> None:
+def test_the_device_is_known_before_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fluxshard.compile(Two().eval(), options=REFERENCE).device == torch.device("cpu")
+    emulated = fluxshard.CompileOptions(backend="emulated")
+    assert fluxshard.compile(Two().eval(), options=emulated, target="cuda:3").device == torch.device("cpu")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    model = fluxshard.compile(Two().eval(), target="cuda")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert model.device == torch.device("cuda", 1)  # not what is current when somebody asks
+
+
+def test_options_that_are_not_allowed() -> None:
     with pytest.raises(OptionError, match="target"):
-        fluxshard.compile(Two().eval(), target="cuda")
-    for bad in ({"backend": "cuda"}, {"dtype": "float16"}, {"isa": "sse9"}, {"backend": "fast"}, {"canvas_px": 32}):
+        fluxshard.compile(Two().eval(), target="tpu")
+    for bad in ({"dtype": "float8"}, {"isa": "sse9"}, {"backend": "fast"}, {"canvas_px": 32}):
         with pytest.raises(OptionError):
             fluxshard.CompileOptions(**bad)  # type: ignore[arg-type]
     for bad in (

@@ -284,6 +284,14 @@ def net_file(tmp_path_factory):
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--tau-input", "-1"], "tau_input"),
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--size", "big"], "--size"),
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--conf", "7"], "--conf"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--device", "tpu"], "--device"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--dtype", "int8"], "--dtype"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--dtype", "float16"], "--device cuda"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--backend", "cuda"], "--device cuda"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--backend", "fast"], "--backend"),
+        (["explain", "--model", "m.pt", "--target", "cuda:sm_20"], "cuda:sm_90"),
+        (["explain", "--model", "m.pt", "--target", "cuda"], "cuda:sm_90"),
+        (["explain", "--model", "m.pt", "--dtype", "float16"], "--target"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments, word, capsys):
@@ -294,6 +302,21 @@ def test_wrong_usage_is_one_line_and_exit_2(arguments, word, capsys):
     error = capsys.readouterr().err
     assert caught.value.code == 2
     assert error.count("\n") == 1 and word.lower() in error.lower()
+
+
+@pytest.mark.parametrize("has_cuda", [False, True])
+def test_a_machine_without_a_gpu_is_one_line_and_exit_1(has_cuda, tmp_path, net_file, capsys, monkeypatch):
+    """Said before anything is opened: there is no film."""
+    from fluxshard.cli import main
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0" if has_cuda else None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "no.mp4", "--model", str(net_file), "--out", str(tmp_path / "out"), "--device", "cuda:0"])
+    error = capsys.readouterr().err
+    assert caught.value.code == 1 and error.count("\n") == 1 and "emulated" in error
+    assert ("nvidia-smi" if has_cuda else "built for the CPU") in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_files_are_one_line_and_exit_1(tmp_path, net_file, capsys):

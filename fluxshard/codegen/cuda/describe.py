@@ -17,9 +17,10 @@ from fluxshard.codegen.cuda.args import Args, Ptr, i, p
 from fluxshard.codegen.cuda.layers import LayerKernels
 from fluxshard.codegen.cuda.memory import CELLS_PER_BLOCK, ROWS_PER_BLOCK, Memory, Store
 from fluxshard.codegen.cuda.segments import inputs_of, segment_args
+from fluxshard.codegen.cuda.tiles import Problem
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
-from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
 from fluxshard.options import Rfap
 
 
@@ -86,6 +87,7 @@ class Describer:
         self.memory = Memory(plan, target, dense)
         self._masks = self._mask_sources()
         self._layers = LayerKernels(plan, target, self.memory, tiles or {})
+        self._first_windowed = first_windowed_layers(plan)
         self._flags: dict[tuple[object, ...], Ptr] = {}
         for layer in plan.layers:
             if self._is_windowed(layer):
@@ -109,6 +111,12 @@ class Describer:
             steps += self._commit(order)
         return tuple(steps)
 
+    def problem(self, layer: LayerSpec) -> Problem | None:
+        """What the tile of a layer depends on; None where it has none."""
+        if layer.mode != "sparse" or self.memory.is_dense(layer.name, layer.params):
+            return None
+        return self._layers.problem(layer)
+
     # ---- masks
 
     def _mask_sources(self) -> dict[str, tuple[Ptr, ...]]:
@@ -126,18 +134,6 @@ class Describer:
 
     def _is_windowed(self, layer: LayerSpec) -> bool:
         return layer.mode == "sparse" and not self.memory.is_dense(layer.name, layer.params) and layer.is_windowed
-
-    def _near_image(self) -> frozenset[str]:
-        """Windowed layers that read the image through pointwise ops and channel views only."""
-        near, first = {self.plan.input}, set()
-        for layer in self.plan.layers:
-            if layer.mode == "dense" or not any(name in near for name in layer.inputs):
-                continue
-            if not layer.is_windowed:
-                near.update(layer.outputs)
-            elif layer.inputs[0] in near:
-                first.add(layer.name)
-        return frozenset(first)
 
     def _rule_key(self, layer: LayerSpec) -> tuple[object, ...]:
         return self.plan.value(layer.inputs[0]).grid, self.plan.value(layer.output).grid, layer.windows
@@ -165,6 +161,7 @@ class Describer:
         image = p(m.control, m.key, m.pixel_count) + grid.field
         image += p(*m.image_buffers, m.fed, m.image_mask, grid.work) + i(pixels, 0)
         n, shape = len(plan.grids), f"{m.image_channels}, {m.image_stride}"
+        take = self._small("image_take", "frame", f"image_take<{shape}, {m.image_stride}>", "ImageArgs", typed=True)
         steps: list[Step] = [
             Launch(
                 kernel=self._small("begin", "frame", "begin", "BeginArgs"), args=begin, blocks=-(-m.zero_words // 256)
@@ -178,13 +175,12 @@ class Describer:
                 blocks=-(-pixels // 256),
             ),
             Launch(
-                kernel=self._small("image_take", "frame", f"image_take<{shape}, {m.image_stride}>", "ImageArgs", typed=True),
-                args=image, blocks=-(-pixels // 256),
+                kernel=take, args=image, blocks=-(-pixels // 256),
             ),
         ]  # fmt: skip
         if order.planned:
             return steps + self._plan_grids()
-        if order.rfap == "compact" and self._near_image():
+        if order.rfap == "compact" and self._first_windowed:
             steps += self._compact()
         if order.rfap == "per_layer":
             done = set()
@@ -316,7 +312,7 @@ class Describer:
         if not order.planned:
             first, *others = layer.inputs
             through, also = [*self._masks[first]] if layer.is_windowed else [], []
-            if layer.is_windowed and order.rfap == "compact" and layer.name in self._near_image():
+            if layer.is_windowed and order.rfap == "compact" and layer.name in self._first_windowed:
                 through.append(m.compact_flags)
             if layer.is_windowed and order.rfap == "per_layer":
                 also.append(self._flags[self._rule_key(layer)])

@@ -11,7 +11,7 @@ from fluxshard.codegen.cuda import kernels as K
 from fluxshard.codegen.cuda.args import Args, Ptr, i, p
 from fluxshard.codegen.cuda.memory import AxisTable, Memory, Store
 from fluxshard.codegen.cuda.segments import inputs_of, segment_args
-from fluxshard.codegen.cuda.tiles import choose_tile
+from fluxshard.codegen.cuda.tiles import Problem, choose_tile
 from fluxshard.codegen.layout import Segment, round_up
 from fluxshard.codegen.resampling import lerp
 from fluxshard.codegen.step import activation_numbers, literal
@@ -91,6 +91,17 @@ class LayerKernels:
         args = out + p(None, None, None, None, None, None, None, None, None, None, m.dense_of[name], None)
         return kernel, args, self._row_blocks(kernel, grid.cells)
 
+    def problem(self, layer: LayerSpec) -> Problem | None:
+        """What the tile of a layer depends on; None for layers that are no GEMM."""
+        if not isinstance(layer.params, P.Conv2d | P.ConvTranspose2d) or layer.params.groups != 1:
+            return None
+        y, x = self._axis_tables(layer)
+        inputs = inputs_of(self.memory, self.memory.segments[layer.inputs[0]], rows=False)
+        cells = self.plan.grid_of(layer.output).cells
+        if isinstance(layer.params, P.ConvTranspose2d):
+            cells = -(-cells // (layer.params.stride[0] * layer.params.stride[1]))  # one phase at a time
+        return Problem((y.layout.taps, x.layout.taps), inputs, self._finish(layer)[0], cells)
+
     # ---- parts
 
     def _finish(self, layer: LayerSpec) -> tuple[K.Finish, tuple[Segment, ...]]:
@@ -150,13 +161,14 @@ class LayerKernels:
     ) -> Made:  # fmt: skip
         m, segments = self.memory, self.memory.segments[layer.inputs[0]]
         y, x = self._axis_tables(layer)
-        taps = y.layout.taps, x.layout.taps
-        inputs = inputs_of(m, segments, rows=False)
+        problem = self.problem(layer)
+        assert problem is not None
+        taps, inputs = problem.taps, problem.inputs
         finish, residual = self._finish(layer)
         store, cells = m.stores[layer.output], self.plan.grid_of(layer.output).cells
         tile = self.tiles.get(layer.name)
         if tile is None:
-            tile = self.tiles[layer.name] = choose_tile(self.target, taps, inputs, finish, cells)
+            tile = self.tiles[layer.name] = choose_tile(self.target, problem)
         gemm = K.Gemm(
             dtype=self.target.dtype, math=self.target.math, tile=tile, taps_y=taps[0], taps_x=taps[1], inputs=inputs,
             finish=finish,

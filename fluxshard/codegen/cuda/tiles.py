@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fluxshard.codegen.cuda.kernels import Finish, Gemm, GemmTile, Inputs
 from fluxshard.ir.kernel import CudaTarget
@@ -14,8 +14,26 @@ _LEAST_STEPS = 8  # a part of a sum shorter than this costs more to join than it
 _TABLE_BYTES = 32 << 10
 
 
-def choose_tile(target: CudaTarget, taps: tuple[int, int], inputs: Inputs, finish: Finish, cells: int) -> GemmTile:
-    """The tile for a layer of `cells` output cells, by rule."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a GEMM's tile depends on, besides the target.
+
+    Attributes:
+      taps: of the window, (y, x).
+      inputs: what is gathered.
+      finish: the epilogue, with the channels.
+      cells: of the output.
+    """
+
+    taps: tuple[int, int]
+    inputs: Inputs
+    finish: Finish
+    cells: int
+
+
+def choose_tile(target: CudaTarget, problem: Problem) -> GemmTile:
+    """The tile for a layer, by rule."""
+    taps, inputs, finish, cells = problem.taps, problem.inputs, problem.finish, problem.cells
     options = list(_fitting(target, taps, inputs, finish))
     assert options, f"no tile fits {taps} taps of {inputs.counts} channels into {target.shared_bytes} bytes"
 
@@ -33,16 +51,14 @@ def choose_tile(target: CudaTarget, taps: tuple[int, int], inputs: Inputs, finis
     return replace(best, splits=splits)
 
 
-def candidates(
-    target: CudaTarget, taps: tuple[int, int], inputs: Inputs, finish: Finish, cells: int
-) -> tuple[GemmTile, ...]:
+def candidates(target: CudaTarget, problem: Problem) -> tuple[GemmTile, ...]:
     """Tiles worth measuring for a layer, the rule's choice first."""
-    first = choose_tile(target, taps, inputs, finish, cells)
-    found = [first]
-    for tile in _fitting(target, taps, inputs, finish):
-        steps = _gemm(target, tile, taps, inputs, finish).steps
+    found = [choose_tile(target, problem)]
+    for tile in _fitting(target, problem.taps, problem.inputs, problem.finish):
+        gemm = _gemm(target, tile, problem.taps, problem.inputs, problem.finish)
         for splits in (1, 2, 4, 8):
-            if splits == 1 or steps >= splits * _LEAST_STEPS:
+            # to cut sums pays while there are fewer tiles than blocks
+            if splits == 1 or (gemm.steps >= splits * _LEAST_STEPS and gemm.tiles(problem.cells) < 4 * _BLOCKS_WANTED):
                 found.append(replace(tile, splits=splits))
     return tuple(dict.fromkeys(found))
 

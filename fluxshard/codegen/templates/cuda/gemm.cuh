@@ -69,6 +69,7 @@ template <class C> FS_DEVICE void load_stage(const GemmArgs<C>& a, T* stage, con
     else *to = row < 0 ? T(0) : *from;
   }
   const T* b = a.weights + ((size_t)tile_n * S::STEPS + step) * C::BN * C::BK;
+#pragma unroll (C::BM * C::BN > 96 * 128 ? 1 : 4)  // the largest sums leave no register for addresses
   for (int u = threadIdx.x; u < C::BN * C::BK / LANES; u += S::THREADS) {
     const int r = u / (C::BK / LANES), g = u % (C::BK / LANES);
     fs_cp_async<16>(stage + C::BM * S::PITCH + at<C>(r, g), b + u * LANES, true);

@@ -1,0 +1,84 @@
+"""Kernels of whole detectors as machine code: they compile for every architecture, fit it, and GEMMs keep their sums in
+registers. The plans that they come from are read without the library that defines the detectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.plans import NAMES, SIZES, load_plan, seeded_weights
+from fluxshard.codegen.cuda.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.report import kernel_report
+from fluxshard.ir.verify import verify
+from fluxshard.options import DType
+
+ROOT = Path(__file__).resolve().parents[2]
+REGISTERS = 65536  # of a multiprocessor, on every architecture that we generate for
+ARCHES = ("sm_75", "sm_80", "sm_87", "sm_90")
+CASES: list[tuple[str, str, DType]] = [
+    *((name, arch, "float16") for name in NAMES for arch in ARCHES),
+    ("yolo11n", "sm_80", "float32"),
+    ("yolo11n", "sm_90", "bfloat16"),
+]
+
+
+@pytest.mark.parametrize(("name", "arch", "dtype"), CASES)
+def test_every_kernel_compiles_and_no_gemm_spills(nvrtc: Nvrtc, name: str, arch: str, dtype: DType) -> None:
+    nvrtc.check_arch(arch)
+    report = kernel_report(load_plan(name, 640), arch, dtype)
+    gemms = [row for row in report.rows if row.name.startswith("fs_gemm_")]
+    assert len(gemms) > 40 and len(report.rows) > len(gemms) + 20
+    assert not [row.name for row in report.spilled if row in gemms], f"\n{report}"
+    for row in report.rows:
+        resources = row.cubin.resources
+        assert 2 * row.threads * resources.registers <= REGISTERS, f"{row.name}: two blocks do not fit\n{report}"
+        assert row.dynamic_bytes + resources.shared_bytes <= report.target.shared_bytes, f"{row.name}\n{report}"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_plans_are_plans(name: str, size: int) -> None:
+    plan = load_plan(name, size)
+    verify(plan)
+    assert plan.image_size == (size, size)
+    assert {layer.op for layer in plan.layers} >= {"conv2d", "max_pool2d", "upsample_nearest", "cat", "island"}
+
+
+def test_stored_plans_are_what_the_library_gives_now() -> None:
+    pytest.importorskip("ultralytics", reason="needs the ultralytics package")
+    from benchmarks.plans import describe
+
+    found = describe("yolo11n", 640).to_text()
+    assert found == load_plan("yolo11n", 640).to_text(), "run python -m benchmarks.plans and look at what changed"
+
+
+def test_weights_are_the_same_on_every_machine() -> None:
+    weights = seeded_weights(load_plan("yolo11n", 640))
+    digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in weights.values())).hexdigest()
+    assert digest[:16] == "6da37f5f6b1e1d94"
+
+
+def test_a_plan_runs_without_the_library_that_defines_it() -> None:
+    code = """
+import sys
+for name in ("ultralytics", "torchvision", "jinja2", "av", "matplotlib", "PIL", "rich", "typer"):
+    sys.modules[name] = None
+import torch
+from benchmarks.plans import load_plan, seeded_weights
+from fluxshard.ops.interpret import interpret
+plan = load_plan("yolo11n", 640)
+image = torch.rand(1, 3, 640, 640, generator=torch.Generator().manual_seed(1))
+(boxes,) = interpret(plan, seeded_weights(plan), image)
+classes = boxes[:, 4:]
+print(tuple(boxes.shape), bool(boxes.isfinite().all()), float(boxes[:, :4].std()), float(classes.std()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    *head, boxes, classes = done.stdout.rsplit(maxsplit=2)
+    assert head == ["(1, 84, 8400) True"]
+    assert float(boxes) > 10 and 0.02 < float(classes) < 0.5, "neither constant nor saturated"

@@ -1,0 +1,57 @@
+"""The checks of tests/gpu, a few of them, run by the emulator: so that they work when there is a GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from fluxshard.codegen.cuda.layers import _OPS
+from fluxshard.options import DType
+from tests.gpu import every_kernel, frames, laws, layers
+from tests.gpu.place import EMULATED
+
+pytestmark = pytest.mark.requires_compiler
+SMALL = {
+    "begin", "fields", "image_compare", "image_take", "plan_candidates", "plan_assign", "plan_settle", "candidates",
+    "assign", "phases", "compact_along_x", "compact_along_y", "window_rule", "upsample_mask", "gate", "take_vector",
+    "commit_elect", "commit", "to_dense",
+}  # fmt: skip
+ROWS = {*_OPS.values(), "bilinear", "from_dense"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_kernel_is_every_kernel(dtype: DType) -> None:
+    forms = {f"gemm {name}={value}" for name in ("splits", "table") for value in (True, False)}
+    assert every_kernel.families("sm_90", dtype) == {"gemm"} | forms | SMALL | ROWS
+
+
+def test_every_kernel_runs_and_stays_inside() -> None:
+    assert every_kernel.run(EMULATED, "float16", records=False, n=3) == 15
+
+
+def test_laws() -> None:
+    laws.exact(EMULATED, 306, "blocks", 1, dtype="float16")
+    laws.incremental_bits(EMULATED, 306, "float32", islands=True)
+    laws.all_work(EMULATED, 306, "float32", rfap="compact", remap=True)
+    laws.no_work(EMULATED, 306, "float32", "compact")
+    laws.deterministic(EMULATED, 306, "float32")
+    laws.isolated(EMULATED, 306, 4)
+    laws.outputs_alias_nothing(EMULATED, 306)
+    laws.not_a_number_leaves(EMULATED, 306)
+
+
+def test_decisions() -> None:
+    laws.same_decisions(EMULATED, 400, "per_layer", "float32")
+    laws.same_given_work(EMULATED, 400, "float32")
+
+
+def test_layers() -> None:
+    layers.definitions(EMULATED, "views", "float32")
+    layers.some_in_torch(EMULATED, "views")
+    layers.writes_stay_inside(EMULATED, "views", "float32")
+
+
+def test_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames.one_graph_for_all_shares(EMULATED)
+    frames.statistics_on_demand(EMULATED, monkeypatch)
+    frames.replayed_as_launched(EMULATED, False)
+    frames.replayed_as_launched(EMULATED, True)

@@ -1,0 +1,182 @@
+"""Tiles: what gemm.cuh asks of them, that they fit every architecture, and that they do not change results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import fluxshard
+from fluxshard.codegen.cuda.describe import Describer
+from fluxshard.codegen.cuda.kernels import NOTHING, Finish, Gemm, GemmTile, Inputs
+from fluxshard.codegen.cuda.tiles import Problem, candidates, choose_tile
+from fluxshard.ir import params as P
+from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
+from fluxshard.ir.plan import Plan
+from fluxshard.runtime.session import Program, Session
+from tests.cuda.test_ops_emulated import emulated
+from tests.unit.codegen.plans import PlanBuilder
+
+TARGETS = [
+    CudaTarget(arch=arch, dtype=dtype) for arch, dtype in product(CUDA_ARCHES, ("float32", "float16", "bfloat16"))
+]
+MOST_SUMS = 64  # of a thread, in registers
+
+
+def gemm_of(target: CudaTarget, problem: Problem, tile: GemmTile) -> Gemm:
+    return Gemm(
+        dtype=target.dtype, math=target.math, tile=tile, taps_y=problem.taps[0], taps_x=problem.taps[1],
+        inputs=problem.inputs, finish=problem.finish,
+    )  # fmt: skip
+
+
+def broken_rules(target: CudaTarget, problem: Problem, tile: GemmTile) -> list[str]:
+    """What gemm.cuh assumes, and does not hold."""
+    gemm, lanes, vec, t = gemm_of(target, problem, tile), target.lanes, problem.inputs.vec, tile
+    rules = {
+        "a block has whole warps, and at most 1024 threads": 0 < t.threads <= 1024,
+        "two blocks have a register for every sum": t.bm * t.bn <= MOST_SUMS * t.threads,
+        "stages take turns": t.stages >= 2,
+        "no part of a sum is empty": 1 <= t.splits <= gemm.steps,
+        "a granule of weights lies in one row of a tile": t.bk % lanes == 0,
+        "a unit lies in one row of a tile": t.bk % vec == 0,
+        "a granule has whole units": lanes % vec == 0,
+        "a unit lies in one tap": gemm.inputs.unit_starts[-1] % vec == 0,
+        "rows are finished in granules": t.bn % lanes == 0,
+        "sums are stored in pairs": t.bn % 2 == 0,
+        "stages begin at a granule": (t.bm + t.bn) * t.bk * target.itemsize % 16 == 0,
+        "shared memory suffices": gemm.shared_bytes <= target.shared_bytes,
+    }
+    if target.math == "ffma":
+        columns = t.bn // t.tn or 1
+        rows = t.threads // columns or 1
+        rules |= {
+            "threads have whole columns": t.bn % t.tn == 0,
+            "every thread has a place": t.threads % columns == 0,
+            "threads have whole rows": t.bm % rows == 0,
+            "products are summed four at a time": t.bk % 4 == 0,
+        }
+    else:
+        granules = t.bk // lanes
+        rules |= {
+            "warps have whole fragments of 16 rows": t.bm % (16 * t.wm) == 0,
+            "warps have whole fragments of 8 columns": t.bn % (8 * t.wn) == 0,
+            "a step has whole instructions": t.bk % 16 == 0,
+            "granules change places within a row": granules == 2 or granules % 4 == 0,
+        }
+    return [rule for rule, holds in rules.items() if not holds]
+
+
+@st.composite
+def problems(draw: st.DrawFn, target: CudaTarget) -> Problem:
+    channels = st.one_of(st.integers(1, 513), st.sampled_from((1, 3, 4, 8, 16, 17, 32, 64, 96, 128, 130, 256, 512)))
+    vec = draw(st.sampled_from([n for n in (1, 2, 4, 8) if n <= target.lanes]))
+    counts = tuple(draw(st.lists(channels, min_size=1, max_size=8)))
+    residual = Inputs(counts=(8,), vec=vec) if draw(st.booleans()) else NOTHING
+    finish = Finish(channels=draw(channels), residual=residual)
+    taps = draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    cells = draw(st.one_of(st.integers(1, 4096), st.sampled_from((20 * 20, 80 * 80, 320 * 320, 2160 * 3840))))
+    return Problem(taps, Inputs(counts=counts, vec=vec), finish, cells)
+
+
+@settings(max_examples=300)
+@given(st.data(), st.sampled_from(TARGETS))
+def test_tiles_fit_and_keep_the_rules_of_the_kernel(data: st.DataObject, target: CudaTarget) -> None:
+    problem = data.draw(problems(target))
+    chosen, found = choose_tile(target, problem), candidates(target, problem)
+    assert found[0] == chosen
+    assert len(set(found)) == len(found)
+    for tile in found:
+        assert not broken_rules(target, problem, tile), tile
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.arch}-{target.dtype}")
+def test_the_largest_problems_fit(target: CudaTarget) -> None:
+    """Seven by seven taps of eight segments: the list of rows is larger than any shared memory."""
+    for channels, vec, taps in product((1, 16, 513), (1, target.lanes), ((1, 1), (3, 3), (7, 7))):
+        problem = Problem(taps, Inputs(counts=(channels,) * 8, vec=vec), Finish(channels=channels), 10**6)
+        for tile in candidates(target, problem):
+            assert not broken_rules(target, problem, tile), tile
+            assert not tile.table or taps != (7, 7)
+
+
+def test_rules_find_what_breaks_them() -> None:
+    """Each rule is broken by some change of a good tile."""
+    for dtype in ("float32", "float16"):
+        target = CudaTarget(arch="sm_80", dtype=dtype)
+        problem = Problem((3, 3), Inputs(counts=(64,), vec=target.lanes), Finish(channels=64), 6400)
+        tile = choose_tile(target, problem)
+        assert not broken_rules(target, problem, tile)
+        changes = ({"bm": 20}, {"bn": 20}, {"bk": 10}, {"stages": 1}, {"splits": 99}, {"stages": 99}, {"wm": 64})
+        for change in (*changes, {"tn": 3} if target.math == "ffma" else {"wn": 3}):
+            assert broken_rules(target, problem, replace(tile, **change)), change
+
+
+def test_small_layers_cut_their_sums_and_large_ones_do_not() -> None:
+    target = CudaTarget(arch="sm_80", dtype="float16")
+    deep = Inputs(counts=(512,), vec=8)
+    few, many = (choose_tile(target, Problem((3, 3), deep, Finish(channels=64), cells)) for cells in (400, 25600))
+    assert few.splits > 1 and many.splits == 1
+
+
+# ---- the same sums whatever the tile
+
+MATHS = {
+    "ffma-f32": (CudaTarget(arch="sm_80"), 1e-5),
+    "m16n8k16-f16": (CudaTarget(arch="sm_80", dtype="float16"), 4e-3),
+    "m16n8k8-f16": (CudaTarget(arch="sm_75", dtype="float16"), 4e-3),
+}
+
+
+def one_layer(channels: int, outputs: int, segments: bool = False) -> tuple[Plan, dict[str, Tensor], str]:
+    """A deep convolution of an image that can be stored exactly; with segments its units are narrow."""
+    b = PlanBuilder(8, 10, 13)
+    x = b.conv("image", channels)
+    if segments:
+        x = b.add(P.Cat(), b.add(P.ChannelSlice(start=2, stop=channels - 1), x), b.add(P.Copy(), "image"), x)
+    made = b.conv(x, outputs, (3, 3), padding=((1, 1), (1, 1)), act=("silu",))
+    return b.finish(made), b.weights, made
+
+
+LAYERS = {
+    "wide": lambda: one_layer(96, 130),
+    "narrow": lambda: one_layer(40, 17),
+    "segments": lambda: one_layer(56, 40, segments=True),
+}
+TRIED = 6  # tiles of a layer: the whole list is long, and compiled at a second each
+
+
+def cuts(gemm: Gemm) -> tuple[int, ...]:
+    """Where along its depth a sum is cut."""
+    return tuple(gemm.steps * part // gemm.tile.splits * gemm.tile.bk for part in range(1, gemm.tile.splits))
+
+
+def spread(tiles: tuple[GemmTile, ...]) -> list[GemmTile]:
+    """The first, with and without a list of rows in shared memory, and others from the whole list."""
+    n = min(TRIED, len(tiles))
+    return [tiles[0], replace(tiles[0], table=False), *(tiles[i * (len(tiles) - 1) // (n - 1)] for i in range(1, n))]
+
+
+@pytest.mark.requires_compiler
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("math", MATHS)
+def test_every_tile_gives_the_same_sums(math: str, layer: str) -> None:
+    target, tolerance = MATHS[math]
+    plan, weights, name = LAYERS[layer]()
+    problem = Describer(plan, target).problem(next(spec for spec in plan.layers if spec.name == name))
+    assert problem is not None
+    image = torch.randn(1, 8, 10, 13, generator=torch.Generator().manual_seed(2)).half().float()
+    first: dict[tuple[int, ...], Tensor] = {}
+    for tile in spread(candidates(target, problem)):
+        engine = emulated(target, plan, weights, tiles={name: tile})
+        with Session(lambda _, e=engine: Program(e, lambda leaves: leaves), fluxshard.ReuseOptions()) as session:
+            (got,) = session.run(image)
+        expected = first.setdefault(cuts(gemm_of(target, problem, tile)), got)
+        assert torch.equal(got, expected), f"{tile}: sums cut at the same places differ"
+        close = next(iter(first.values()))
+        assert torch.allclose(got, close, rtol=0, atol=tolerance * float(close.abs().max())), tile

@@ -1,0 +1,127 @@
+"""Where tests of CUDA kernels run them. Tests are written for a place, so that some also run without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+import fluxshard
+from fluxshard.codegen.cuda.emulated import EmulatedLoader
+from fluxshard.codegen.cuda.gpu import GpuLoader
+from fluxshard.codegen.cuda.program import CudaProgram, Loader
+from fluxshard.ir.kernel import CudaTarget
+from fluxshard.ir.plan import Plan
+from fluxshard.motion import MotionField
+from fluxshard.options import Backend, DType
+from fluxshard.runtime.cuda_engine import CudaEngine, CudaStream
+from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
+from fluxshard.runtime.engine import Inspection, StepControl, StepResult, StreamState
+from fluxshard.runtime.session import Program, Session
+
+DTYPES: tuple[DType, ...] = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A GPU, or the emulator.
+
+    Attributes:
+      backend: "cuda" or "emulated".
+      torch_device: where images and results are.
+    """
+
+    backend: Backend
+    torch_device: torch.device
+
+    def compile(self, net: nn.Module, size: tuple[int, int], dtype: DType = "float32") -> fluxshard.CompiledModel:
+        """A net of RGB images."""
+        options = fluxshard.CompileOptions(backend=self.backend, dtype=dtype)
+        return fluxshard.compile(net, torch.zeros(1, 3, *size), options=options, target="cuda")
+
+    def engine(
+        self, plan: Plan, weights: Mapping[str, Tensor], dtype: DType, dense: frozenset[str] = frozenset(),
+        records: bool = True,
+    ) -> CudaEngine:  # fmt: skip
+        """A plan's engine.
+
+        Args:
+          plan, weights: what to run.
+          dtype: what is stored.
+          dense: layers that run in torch although they need not.
+          records: frames are recorded as graphs, where that is possible.
+        """
+        loader: Loader
+        device: Device
+        if self.backend == "emulated":
+            loader, target, device = EmulatedLoader(), CudaTarget(arch="sm_80", dtype=dtype), EmulatedDevice()
+        else:
+            torch.zeros(1, device=self.torch_device)  # makes the device's context current
+            index = self.torch_device.index or 0
+            loader = gpu = GpuLoader(index, "native", dtype)
+            target, device = gpu.target, GpuDevice(index)
+            device.records = records
+        program = CudaProgram(plan, target, loader, dense=dense)
+        program.prepare_all()
+        return CudaEngine(plan, program, weights, device)
+
+    def session(self, engine: CudaEngine, reuse: fluxshard.ReuseOptions) -> Session:
+        """A stream whose images and results are where the engine is; results are leaves."""
+        return Session(lambda _: Program(engine, lambda leaves: leaves), reuse)
+
+    def from_host(self, model: fluxshard.CompiledModel, reuse: fluxshard.ReuseOptions) -> Session:
+        """A stream of a model whose images and results are on the host."""
+
+        def program(image: Tensor) -> Program:
+            made = model.specialise(image).program
+            assert isinstance(made.engine, CudaEngine)
+            return Program(HostEngine(made.engine), made.unflatten)
+
+        return Session(program, reuse)
+
+
+CUDA = Place("cuda", torch.device("cuda", 0))
+EMULATED = Place("emulated", torch.device("cpu"))
+
+
+class HostEngine:
+    """An engine on a device whose images and results are on the host.
+
+    Args:
+      inner: the engine.
+    """
+
+    torch_device = torch.device("cpu")
+
+    def __init__(self, inner: CudaEngine) -> None:
+        self.inner = inner
+        self.plan = inner.plan
+        self.name = inner.name
+
+    def new_state(self) -> StreamState:
+        """See `Engine.new_state`."""
+        return self.inner.new_state()
+
+    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+        """See `Engine.step`."""
+        result = self.inner.step(state, image.to(self.inner.torch_device), motion, control)
+        leaves = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in result.leaves]
+        return replace(result, leaves=leaves)
+
+    def inspect(self, state: StreamState) -> Inspection:
+        """See `Engine.inspect`."""
+        return self.inner.inspect(state)
+
+
+def stream_of(session: Session) -> CudaStream:
+    """What the engine keeps of a session that has run a frame."""
+    assert session._state is not None
+    stream: CudaStream = session._state.data
+    return stream
+
+
+def leaves_of(result: object) -> list[Tensor]:
+    """The tensors that a model returned, in order."""
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, Tensor)]

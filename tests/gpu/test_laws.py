@@ -1,0 +1,99 @@
+"""The laws of reuse on a GPU: reuse is exact, free where nothing changed, deterministic and isolated."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fluxshard.options import DType, Rfap
+from tests.gpu import laws
+from tests.gpu.place import CUDA, DTYPES, Place
+from tests.laws.content import KINDS
+
+SEEDS = tuple(range(300, 308))
+INTEGER_SEEDS = tuple(range(400, 406))
+RFAPS: tuple[Rfap, ...] = ("compact", "per_layer", "off")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.sampled_from(SEEDS), kind=st.sampled_from(KINDS), content=st.integers(0, 2**31))
+def test_exact_at_zero_thresholds(seed: int, kind: str, content: int) -> None:
+    laws.exact(CUDA, seed, kind, content)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["blocks", "garbage", "cut"])
+def test_exact_over_long_sequences(place: Place, seed: int, dtype: DType, kind: str) -> None:
+    laws.exact(place, seed, kind, seed, 40, dtype)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_incremental_bits_are_those_of_all_work(place: Place, seed: int, dtype: DType) -> None:
+    laws.incremental_bits(place, seed, dtype)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("rfap", "remap"), [("compact", True), ("per_layer", False), ("off", True)])
+def test_all_work_is_dense(place: Place, seed: int, rfap: Rfap, remap: bool) -> None:
+    laws.all_work(place, seed, "float32", rfap=rfap, remap=remap)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_all_work_is_dense_in_halves(place: Place, seed: int, dtype: DType) -> None:
+    laws.all_work(place, seed, dtype, rfap="compact", remap=True)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rfap", RFAPS)
+def test_no_work_changes_no_bit_and_executes_nothing(place: Place, seed: int, rfap: Rfap) -> None:
+    laws.no_work(place, seed, "float32", rfap)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_no_work_in_halves(place: Place, seed: int) -> None:
+    laws.no_work(place, seed, "float16", "compact")
+
+
+@pytest.mark.parametrize("seed", INTEGER_SEEDS)
+@pytest.mark.parametrize("rfap", RFAPS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_decisions_are_those_of_the_reference(place: Place, seed: int, rfap: Rfap, dtype: DType) -> None:
+    laws.same_decisions(place, seed, rfap, dtype)
+
+
+@pytest.mark.parametrize("seed", INTEGER_SEEDS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_given_work_is_that_of_the_reference(place: Place, seed: int, dtype: DType) -> None:
+    laws.same_given_work(place, seed, dtype)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:6])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_deterministic(place: Place, seed: int, dtype: DType) -> None:
+    laws.deterministic(place, seed, dtype)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_isolated_in_threads_on_streams_of_their_own(place: Place, seed: int) -> None:
+    own = tuple(torch.cuda.stream(torch.cuda.Stream()) for _ in range(3))
+    laws.isolated(place, seed, 12, own)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_isolated_in_threads_on_one_stream(place: Place, seed: int) -> None:
+    laws.isolated(place, seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_outputs_alias_nothing(place: Place, seed: int) -> None:
+    laws.outputs_alias_nothing(place, seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_nan_and_infinity_pass_through_and_leave(place: Place, seed: int) -> None:
+    laws.not_a_number_leaves(place, seed)

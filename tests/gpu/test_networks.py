@@ -1,0 +1,36 @@
+"""Whole detectors on a GPU, in float16, against their definition in float32."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.plans import load_plan, seeded_weights
+from fluxshard.options import DType
+from tests.gpu import networks
+from tests.gpu.place import Place
+
+LIMITS: dict[DType, float] = {"float32": 2e-4, "float16": 4e-3, "bfloat16": 3e-2}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "dtype"),
+    [
+        ("yolo11n", 640, "float16"),
+        ("yolo11n", 640, "float32"),
+        ("yolo11n", 640, "bfloat16"),
+        ("yolo11m", 1024, "float16"),
+    ],
+)
+def test_detectors_are_their_definition(place: Place, name: str, size: int, dtype: DType) -> None:
+    plan = load_plan(name, size)
+    found = networks.run(place, plan, seeded_weights(plan), dtype)
+    print(json.dumps(found, indent=1))
+    for what, numbers in found.items():
+        # against all work: sparse layers give the same bits, but matrix products of torch need not
+        if what.startswith(("definition", "given", "all work")):
+            assert max(numbers["boxes"], numbers["scores"]) < LIMITS[dtype], (what, numbers)
+    assert max(found["images"]["boxes_99"], found["images"]["scores_99"]) > 4e-2  # else anything would be near
+    assert found["ratio 0"]["compute_ratio"] == pytest.approx(1.0)
+    assert found["ratio of 0.0"]["compute_ratio"] == 0 and found["ratio of 0.05"]["compute_ratio"] < 0.2
