@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -307,12 +309,19 @@ def compile_ahead(name: str, size: int, mode: str, timeout_s: float) -> tuple[st
         return "skipped: no time left", 0.0
     started = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.gpu_dense", name, str(size), mode]
-    try:
-        done = subprocess.run(command, cwd=ROOT, timeout=timeout_s, capture_output=True, text=True, check=False)
-    except subprocess.TimeoutExpired:
-        return f"skipped: compiling takes more than {timeout_s:.0f} s", time.perf_counter() - started
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
-    return "" if done.returncode == 0 else f"compiling failed: {last}", time.perf_counter() - started
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, text=True, start_new_session=True
+        )
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with the compilers that it has started
+            process.wait()
+            return f"skipped: compiling takes more than {timeout_s:.0f} s", time.perf_counter() - started
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or ["no message"])[-1][:300]
+    return "" if status == 0 else f"compiling failed: {last}", time.perf_counter() - started
 
 
 def main() -> None:
@@ -322,7 +331,7 @@ def main() -> None:
     name, size, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     plan = load_plan(name, size)
     torch.backends.cudnn.benchmark = True
-    with torch.inference_mode():
+    with torch.no_grad():
         module = PlanModule(plan, seeded_weights(plan), torch.float16).cuda()
         image = torch.rand(plan.value(plan.input).shape, device="cuda").half()
         compiled(module, image.to(memory_format=torch.channels_last), mode)

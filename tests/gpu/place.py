@@ -31,14 +31,16 @@ class Place:
     Attributes:
       backend: "cuda" or "emulated".
       torch_device: where images and results are.
+      arch: what kernels are generated for.
     """
 
     backend: Backend
     torch_device: torch.device
+    arch: str = "native"
 
     def compile(self, net: nn.Module, size: tuple[int, int], dtype: DType = "float32") -> fluxshard.CompiledModel:
         """A net of RGB images."""
-        options = fluxshard.CompileOptions(backend=self.backend, dtype=dtype)
+        options = fluxshard.CompileOptions(backend=self.backend, dtype=dtype, arch=self.arch)
         return fluxshard.compile(net, torch.zeros(1, 3, *size), options=options, target="cuda")
 
     def engine(

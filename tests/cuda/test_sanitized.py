@@ -1,0 +1,110 @@
+"""Kernels under AddressSanitizer and UndefinedBehaviorSanitizer, with red zones between all buffers of a stream.
+
+Sanitizers have to be there before anything else is loaded, so everything here runs in processes of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fluxshard.codegen.cuda.emulator import detect_emulator, sanitizer_environment
+from fluxshard.errors import ToolchainError
+from tests.cuda.test_ops_emulated import CASES
+
+pytestmark = [pytest.mark.requires_compiler, pytest.mark.timeout(1500)]
+ROOT = Path(__file__).resolve().parents[2]
+
+# kernels of every kind, tensor cores and multiply-adds; a process each, as groups share few kernels
+FIRST = (
+    ("m16n8k16-f16-convolutions",),
+    ("m16n8k16-f16-views", "m16n8k16-f16-resampling", "ffma-f32-transposed"),
+)
+NAMES = [f"{name}-{group}" for name, group in CASES]
+REST = sorted(set(NAMES) - {name for names in FIRST for name in names})
+PARTS = [*FIRST, *(pytest.param(tuple(REST[i::4]), marks=pytest.mark.slow) for i in range(4))]
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    try:
+        added = sanitizer_environment(detect_emulator(sanitize=True))
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    outside = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "FLUXSHARD_TEST_"))}
+    return outside | added | {"FLUXSHARD_TEST_SANITIZE": "1"}
+
+
+@pytest.mark.parametrize("names", PARTS, ids=lambda names: f"{names[0]}-and-{len(names) - 1}-more")
+def test_layers_touch_only_what_is_theirs(environment: dict[str, str], names: tuple[str, ...]) -> None:
+    test = "tests/cuda/test_ops_emulated.py::test_layers_are_their_definitions_on_any_mask"
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=900")
+    done = subprocess.run(
+        [*command, *(f"{test}[{name}]" for name in names)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    assert f"{len(names)} passed" in done.stdout
+
+
+def test_no_case_is_left_out() -> None:
+    assert sorted(NAMES) == sorted([*(name for names in FIRST for name in names), *REST])
+    assert len(NAMES) == len(set(NAMES)) > 20
+
+
+# ---- a sanitizer that finds nothing must be able to find something
+
+BROKEN = """
+import sys
+import torch
+from fluxshard.ir.kernel import CudaTarget
+from fluxshard.runtime.cuda_inspection import view
+from fluxshard.runtime.engine import StepControl
+from tests.cuda.test_ops_emulated import emulated
+from tests.unit.codegen.plans import PlanBuilder
+
+builder = PlanBuilder(8, 6, 7)
+middle = builder.conv("image", 24)
+builder.conv(middle, 8, (3, 3), padding=((1, 1), (1, 1)))
+plan = builder.finish()
+engine = emulated(CudaTarget(arch="sm_80", dtype=sys.argv[1]), plan, builder.weights)
+state = engine.new_state()
+image = torch.rand(1, 8, 6, 7)
+
+def frame(keyframe):
+    control = StepControl(
+        keyframe=keyframe, rfap="off", remap=True, input="assembled", tau_input=0.0, tau=(0.0,) * len(plan.layers),
+        scene_cut=1.0,
+    )
+    engine.step(state, image, None, control)
+
+frame(True)
+image[0, :, 3, 3] += 1  # its neighbours are read through the map
+store = engine._program.memory.stores[middle]
+arena, parity = state.data.arena, state.data.parity
+cells = plan.grids[store.grid].cells
+entry = view(arena, store.maps[parity].offset, torch.int32, (cells,))[3 * 7 + 2 : 3 * 7 + 3]
+assert 0 <= int(entry) < 2 * cells
+if sys.argv[2] == "behind":
+    entry.fill_(2 * cells)
+frame(False)
+print("ran to its end")
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
+def test_a_row_beyond_its_buffer_is_noticed(environment: dict[str, str], dtype: str, tmp_path: Path) -> None:
+    def run(what: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", BROKEN, dtype, what]
+        local = environment | {"FLUXSHARD_CACHE_DIR": str(tmp_path)}
+        return subprocess.run(command, cwd=ROOT, env=local, capture_output=True, text=True, timeout=600)
+
+    kept, behind = run("kept"), run("behind")
+    assert (kept.returncode, kept.stdout) == (0, "ran to its end\n"), kept.stderr[-8000:]
+    assert behind.returncode != 0 and behind.stdout == ""
+    assert "AddressSanitizer: use-after-poison" in behind.stderr, behind.stderr[-8000:]
+    assert "READ of size" in behind.stderr and " in fs_gemm_" in behind.stderr
