@@ -244,7 +244,7 @@ def profiled_kernels(run: Run) -> int | None:
             run()
             torch.cuda.synchronize()
         return sum(event.device_type == DeviceType.CUDA for event in profile.events() or ()) or None
-    except RuntimeError:
+    except (RuntimeError, AssertionError):
         return None
 
 

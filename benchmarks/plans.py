@@ -62,7 +62,8 @@ def _roles(plan: Plan) -> dict[str, str]:
 def _normal(random: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     """Nearly normal: sums of uniform numbers, as torch.randn takes logarithms that differ between processors."""
     a, b, c, d = torch.rand(4, *shape, generator=random)
-    return ((a + b) + (c + d) - 2) * math.sqrt(3)
+    total: Tensor = (a + b) + (c + d)
+    return (total - 2) * math.sqrt(3)
 
 
 def _counting(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -9,10 +9,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fluxshard.codegen.cuda.kernels import GemmTile
+from fluxshard.codegen.cuda.program import CudaProgram, Loader
+from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, OptionError, ToolchainError
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions
+from fluxshard.runtime.bench import DeviceBench
+from fluxshard.runtime.cuda_engine import CudaEngine
+from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
 from fluxshard.runtime.engine import Engine
 from fluxshard.runtime.reference_engine import ReferenceEngine
 
@@ -74,13 +80,6 @@ def make_engine(
 def _cuda(
     plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
 ) -> tuple[Engine, Mapping[str, str]]:
-    from fluxshard.codegen.cuda.kernels import GemmTile
-    from fluxshard.codegen.cuda.program import CudaProgram, Loader
-    from fluxshard.codegen.cuda.tune import tune
-    from fluxshard.runtime.bench import DeviceBench
-    from fluxshard.runtime.cuda_engine import CudaEngine
-    from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
-
     loader: Loader
     device: Device
     if options.backend == "emulated":
@@ -101,6 +100,14 @@ def _cuda(
             raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
         loader = gpu = GpuLoader(index, options.arch, options.dtype)
         goal, device = gpu.target, GpuDevice(index)
+    with device.current():
+        return _cuda_engine(plan, weights, options, goal, loader, device)
+
+
+def _cuda_engine(
+    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, goal: CudaTarget, loader: Loader, device: Device
+) -> tuple[Engine, Mapping[str, str]]:
+    """The engine, with layers in torch whose kernels are refused."""
     tiles: Mapping[str, GemmTile] = {}
     if options.autotune:
         name = device.backend if options.backend == "emulated" else torch.cuda.get_device_name(device.torch_device)
@@ -117,7 +124,7 @@ def _cuda(
             notes |= {layer: f"runs in torch: kernel {error.kernel} was refused: {error}" for layer in failed}
             warnings.warn(
                 f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}",
-                RuntimeWarning, stacklevel=6,
+                RuntimeWarning, stacklevel=7,
             )  # fmt: skip
             continue
         return CudaEngine(plan, program, weights, device), notes

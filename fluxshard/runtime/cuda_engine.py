@@ -7,6 +7,7 @@ uploaded in one piece, and statistics are fetched when somebody asks for them.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -56,6 +57,7 @@ class Recorded:
     launches: Launches
     ran: bool = False
     graph: Any = None
+    refused: bool = False  # something in it cannot be recorded
     leaves: dict[str, Tensor] = field(default_factory=dict)  # values off the grids that only the caller reads
 
 
@@ -109,9 +111,12 @@ class CudaEngine:
         self._device.protect(arena, self._memory.state.blocks)
         return StreamState(CudaStream(arena), self._memory.state.size)
 
-    @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
+        with self._device.current(), torch.no_grad():
+            return self._step(state, image, motion, control)
+
+    def _step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         stream: CudaStream = state.data
         device, plan = self._device, self.plan
         device.refuse_capture()
@@ -197,10 +202,20 @@ class CudaEngine:
         if recorded.graph is not None:
             recorded.graph.replay()
             return
-        if recorded.ran and self._device.records:
-            recorded.graph = self._device.record(lambda: self._launch(stream, recorded))
-            recorded.graph.replay()
-            return
+        if recorded.ran and self._device.records and not recorded.refused:
+            try:
+                recorded.graph = self._device.record(lambda: self._launch(stream, recorded))
+            except RuntimeError as error:  # of torch, by an op that waits for the device
+                recorded.refused = True
+                seen = str(error).strip().partition("\n")[0]
+                warnings.warn(
+                    f"frames of {self.plan.name} cannot be recorded as a CUDA graph ({seen}): they are launched one "
+                    "kernel at a time, which takes longer; an island that waits for the device is the likely reason",
+                    RuntimeWarning, stacklevel=6,
+                )  # fmt: skip
+            else:
+                recorded.graph.replay()
+                return
         self._launch(stream, recorded)
         recorded.ran = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +41,10 @@ class Device(Protocol):
 
     def write(self, target: Tensor, array: NDArray[np.generic]) -> None:
         """Overwrites bytes on the device, in order with what is launched; does not wait."""
+        ...
+
+    def current(self) -> AbstractContextManager[object]:
+        """Makes the device current on this thread: kernels are loaded and launched only there."""
         ...
 
     def queue(self) -> int:
@@ -109,6 +113,10 @@ class EmulatedDevice:
     def write(self, target: Tensor, array: NDArray[np.generic]) -> None:
         """See `Device.write`."""
         target.numpy()[:] = array
+
+    def current(self) -> AbstractContextManager[object]:
+        """See `Device.current`."""
+        return nullcontext()
 
     def queue(self) -> int:
         """See `Device.queue`."""
@@ -185,6 +193,10 @@ class GpuDevice:
         pinned = torch.empty(array.size, dtype=torch.uint8, pin_memory=True)
         pinned.numpy()[:] = array
         return pinned
+
+    def current(self) -> AbstractContextManager[object]:
+        """See `Device.current`."""
+        return torch.cuda.device(self.torch_device)
 
     def queue(self) -> int:
         """See `Device.queue`."""

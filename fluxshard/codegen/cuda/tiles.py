@@ -12,6 +12,7 @@ _BLOCKS_WANTED = 108  # as many as a large GPU has multiprocessors: fewer leave 
 _ENOUGH_INTENSITY = 48  # products per number read beyond which reading no longer counts
 _LEAST_STEPS = 8  # a part of a sum shorter than this costs more to join than it saves
 _TABLE_BYTES = 32 << 10
+_STATIC_BYTES = 16  # of shared memory, besides what a launch asks for: gemm.cuh joins parts of sums through one word
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _fitting(target: CudaTarget, taps: tuple[int, int], inputs: Inputs, finish: 
             for table in (True, False):
                 whole = _gemm(target, replace(tile, table=table), taps, inputs, finish)
                 listed = 4 * taps[0] * taps[1] * len(inputs.counts) * bm if table else 0
-                if listed <= _TABLE_BYTES and whole.shared_bytes <= target.shared_bytes:
+                if listed <= _TABLE_BYTES and whole.shared_bytes + _STATIC_BYTES <= target.shared_bytes:
                     yield whole.tile
                     break
 
