@@ -26,7 +26,7 @@ FIRST = (
 )
 NAMES = [f"{name}-{group}" for name, group in CASES]
 REST = sorted(set(NAMES) - {name for names in FIRST for name in names})
-PARTS = [*FIRST, *(pytest.param(tuple(REST[i::4]), marks=pytest.mark.slow) for i in range(4))]
+PARTS = [*FIRST, *(pytest.param(tuple(REST[i::8]), marks=pytest.mark.slow) for i in range(8))]
 
 
 @pytest.fixture(scope="module")

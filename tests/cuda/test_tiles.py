@@ -85,7 +85,7 @@ def problems(draw: st.DrawFn, target: CudaTarget) -> Problem:
     return Problem(taps, Inputs(counts=counts, vec=vec), finish, cells)
 
 
-@settings(max_examples=300)
+@settings(max_examples=max(300, settings.default.max_examples))
 @given(st.data(), st.sampled_from(TARGETS))
 def test_tiles_fit_and_keep_the_rules_of_the_kernel(data: st.DataObject, target: CudaTarget) -> None:
     problem = data.draw(problems(target))
