@@ -92,7 +92,6 @@ class Gemm:
     """A convolution without groups, or one output phase of a transposed one."""
 
     family = "gemm"
-    min_blocks = _MIN_BLOCKS
     dtype: DType
     math: Math
     tile: GemmTile
@@ -105,6 +104,12 @@ class Gemm:
     def threads(self) -> int:
         """Of a block."""
         return self.tile.threads
+
+    @property
+    def min_blocks(self) -> int:
+        """See `_MIN_BLOCKS`; 64 sums a thread and their operands take more registers than two blocks leave."""
+        t = self.tile
+        return 1 if self.math == "ffma" and t.bm * t.bn >= 64 * t.threads else _MIN_BLOCKS
 
     @property
     def depth(self) -> int:
