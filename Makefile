@@ -40,7 +40,7 @@ $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(DEV): $(BASE)
-	$(PIP) -c constraints.txt -e '.[yolo,cuda,dev]'
+	$(PIP) -c constraints.txt -e '.[yolo,cuda,evaluate,dev]'
 	touch $@
 
 env: $(DEV)

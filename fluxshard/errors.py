@@ -19,7 +19,9 @@ FluxShardError
 │   ├── DeviceError        the GPU stopped working for this process: an illegal address, a timeout, a hardware fault
 │   └── DeviceMemoryError  the GPU has no memory left, for kernels or for a stream
 ├── VideoError             a video is missing, damaged, empty or has no picture; or cannot be written
-└── ModelError             a weights file is missing, damaged or not a model that can be read
+├── ModelError             a weights file is missing, damaged or not a model that can be read
+├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
+└── EvaluationError        clips, annotations or kept results of an evaluation are missing or damaged
 ```
 Messages say what was seen, what is allowed and what to do.
 """
@@ -118,3 +120,11 @@ class VideoError(FluxShardError):
 
 class ModelError(FluxShardError):
     """A weights file is missing, damaged or not a model that can be read."""
+
+
+class ProfileError(FluxShardError, ValueError):
+    """A calibrated profile is damaged, or belongs to another plan or to other weights."""
+
+
+class EvaluationError(FluxShardError):
+    """Clips, annotations or kept results of an evaluation are missing or damaged."""
