@@ -21,6 +21,7 @@ from fluxshard.options import CompileOptions, DType, ReuseOptions
 from fluxshard.passes import run_passes
 from fluxshard.passes.lower import lower
 from fluxshard.passes.trace import trace
+from fluxshard.runtime.canvas import zero_canvas
 from fluxshard.runtime.session import Program, Session
 
 Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
@@ -158,13 +159,29 @@ class CompiledModel:
                 f"image is {tuple(example.shape)}; an ExportedProgram runs at {next(iter(self._compiled))} only: "
                 "compile the nn.Module for other sizes"
             )
-        traced = trace(_on_cpu(self._net), example)
-        graph_module = run_passes(traced, self._options)
-        plan, weights = lower(graph_module, traced)
+        net, dense_macs = _on_cpu(self._net), 0
+        if self._options.canvas_px:
+            dense_macs = _lowered(net, example, CompileOptions())[0].macs
+            example = zero_canvas(example, self._options.canvas_px)
+        plan, weights, graph_module = _lowered(net, example, self._options)
         spec = pytree.treespec_loads(plan.output_tree)
         engine, notes = make_engine(plan, weights, self._options, self._target)
-        program = Program(engine, lambda leaves: pytree.tree_unflatten(leaves, spec))
+        program = Program(
+            engine,
+            lambda leaves: pytree.tree_unflatten(leaves, spec),
+            canvas_px=self._options.canvas_px,
+            dense_macs=dense_macs,
+        )
         return _Specialisation(program, graph_module, weights, notes)
+
+
+def _lowered(
+    net: Any, example: Tensor, options: CompileOptions
+) -> tuple[Plan, Mapping[str, Tensor], torch.fx.GraphModule]:
+    traced = trace(net, example)
+    graph_module = run_passes(traced, options)
+    plan, weights = lower(graph_module, traced)
+    return plan, weights, graph_module
 
 
 def _on_cpu(net: Any) -> Any:

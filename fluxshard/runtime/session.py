@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import OptionError, ShapeError, StateError
-from fluxshard.ir.params import Conv2d, ConvTranspose2d
 from fluxshard.ir.plan import Plan
-from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
+from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
+from fluxshard.runtime.accounting import Times, executed_macs, frame_stats, work_map
+from fluxshard.runtime.canvas import Canvas
+from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StreamState, Unflatten
+from fluxshard.runtime.planner import MakeTest, PlannedFrame, Planner
+from fluxshard.runtime.shards import ShardTest
 from fluxshard.runtime.stats import FrameStats
 
 
@@ -29,10 +32,17 @@ class Program:
     Attributes:
       engine: runs frames.
       unflatten: leaves to the structure that the model returns.
+      make_test: makes the image tests of planned reuse.
+      canvas_px: how much larger than the image the engine's plan is, per axis.
+      dense_macs: multiply-accumulates that work is counted against: those of the network on the image itself; 0 takes
+        those of the engine's plan.
     """
 
     engine: Engine
     unflatten: Unflatten
+    make_test: MakeTest = ShardTest
+    canvas_px: int = 0
+    dense_macs: int = 0
 
 
 class Session:
@@ -59,6 +69,9 @@ class Session:
             None  # of the last frame: on a GPU, counts are fetched on demand
         )
         self._tau: tuple[float, ...] = ()
+        self._planner: Planner | None = None
+        self._planned: PlannedFrame | None = None
+        self._canvas: Canvas | None = None
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -72,7 +85,7 @@ class Session:
         if self._stats is None and self._measure is not None:
             with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
                 self._stats = self._measure()
-        self._state = self._program = self._measure = None
+        self._state = self._program = self._measure = self._planner = self._planned = self._canvas = None
         self._closed = True
 
     def reset(self) -> None:
@@ -97,6 +110,35 @@ class Session:
                 raise StateError("session has no statistics yet: run a frame first")
             self._stats = self._measure()
         return self._stats
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """(y, x) of the last frame's image on what the outputs describe; (0, 0) without a canvas."""
+        return (0, 0) if self._canvas is None else self._canvas.origin
+
+    @property
+    def planned(self) -> PlannedFrame | None:
+        """What planned reuse decided for the last frame, before it ran; None for other policies."""
+        return self._planned
+
+    def focus(self, boxes: NDArray[np.floating]) -> None:
+        """Says where the objects of the last frame are: planned reuse takes smaller thresholds near them from now on.
+
+        Call it after every frame, with no boxes where there are no objects. Without it, all of the image counts as
+        near. Other policies ignore it.
+
+        Args:
+          boxes: `(N, 4)` x1, y1, x2, y2 in pixels of the image (not of the canvas).
+
+        Raises:
+          ShapeError: boxes of another shape.
+        """
+        boxes = np.asarray(boxes, np.float64)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ShapeError(f"boxes have shape {boxes.shape}; expected (N, 4): x1, y1, x2, y2 in pixels of the image")
+        if self._planner is not None:
+            y, x = self.origin
+            self._planner.focus(boxes + np.array([x, y, x, y]))
 
     @property
     def state_bytes(self) -> int:
@@ -168,40 +210,85 @@ class Session:
             motion = None
         _check_device(image, program.engine.torch_device)
         given = motion
+        image = image.detach()
+        if self._canvas is not None:
+            image, motion = self._canvas.place(image, motion)
         if not self._reuse.remap and not self._fresh:
             motion = self._compose(motion, image)
-        control = StepControl(
-            keyframe=self._fresh,
-            rfap=self._reuse.rfap,
-            remap=self._reuse.remap,
-            input=self._reuse.input,
-            tau_input=self._reuse.tau_input,
-            tau=self._tau,
-            scene_cut=self._reuse.scene_cut,
-            work=work,
-        )
+        control, lasting = self._control(program, image, motion, work)
         ready = time.perf_counter()
         self._fresh = True  # until the step has succeeded: a failed one leaves nothing to reuse
         self._stats = self._measure = None
-        result = program.engine.step(state, image.detach().contiguous(), motion, control)
-        self._fresh = False
+        result = program.engine.step(state, image.contiguous(), motion, control)
+        self._fresh = not lasting
         if not self._reuse.remap and result.counts().keyframe:
             self._since_keyframe = None
         stepped = time.perf_counter()
         outputs = program.unflatten(result.leaves)
         done = time.perf_counter()
-        times = _Times(started, ready, stepped, done)
-        plan, number = program.engine.plan, self._frame
-        self._stats, self._measure = None, lambda: _frame_stats(plan, result.counts(), given, times, number)
+        times = Times(started, ready, stepped, done)
+        plan, number, pixels = program.engine.plan, self._frame, self._size[2] * self._size[3] if self._size else 0
+        macs = program.dense_macs or plan.macs
+        self._stats, self._measure = (
+            None,
+            lambda: frame_stats(plan, result.counts(), given, times, number, pixels=pixels, dense_macs=macs),
+        )
         self._frame += 1
         return outputs
+
+    def _control(
+        self, program: Program, image: Tensor, motion: MotionField | None, work: dict[int, Mask] | None
+    ) -> tuple[StepControl, bool]:
+        """How to run a frame, and whether the next one may reuse it."""
+        keyframe, lasting, tau = self._fresh, True, self._tau
+        scene_cut = self._reuse.scene_cut
+        plan = program.engine.plan
+        self._planned = None
+        if work is not None:
+            lasting = self._planner is None  # what features stand for is known of planned work only
+        elif self._planner is not None:
+            self._planned, lasting = self._plan_frame(self._planner, plan, image, motion)
+            work, keyframe = self._planned.work, self._planned.work is None
+            # given work is compared with nothing; values off the grids count as changed whenever they are computed
+            tau, scene_cut = (-1.0,) * len(plan.layers), 1.0
+        elif self._reuse.execution == "dense" and not keyframe:
+            work = {
+                index: np.ones((grid.height, grid.width), np.bool_)
+                for index, grid in enumerate(plan.grids)
+                if index > 0
+            }
+        control = StepControl(
+            keyframe=keyframe,
+            rfap=self._reuse.rfap,
+            remap=self._reuse.remap,
+            input=self._reuse.input_mode,
+            tau_input=self._reuse.tau_input,
+            tau=tau,
+            scene_cut=scene_cut,
+            work=work,
+        )
+        return control, lasting
+
+    def _plan_frame(
+        self, planner: Planner, plan: Plan, image: Tensor, motion: MotionField | None
+    ) -> tuple[PlannedFrame, bool]:
+        planned = None if self._fresh else planner.plan(image, motion)  # None as well: pixels that are not finite
+        if planned is None or planner.is_cut(executed_macs(plan, planned.counts) / max(plan.macs, 1)):
+            return planner.whole(image)
+        return planned, True
 
     def _prepare(self, image: Tensor) -> tuple[Program, StreamState]:
         if self._program is None or self._state is None or self._size != tuple(image.shape):
             program = self._program_for(image)
-            tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
+            plan, reuse = program.engine.plan, self._reuse
+            tau = _tau_per_layer(plan, reuse.tau)
             self._program, self._state, self._tau = program, program.engine.new_state(), tau
             self._size, self._fresh, self._since_keyframe = tuple(image.shape), True, None
+            self._planner = self._canvas = None
+            if reuse.policy == "planned":
+                self._planner = Planner(plan, reuse.planned, reuse.scene_cut, program.make_test)
+            if program.canvas_px:
+                self._canvas = Canvas((image.shape[2], image.shape[3]), program.canvas_px, reuse.canvas_fill)
         return self._program, self._state
 
     def _compose(self, motion: MotionField | None, image: Tensor) -> MotionField | None:
@@ -209,82 +296,6 @@ class Session:
             earlier = self._since_keyframe or MotionField.zero(image.shape[2], image.shape[3], motion.cell_px)
             self._since_keyframe = accumulate(earlier, motion, image.shape[2], image.shape[3])
         return self._since_keyframe
-
-
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """Moments of a frame in seconds: the call, ready to step, stepped, done."""
-
-    started: float
-    ready: float
-    stepped: float
-    done: float
-
-
-def _frame_stats(plan: Plan, counts: StepCounts, motion: MotionField | None, times: _Times, frame: int) -> FrameStats:
-    edge_pre_ms, post_ms = (times.ready - times.started) * 1e3, (times.done - times.stepped) * 1e3
-    # a device goes on after the call has returned: then what it measured counts
-    inference_ms = max((times.stepped - times.ready) * 1e3, counts.total_ms)
-    return FrameStats(
-        frame=frame,
-        keyframe=counts.keyframe,
-        recompute_ratio=counts.input_cells / plan.grids[0].cells,
-        compute_ratio=float(executed_macs(plan, counts) / plan.macs) if plan.macs else 0.0,
-        tx_ratio=0.0,
-        latency_ms=edge_pre_ms + inference_ms + post_ms,
-        edge_pre_ms=edge_pre_ms,
-        server_pre_ms=0.0,
-        transmission_ms=0.0,
-        inference_ms=inference_ms,
-        post_ms=post_ms,
-        overhead_ms=max(0.0, inference_ms - counts.conv_ms - counts.island_ms) if counts.conv_ms else 0.0,
-        motion_source="none" if motion is None else "given",
-        placement="edge",
-        bytes_sent=0,
-        layers_executed=int(counts.executed.sum()),
-    )
-
-
-def executed_macs(plan: Plan, counts: StepCounts) -> float:
-    """Multiply-accumulates of the cells that a step evaluated; islands count whole when they run."""
-    total = 0.0
-    for layer, evaluated, executed in zip(plan.layers, counts.candidates, counts.executed, strict=True):
-        if layer.macs and executed:
-            total += layer.macs * (evaluated / plan.grid_of(layer.output).cells if layer.mode == "sparse" else 1.0)
-    return total
-
-
-def work_map(plan: Plan, inspection: Inspection) -> NDArray[np.float32]:
-    """See `Session.work_map`."""
-    height, width = plan.image_size
-    rows, columns = cells(height, CELL_PX), cells(width, CELL_PX)
-    centre_y = np.minimum(np.arange(rows) * CELL_PX + CELL_PX // 2, height - 1)
-    centre_x = np.minimum(np.arange(columns) * CELL_PX + CELL_PX // 2, width - 1)
-    total = np.zeros((rows, columns), np.float32)
-    macs = 0
-    for layer in plan.layers:
-        if not isinstance(layer.params, Conv2d | ConvTranspose2d) or layer.mode != "sparse":
-            continue
-        candidates = inspection.candidates(layer.name)
-        assert candidates is not None
-        share = candidates.astype(np.float32)
-        grid = plan.grid_of(layer.output)
-        # a motion cell sees the mean over the feature cells inside it, or the feature cell that holds its centre
-        step_y, step_x = _per_cell(grid.height, height), _per_cell(grid.width, width)
-        for axis, (step, n) in enumerate(((step_y, rows), (step_x, columns))):
-            if step > 1:
-                share = np.add.reduceat(share, np.minimum(np.arange(n) * step, share.shape[axis] - 1), axis=axis)
-                share = np.minimum(share / step, 1.0)
-            else:
-                centre, size = (centre_y, height) if axis == 0 else (centre_x, width)
-                share = np.take(share, np.minimum(centre * share.shape[axis] // size, share.shape[axis] - 1), axis=axis)
-        total += layer.macs * share
-        macs += layer.macs
-    return (total / np.float32(max(macs, 1))).astype(np.float32)
-
-
-def _per_cell(n_cells: int, pixels: int) -> int:
-    return max(1, round(n_cells * CELL_PX / pixels))
 
 
 def _check_image(image: Tensor) -> None:
