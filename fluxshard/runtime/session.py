@@ -19,7 +19,7 @@ from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.accounting import Times, executed_macs, frame_stats, work_map
 from fluxshard.runtime.canvas import Canvas
-from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StreamState, Unflatten
+from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
 from fluxshard.runtime.planner import MakeTest, PlannedFrame, Planner
 from fluxshard.runtime.shards import ShardTest
 from fluxshard.runtime.stats import FrameStats
@@ -69,6 +69,7 @@ class Session:
             None  # of the last frame: on a GPU, counts are fetched on demand
         )
         self._tau: tuple[float, ...] = ()
+        self._counts: Callable[[], StepCounts] | None = None
         self._planner: Planner | None = None
         self._planned: PlannedFrame | None = None
         self._canvas: Canvas | None = None
@@ -85,13 +86,13 @@ class Session:
         if self._stats is None and self._measure is not None:
             with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
                 self._stats = self._measure()
-        self._state = self._program = self._measure = self._planner = self._planned = self._canvas = None
+        self._state = self._program = self._measure = self._counts = self._planner = self._planned = self._canvas = None
         self._closed = True
 
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
         self._fresh, self._since_keyframe, self._frame = True, None, 0
-        self._stats = self._measure = None
+        self._stats = self._measure = self._counts = None
 
     @property
     def reuse(self) -> ReuseOptions:
@@ -120,6 +121,17 @@ class Session:
     def planned(self) -> PlannedFrame | None:
         """What planned reuse decided for the last frame, before it ran; None for other policies."""
         return self._planned
+
+    @property
+    def counted(self) -> StepCounts:
+        """Cells that the last frame evaluated; on a GPU, waits for it.
+
+        Raises:
+          StateError: no frame has run.
+        """
+        if self._counts is None:
+            raise StateError("session has counted nothing yet: run a frame first")
+        return self._counts()
 
     def focus(self, boxes: NDArray[np.floating]) -> None:
         """Says where the objects of the last frame are: planned reuse takes smaller thresholds near them from now on.
@@ -218,9 +230,9 @@ class Session:
         control, lasting = self._control(program, image, motion, work)
         ready = time.perf_counter()
         self._fresh = True  # until the step has succeeded: a failed one leaves nothing to reuse
-        self._stats = self._measure = None
+        self._stats = self._measure = self._counts = None
         result = program.engine.step(state, image.contiguous(), motion, control)
-        self._fresh = not lasting
+        self._fresh, self._counts = not lasting, result.counts
         if not self._reuse.remap and result.counts().keyframe:
             self._since_keyframe = None
         stepped = time.perf_counter()
