@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from fluxshard.backends import check_target, make_engine
 from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arch
-from fluxshard.errors import ShapeError, StateError, TraceError
+from fluxshard.errors import OptionError, ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation
 from fluxshard.ir.plan import Plan
 from fluxshard.models.moved import moved, tensors_of
@@ -22,6 +22,7 @@ from fluxshard.passes import run_passes
 from fluxshard.passes.lower import lower
 from fluxshard.passes.trace import trace
 from fluxshard.runtime.canvas import zero_canvas
+from fluxshard.runtime.profile import Profile
 from fluxshard.runtime.session import Program, Session
 
 Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
@@ -71,8 +72,28 @@ class CompiledModel:
         self._latest: _Specialisation | None = None
 
     def session(self, reuse: ReuseOptions | None = None) -> Session:
-        """A new video stream."""
-        return Session(lambda image: self.specialise(image).program, reuse or ReuseOptions())
+        """A new video stream.
+
+        Raises:
+          ProfileError: a profile that cannot be read; or, at the first frame, one of another network or other weights.
+          OptionError: a profile that was found with another canvas.
+        """
+        reuse = reuse or ReuseOptions()
+        if reuse.profile is None:
+            return Session(lambda image: self.specialise(image).program, reuse)
+        profile = Profile.load(reuse.profile)
+        if profile.canvas_px != self._options.canvas_px:
+            raise OptionError(
+                f"the profile was found with canvas_px={profile.canvas_px}, and the model is compiled with "
+                f"{self._options.canvas_px}: compile it with CompileOptions(canvas_px={profile.canvas_px})"
+            )
+
+        def checked(image: Tensor) -> Program:
+            found = self.specialise(image)
+            profile.check(found.program.engine.plan, found.weights)
+            return found.program
+
+        return Session(checked, profile.reuse)
 
     def specialise(self, example: Tensor) -> _Specialisation:
         """Compiles for the shape of `example`, or returns what is already compiled for it."""

@@ -82,20 +82,21 @@ class LevelOptions:
     """How planned reuse tests the image for the features of one stride.
 
     Attributes:
-      gain: factor on the thresholds of this level.
+      gain: factor on the thresholds of this level; None: 0.8 up to a stride of 8, 1.2 up to 16, otherwise 1.5.
       dilation: a recomputed shard takes its neighbours with it, so many times.
       shard_px: side of a shard, a multiple of 8; None: 8 up to a stride of 8, else 16, or the stride if that is more.
       low_pass_px: the images are compared as means over so many pixels a side, 1, 2, 4 or 8: what features of a large
         stride do not see costs nothing. None: a quarter of the stride.
     """
 
-    gain: float = 1.0
+    gain: float | None = None
     dilation: int = 0
     shard_px: int | None = None
     low_pass_px: int | None = None
 
     def __post_init__(self) -> None:
-        _check_number("gain", self.gain)
+        if self.gain is not None:
+            _check_number("gain", self.gain)
         _check_count("dilation", self.dilation)
         if self.shard_px is not None and (self.shard_px < 8 or self.shard_px % 8):
             raise OptionError(f"shard_px (={self.shard_px}) must be a multiple of 8")
@@ -118,22 +119,25 @@ class PlannedOptions:
       refresh_frames: a shard is recomputed when its features are so many frames old; 0 never for that.
       hold_frames: for so many frames a region goes on after it was last given, moving along.
       margin_px: regions are taken larger by so much, rounded up to 8.
+      region_confidence: what task adapters call an object: detections that score higher are regions. Lower than where
+        detections are shown: an object that is about to be found or lost needs the work most.
       levels: by stride in pixels, rounded up; strides left out take the defaults.
       pixel_range: the image's values that stand for black and white.
     """
 
     tau: float = 0.03
-    tau_background: float | None = 0.08
-    tau_waiting: float = 0.04
-    wait_frames: int = 0
+    tau_background: float | None = 0.5
+    tau_waiting: float = 0.1
+    wait_frames: int = 6
     refresh_frames: int = 0
     hold_frames: int = 5
-    margin_px: int = 8
+    margin_px: int = 16
+    region_confidence: float = 0.1
     levels: Mapping[int, LevelOptions] = field(default_factory=dict)
     pixel_range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        for name in ("tau", "tau_waiting"):
+        for name in ("tau", "tau_waiting", "region_confidence"):
             _check_number(name, getattr(self, name))
         if self.tau_background is not None:
             _check_number("tau_background", self.tau_background)
@@ -167,6 +171,7 @@ class ReuseOptions:
         ablation: what would be sent stays the same).
       planned: thresholds of planned reuse.
       canvas_fill: value of the canvas around the image (`CompileOptions.canvas_px`).
+      profile: path of a calibrated profile, whose options take the place of all others; None takes those given here.
 
     Raises:
       OptionError: a value that is not allowed.
@@ -182,6 +187,7 @@ class ReuseOptions:
     execution: Execution = "sparse"
     planned: PlannedOptions = field(default_factory=PlannedOptions)
     canvas_fill: float = 114 / 255
+    profile: Path | str | None = None
 
     def __post_init__(self) -> None:
         _check("policy", self.policy, ("propagated", "planned"))

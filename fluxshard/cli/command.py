@@ -30,8 +30,6 @@ from fluxshard.cli.settings import (
     RunSettings,
     check_device,
     check_share,
-    network_shape,
-    parse_size,
     prepare_directory,
 )
 from fluxshard.cli.stopping import Stopping
@@ -41,6 +39,7 @@ from fluxshard.errors import FluxShardError, OptionError
 from fluxshard.models.checkpoint import identify
 from fluxshard.models.loaded import LoadedModel
 from fluxshard.models.loading import load
+from fluxshard.models.sizes import network_shape, parse_size
 from fluxshard.options import Backend, CompileOptions, DType, ReuseOptions
 
 DEFAULT_FPS = 25.0  # of the film, where the source does not say

@@ -146,6 +146,19 @@ def _part(
     return mask[y : y + len(rows), x : x + len(columns)]
 
 
+def keypoint_similarity(
+    found: NDArray[np.float32], reference: NDArray[np.float32], box: NDArray[np.float32]
+) -> float | None:
+    """Object keypoint similarity (COCO), 0..1; None where the reference sees no keypoint.
+
+    Args:
+      found, reference: `(K, 2 or 3)` x, y and confidence.
+      box: x1, y1, x2, y2 of the reference.
+    """
+    distance = _keypoint_distances(found, reference)
+    return _similarity(distance, box) if np.isfinite(distance).any() else None
+
+
 def _keypoint_distances(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
     """Distance of each keypoint in pixels; NaN where the reference does not see it."""
     distance = np.hypot(*(found[:, :2] - reference[:, :2]).T)

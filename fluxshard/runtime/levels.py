@@ -66,6 +66,7 @@ def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: P
     largest = -(-max(stride) // 1)
     level = options.levels.get(largest, LevelOptions())
     shard_px = level.shard_px or default_shard_px(largest)
+    gain = default_gain(largest) if level.gain is None else level.gain
     background = options.tau if options.tau_background is None else options.tau_background
     return Level(
         stride=stride,
@@ -73,15 +74,20 @@ def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: P
         shard_px=shard_px,
         low_pass_px=level.low_pass_px or default_low_pass_px(largest),
         dilation=level.dilation,
-        tau=_score(options.tau * level.gain),
-        tau_background=_score(background * level.gain),
-        tau_waiting=_score(options.tau_waiting * level.gain),
+        tau=_score(options.tau * gain),
+        tau_background=_score(background * gain),
+        tau_waiting=_score(options.tau_waiting * gain),
     )
 
 
 def default_shard_px(stride_px: int) -> int:
     """8 up to a stride of 8, 16 up to 16, and otherwise the stride, rounded up to whole cells of 8 px."""
     return 8 if stride_px <= 8 else 16 if stride_px <= 16 else CELL_PX * cells(stride_px, CELL_PX)
+
+
+def default_gain(stride_px: int) -> float:
+    """Fine features are read by everything behind them; coarse ones see the image smoothed."""
+    return 0.8 if stride_px <= 8 else 1.2 if stride_px <= 16 else 1.5
 
 
 def default_low_pass_px(stride_px: int) -> int:

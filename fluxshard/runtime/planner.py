@@ -29,8 +29,8 @@ class ImageTest(Protocol):
         """Takes an image that was computed whole; False where it is not finite."""
         ...
 
-    def focus(self, boxes: NDArray[np.floating]) -> None:
-        """Takes the boxes of objects of the last frame."""
+    def focus(self, regions: Mask) -> None:
+        """Takes the 8-px cells of the last frame that hold objects."""
         ...
 
     def decide(self, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
@@ -81,9 +81,9 @@ class Planner:
             level: tuple(np.arange(px) // level.shard_px for px in plan.image_size) for level in self.levels
         }
 
-    def focus(self, boxes: NDArray[np.floating]) -> None:
-        """Objects of the last frame: `(N, 4)` x1, y1, x2, y2 in pixels of its image."""
-        self._test.focus(boxes)
+    def focus(self, regions: Mask) -> None:
+        """Takes the 8-px cells of the last frame that hold objects: `(ceil(H / 8), ceil(W / 8))`."""
+        self._test.focus(regions)
 
     def whole(self, image: Tensor) -> tuple[PlannedFrame, bool]:
         """A frame that is computed whole, and whether the next one may reuse it: not where a pixel is not finite."""

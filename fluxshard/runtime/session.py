@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.ir.plan import Plan
-from fluxshard.motion import MotionField, accumulate
+from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.accounting import Times, executed_macs, frame_stats, work_map
 from fluxshard.runtime.canvas import Canvas
@@ -133,24 +133,30 @@ class Session:
             raise StateError("session has counted nothing yet: run a frame first")
         return self._counts()
 
-    def focus(self, boxes: NDArray[np.floating]) -> None:
+    def focus(self, regions: NDArray[np.bool_]) -> None:
         """Says where the objects of the last frame are: planned reuse takes smaller thresholds near them from now on.
 
-        Call it after every frame, with no boxes where there are no objects. Without it, all of the image counts as
-        near. Other policies ignore it.
+        Call it after every frame, with nothing set where there are no objects. Without it, all of the image counts as
+        near. Other policies ignore it. `models.regions.regions` makes it from detections.
 
         Args:
-          boxes: `(N, 4)` x1, y1, x2, y2 in pixels of the image (not of the canvas).
+          regions: `(ceil(H / 8), ceil(W / 8))` bool over cells of 8 px of what the outputs describe: the image, or the
+            canvas.
 
         Raises:
-          ShapeError: boxes of another shape.
+          ShapeError: regions of another shape or dtype.
+          StateError: no frame has run.
         """
-        boxes = np.asarray(boxes, np.float64)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise ShapeError(f"boxes have shape {boxes.shape}; expected (N, 4): x1, y1, x2, y2 in pixels of the image")
+        program, _ = self._ran()
+        height, width = program.engine.plan.image_size
+        expected = cells(height, CELL_PX), cells(width, CELL_PX)
+        if regions.shape != expected or regions.dtype != np.bool_:
+            raise ShapeError(
+                f"regions are {regions.shape} {regions.dtype}; expected {expected} bool: one per 8 px of the outputs' "
+                f"{height}x{width} px"
+            )
         if self._planner is not None:
-            y, x = self.origin
-            self._planner.focus(boxes + np.array([x, y, x, y]))
+            self._planner.focus(regions)
 
     @property
     def state_bytes(self) -> int:

@@ -63,12 +63,10 @@ class ShardTest:
             self._ages.append(turn.astype(np.uint8))
         return finite
 
-    def focus(self, boxes: NDArray[np.floating]) -> None:
-        """Objects are inside `boxes`, `(N, 4)` x1, y1, x2, y2 in pixels of the last frame."""
+    def focus(self, regions: Mask) -> None:
+        """Takes the cells of 8 px of the last frame that hold objects: `(ceil(H / 8), ceil(W / 8))`."""
         self._has_regions = True
-        if self._options.hold_frames:
-            for rows, columns in covered_cells(boxes, self._size):
-                self._hold[rows, columns] = self._options.hold_frames
+        self._hold[regions] = self._options.hold_frames
 
     def decide(self, image: Tensor, motion: MotionField | None) -> list[Mask] | None:
         """Which shards to recompute; from then on their features stand for the new pixels.
@@ -135,21 +133,6 @@ def quantise(image: Tensor, pixel_range: tuple[float, float]) -> tuple[Pixels, b
         values = np.where(finite, values, np.float32(low))
     scaled = np.rint((values - np.float32(low)) * np.float32(255 / (high - low)))
     return np.clip(scaled, 0, 255).astype(np.uint8), whole
-
-
-def covered_cells(boxes: NDArray[np.floating], size: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """The 8-px cells that each box touches, inside the image."""
-    height, width = size
-    spans = []
-    for x1, y1, x2, y2 in np.asarray(boxes, np.float64).reshape(-1, 4).tolist():
-        if not (np.isfinite([x1, y1, x2, y2]).all() and x2 > max(x1, 0) and y2 > max(y1, 0)):
-            continue
-        if x1 >= width or y1 >= height:
-            continue
-        rows = slice(int(max(y1, 0)) // CELL_PX, cells(int(np.ceil(min(y2, height))), CELL_PX))
-        columns = slice(int(max(x1, 0)) // CELL_PX, cells(int(np.ceil(min(x2, width))), CELL_PX))
-        spans.append((rows, columns))
-    return spans
 
 
 def level_motion(

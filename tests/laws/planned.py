@@ -7,6 +7,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 import fluxshard
+from fluxshard.motion import CELL_PX, cells
 from fluxshard.options import LevelOptions, PlannedOptions
 from tests.laws.content import frames
 from tests.laws.helpers import assert_same
@@ -39,12 +40,11 @@ def check_predictions(model: fluxshard.CompiledModel, size: tuple[int, int], kin
                 seen = session.inspect()
                 assert (seen.input_mask() == planned.work[0]).all()
                 for layer in model.plan.layers:
-                    cells = seen.candidates(layer.name)
-                    if cells is not None:
+                    found_cells = seen.candidates(layer.name)
+                    if found_cells is not None:
                         grid = model.plan.value(layer.output).grid
-                        assert grid is not None and (cells == planned.work[grid]).all(), layer.name
-            corner = rng.integers(0, (size[1], size[0]))
-            session.focus(np.array([[*corner, *(corner + rng.integers(1, 20, 2))]], np.float64))
+                        assert grid is not None and (found_cells == planned.work[grid]).all(), layer.name
+            session.focus(rng.random((cells(size[0], CELL_PX), cells(size[1], CELL_PX))) < 0.2)
 
 
 def check_no_work(model: fluxshard.CompiledModel, size: tuple[int, int], seed: int) -> None:

@@ -109,7 +109,7 @@ def test_the_device_is_known_before_the_first_frame(monkeypatch: pytest.MonkeyPa
 def test_options_that_are_not_allowed() -> None:
     with pytest.raises(OptionError, match="target"):
         fluxshard.compile(Two().eval(), target="tpu")
-    for bad in ({"dtype": "float8"}, {"isa": "sse9"}, {"backend": "fast"}, {"canvas_px": 32}):
+    for bad in ({"dtype": "float8"}, {"isa": "sse9"}, {"backend": "fast"}, {"canvas_px": -1}):
         with pytest.raises(OptionError):
             fluxshard.CompileOptions(**bad)  # type: ignore[arg-type]
     for bad in (
@@ -118,7 +118,8 @@ def test_options_that_are_not_allowed() -> None:
         {"tau_input": float("nan")},
         {"tau": {"a": -1.0}},
         {"scene_cut": 0},
-        {"policy": "planned"},
+        {"policy": "planned", "remap": False},
+        {"execution": "half"},
     ):
         with pytest.raises(OptionError):
             fluxshard.ReuseOptions(**bad)  # type: ignore[arg-type]

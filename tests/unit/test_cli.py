@@ -18,10 +18,11 @@ import torch
 from fluxshard.cli.files import write_results
 from fluxshard.cli.records import FrameRecord, RecordFile, plain, run_lengths
 from fluxshard.cli.run import run_frames
-from fluxshard.cli.settings import RunSettings, network_shape, parse_size, prepare_directory
+from fluxshard.cli.settings import RunSettings, prepare_directory
 from fluxshard.cli.summary import summarise, summary_table
 from fluxshard.errors import FluxShardError, OptionError
 from fluxshard.models.loaded import HeadLayout, LoadedModel
+from fluxshard.models.sizes import network_shape, parse_size
 from fluxshard.motion import MotionField
 from fluxshard.video import Frame, Letterbox
 
