@@ -50,3 +50,38 @@ class FrameProgress:
         if later:
             figures += f", compute {sum(later) / len(later):.0%}"
         self._bar.update(self._task, advance=1, figures=figures)
+
+
+class StepProgress:
+    """Frames done and the last thing that was measured, on a terminal; elsewhere, one line per thing measured."""
+
+    def __init__(self, console: Console, total: int | None = None) -> None:
+        self._console = console
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.completed} frames"),
+            TextColumn("{task.fields[step]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("frames", total=total, step="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def frames(self, count: int) -> None:
+        """Counts frames."""
+        self._bar.update(self._task, advance=count)
+
+    def step(self, line: str) -> None:
+        """Shows what was measured last."""
+        self._bar.update(self._task, step=line)
+        if not self._console.is_terminal:
+            self._console.print(line, soft_wrap=True)

@@ -123,12 +123,26 @@ def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None) ->
                 motion.append(frame.motion)
     except VideoError as error:
         raise EvaluationError(f"clip {clip.name!r}: {error}") from error
-    annotations = None if clip.annotations is None else _annotations(clip, len(pixels), letterbox.picture_size)
+    annotations = annotation_masks(clip, len(pixels), letterbox.picture_size)
     return PreparedClip(clip.name, letterbox, tuple(pixels), tuple(motion), annotations)
 
 
-def _annotations(clip: Clip, count: int, picture: tuple[int, int]) -> tuple[NDArray[np.bool_], ...]:
-    assert clip.annotations is not None
+def annotation_masks(clip: Clip, count: int, picture: tuple[int, int]) -> tuple[NDArray[np.bool_], ...] | None:
+    """Masks of the first frames of a clip.
+
+    Args:
+      clip: with annotations or without.
+      count: frames.
+      picture: (h, w) that masks must have.
+
+    Returns:
+      `(h, w)` bool per frame, True on the object; None without annotations.
+
+    Raises:
+      EvaluationError: there are too few, or one cannot be read or has another size.
+    """
+    if clip.annotations is None:
+        return None
     paths = sorted(clip.annotations.glob("*.png"))
     if len(paths) < count:
         raise EvaluationError(f"clip {clip.name!r} has {count} frames and {len(paths)} annotations; expected as many")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from fluxshard.evaluate.global_motion import global_shift
-from fluxshard.evaluate.similarity import quantise, ssim
+from fluxshard.evaluate.similarity import quarter_area, quarter_bits, ssim
 from fluxshard.evaluate.subject import Subject
 from fluxshard.models.detections import Detections
 from fluxshard.models.regions import regions
@@ -173,27 +173,27 @@ class Skip:
 class Coach:
     """COACH: a frame that resembles the last computed one as a whole gets its result; others are computed whole.
 
-    What is computed is sent first, at a quarter of its size: the network sees colours of `bits` bits. The paper does
-    not say which quantisation that is; fewer bits keep the resolution that small objects need.
+    What is computed is sent first, at a quarter of its size, and the network sees what arrives. The paper does not say
+    how a frame is quantised to a quarter; both ways are here.
 
     Attributes:
       similarity: structural similarity from which on a result is held.
-      bits: of each colour that is sent; 8 sends frames as they are.
+      sent: "area" at half the resolution per axis, "bits" with 2 bits per colour, or "whole".
     """
 
     similarity: float
-    bits: int = 2
+    sent: Literal["area", "bits", "whole"] = "area"
     family: str = "coach"
 
     @property
     def name(self) -> str:
         """See `Method`."""
-        return f"coach ssim={self.similarity:g}" + ("" if self.bits == 2 else f" bits={self.bits}")
+        return f"coach ssim={self.similarity:g}" + ("" if self.sent == "area" else f" sent={self.sent}")
 
     @property
     def facts(self) -> Mapping[str, object]:
         """See `Method`."""
-        return {"similarity": self.similarity, "bits": self.bits}
+        return {"similarity": self.similarity, "sent": self.sent}
 
     def start(self, subject: Subject) -> Stream:
         """See `Method`."""
@@ -206,7 +206,9 @@ class Coach:
                 latency_ms = 1e3 * (time.perf_counter() - started)
                 held = seen[0][1]
                 return replace(held, compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=latency_ms)
-            sent = image if self.bits == 8 or not seen else quantise(image, self.bits)
+            sent = image
+            if seen and self.sent != "whole":  # the first frame fills the caches, and is sent as it is
+                sent = quarter_area(image) if self.sent == "area" else quarter_bits(image)
             spent_ms = 1e3 * (time.perf_counter() - started)
             outcome = dense(sent, motion)
             outcome = replace(outcome, latency_ms=outcome.latency_ms + spent_ms)

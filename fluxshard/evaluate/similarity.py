@@ -1,10 +1,10 @@
-"""What COACH compares and sends: structural similarity of whole frames, and frames of few colours."""
+"""What COACH compares and sends: structural similarity of whole frames, and frames of a quarter of their size."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 WINDOW_PX = 8
 LUMA = (0.299, 0.587, 0.114)
@@ -34,8 +34,13 @@ def ssim(a: Tensor, b: Tensor) -> float:
     return float(similarity.mean())
 
 
-def quantise(image: Tensor, bits: int) -> Tensor:
-    """An image in 0..1 of `bits` bits per colour, evenly spread from 0 to 1."""
-    steps = 2**bits - 1
-    levels = torch.round(image * steps)
-    return levels.div(steps)
+def quarter_bits(image: Tensor) -> Tensor:
+    """An image in 0..1 at a quarter of its bits: 2 of 8 per colour, evenly spread from 0 to 1."""
+    levels = torch.round(image * 3)
+    return levels.div(3)
+
+
+def quarter_area(image: Tensor) -> Tensor:
+    """An image `(1, 3, H, W)` at a quarter of its pixels: means of 2x2 px, enlarged again bilinearly."""
+    small = avg_pool2d(image, 2, ceil_mode=True)
+    return interpolate(small, size=image.shape[2:], mode="bilinear", align_corners=False)

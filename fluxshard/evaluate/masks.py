@@ -1,0 +1,74 @@
+"""Masks as COCO's compressed run lengths, and objects of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.errors import EvaluationError
+from fluxshard.evaluate.trace import FoundObject
+from fluxshard.models.detections import Detections
+
+
+def found_objects(found: Detections, limit: int) -> tuple[FoundObject, ...]:
+    """The `limit` best detections, in picture pixels, as a trace keeps them."""
+    objects = []
+    height, width = found.shape
+    for index in range(min(limit, len(found))):
+        mask = None
+        if found.masks is not None:
+            rows, columns, inside = found.mask(index)
+            full = np.zeros((height, width), np.uint8, order="F")
+            full[rows.start : rows.stop, columns.start : columns.stop] = inside
+            mask = encode(full)
+        keypoints = None
+        if found.keypoints is not None:
+            keypoints = tuple(round(float(value), 3) for value in found.keypoints[index].ravel())
+        x1, y1, x2, y2 = (round(float(value), 3) for value in found.boxes[index])
+        objects.append(
+            FoundObject(
+                category=int(found.classes[index]),
+                score=round(float(found.scores[index]), 6),
+                box=(x1, y1, x2, y2),
+                mask=mask,
+                keypoints=keypoints,
+            )
+        )
+    return tuple(objects)
+
+
+def encode(mask: NDArray[Any]) -> str:
+    """Run lengths of a `(h, w)` mask."""
+    counts: bytes = _coco().encode(np.asfortranarray(mask, np.uint8))["counts"]
+    return counts.decode("ascii")
+
+
+def decode(counts: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The `(h, w)` mask of run lengths."""
+    return np.asarray(_coco().decode(_entry(counts, shape)), np.bool_)
+
+
+def mask_iou(a: Sequence[str], b: Sequence[str], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Intersection over union of every pair of masks: `(len(a), len(b))`, 0 for two empty ones."""
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    first, second = ([_entry(counts, shape) for counts in masks] for masks in (a, b))
+    values = np.asarray(_coco().iou(first, second, [0] * len(b)), np.float64)
+    return np.nan_to_num(values)
+
+
+def _entry(counts: str, shape: tuple[int, int]) -> dict[str, Any]:
+    return {"size": list(shape), "counts": counts.encode("ascii")}
+
+
+def _coco() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise EvaluationError(
+            "evaluation needs pycocotools, which is not installed; run: pip install 'fluxshard[evaluate]'"
+        ) from error
+    return mask

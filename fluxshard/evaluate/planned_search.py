@@ -1,0 +1,124 @@
+"""Calibration of planned reuse: which thresholds are searched for, and the search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from fluxshard.evaluate.calibration import Calibration, Ground, SearchLog, measure_method
+from fluxshard.evaluate.methods import Reuse
+from fluxshard.evaluate.search import Dimension, Point, Visited, coordinate_descent
+from fluxshard.evaluate.workers import WorkerPool
+from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
+
+FINE, MIDDLE = (1, 2, 4, 8), (16,)
+COARSE = (32, 64, 128)
+
+
+def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
+    """What is searched for, in the order in which it is tried; starts are the shipped defaults.
+
+    Args:
+      canvas_px: size of a canvas to try; 0 tries none.
+    """
+    found = [
+        Dimension("tau_background", (0.06, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.0), 5),
+        Dimension("tau_waiting", (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3), 3),
+        Dimension("tau", (0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08, 0.1), 4),
+        Dimension("wait_frames", (2, 3, 4, 6, 8, 12, 16), 3),
+        Dimension("margin_px", (0, 8, 16, 24, 32), 2),
+        Dimension("gain_fine", (0.5, 0.65, 0.8, 1.0, 1.25), 2),
+        Dimension("gain_middle", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0), 3),
+        Dimension("gain_coarse", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0), 4),
+        Dimension("dilation_fine", (0, 1), 0),
+        Dimension("dilation_coarse", (0, 1), 0),
+        Dimension("refresh_frames", (0, 60, 30, 15, 8), 0),
+    ]
+    if canvas_px:
+        found.append(Dimension("canvas_px", (0, canvas_px), 1))
+    return tuple(found)
+
+
+def method_at(point: Point, name: str = "planned", family: str = "planned") -> Reuse:
+    """Planned reuse with the thresholds of a point."""
+    levels = {
+        stride: LevelOptions(gain=point["gain_fine"], dilation=int(point["dilation_fine"])) for stride in FINE
+    } | {
+        stride: LevelOptions(gain=gain, dilation=int(point["dilation_coarse"]))
+        for strides, gain in ((MIDDLE, point["gain_middle"]), (COARSE, point["gain_coarse"]))
+        for stride in strides
+    }
+    planned = PlannedOptions(
+        tau=point["tau"],
+        tau_background=point["tau_background"],
+        tau_waiting=point["tau_waiting"],
+        wait_frames=int(point["wait_frames"]),
+        refresh_frames=int(point["refresh_frames"]),
+        margin_px=int(point["margin_px"]),
+        levels=levels,
+    )
+    return Reuse(
+        name=name,
+        family=family,
+        options=ReuseOptions(policy="planned", planned=planned),
+        canvas_px=int(point.get("canvas_px", 0)),
+        regions=True,
+    )
+
+
+def search_planned(
+    request: Calibration,
+    ground: Ground,
+    pool: WorkerPool,
+    log: SearchLog,
+    canvas_px: int,
+    *,
+    on_point: Callable[[Visited, int], None] = lambda _, __: None,
+    on_frames: Callable[[int], None] = lambda _: None,
+) -> tuple[Visited | None, list[Visited]]:
+    """Searches for the thresholds of least work within the budget.
+
+    Args:
+      request: what is asked for.
+      ground: from `prepare_ground`.
+      pool: runs the points.
+      log: results that are there already, and where new ones go.
+      canvas_px: size of the canvas to try.
+      on_point: called after each measurement, with how many there were.
+      on_frames: called with frames done.
+
+    Returns:
+      the best point, None where none is within the budget, and all points.
+    """
+    measured = 0
+
+    def evaluate(point: Point) -> tuple[float, float]:
+        return measure_method(method_at(point), request, ground, pool, on_frames)
+
+    def keep(visited: Visited) -> None:
+        nonlocal measured
+        measured += 1
+        log.add(visited)
+        on_point(visited, measured)
+
+    return coordinate_descent(
+        dimensions(canvas_px),
+        evaluate,
+        request.alpha * ground.accuracy,
+        known=log.read(),
+        most_points=request.most_points,
+        on_point=keep,
+    )
+
+
+def question(request: Calibration, ground: Ground, canvas_px: int, facts: dict[str, Any]) -> dict[str, Any]:
+    """What the results of a search depend on, for telling logs apart; the budget is not part of it."""
+    return {
+        "clips": sorted((clip.name, len(ground.dense[clip.name].frames)) for clip in request.clips),
+        "measure": ground.measure,
+        "dense": ground.accuracy,
+        "canvas_px": canvas_px,
+        "defaults": asdict(PlannedOptions()),
+        **facts,
+    }
