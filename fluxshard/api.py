@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from fluxshard.backends import check_target, make_engine
+from fluxshard.backends import check_target, image_tests, make_engine
 from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arch
 from fluxshard.errors import OptionError, ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation
@@ -190,6 +190,7 @@ class CompiledModel:
         program = Program(
             engine,
             lambda leaves: pytree.tree_unflatten(leaves, spec),
+            make_test=image_tests(plan, self._options),
             canvas_px=self._options.canvas_px,
             dense_macs=dense_macs,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,14 +13,18 @@ from fluxshard.codegen.cuda.kernels import GemmTile
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, OptionError, ToolchainError
+from fluxshard.geometry import Grid
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions
+from fluxshard.options import CompileOptions, PlannedOptions
 from fluxshard.runtime.bench import DeviceBench
 from fluxshard.runtime.cuda_engine import CudaEngine
 from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
 from fluxshard.runtime.engine import Engine
+from fluxshard.runtime.levels import Level
+from fluxshard.runtime.planner import ImageTest, MakeTest
 from fluxshard.runtime.reference_engine import ReferenceEngine
+from fluxshard.runtime.shards import ShardTest
 
 EMULATED_ARCH = "sm_80"
 _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
@@ -75,6 +79,31 @@ def make_engine(
         warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=5)
         return ReferenceEngine(plan, weights), {}
     return NativeEngine(plan, build_step(plan, found), weights), {}
+
+
+def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:
+    """What makes the image tests of planned reuse: generated C++ where there is a compiler, otherwise numpy.
+
+    The reference backend takes numpy, which is the definition. On a GPU the test runs on the processor: its masks are
+    needed there before the frame is.
+    """
+    if options.backend == "reference":
+        return ShardTest
+    from fluxshard.codegen import detect_target
+    from fluxshard.codegen.shards import build_shards, shard_params
+    from fluxshard.runtime.native_shards import NativeShardTest
+
+    try:
+        found = detect_target(options.isa)
+    except ToolchainError:
+        return ShardTest  # whoever made the engine has been told
+    channels = plan.value(plan.input).channels
+
+    def make(image: Grid, levels: Sequence[Level], grids: Sequence[Grid], planned: PlannedOptions) -> ImageTest:
+        library = build_shards(shard_params(image, channels, levels, grids), found)
+        return NativeShardTest(library, levels, planned)
+
+    return make
 
 
 def _cuda(

@@ -19,6 +19,7 @@ Execution = Literal["sparse", "dense"]
 Isa = Literal["native", "avx512", "avx2", "portable"]
 
 MOST_FRAMES = 250  # ages are kept in a byte
+OBJECT, SMALL_OBJECT = 1, 2  # what a cell of a region holds
 
 
 def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -114,11 +115,13 @@ class PlannedOptions:
     Attributes:
       tau: a shard is recomputed where its residual is larger; with regions, near them.
       tau_background: the same away from regions (`Session.focus`); None, or as long as there are none, takes `tau`.
+      tau_small: the same near small objects; None takes `tau`. Small objects are lost more easily, and cost little.
       tau_waiting: a shard whose residual is larger than this is recomputed when it is `wait_frames` old.
       wait_frames: how long a moderate change may wait; 0 never recomputes for it.
       refresh_frames: a shard is recomputed when its features are so many frames old; 0 never for that.
       hold_frames: for so many frames a region goes on after it was last given, moving along.
       margin_px: regions are taken larger by so much, rounded up to 8.
+      small_px: task adapters call an object small whose box covers less than a square of this side.
       region_confidence: what task adapters call an object: detections that score higher are regions. Lower than where
         detections are shown: an object that is about to be found or lost needs the work most.
       levels: by stride in pixels, rounded up; strides left out take the defaults.
@@ -127,11 +130,13 @@ class PlannedOptions:
 
     tau: float = 0.03
     tau_background: float | None = 0.5
+    tau_small: float | None = 0.015
     tau_waiting: float = 0.1
     wait_frames: int = 6
     refresh_frames: int = 0
     hold_frames: int = 5
-    margin_px: int = 16
+    margin_px: int = 8
+    small_px: int = 100
     region_confidence: float = 0.1
     levels: Mapping[int, LevelOptions] = field(default_factory=dict)
     pixel_range: tuple[float, float] = (0.0, 1.0)
@@ -139,9 +144,10 @@ class PlannedOptions:
     def __post_init__(self) -> None:
         for name in ("tau", "tau_waiting", "region_confidence"):
             _check_number(name, getattr(self, name))
-        if self.tau_background is not None:
-            _check_number("tau_background", self.tau_background)
-        for name in ("wait_frames", "refresh_frames", "hold_frames", "margin_px"):
+        for name in ("tau_background", "tau_small"):
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name))
+        for name in ("wait_frames", "refresh_frames", "hold_frames", "margin_px", "small_px"):
             _check_count(name, getattr(self, name))
         for name in ("wait_frames", "refresh_frames", "hold_frames"):
             if getattr(self, name) > MOST_FRAMES:
@@ -168,7 +174,7 @@ class ReuseOptions:
       scene_cut: a frame whose recompute set covers more than this share of the pixels (planned: whose work is more than
         this share of the network's) is run whole, as a keyframe; 1.0 never does.
       execution: "dense" computes every layer whole, whatever was found to have changed (the paper's "w/o sparse"
-        ablation: what would be sent stays the same).
+        ablation: what would be sent stays the same); for policy "propagated".
       planned: thresholds of planned reuse.
       canvas_fill: value of the canvas around the image (`CompileOptions.canvas_px`).
       profile: path of a calibrated profile, whose options take the place of all others; None takes those given here.
@@ -196,6 +202,8 @@ class ReuseOptions:
         _check("execution", self.execution, ("sparse", "dense"))
         if self.policy == "planned" and not self.remap:
             raise OptionError("remap (=False) is an ablation of policy 'propagated'; planned reuse always remaps")
+        if self.policy == "planned" and self.execution == "dense":
+            raise OptionError("execution (='dense') is an ablation of policy 'propagated'; planned reuse is sparse")
         if not (0.0 < self.scene_cut <= 1.0):
             raise OptionError(f"scene_cut (={self.scene_cut}) must be above 0 and at most 1")
         taus = {"tau_input": self.tau_input}

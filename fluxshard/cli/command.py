@@ -23,6 +23,7 @@ from fluxshard.cli.device import RunDevice, device_errors, full_float32
 from fluxshard.cli.files import remove_outputs, write_results
 from fluxshard.cli.progress import FrameProgress
 from fluxshard.cli.records import FrameRecord, RecordFile
+from fluxshard.cli.reuse import Reuse, ReuseFlags, describe, settle
 from fluxshard.cli.run import Net, run_frames
 from fluxshard.cli.settings import (
     FRAMES,
@@ -35,12 +36,12 @@ from fluxshard.cli.settings import (
 from fluxshard.cli.stopping import Stopping
 from fluxshard.cli.summary import summary_table
 from fluxshard.codegen.cuda.report import parse_arch
-from fluxshard.errors import FluxShardError, OptionError
+from fluxshard.errors import FluxShardError, OptionError, TraceError
 from fluxshard.models.checkpoint import identify
 from fluxshard.models.loaded import LoadedModel
 from fluxshard.models.loading import load
 from fluxshard.models.sizes import network_shape, parse_size
-from fluxshard.options import Backend, CompileOptions, DType, ReuseOptions
+from fluxshard.options import Backend, CompileOptions, DType
 
 DEFAULT_FPS = 25.0  # of the film, where the source does not say
 EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this is for checking them, and takes long"
@@ -64,12 +65,11 @@ class RunRequest:
     confidence: float = 0.25
     iou: float = 0.7
     overwrite: bool = False
-    reuse: ReuseOptions = field(default_factory=ReuseOptions)
+    reuse: ReuseFlags = field(default_factory=ReuseFlags)
 
-    @property
-    def options(self) -> CompileOptions:
+    def options(self, canvas_px: int = 0) -> CompileOptions:
         """How the model is compiled."""
-        return CompileOptions(backend=self.backend, dtype=self.dtype)
+        return CompileOptions(backend=self.backend, dtype=self.dtype, canvas_px=canvas_px)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def run_command(request: RunRequest) -> int:
     Raises:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
-    _check(request)
+    reuse = _check(request)
     # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
     with video.open(request.video) as probe:
         picture_size = probe.picture_size
@@ -101,31 +101,26 @@ def run_command(request: RunRequest) -> int:
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with _notes_of_warnings(notes), device_errors():
         loaded = load(request.model, request.task)
-        settings = RunSettings(
-            video=request.video,
-            model=request.model,
-            out=request.out,
-            shape=network_shape(request.size, picture_size, loaded),
-            confidence=request.confidence,
-            iou=request.iou,
-            show_reuse=request.show_reuse,
-        )
-        with screen.status(f"compiling {request.model.name} for {settings.shape[0]}x{settings.shape[1]} ..."):
-            image = torch.zeros(1, 3, *settings.shape)
-            compiled = fluxshard.compile(loaded.net, image, options=request.options, target=request.device)
+        shape = network_shape(request.size, picture_size, loaded)
+        with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
+            compiled, canvas_px = _compile(request, reuse, loaded, shape)
+            if reuse.profile is not None:
+                reuse.profile.check(compiled.plan, compiled.weights)
             device, dense = RunDevice(compiled.device), None
             full_float32(compiled.device)
             if request.dense:
-                dense = dense_runner(loaded.net, settings.shape, device=str(compiled.device), dtype=request.dtype)
+                dense = dense_runner(loaded.net, shape, device=str(compiled.device), dtype=request.dtype)
+        settings = _settings(request, reuse, shape, canvas_px)
         if compiled.backend == "emulated":
             notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
-        notes.print(_thresholds_note(request.reuse, request.dtype), style="dim", soft_wrap=True)
-        facts = _facts(request, settings, loaded, compiled, device)
+        note = describe(request.reuse, reuse.options, canvas_px, request.dtype, finds_objects=loaded.layout is not None)
+        notes.print(note, style="dim", markup=False, soft_wrap=True)
+        facts = _facts(request, reuse, settings, loaded, compiled, device)
         records: list[FrameRecord] = []
         stopping = Stopping()
         try:
-            with device_errors(), compiled.session(request.reuse) as session:
-                _run(request, settings, loaded, session, dense, device, records, stopping, screen)
+            with device_errors(), compiled.session(reuse.options) as session:
+                _run(request, settings, loaded, session, dense, device, compiled.plan, records, stopping, screen)
                 facts["state_bytes"] = session.state_bytes
         except KeyboardInterrupt:  # asked twice
             stopping.signal = stopping.signal or signal.SIGINT
@@ -168,6 +163,39 @@ def explain_command(request: ExplainRequest) -> str:
             return str(model.explain(target=request.target, dtype=request.dtype))
 
 
+def _compile(
+    request: RunRequest, reuse: Reuse, loaded: LoadedModel, shape: tuple[int, int]
+) -> tuple[fluxshard.CompiledModel, int]:
+    """The compiled model, and how much larger than the image its canvas is."""
+    image, canvas_px = torch.zeros(1, 3, *shape), reuse.canvas_px(loaded)
+    try:
+        compiled = fluxshard.compile(loaded.net, image, options=request.options(canvas_px), target=request.device)
+    except TraceError:
+        if not (canvas_px and reuse.may_go_without_canvas):
+            raise
+        # perhaps a network of one size, which only trying tells
+        compiled = fluxshard.compile(loaded.net, image, options=request.options(), target=request.device)
+        height, width = (side + canvas_px for side in shape)
+        warnings.warn(f"the network does not take {height}x{width} images: no canvas is used", stacklevel=1)
+        return compiled, 0
+    return compiled, canvas_px
+
+
+def _settings(request: RunRequest, reuse: Reuse, shape: tuple[int, int], canvas_px: int) -> RunSettings:
+    planned = reuse.options.policy == "planned"
+    return RunSettings(
+        video=request.video,
+        model=request.model,
+        out=request.out,
+        shape=shape,
+        confidence=request.confidence,
+        iou=request.iou,
+        show_reuse=request.show_reuse,
+        canvas_px=canvas_px,
+        planned=reuse.options.planned if planned else None,
+    )
+
+
 def _run(
     request: RunRequest,
     settings: RunSettings,
@@ -175,6 +203,7 @@ def _run(
     session: fluxshard.Session,
     dense: Net | None,
     device: RunDevice,
+    plan: fluxshard.Plan,
     records: list[FrameRecord],
     stopping: Stopping,
     screen: Console,
@@ -188,7 +217,15 @@ def _run(
         FrameProgress(screen, frames.frame_count) as progress,
     ):
         for record in run_frames(
-            frames, session, loaded, settings, records=lines, write_picture=film.write, dense=dense, device=device
+            frames,
+            session,
+            loaded,
+            settings,
+            records=lines,
+            write_picture=film.write,
+            dense=dense,
+            device=device,
+            plan=plan,
         ):
             records.append(record)
             progress.show(record)
@@ -196,40 +233,33 @@ def _run(
                 return
 
 
-def _check(request: RunRequest) -> None:
-    """What can be said before anything slow is imported or opened."""
+def _check(request: RunRequest) -> Reuse:
+    """What can be said before anything slow is imported or opened; what to reuse."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
     check_device(request.device, request.dtype, request.backend)
-    check_target(request.device, request.options)
+    check_target(request.device, request.options())
     if request.size is not None:
         parse_size(request.size)
+    reuse = settle(request.reuse)
     kind = identify(request.model)
     if kind != "ultralytics" and request.task not in ("auto", "raw"):
         raise OptionError(
             f"--task {request.task} needs an Ultralytics checkpoint; use auto or raw for {str(request.model)!r}"
         )
-
-
-def _thresholds_note(reuse: ReuseOptions, dtype: DType) -> str:
-    tau = reuse.tau if isinstance(reuse.tau, float) else "per layer"
-    if reuse.tau_input == 0 and reuse.tau == 0 and reuse.rfap == "per_layer" and reuse.input == "fresh":
-        return f"exact: equals the dense network up to rounding{'' if dtype == 'float32' else f' to {dtype}'}"
-    return (
-        f"approximate: pixels within {reuse.tau_input:g} and features within {tau} count as unchanged "
-        "(--compare dense measures what that costs)"
-    )
+    return reuse
 
 
 def _facts(
     request: RunRequest,
+    reuse: Reuse,
     settings: RunSettings,
     loaded: LoadedModel,
     compiled: fluxshard.CompiledModel,
     device: RunDevice,
 ) -> dict[str, Any]:
     """What summary.json says besides the figures."""
-    reuse = asdict(request.reuse)
+    options = asdict(reuse.options)
     return {
         "version": fluxshard.__version__,
         "model": str(settings.model),
@@ -241,7 +271,10 @@ def _facts(
         "device": str(compiled.device),
         "dtype": request.dtype,
         "plan": compiled.plan.digest(),
-        "reuse": {name: value for name, value in reuse.items() if value is not None},
+        "policy": reuse.options.policy,
+        "profile": None if request.reuse.profile is None else str(request.reuse.profile),
+        "canvas_px": settings.canvas_px,
+        "reuse": {name: value for name, value in options.items() if value is not None},
         "confidence": settings.confidence,
         "iou": settings.iou,
         "machine": {

@@ -20,7 +20,7 @@ def draw_summary(records: Sequence[FrameRecord], summary: Mapping[str, Any], pat
     from matplotlib.ticker import MaxNLocator
 
     counted = records[1:]
-    agreements = any(record.max_difference is not None for record in counted)
+    agreements = any(record.agreement is not None or record.max_difference is not None for record in counted)
     figure = Figure(figsize=(10, 8.2 if agreements else 5.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3 if agreements else 2, 1, sharex=True)

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from fluxshard.cli.calibrate import calibrate
+from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.errors import FluxShardError, OptionError
 
 # only what parsing needs is imported above: `fluxshard --help` must not wait for torch
@@ -85,19 +87,56 @@ def run(
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)
     ] = None,
-    tau_input: Annotated[float, typer.Option(help="A pixel that differs by more (0..1) is recomputed.")] = 0.02,
+    policy: Annotated[
+        Literal["planned", "propagated"] | None,
+        typer.Option(
+            help="What is recomputed: planned from the image alone, or what each layer's features make of it.",
+            show_default="planned",
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="Policy, thresholds and canvas that `fluxshard calibrate` found for this model.", show_default=False
+        ),
+    ] = None,
+    canvas: Annotated[
+        bool | None,
+        typer.Option(
+            "--canvas/--no-canvas",
+            help="Planned: move the image on a larger canvas, so that what pans stands still.",
+            show_default="on where the model takes any size",
+        ),
+    ] = None,
+    tau_input: Annotated[
+        float | None,
+        typer.Option(help="Propagated: a pixel that differs by more (0..1) is recomputed.", show_default="0.02"),
+    ] = None,
     tau: Annotated[
-        float, typer.Option(help="A feature that differs by more is passed on; 0 passes on every change.")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            help="Propagated: a feature that differs by more is passed on; 0 passes on every change.",
+            show_default="0.1",
+        ),
+    ] = None,
     rfap: Annotated[
-        Literal["compact", "per_layer", "off"],
-        typer.Option(help="Receptive-field check: compact, or exact at zero thresholds."),
-    ] = "compact",
+        Literal["compact", "per_layer", "off"] | None,
+        typer.Option(
+            help="Propagated: receptive-field check: compact, or exact at zero thresholds.", show_default="compact"
+        ),
+    ] = None,
     input_mode: Annotated[
-        Literal["assembled", "fresh"],
-        typer.Option("--input", help="Feed cached pixels where nothing changed, or the new frame."),
-    ] = "assembled",
-    remap: Annotated[bool, typer.Option("--remap/--no-remap", help="Move the cache along the motion.")] = True,
+        Literal["assembled", "fresh"] | None,
+        typer.Option(
+            "--input",
+            help="Propagated: feed cached pixels where nothing changed, or the new frame.",
+            show_default="assembled",
+        ),
+    ] = None,
+    remap: Annotated[
+        bool | None,
+        typer.Option("--remap/--no-remap", help="Propagated: move the cache along the motion.", show_default="remap"),
+    ] = None,
     show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
     device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")] = "cpu",
     dtype: DType = "float32",
@@ -112,9 +151,18 @@ def run(
 ) -> None:
     """Runs a model over a video; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""
     from fluxshard.cli.command import RunRequest, run_command
-    from fluxshard.options import ReuseOptions
+    from fluxshard.cli.reuse import ReuseFlags
 
-    reuse = ReuseOptions(tau_input=tau_input, tau=tau, rfap=rfap, input=input_mode, remap=remap)
+    reuse = ReuseFlags(
+        policy=policy,
+        profile=profile,
+        canvas=canvas,
+        tau_input=tau_input,
+        tau=tau,
+        rfap=rfap,
+        input=input_mode,
+        remap=remap,
+    )
     request = RunRequest(
         video=video,
         model=model,
@@ -158,6 +206,10 @@ def explain(
 
     request = ExplainRequest(model=model, task=task, size=size, backend=backend, target=target, dtype=dtype)
     print(explain_command(request))
+
+
+app.command()(calibrate)
+app.add_typer(evaluate_app, name="evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -28,10 +28,14 @@ class FrameRecord:
       incremental_ms, dense_ms: wall clock of the calls, until the device has done them; dense_ms is None where dense
         was not run.
       decode_ms: post-processing of the incremental outputs.
+      focus_ms: finding where the objects are, and telling the stream.
       source_ms: decoding the video, placing the picture, finding its motion and copying the image to the device.
       agreement: detections against those of the dense network.
-      max_difference: largest absolute difference of the raw outputs.
+      max_difference: largest absolute difference of the raw outputs; None where they are those of a larger canvas.
       detections: how many were found.
+      origin: (y, x) of the image on what the outputs describe.
+      planned_work: multiply-accumulates that were planned for the frame before it ran, over those of the network on
+        what the outputs describe; None for other policies than planned.
     """
 
     frame: int
@@ -40,10 +44,13 @@ class FrameRecord:
     incremental_ms: float
     dense_ms: float | None = None
     decode_ms: float = 0.0
+    focus_ms: float = 0.0
     source_ms: float = 0.0
     agreement: Agreement | None = None
     max_difference: float | None = None
     detections: int = 0
+    origin: tuple[int, int] = (0, 0)
+    planned_work: float | None = None
 
     def ratio(self, name: str) -> float:
         """A ratio of the stats; NaN where it is not there."""
@@ -140,7 +147,10 @@ class RecordFile:
             "incremental_ms": round(record.incremental_ms, 4),
             "dense_ms": None if record.dense_ms is None else round(record.dense_ms, 4),
             "decode_ms": round(record.decode_ms, 4),
+            "focus_ms": round(record.focus_ms, 4),
             "source_ms": round(record.source_ms, 4),
+            "origin": record.origin,
+            "planned_work": record.planned_work,
             "max_difference": record.max_difference,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }

@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from fluxshard.cli.device import RunDevice
 from fluxshard.cli.records import FrameRecord, RecordFile, detections_json, outputs_json, stats_fields
 from fluxshard.cli.settings import RunSettings
+from fluxshard.ir.plan import Plan
 from fluxshard.models.agreement import compare, max_difference
 from fluxshard.models.detections import Detections
 from fluxshard.models.draw import draw_caption, draw_detections, draw_work
-from fluxshard.models.loaded import LoadedModel
+from fluxshard.models.loaded import HeadLayout, LoadedModel
 from fluxshard.models.postprocess import decode
+from fluxshard.models.regions import regions
+from fluxshard.runtime.accounting import executed_macs
+from fluxshard.runtime.planner import PlannedFrame
 from fluxshard.video import Frame
 
 Picture = NDArray[np.uint8]
@@ -33,12 +37,26 @@ class Stream(Protocol):
         """Measurements of the last frame."""
         ...
 
+    @property
+    def origin(self) -> tuple[int, int]:
+        """(y, x) of the last frame's image on what its outputs describe."""
+        ...
+
+    @property
+    def planned(self) -> PlannedFrame | None:
+        """What was planned for the last frame; None where nothing is."""
+        ...
+
     def run(self, image: Any, motion: Any = None) -> Any:
         """Runs one frame."""
         ...
 
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes what the 8-px cells of the last frame's outputs hold, as `models.regions.regions` gives it."""
+        ...
+
     def work_map(self) -> NDArray[np.float32]:
-        """Executed share around each 8-px cell."""
+        """Executed share around each 8-px cell of what the outputs describe."""
         ...
 
 
@@ -52,6 +70,7 @@ def run_frames(
     write_picture: Callable[[Picture], None],
     dense: Net | None = None,
     device: RunDevice | None = None,
+    plan: Plan | None = None,
 ) -> Iterator[FrameRecord]:
     """Runs every frame through the stream, and through the dense network where there is one.
 
@@ -66,6 +85,7 @@ def run_frames(
       write_picture: takes each annotated picture.
       dense: the original network; it is timed on the same frames, before and after the stream in turns.
       device: where stream and dense network take images; the CPU unless given.
+      plan: what the stream runs, to count what is planned.
     """
     device = device or RunDevice()
     iterator = iter(frames)
@@ -77,7 +97,7 @@ def run_frames(
         image = device.place(frame.image)
         source_ms = 1e3 * (time.perf_counter() - start)
         given = _Given(frame, image, count, source_ms)
-        record, found, outputs, picture = _one_frame(given, stream, loaded, settings, dense, device)
+        record, found, outputs, picture = _one_frame(given, stream, loaded, settings, dense, device, plan)
         records.write(record, found, outputs)
         write_picture(picture)
         yield record
@@ -100,6 +120,7 @@ def _one_frame(
     settings: RunSettings,
     dense: Net | None,
     device: RunDevice,
+    plan: Plan | None,
 ) -> tuple[FrameRecord, list[dict[str, Any]], list[dict[str, Any]] | None, Picture]:
     frame, image = given.frame, given.image
     reference: Any = None
@@ -112,13 +133,21 @@ def _one_frame(
     outputs, reference = device.fetch(outputs), device.fetch(reference)
     stats = stats_fields(stream.stats) | {"motion_source": frame.motion_source}
 
-    found, agreement, decode_ms = None, None, 0.0
+    origin, planned = stream.origin, stream.planned
+    found, agreement, decode_ms, focus_ms = None, None, 0.0, 0.0
     if loaded.layout is not None:
-        start = time.perf_counter()
-        found = _detect(outputs, loaded, settings)
+        start, objects = time.perf_counter(), settings.planned
+        floor = None if objects is None else objects.region_confidence
+        everything = _detect(outputs, loaded.layout, settings, settings.canvas_shape, floor)
+        found = _on_image(everything, settings, origin)
         decode_ms = 1e3 * (time.perf_counter() - start)
+        if objects is not None:
+            start = time.perf_counter()
+            stream.focus(regions(everything, objects.region_confidence, objects.small_px))
+            focus_ms = 1e3 * (time.perf_counter() - start)
         if dense is not None:
-            agreement = compare(found, _detect(reference, loaded, settings))
+            yardstick = _detect(reference, loaded.layout, settings, settings.shape)
+            agreement = compare(found, _on_image(yardstick, settings))
     in_picture = None
     if found is not None:
         in_picture = found.to_picture(frame.letterbox.scale, frame.letterbox.offset, frame.letterbox.picture_size)
@@ -129,19 +158,33 @@ def _one_frame(
         incremental_ms=incremental_ms,
         dense_ms=dense_ms,
         decode_ms=decode_ms,
+        focus_ms=focus_ms,
         source_ms=given.source_ms,
         agreement=agreement,
-        max_difference=max_difference(outputs, reference) if dense is not None else None,
+        max_difference=max_difference(outputs, reference) if dense is not None and not settings.canvas_px else None,
         detections=0 if found is None else len(found),
+        origin=origin,
+        planned_work=None
+        if planned is None or plan is None
+        else executed_macs(plan, planned.counts) / max(plan.macs, 1),
     )
     picture = _annotate(frame, stream, loaded, settings, in_picture, record)
     rows = [] if in_picture is None else detections_json(in_picture, loaded.names)
     return record, rows, None if found is not None else outputs_json(outputs), picture
 
 
-def _detect(outputs: Any, loaded: LoadedModel, settings: RunSettings) -> Detections:
-    assert loaded.layout is not None
-    return decode(outputs, loaded.layout, settings.shape, confidence=settings.confidence, iou=settings.iou)
+def _detect(
+    outputs: Any, layout: HeadLayout, settings: RunSettings, shape: tuple[int, int], floor: float | None = None
+) -> Detections:
+    """What scores above the confidence; above `floor` too, where that is lower."""
+    confidence = settings.confidence if floor is None else min(settings.confidence, floor)
+    return decode(outputs, layout, shape, confidence=confidence, iou=settings.iou)
+
+
+def _on_image(found: Detections, settings: RunSettings, origin: tuple[int, int] = (0, 0)) -> Detections:
+    """What is shown, in pixels of the image: suppression takes the best first, so others leave no trace in it."""
+    shown = found.select(np.flatnonzero(found.scores > settings.confidence))
+    return shown.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), settings.shape)
 
 
 def _annotate(
@@ -154,7 +197,8 @@ def _annotate(
 ) -> Picture:
     picture = frame.picture
     if settings.show_reuse:  # below the boxes, whose colours mean something else
-        picture = draw_work(picture, stream.work_map(), frame.letterbox.scale, frame.letterbox.offset)
+        (top, left), (y, x) = frame.letterbox.offset, record.origin
+        picture = draw_work(picture, stream.work_map(), frame.letterbox.scale, (top + y, left + x))
     if found is not None:
         picture = draw_detections(picture, found, loaded.names)
     return draw_caption(picture, caption(record))

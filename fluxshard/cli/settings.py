@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxshard.errors import OptionError
+from fluxshard.options import PlannedOptions
 
 VIDEO, FRAMES, SUMMARY, FIGURE = "annotated.mp4", "frames.jsonl", "summary.json", "summary.png"
 OUTPUTS = (VIDEO, FRAMES, SUMMARY, FIGURE)
@@ -22,6 +23,8 @@ class RunSettings:
       shape: (H, W) of the network's input.
       confidence, iou: thresholds of the post-processing.
       show_reuse: tint what was recomputed.
+      canvas_px: how much larger, per axis, the outputs of the stream are than the image.
+      planned: of planned reuse, which is told where objects are: what they are; None: the stream does not want to know.
     """
 
     video: str
@@ -31,10 +34,17 @@ class RunSettings:
     confidence: float = 0.25
     iou: float = 0.7
     show_reuse: bool = False
+    canvas_px: int = 0
+    planned: PlannedOptions | None = None
 
     def __post_init__(self) -> None:
         check_share("conf", self.confidence)
         check_share("iou", self.iou)
+
+    @property
+    def canvas_shape(self) -> tuple[int, int]:
+        """(H, W) of what the outputs of the stream describe."""
+        return self.shape[0] + self.canvas_px, self.shape[1] + self.canvas_px
 
 
 def check_share(name: str, value: float) -> None:

@@ -42,11 +42,13 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
             "dense": dense_ms,
             "overhead": _of(counted, "overhead_ms"),
             "decode": _distribution([record.decode_ms for record in counted]),
+            "focus": _distribution([record.focus_ms for record in counted]),
             "source": _distribution([record.source_ms for record in counted]),
         },
         "speedup": speedup,
         "compute_ratio": _of(counted, "compute_ratio"),
         "recompute_ratio": _of(counted, "recompute_ratio"),
+        "planned_work": _distribution([record.planned_work for record in counted if record.planned_work is not None]),
         "motion_sources": dict(Counter(str(record.stats.get("motion_source")) for record in counted)),
         "agreement": _agreement(counted),
     }
@@ -73,15 +75,17 @@ def _of(records: Sequence[FrameRecord], name: str) -> dict[str, float] | None:
 
 def _agreement(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
     differences = [record.max_difference for record in records if record.max_difference is not None]
-    if not differences:
-        return None
     frames = [record.agreement for record in records if record.agreement is not None]
-    matched, extra, missed = (sum(getattr(frame, name) for frame in frames) for name in ("matched", "extra", "missed"))
+    if not differences and not frames:
+        return None
     result: dict[str, Any] = {
-        "max_difference": max(differences),
-        "median_max_difference": float(np.median(differences)),
+        "max_difference": max(differences, default=None),
+        "median_max_difference": float(np.median(differences)) if differences else None,
     }
     if frames:
+        matched, extra, missed = (
+            sum(getattr(frame, key) for frame in frames) for key in ("matched", "extra", "missed")
+        )
         total = 2 * matched + extra + missed
         result |= {"matched": matched, "extra": extra, "missed": missed, "f1": 2 * matched / total if total else None}
         for name in ("box_iou", "mask_iou", "keypoint_px", "oks"):
@@ -104,6 +108,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     if summary["frames"]:
         frames += " (the first is left out of the figures)"
     table.add_row("frames", frames)
+    if summary.get("policy") is not None:
+        table.add_row("reuse", summary["policy"] + (f", canvas +{px} px" if (px := summary["canvas_px"]) else ""))
     latency = summary["latency_ms"]
     table.add_row("incremental", _milliseconds(latency["incremental"]))
     if latency["dense"] is not None:
@@ -114,6 +120,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     measured = overhead is not None and overhead["max"] > 0
     table.add_row("engine overhead", _milliseconds(overhead) if measured else "not measured by this backend")
     table.add_row("detections from outputs", _milliseconds(latency["decode"]))
+    if latency["focus"] is not None and latency["focus"]["max"] > 0:
+        table.add_row("objects for the next frame", _milliseconds(latency["focus"]))
     table.add_row("video and its motion", _milliseconds(latency["source"]))
     table.add_row("compute ratio", _percent(summary["compute_ratio"]))
     table.add_row("recompute ratio (pixels)", _percent(summary["recompute_ratio"]))

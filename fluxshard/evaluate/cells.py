@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 NOTHING = "—"
-# an underscore within a word is only an underscore on GitHub
-_MARKUP = re.compile(r"[\\|`*\[\]<&~]|(?<!\w)_|_(?!\w)")
+# only where it would be markup: on GitHub, underscores within words and lone brackets are just that
+_MARKUP = re.compile(r"[\\|`*<&~]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
+_OPENING = re.compile(r"^[\[#>+=-]|(?<=^\d)[.)]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Table:
 
     def markdown(self) -> str:
         """The notes as a list and the rows as a table, in GitHub's Markdown; ends with a line break."""
-        lines = [f"- {markdown_text(note)}" for note in self.notes]
+        lines = [f"- {markdown_paragraph(note)}" for note in self.notes]
         if lines:
             lines.append("")
         lines.append(_line(self.headings))
@@ -55,6 +56,11 @@ class Table:
 def markdown_text(text: str) -> str:
     """Text that Markdown shows as it is: on one line, with whatever would be markup escaped."""
     return _MARKUP.sub(lambda match: "\\" + match.group(), " ".join(text.split()))
+
+
+def markdown_paragraph(text: str) -> str:
+    """The same for text that begins a line, where further characters make lists, headings and quotations."""
+    return _OPENING.sub(lambda match: "\\" + match.group(), markdown_text(text))
 
 
 def _line(texts: Sequence[str]) -> str:

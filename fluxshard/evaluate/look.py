@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,20 +65,123 @@ def canvas(path: Path, rows: int = 1, *, size: tuple[float, float] = (8.0, 5.0))
     return figure, axes
 
 
-def finish(figure: Any, axes: Sequence[Any], path: Path, title: str, note: str = "") -> None:
-    """Puts the title over everything, a legend above the first axes that have one, a note below, and saves."""
-    heading = figure.suptitle(_math_free(title), fontsize=12, fontweight="bold", x=0.01, ha="left")
-    heading.set_parse_math(False)
-    for axis in axes:
-        handles, labels = axis.get_legend_handles_labels()
-        if handles:
-            _legend(axis, handles, labels)
-            break
-    if note:
-        axes[-1].annotate(
-            note, (0, 0), (0, 2), xycoords="figure points", textcoords="offset points", fontsize=LABEL_SIZE, color=TEXT
+def annotate(figure: Any, axis: Any, title: str, note: str = "") -> None:
+    """Puts the title over everything, a legend above the axes, which are the topmost, and a note below."""
+    figure.suptitle(plain(title), fontsize=12, fontweight="bold", x=0.01, ha="left")
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
+        axis.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=_columns(labels, 13.0 * figure.get_figwidth()),
+            frameon=False,
+            fontsize=9,
+            borderaxespad=0.2,
+            columnspacing=1.4,
         )
-        figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))
+    if note:
+        lines = textwrap.wrap(note, int(16.5 * figure.get_figwidth()), break_long_words=False)
+        figure.supxlabel(plain("\n".join(lines)), fontsize=LABEL_SIZE, color=TEXT, x=0.01, ha="left")
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Writes the picture, and its folder if need be; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # without a date, equal scores are equal pictures
     figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+    return path
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit; the line and the space of an entry are about as wide as seven letters."""
+    return max(1, min(len(labels), int(width / (7 + max(len(label) for label in labels)))))
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib shows as it is: no formulas between dollars, no leading underscore, which hides entries."""
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Text that belongs to a point, in data coordinates.
+
+    Attributes:
+      x, y: the point.
+      text: what to write.
+      colour: of the text.
+      x_span, y_span: ends of the point's whiskers.
+    """
+
+    x: float
+    y: float
+    text: str
+    colour: str
+    x_span: tuple[float, float]
+    y_span: tuple[float, float]
+
+
+def place_labels(figure: Any, axis: Any, labels: Sequence[Label]) -> None:
+    """Writes labels beside their points where they cover neither points, whiskers nor each other; leaves out the rest.
+
+    Call it when everything else is drawn. Labels take no part in the layout.
+    """
+    from matplotlib.patheffects import withStroke
+
+    texts = [
+        axis.annotate(
+            plain(label.text), (label.x, label.y), (0, 0), textcoords="offset points", fontsize=LABEL_SIZE,
+            color=label.colour, ha="center", va="center", in_layout=False, zorder=6,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )
+        for label in labels
+    ]  # fmt: skip
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    inside = axis.get_window_extent(renderer)
+    per_point = figure.dpi / 72
+    taken = [box for label in labels for box in _boxes(axis, label, per_point)]
+    for text, label in zip(texts, labels, strict=True):
+        extent = text.get_window_extent(renderer)
+        half = extent.width / 2, extent.height / 2
+        x, y = axis.transData.transform((label.x, label.y))
+        for gap, right, up in PLACES:
+            shift = right * (half[0] + gap * per_point), up * (half[1] + gap * per_point)
+            wide, high = half[0] + per_point, half[1] + per_point
+            box = (x + shift[0] - wide, y + shift[1] - high, x + shift[0] + wide, y + shift[1] + high)
+            within = inside.x0 <= box[0] and box[2] <= inside.x1 and inside.y0 <= box[1] and box[3] <= inside.y1
+            if within and not any(_overlap(box, other) for other in taken):
+                text.set_position((shift[0] / per_point, shift[1] / per_point))
+                taken.append(box)
+                break
+        else:
+            text.remove()
+
+
+Box = tuple[float, float, float, float]
+# distance in points, and direction (right, up): beside whiskers first, then beyond their ends
+PLACES = tuple(
+    (gap, right, up)
+    for gap in (3.0, 7.0, 12.0, 18.0)
+    for right, up in ((-1, 1), (1, -1), (1, 1), (-1, -1), (0, 1), (1, 0), (0, -1), (-1, 0))
+)
+
+
+def _boxes(axis: Any, label: Label, per_point: float) -> list[Box]:
+    """What a point and its whiskers cover, in pixels of the picture."""
+    x, y = axis.transData.transform((label.x, label.y))
+    left, bottom = axis.transData.transform((label.x_span[0], label.y_span[0]))
+    right, top = axis.transData.transform((label.x_span[1], label.y_span[1]))
+    marker, line = 4 * per_point, per_point
+    return [
+        (x - marker, y - marker, x + marker, y + marker),
+        (left, y - line, right, y + line),
+        (x - line, bottom, x + line, top),
+    ]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -19,8 +19,8 @@ from fluxshard.evaluate.methods import (
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.profile import Profile
 
-TAUS = (0.05, 0.1, 0.2, 0.4)
-SIMILARITIES = (0.9, 0.8, 0.7, 0.6)
+TAUS = (0.02, 0.05, 0.1, 0.2)
+SIMILARITIES = (0.98, 0.95, 0.9, 0.8, 0.6, 0.4)
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.5)
 # thresholds of pixels and of features that go together, for a frontier of propagated reuse without a profile
 PROPAGATED = ((0.02, 0.1), (0.04, 0.2), (0.06, 0.4), (0.1, 0.8))
@@ -140,6 +140,7 @@ def scaled_thresholds(scale: float) -> PlannedOptions:
         shipped,
         tau=shipped.tau * scale,
         tau_background=min(1.0, background * scale),
+        tau_small=None if shipped.tau_small is None else shipped.tau_small * scale,
         tau_waiting=min(1.0, shipped.tau_waiting * scale),
     )
 

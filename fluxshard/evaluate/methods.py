@@ -116,7 +116,7 @@ class Reuse:
             floor = self.options.planned.region_confidence
             found = subject.detect(outputs, self.canvas_px, min(LOWEST_CONFIDENCE, floor))
             if self.regions:
-                session.focus(regions(found, floor))
+                session.focus(regions(found, floor, self.options.planned.small_px))
             stats = session.stats
             return Outcome(
                 found=found,

@@ -26,8 +26,9 @@ def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
         Dimension("tau_background", (0.06, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.0), 5),
         Dimension("tau_waiting", (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3), 3),
         Dimension("tau", (0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08, 0.1), 4),
+        Dimension("tau_small", (0.0, 0.005, 0.01, 0.015, 0.02, 0.03), 3),
         Dimension("wait_frames", (2, 3, 4, 6, 8, 12, 16), 3),
-        Dimension("margin_px", (0, 8, 16, 24, 32), 2),
+        Dimension("margin_px", (0, 8, 16, 24, 32), 1),
         Dimension("gain_fine", (0.5, 0.65, 0.8, 1.0, 1.25), 2),
         Dimension("gain_middle", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0), 3),
         Dimension("gain_coarse", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0), 4),
@@ -52,6 +53,7 @@ def method_at(point: Point, name: str = "planned", family: str = "planned") -> R
     planned = PlannedOptions(
         tau=point["tau"],
         tau_background=point["tau_background"],
+        tau_small=point["tau_small"],
         tau_waiting=point["tau_waiting"],
         wait_frames=int(point["wait_frames"]),
         refresh_frames=int(point["refresh_frames"]),

@@ -106,8 +106,14 @@ def family_of(scores: ClipScores) -> str:
 
 
 def parameter_of(scores: ClipScores) -> str:
-    """What tells the method from others of its family; empty where nothing does."""
-    return str(scores.facts.get("parameter") or "")
+    """What tells the method from others of its family: a fact, or what its name has beyond that of the family.
+
+    Empty where nothing does.
+    """
+    if scores.facts.get("parameter"):
+        return str(scores.facts["parameter"])
+    family = family_of(scores)
+    return scores.method.removeprefix(family).strip(" @:,") if scores.method.startswith(family) else ""
 
 
 def label_of(scores: ClipScores) -> str:

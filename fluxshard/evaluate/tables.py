@@ -133,10 +133,10 @@ def _summary(
         reference="; ".join(sorted(references_named)),
         clips=tuple(scores.clip for scores in mine),
         compute=_mean(compute),
-        compute_interval=bootstrap_interval(compute) if len(compute) > 1 else None,
+        compute_interval=_interval(bootstrap_interval(compute)) if len(compute) > 1 else None,
         value=_mean(values),
         loss=relative_loss(values, references) if known else None,
-        loss_interval=loss_interval(values, references) if known and len(values) > 1 else None,
+        loss_interval=_interval(loss_interval(values, references)) if known and len(values) > 1 else None,
         worst_clip=worst_clip,
         worst_loss=worst_loss,
         miou=_mean([scores.miou for scores in mine]),
@@ -158,6 +158,11 @@ def _finite(values: Sequence[float | None]) -> list[float]:
 def _mean(values: Sequence[float | None]) -> float | None:
     finite = _finite(values)
     return float(np.mean(finite)) if finite else None
+
+
+def _interval(ends: Interval) -> Interval | None:
+    """Draws of clips on all of which the dense network finds nothing have no loss, and then no interval either."""
+    return ends if all(math.isfinite(end) for end in ends) else None
 
 
 def _ratio(value: float, reference: float) -> float | None:
@@ -320,8 +325,9 @@ def per_clip_table(
 
 def _clip_row(scores: ClipScores, against: ClipScores, measure: Measure) -> tuple[Cell, ...]:
     value, reference = measure.of_clip(scores), measure.of_clip(against)
-    known = value is not None and reference is not None and reference > 0
-    loss = relative_loss([value], [reference]) if known else None  # type: ignore[list-item]
+    loss = None
+    if value is not None and reference is not None and reference > 0:
+        loss = relative_loss([value], [reference])
     found = scores.discovery_frames
     median = count(float(np.median(found))) if found else Cell(NOTHING)
     discovery = Cell(f"{median.text}, {max(found)}", median.value) if found else median

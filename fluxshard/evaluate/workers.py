@@ -17,6 +17,7 @@ from fluxshard.errors import EvaluationError, FluxShardError
 from fluxshard.evaluate.clips import Clip, prepare
 from fluxshard.evaluate.methods import Method
 from fluxshard.evaluate.trace import Trace
+from fluxshard.options import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class Setup:
     weights: Path
     task: str = "auto"
     size: str | None = None
-    backend: str = "auto"
+    backend: Backend = "auto"
     max_frames: int | None = None
     threads: int = 1
 
@@ -189,7 +190,7 @@ def _run(task: Task, setup: Setup, kept: dict[str, Any], on_frames: Callable[[in
     shape, prepared, masks = clips[task.clip.name]
     subjects = kept.setdefault("subjects", {})
     if shape not in subjects:
-        subjects[shape] = Subject(loaded, shape, CompileOptions(backend=setup.backend))  # type: ignore[arg-type]
+        subjects[shape] = Subject(loaded, shape, CompileOptions(backend=setup.backend))
     return Finished(task, trace_clip(task.method, subjects[shape], prepared, on_frames), masks)
 
 

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from fluxshard.models.detections import Detections
 from fluxshard.motion import CELL_PX, cells
+from fluxshard.options import OBJECT, SMALL_OBJECT
 
 
-def regions(found: Detections, confidence: float) -> NDArray[np.bool_]:
+def regions(found: Detections, confidence: float, small_px: int = 0) -> NDArray[np.uint8]:
     """Cells of 8 px that hold a part of an object: of its mask where there are masks, otherwise of its box.
 
     Masks are read at the resolution of their prototypes: 4 px in the YOLO family, finer than the result.
@@ -17,22 +18,27 @@ def regions(found: Detections, confidence: float) -> NDArray[np.bool_]:
     Args:
       found: detections of the frame, in pixels of what the network saw.
       confidence: objects must score higher.
+      small_px: an object whose box covers less than a square of this side is a small one, and its whole box counts.
 
     Returns:
-      `(ceil(H / 8), ceil(W / 8))`.
+      `(ceil(H / 8), ceil(W / 8))` of `options.OBJECT`, `options.SMALL_OBJECT` or 0.
     """
     height, width = found.shape
-    result = np.zeros((cells(height, CELL_PX), cells(width, CELL_PX)), np.bool_)
+    shape = cells(height, CELL_PX), cells(width, CELL_PX)
+    inside, small = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     for index in np.flatnonzero(found.scores > confidence):
         rows, columns = found.pixels(int(index))
         if not len(rows) or not len(columns):
             continue
-        if found.masks is None:
+        x1, y1, x2, y2 = found.boxes[index].tolist()
+        is_small = (x2 - x1) * (y2 - y1) < small_px**2
+        if found.masks is None or is_small:
             top, left = rows.start // CELL_PX, columns.start // CELL_PX
-            result[top : cells(rows.stop, CELL_PX), left : cells(columns.stop, CELL_PX)] = True
+            target = small if is_small else inside
+            target[top : cells(rows.stop, CELL_PX), left : cells(columns.stop, CELL_PX)] = True
         else:
-            _add_mask(result, found, int(index), rows, columns)
-    return result
+            _add_mask(inside, found, int(index), rows, columns)
+    return np.where(small, SMALL_OBJECT, np.where(inside, OBJECT, 0)).astype(np.uint8)
 
 
 def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: range, columns: range) -> None:

@@ -87,8 +87,8 @@ def dominant_motion(motion: MotionField) -> Offset:
         return 0, 0
     low = known.min(0)
     span = known.max(0) - low + 1
-    counts = np.bincount((known[:, 0] - low[0]) * span[1] + known[:, 1] - low[1])
-    y, x = divmod(int(counts.argmax()), int(span[1]))
+    vectors, counts = np.unique((known[:, 0] - low[0]) * span[1] + known[:, 1] - low[1], return_counts=True)
+    y, x = divmod(int(vectors[counts.argmax()]), int(span[1]))
     return int(y + low[0]), int(x + low[1])
 
 

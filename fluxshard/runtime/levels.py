@@ -27,7 +27,8 @@ class Level:
       shard_px: side of a shard, a multiple of 8.
       low_pass_px: side of the squares whose means are compared: 1, 2, 4 or 8.
       dilation: shards that a recomputed shard takes with it on every side.
-      tau, tau_background, tau_waiting: thresholds on scores: residuals in units of 1 / 4080 of the pixels' range.
+      tau, tau_background, tau_small, tau_waiting: thresholds on scores: residuals in units of 1 / 4080 of the pixels'
+        range.
     """
 
     stride: tuple[Fraction, Fraction]
@@ -37,6 +38,7 @@ class Level:
     dilation: int
     tau: int
     tau_background: int
+    tau_small: int
     tau_waiting: int
 
     @property
@@ -49,9 +51,9 @@ def levels_of(plan: Plan, options: PlannedOptions) -> tuple[Level, ...]:
     """The levels of a plan by rising stride; grids of one stride belong to one level.
 
     Grids as fine as the image are a level only if layers are computed there; the image itself takes what any level
-    recomputes.
+    recomputes. It is the only level of a network without layers on grids.
     """
-    used = {plan.value(name).grid for layer in plan.layers for name in layer.outputs}
+    used = {plan.value(name).grid for layer in plan.layers for name in layer.outputs} - {None} or {0}
     strides: dict[tuple[Fraction, Fraction], list[int]] = {}
     for index, grid in enumerate(plan.grids):
         if index in used:
@@ -76,6 +78,7 @@ def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: P
         dilation=level.dilation,
         tau=_score(options.tau * gain),
         tau_background=_score(background * gain),
+        tau_small=_score((options.tau if options.tau_small is None else options.tau_small) * gain),
         tau_waiting=_score(options.tau_waiting * gain),
     )
 

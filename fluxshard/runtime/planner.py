@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.geometry import Grid
-from fluxshard.ir.params import Island
+from fluxshard.ir.params import Island, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.options import PlannedOptions
@@ -29,8 +29,8 @@ class ImageTest(Protocol):
         """Takes an image that was computed whole; False where it is not finite."""
         ...
 
-    def focus(self, regions: Mask) -> None:
-        """Takes the 8-px cells of the last frame that hold objects."""
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes what the 8-px cells of the last frame hold."""
         ...
 
     def decide(self, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
@@ -76,13 +76,19 @@ class Planner:
         self._shard_of = {
             grid: _shards_of_grid(plan, plan.grids[grid], level) for level in self.levels for grid in level.grids
         }
-        self._regular = frozenset(index for index, grid in enumerate(plan.grids) if _is_regular(grid, plan.grids[0]))
+        # a level is tested at the motion of its first grid
+        self._regular = frozenset(
+            index
+            for level in self.levels
+            for index in level.grids
+            if all(_is_regular(plan.grids[i], plan.grids[0]) for i in (index, level.grids[0]))
+        )
         self._pixels = {
             level: tuple(np.arange(px) // level.shard_px for px in plan.image_size) for level in self.levels
         }
 
-    def focus(self, regions: Mask) -> None:
-        """Takes the 8-px cells of the last frame that hold objects: `(ceil(H / 8), ceil(W / 8))`."""
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes what the 8-px cells of the last frame hold: `(ceil(H / 8), ceil(W / 8))`."""
         self._test.focus(regions)
 
     def whole(self, image: Tensor) -> tuple[PlannedFrame, bool]:
@@ -112,7 +118,7 @@ class Planner:
         work[0] = self._image_mask(shards) | work.get(0, np.zeros((), np.bool_))
         for index, mask in work.items():
             if index not in self._regular or (motion is not None and motion.cell_px % CELL_PX):
-                work[index] = mask | ~grid_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+                work[index] = mask | self._without_source(index, motion)
         evaluated = {index: int(np.count_nonzero(mask)) for index, mask in work.items()}
         counts = _counts(self._plan, evaluated, lambda layer: self._island_runs(layer, work, motion), False)
         return PlannedFrame(work=work, counts=counts, shards=shards)
@@ -128,6 +134,20 @@ class Planner:
             rows, columns = self._pixels[level]
             total |= mask[rows[:, None], columns[None, :]]
         return total
+
+    def _without_source(self, index: int, motion: MotionField | None) -> Mask:
+        """Cells of a grid that nothing moves to."""
+        if index or motion is None:
+            return ~grid_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+        # the same for the image, axis by axis: a field of all its pixels takes as long as the test itself
+        height, width = self._plan.image_size
+        rows, columns = np.arange(height), np.arange(width)
+        y = rows[:, None] - motion.displacement[rows // motion.cell_px, :, 0]
+        x = columns[None, :] - motion.displacement[:, columns // motion.cell_px, 1]
+        inside_y = (y >= 0) & (y < height) & motion.valid[rows // motion.cell_px]
+        inside_x = (x >= 0) & (x < width)
+        outside: Mask = ~(inside_y[:, columns // motion.cell_px] & inside_x[rows // motion.cell_px])
+        return outside
 
     def _island_runs(self, layer: LayerSpec, work: dict[int, Mask], motion: MotionField | None) -> bool:
         """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""
@@ -145,14 +165,16 @@ def _counts(
     plan: Plan, evaluated: dict[int, int], island_runs: Callable[[LayerSpec], bool], keyframe: bool
 ) -> StepCounts:
     candidates = np.zeros(len(plan.layers), np.int64)
-    changed: set[str] = set()  # values off the grids that are computed anew: whatever reads them runs as well
+    changed: set[str] = set()  # what islands computed anew, all of it: islands that read it run as well
     for number, layer in enumerate(plan.layers):
         if layer.mode == "view":
+            if changed.intersection(layer.inputs) and not isinstance(layer.params, UpsampleNearest):
+                changed.update(layer.outputs)
             continue
         if isinstance(layer.params, Island):
             if not (island_runs(layer) or changed.intersection(layer.inputs)):
                 continue
-            changed.update(name for name in layer.outputs if plan.value(name).grid is None)
+            changed.update(layer.outputs)
             for name in layer.outputs:
                 grid = plan.value(name).grid
                 candidates[number] += 1 if grid is None else plan.grids[grid].cells

@@ -102,8 +102,9 @@ def network_digest(plan: Plan) -> str:
         if isinstance(params, Island):  # islands spell out shapes
             params = [step.target for step in params.steps]
         layers.append((layer.name, layer.op, repr(params), layer.inputs, layer.outputs, layer.mode))
-    strides = [(str(grid.stride_y), str(grid.stride_x)) for grid in plan.grids]
-    return hashlib.sha256(json.dumps([layers, strides]).encode()).hexdigest()
+    # each once: odd sizes split a stride into several grids
+    strides = dict.fromkeys((str(grid.stride_y), str(grid.stride_x)) for grid in plan.grids)
+    return hashlib.sha256(json.dumps([layers, list(strides)]).encode()).hexdigest()
 
 
 def weights_digest(plan: Plan, weights: Mapping[str, Tensor]) -> str:

@@ -92,7 +92,9 @@ class Session:
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
         self._fresh, self._since_keyframe, self._frame = True, None, 0
-        self._stats = self._measure = self._counts = None
+        self._stats = self._measure = self._counts = self._planned = None
+        if self._program is not None and self._size is not None:
+            self._start(self._program, (self._size[2], self._size[3]))
 
     @property
     def reuse(self) -> ReuseOptions:
@@ -133,15 +135,15 @@ class Session:
             raise StateError("session has counted nothing yet: run a frame first")
         return self._counts()
 
-    def focus(self, regions: NDArray[np.bool_]) -> None:
+    def focus(self, regions: NDArray[np.uint8] | NDArray[np.bool_]) -> None:
         """Says where the objects of the last frame are: planned reuse takes smaller thresholds near them from now on.
 
         Call it after every frame, with nothing set where there are no objects. Without it, all of the image counts as
         near. Other policies ignore it. `models.regions.regions` makes it from detections.
 
         Args:
-          regions: `(ceil(H / 8), ceil(W / 8))` bool over cells of 8 px of what the outputs describe: the image, or the
-            canvas.
+          regions: `(ceil(H / 8), ceil(W / 8))` over cells of 8 px of what the outputs describe, the image or the
+            canvas: `options.OBJECT` or True where there is an object, `options.SMALL_OBJECT` for a small one, else 0.
 
         Raises:
           ShapeError: regions of another shape or dtype.
@@ -150,13 +152,13 @@ class Session:
         program, _ = self._ran()
         height, width = program.engine.plan.image_size
         expected = cells(height, CELL_PX), cells(width, CELL_PX)
-        if regions.shape != expected or regions.dtype != np.bool_:
+        if regions.shape != expected or regions.dtype not in (np.bool_, np.uint8):
             raise ShapeError(
-                f"regions are {regions.shape} {regions.dtype}; expected {expected} bool: one per 8 px of the outputs' "
-                f"{height}x{width} px"
+                f"regions are {regions.shape} {regions.dtype}; expected {expected} uint8 or bool: one per 8 px of the "
+                f"outputs' {height}x{width} px"
             )
         if self._planner is not None:
-            self._planner.focus(regions)
+            self._planner.focus(regions.astype(np.uint8))
 
     @property
     def state_bytes(self) -> int:
@@ -298,16 +300,20 @@ class Session:
     def _prepare(self, image: Tensor) -> tuple[Program, StreamState]:
         if self._program is None or self._state is None or self._size != tuple(image.shape):
             program = self._program_for(image)
-            plan, reuse = program.engine.plan, self._reuse
-            tau = _tau_per_layer(plan, reuse.tau)
+            tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
             self._program, self._state, self._tau = program, program.engine.new_state(), tau
             self._size, self._fresh, self._since_keyframe = tuple(image.shape), True, None
-            self._planner = self._canvas = None
-            if reuse.policy == "planned":
-                self._planner = Planner(plan, reuse.planned, reuse.scene_cut, program.make_test)
-            if program.canvas_px:
-                self._canvas = Canvas((image.shape[2], image.shape[3]), program.canvas_px, reuse.canvas_fill)
+            self._start(program, (image.shape[2], image.shape[3]))
         return self._program, self._state
+
+    def _start(self, program: Program, size: tuple[int, int]) -> None:
+        """Makes what remembers earlier frames beside the engine's state."""
+        reuse = self._reuse
+        self._planner = self._canvas = None
+        if reuse.policy == "planned":
+            self._planner = Planner(program.engine.plan, reuse.planned, reuse.scene_cut, program.make_test)
+        if program.canvas_px:
+            self._canvas = Canvas(size, program.canvas_px, reuse.canvas_fill)
 
     def _compose(self, motion: MotionField | None, image: Tensor) -> MotionField | None:
         if motion is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells
-from fluxshard.options import PlannedOptions
+from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.levels import FORCED, Level
 
 Mask = NDArray[np.bool_]
@@ -42,7 +42,8 @@ class ShardTest:
         self._cells = cells(image.height, CELL_PX), cells(image.width, CELL_PX)
         self._references: list[Pixels] = []
         self._ages: list[NDArray[np.uint8]] = []
-        self._hold = np.zeros(self._cells, np.uint8)
+        # for how many frames a cell goes on being near an object, and near a small one
+        self._hold = {kind: np.zeros(self._cells, np.uint8) for kind in (OBJECT, SMALL_OBJECT)}
         self._has_regions = False
 
     def keyframe(self, image: Tensor) -> bool:
@@ -53,20 +54,21 @@ class ShardTest:
         """
         pixels, finite = quantise(image, self._options.pixel_range)
         self._references = [pixels] * len(self._levels)
-        period = self._options.refresh_frames or 1
+        period = self._options.refresh_frames or self._options.wait_frames or 1
         rows, columns = np.ogrid[: self._cells[0], : self._cells[1]]
         self._ages = []
         for level in self._levels:
             side = level.shard_px // CELL_PX
-            # shards start at different ages, or all of them would be refreshed in one frame
+            # shards start at different ages, or all of them would be due in one frame
             turn = (5 * (rows // side) + 3 * (columns // side)) % period
             self._ages.append(turn.astype(np.uint8))
         return finite
 
-    def focus(self, regions: Mask) -> None:
-        """Takes the cells of 8 px of the last frame that hold objects: `(ceil(H / 8), ceil(W / 8))`."""
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes what the cells of 8 px of the last frame hold: `(ceil(H / 8), ceil(W / 8))` of `OBJECT`s or 0."""
         self._has_regions = True
-        self._hold[regions] = self._options.hold_frames
+        self._hold[OBJECT][regions >= OBJECT] = self._options.hold_frames
+        self._hold[SMALL_OBJECT][regions == SMALL_OBJECT] = self._options.hold_frames
 
     def decide(self, image: Tensor, motion: MotionField | None) -> list[Mask] | None:
         """Which shards to recompute; from then on their features stand for the new pixels.
@@ -81,7 +83,7 @@ class ShardTest:
         pixels, finite = quantise(image, self._options.pixel_range)
         if not finite:
             return None
-        near = self._move_regions(motion)
+        near, near_small = (self._move_regions(kind, motion) for kind in (OBJECT, SMALL_OBJECT))
         masks = []
         for index, level in enumerate(self._levels):
             shift, valid = level_motion(motion, level, self._grids[level.grids[0]], self._size)
@@ -89,7 +91,7 @@ class ShardTest:
             moved = self._references[index][:, source_y, source_x]
             scores = shard_scores(pixels, moved, known, level)
             ages = _move_ages(self._ages[index], shift, valid, self._size)
-            mask = self._pick(level, scores, _largest(ages, level), near)
+            mask = self._pick(level, scores, _largest(ages, level), near, near_small)
             masks.append(mask)
             recomputed = _per_cell(mask, level, self._cells)
             self._ages[index] = np.where(recomputed, 0, ages).astype(np.uint8)
@@ -97,9 +99,14 @@ class ShardTest:
             self._references[index] = np.where(fresh, pixels, moved)
         return masks
 
-    def _pick(self, level: Level, scores: NDArray[np.int32], ages: NDArray[np.uint8], near: Mask) -> Mask:
+    def _pick(
+        self, level: Level, scores: NDArray[np.int32], ages: NDArray[np.uint8], near: Mask, near_small: Mask
+    ) -> Mask:
         options = self._options
-        limit = level.tau if not self._has_regions else np.where(_any(near, level), level.tau, level.tau_background)
+        limit: NDArray[Any] = np.full(scores.shape, level.tau)
+        if self._has_regions:
+            limit = np.where(_any(near, level), level.tau, level.tau_background)
+            limit = np.where(_any(near_small, level), level.tau_small, limit)
         picked = [scores > limit]
         if options.wait_frames:
             picked.append((scores > level.tau_waiting) & (ages >= options.wait_frames))
@@ -108,13 +115,13 @@ class ShardTest:
         mask: Mask = np.logical_or.reduce(picked)
         return dilate(mask, level.dilation)
 
-    def _move_regions(self, motion: MotionField | None) -> Mask:
-        """Moves the regions along, and returns the cells near them."""
+    def _move_regions(self, kind: int, motion: MotionField | None) -> Mask:
+        """Moves the regions of a kind along, and returns the cells near them."""
         still = np.zeros((*self._cells, 2), np.int64)
         shift = still if motion is None else _sample(motion, *_centres(self._cells, self._size))[0]
-        self._hold = _gather_cells(self._hold, shift, self._size)
-        near = dilate(self._hold > 0, cells(self._options.margin_px, CELL_PX))
-        self._hold = np.where(self._hold > 0, self._hold - 1, 0).astype(np.uint8)
+        hold = _gather_cells(self._hold[kind], shift, self._size)
+        near = dilate(hold > 0, cells(self._options.margin_px, CELL_PX))
+        self._hold[kind] = np.where(hold > 0, hold - 1, 0).astype(np.uint8)
         return near
 
 

@@ -22,6 +22,7 @@ from fluxshard.cli.settings import OUTPUTS
 from fluxshard.video import VideoWriter
 
 SMALL = ("--backend", "reference")
+PROPAGATED = ("--policy", "propagated")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,8 @@ def one_line(error, *words):
 
 def test_a_network_without_a_task(film, net_file, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ("run", film, "--model", net_file, "--out", out, "--size", "96x160", "--compare", "dense", *SMALL)
+    arguments = ("run", film, "--model", net_file, "--out", out, "--size", "96x160", "--compare", "dense")
+    arguments = (*arguments, *SMALL, *PROPAGATED)
     code, text, error = call(capsys, *arguments, "--max-frames", 8, "--show-reuse")
     assert code == 0 and error == ""
     assert "runs Python code" in text and "approximate" in text and "compute ratio" in text
@@ -123,7 +125,7 @@ def test_a_network_without_a_task(film, net_file, tmp_path, capsys):
 
 
 def test_exact_settings_equal_the_dense_network(film, net_file, tmp_path, capsys):
-    flags = ("--tau-input", 0, "--tau", 0, "--rfap", "per_layer", "--input", "fresh")
+    flags = (*PROPAGATED, "--tau-input", 0, "--tau", 0, "--rfap", "per_layer", "--input", "fresh")
     arguments = ("run", film, "--model", net_file, "--out", tmp_path / "o", "--size", 160, "--compare", "dense", *SMALL)
     code, text, _ = call(capsys, *arguments, *flags, "--max-frames", 6)
     assert code == 0 and "exact" in text and "approximate" not in text
@@ -159,7 +161,7 @@ def test_detectors_on_real_films(weights, film_name, key, backend, data_dir, tmp
         pytest.skip(f"no {model.name} or {source.name} in {data_dir}")
     out = tmp_path / "out"
     arguments = ("run", source, "--model", model, "--out", out, "--size", 320, "--compare", "dense", "--show-reuse")
-    code, text, error = call(capsys, *arguments, "--max-frames", 5, "--backend", backend)
+    code, text, error = call(capsys, *arguments, "--max-frames", 5, "--backend", backend, *PROPAGATED)
     assert code == 0 and error == "", error
     summary = json.loads((out / "summary.json").read_text())
     assert summary["network_size"] == [192, 320]

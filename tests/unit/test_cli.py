@@ -9,24 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
 
 from fluxshard.cli.files import write_results
-from fluxshard.cli.records import FrameRecord, RecordFile, plain, run_lengths
-from fluxshard.cli.run import run_frames
-from fluxshard.cli.settings import RunSettings, prepare_directory
+from fluxshard.cli.records import FrameRecord, plain, run_lengths
+from fluxshard.cli.settings import prepare_directory
 from fluxshard.cli.summary import summarise, summary_table
 from fluxshard.errors import FluxShardError, OptionError
-from fluxshard.models.loaded import HeadLayout, LoadedModel
+from fluxshard.models.loaded import LoadedModel
 from fluxshard.models.sizes import network_shape, parse_size
 from fluxshard.motion import MotionField
-from fluxshard.video import Frame, Letterbox
-
-YOLO_LIKE = LoadedModel(torch.nn.Identity(), "detect", HeadLayout("detect", 2), ("cat", "dog"), stride_px=32)
+from tests.unit.cli_stand_ins import YOLO_LIKE, Stream, outputs, read_lines, run_loop
 
 
 def run_cli(*arguments, environment=None, timeout=60):
@@ -111,67 +107,6 @@ def test_json_has_no_nan():
 
 
 # --- the loop
-
-
-@dataclass
-class Stats:
-    frame: int
-    keyframe: bool
-    compute_ratio: float
-    recompute_ratio: float
-    overhead_ms: float = 0.5
-    latency_ms: float = 9.0
-    motion_source: str = "given"
-
-
-@dataclass
-class Stream:
-    """Stands in for a session: finds a box that wanders off by a pixel a frame."""
-
-    drift: float = 0.0
-    fail_at: int | None = None
-    seen: list = field(default_factory=list)
-
-    def run(self, image, motion=None):
-        n = len(self.seen)
-        if n == self.fail_at:
-            raise FluxShardError("the engine stumbled")
-        self.seen.append(motion)
-        self.stats = Stats(n, n == 0, 1.0 if n == 0 else 0.2, 1.0 if n == 0 else 0.1)
-        return outputs(32 + self.drift * n)
-
-    def work_map(self):
-        return np.eye(8, 12, dtype=np.float32)
-
-
-def outputs(x):
-    y = torch.zeros(1, 6, 20)
-    y[0, :, 0] = torch.tensor([x, 30.0, 20.0, 20.0, 0.0, 0.9])
-    return y
-
-
-def frames(n):
-    letterbox = Letterbox((128, 192), (64, 96))
-    for index in range(n):
-        picture = np.full((128, 192, 3), 60, np.uint8)
-        yield Frame(letterbox.apply(picture), MotionField.zero(64, 96), index, index / 25, "codec", letterbox, picture)
-
-
-def settings(tmp_path, **more):
-    return RunSettings(video="v.mp4", model=tmp_path / "m.pt", out=tmp_path, shape=(64, 96), **more)
-
-
-def run_loop(tmp_path, stream, n=5, loaded=YOLO_LIKE, dense=None, pictures=None, **more):
-    pictures = [] if pictures is None else pictures
-    with RecordFile(tmp_path / "frames.jsonl") as lines:
-        options = settings(tmp_path, **more)
-        yield from run_frames(
-            frames(n), stream, loaded, options, records=lines, write_picture=pictures.append, dense=dense
-        )
-
-
-def read_lines(tmp_path):
-    return [json.loads(line) for line in (tmp_path / "frames.jsonl").read_text().splitlines()]
 
 
 def test_every_frame_becomes_a_line_and_a_picture(tmp_path):
@@ -282,7 +217,14 @@ def net_file(tmp_path_factory):
         (["run", "v.mp4", "--out", "o"], "--model"),
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--rfap", "maybe"], "--rfap"),
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--max-frames", "0"], "--max-frames"),
-        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--tau-input", "-1"], "tau_input"),
+        (
+            ["run", "v.mp4", "--model", "m.pt", "--out", "o", "--policy", "propagated", "--tau-input", "-1"],
+            "tau_input",
+        ),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--policy", "guessed"], "--policy"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--tau", "0.1"], "--tau is for --policy propagated"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--policy", "propagated", "--canvas"], "--canvas"),
+        (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--profile", "p", "--no-canvas"], "--no-canvas"),
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--size", "big"], "--size"),
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--conf", "7"], "--conf"),
         (["run", "v.mp4", "--model", "m.pt", "--out", "o", "--device", "tpu"], "--device"),

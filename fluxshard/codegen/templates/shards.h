@@ -1,0 +1,195 @@
+// The image test of planned reuse: pixels of cells, and what moves them. Sizes are constants of shards.cpp.jinja.
+static inline int least(int a, int b) { return a < b ? a : b; }
+static inline int most(int a, int b) { return a > b ? a : b; }
+static inline size_t at(int y, int x) { return (size_t)((ptrdiff_t)y * (ptrdiff_t)ROW + x); }
+static inline int centre(int cell, int n_px) { return least(cell * 8 + 4, n_px - 1); }
+static constexpr int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
+// ---- pixels
+
+// Eight rows as bytes, halves to even; what is not finite becomes 0. Returns whether anything was not finite.
+static bool quantise(const float* image, float low, float scale, int cy, uint8_t* pixels) {
+  uint32_t odd = 0;
+  for (int y = cy * 8; y < least(cy * 8 + 8, H); ++y)
+    for (int c = 0; c < C; ++c) {
+      const float* __restrict from = image + ((size_t)c * H + y) * W;
+      uint8_t* __restrict to = pixels + at(y, 0) + c * PITCH;
+#pragma omp simd reduction(| : odd)
+      for (int x = 0; x < W; ++x) {
+        float v = (from[x] - low) * scale;
+        v = v > 0.0f ? v : 0.0f;
+        v = v < 255.0f ? v : 255.0f;
+        v += 8388608.0f;  // 2^23: adding it rounds to a whole number, which is then in the lowest bits
+        uint32_t raw, whole;
+        std::memcpy(&raw, from + x, 4);
+        std::memcpy(&whole, &v, 4);
+        const uint32_t bad = (raw & 0x7f800000u) == 0x7f800000u;
+        odd |= bad;
+        to[x] = (uint8_t)(bad ? 0u : whole);
+      }
+    }
+  return odd != 0;
+}
+
+// 16-bit lanes, one a pixel, of one cell and of as many as a vector of the processor holds.
+template <int PIXELS> struct Lanes;
+{% for n in [8, 2 * t.vector_floats] | unique %}
+template <> struct Lanes<{{ n }}> {
+  typedef uint8_t bytes __attribute__((vector_size({{ n }})));
+  typedef int16_t words __attribute__((vector_size({{ 2 * n }})));
+  typedef uint64_t fours __attribute__((vector_size({{ 2 * n }})));
+  static inline words load(const uint8_t* p) {
+    bytes b;
+    std::memcpy(&b, p, sizeof b);
+    return __builtin_convertvector(b, words);
+  }
+  static inline words larger(words a, words b) { return a > b ? a : b; }
+  static inline words magnitude(words a) { return larger(a, -a); }
+  // adds to the first of every four lanes the one that is K further: no carry, the sum is one of 16-bit lanes
+  template <int K> static inline words fold(words a) { return a + (words)((fours)a >> (16 * K)); }
+};
+{% endfor %}
+constexpr int WIDE = {{ t.vector_floats // 4 }};  // cells in a vector
+
+// Scores of N / 8 cells side by side. The square of differences that is compared has SIDE px.
+template <int SIDE, int N>
+static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores) {
+  using L = Lanes<N>;
+  using words = typename L::words;
+  constexpr int BLOCK = SIDE < 4 ? 4 : SIDE;
+  words best{};
+  int whole[N / 8] = {};
+#pragma GCC unroll 2
+  for (int top = 0; top < 8; top += BLOCK) {
+    words block{};
+#pragma GCC unroll 4
+    for (int y = top; y < top + BLOCK; y += SIDE) {
+      words largest{};
+      for (int c = 0; c < C; ++c) {
+        words sum{};
+#pragma GCC unroll 8
+        for (int k = y; k < y + SIDE; ++k)
+          sum += L::load(now + k * row + c * pitch) - L::load(was + k * was_row + c * was_pitch);
+        if (SIDE >= 2) sum = L::template fold<1>(sum);
+        if (SIDE >= 4) sum = L::template fold<2>(sum);
+        if (SIDE == 8) {
+          int16_t lanes[N];
+          std::memcpy(lanes, &sum, sizeof lanes);
+          for (int i = 0; i < N / 8; ++i) {
+            const int d = lanes[8 * i] + lanes[8 * i + 4];
+            whole[i] = most(whole[i], most(d, -d));
+          }
+        } else {
+          largest = L::larger(largest, L::magnitude(sum));
+        }
+      }
+      block += largest;
+    }
+    if (SIDE == 1) block = L::template fold<1>(block);
+    if (SIDE <= 2) block = L::template fold<2>(block);
+    best = L::larger(best, block);
+  }
+  int16_t lanes[N];
+  std::memcpy(lanes, &best, sizeof lanes);
+  for (int i = 0; i < N / 8; ++i) scores[i] = SIDE == 8 ? whole[i] / 4 : most(lanes[8 * i], lanes[8 * i + 4]);
+}
+
+// Scores of n whole cells side by side that move alike; the last vector may take cells again.
+template <int SIDE> static void score_run(const uint8_t* now, const uint8_t* was, int n, int32_t* scores) {
+  int i = 0;
+  if (n >= WIDE)
+    for (; i < n; i += WIDE) {
+      i = least(i, n - WIDE);
+      score_cells<SIDE, WIDE * 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
+    }
+  for (; i < n; ++i) score_cells<SIDE, 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
+}
+
+// Score of a cell of which the border cuts something off: pixels outside the image differ by nothing.
+template <int SIDE> static int32_t score_part(const uint8_t* now, const uint8_t* was, int height, int width) {
+  uint8_t a[8][C][8] = {}, b[8][C][8] = {};
+  for (int y = 0; y < height; ++y)
+    for (int c = 0; c < C; ++c) {
+      std::memcpy(a[y][c], now + at(y, 0) + c * PITCH, width);
+      std::memcpy(b[y][c], was + at(y, 0) + c * PITCH, width);
+    }
+  int32_t score;
+  score_cells<SIDE, 8>(a[0][0], b[0][0], 8 * C, 8, 8 * C, 8, &score);
+  return score;
+}
+
+template <int BYTES> static inline void copy_rows(uint8_t* __restrict to, const uint8_t* __restrict from) {
+  for (int y = 0; y < 8; ++y)
+    for (int c = 0; c < C; ++c) std::memcpy(to + at(y, 0) + c * PITCH, from + at(y, 0) + c * PITCH, BYTES);
+}
+
+static void copy_run(uint8_t* to, const uint8_t* from, int n) {
+  int i = 0;
+  if (n >= 8)
+    for (; i < n; i += 8) {
+      i = least(i, n - 8);
+      copy_rows<64>(to + i * 8, from + i * 8);
+    }
+  for (; i < n; ++i) copy_rows<8>(to + i * 8, from + i * 8);
+}
+
+// ---- motion
+
+enum Kind : uint8_t { NOWHERE, PART, WHOLE };  // no source; all of what the image holds of the cell has one
+struct Moves { int32_t dy[COLUMNS], dx[COLUMNS]; uint8_t kind[COLUMNS]; };  // of one row of cells
+
+static inline bool alike(const Moves& m, int i, int j) {
+  return m.kind[i] == m.kind[j] && m.dy[i] == m.dy[j] && m.dx[i] == m.dx[j];
+}
+
+// Features of NUM / DEN px on one axis.
+template <int64_t NUM, int64_t DEN> struct Axis {
+  // the pixel whose motion the features below pixel `px` have
+  static int sample(int px, int n_features, int n_px) {
+    int64_t feature = px * DEN / NUM;
+    if (feature > n_features - 1) feature = n_features - 1;
+    const int64_t found = (2 * feature + 1) * NUM / (2 * DEN);
+    return found < n_px - 1 ? (int)found : n_px - 1;
+  }
+  // motion in pixels as whole features, in pixels again; halves up
+  static int move(int m) { return (int)floor_div(2 * floor_div(2 * DEN * m + NUM, 2 * NUM) * NUM + DEN, 2 * DEN); }
+};
+
+struct Level {
+  int shard, side, dilation;   // pixels; cells; shards
+  int rows, columns, offset;   // of shards; in the masks
+  bool (*rests)(int low, int high, bool of_y);
+  void (*look_up)(int cell_px, int32_t* at_y, int32_t* at_x);
+  void (*move)(const ShardArgs& a, int cy, int at_y, const int32_t* at_x, Moves& m);
+  void (*score)(const uint8_t* now, const uint8_t* was, int n, int32_t* scores);
+  int32_t (*score_part)(const uint8_t* now, const uint8_t* was, int height, int width);
+};
+
+template <class Y, class X> static bool rests(int low, int high, bool of_y) {
+  return of_y ? Y::move(low) == 0 && Y::move(high) == 0 : X::move(low) == 0 && X::move(high) == 0;
+}
+
+template <class Y, class X, int FEATURES_Y, int FEATURES_X> static void look_up(int cell_px, int32_t* at_y, int32_t* at_x) {
+  for (int i = 0; i < ROWS; ++i) at_y[i] = Y::sample(centre(i, H), FEATURES_Y, H) / cell_px;
+  for (int i = 0; i < COLUMNS; ++i) at_x[i] = X::sample(centre(i, W), FEATURES_X, W) / cell_px;
+}
+
+template <class Y, class X> static void move_row(const ShardArgs& a, int cy, int at_y, const int32_t* at_x, Moves& m) {
+  const int y0 = cy * 8, y1 = least(y0 + 8, H);
+  for (int cx = 0; cx < COLUMNS; ++cx) {
+    const size_t i = (size_t)at_y * a.motion_columns + at_x[cx];
+    const int dy = Y::move(a.motion[2 * i]), dx = X::move(a.motion[2 * i + 1]);
+    const int x0 = cx * 8, x1 = least(x0 + 8, W);
+    const bool has = a.known[i] && y0 - dy >= 0 && y1 - dy <= H && x0 - dx >= 0 && x1 - dx <= W;
+    m.dy[cx] = dy;
+    m.dx[cx] = dx;
+    m.kind[cx] = !has ? NOWHERE : y1 - y0 == 8 && x1 - x0 == 8 ? WHOLE : PART;
+  }
+}
+
+static void stay_row(int cy, Moves& m) {
+  std::memset(m.dy, 0, sizeof m.dy);
+  std::memset(m.dx, 0, sizeof m.dx);
+  std::memset(m.kind, cy * 8 + 8 <= H ? WHOLE : PART, sizeof m.kind);
+  if (W % 8) m.kind[COLUMNS - 1] = PART;
+}

@@ -1,0 +1,193 @@
+"""The evaluation of reuse: methods over clips, calibrated across halves, scored, drawn and written down."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fluxshard
+from fluxshard.evaluate.calibrate import Watch, calibrate, look_at
+from fluxshard.evaluate.calibration import Calibration
+from fluxshard.evaluate.clips import Clip
+from fluxshard.evaluate.figures import draw_examples, draw_figures
+from fluxshard.evaluate.method_sets import NamedProfile, ablations, method_of_profile, methods_named
+from fluxshard.evaluate.methods import Method
+from fluxshard.evaluate.report import write_markdown, write_report
+from fluxshard.evaluate.runner import Runner
+from fluxshard.evaluate.scores import ClipScores
+from fluxshard.evaluate.workers import Setup, WorkerPool
+from fluxshard.runtime.profile import Profile
+
+SCORES, PROFILES, FIGURES = "scores.json", "profiles", "figures"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """What is asked for.
+
+    Attributes:
+      clips: to evaluate on.
+      setup: of the network.
+      out: directory for everything that is made.
+      methods: names of sets of methods.
+      budgets: losses, as shares of the dense network's accuracy, that profiles are calibrated for: on one half of the
+        clips, reported on the other, and the other way round.
+      policies: that profiles are calibrated for.
+      profiles: calibrated already, by label.
+      split: the paper's r, for propagated profiles.
+      points: settings that a calibration may measure.
+      layers: that get thresholds in propagated profiles.
+      workers: processes; None takes one per processor.
+      examples: clips that example pictures are made of.
+      measure: of accuracy; None takes J where clips have annotations, OKS for poses, and otherwise mIoU.
+      command: how it was started, for the report.
+    """
+
+    clips: tuple[Clip, ...]
+    setup: Setup
+    out: Path
+    methods: tuple[str, ...] = ()
+    budgets: tuple[float, ...] = ()
+    policies: tuple[str, ...] = ("planned",)
+    profiles: Mapping[str, Path] | None = None
+    split: float = 2 / 3
+    points: int = 60
+    layers: int = 12
+    workers: int | None = None
+    examples: int = 3
+    measure: str | None = None
+    command: str = ""
+
+
+def halves(clips: Sequence[Clip]) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Every second clip in order of name, and the others."""
+    ordered = sorted(clips, key=lambda clip: clip.name)
+    return tuple(ordered[::2]), tuple(ordered[1::2])
+
+
+def run_experiment(request: Experiment, watch: Watch | None = None) -> list[ClipScores]:
+    """Runs what is missing, scores everything and writes the report.
+
+    Raises:
+      EvaluationError: see `Runner` and `calibrate`.
+    """
+    watch = watch or Watch()
+    request.out.mkdir(parents=True, exist_ok=True)
+    network = look_at(request.setup, request.clips[0])
+    named = [NamedProfile(label, Profile.load(path)) for label, path in (request.profiles or {}).items()]
+    named += _calibrated(request, watch)
+    tasks: list[tuple[Method, Clip]] = [
+        (method, clip) for method in methods_named(request.methods, network.plan.s_max) for clip in request.clips
+    ]
+    for one in named:
+        method = method_of_profile(one)
+        variants: list[Method] = [method]
+        if one.profile.reuse.policy == "propagated" and "ablations" in request.methods:
+            variants += ablations(method)
+        mine = [clip for clip in request.clips if one.clips is None or clip.name in one.clips]
+        tasks += [(variant, clip) for variant in variants for clip in mine]
+    runner = Runner(request.setup, request.out)
+    kept = runner.run(tasks, workers=request.workers, on_frames=watch.frames, on_trace=watch.step)
+    watch.step("scores")
+    scores = runner.score(kept, workers=request.workers)
+    _save(scores, request.out / SCORES)
+    _report(request, scores, named, watch)
+    return scores
+
+
+def _calibrated(request: Experiment, watch: Watch) -> list[NamedProfile]:
+    """Profiles for each budget: found on one half, to be reported on the other."""
+    if not request.budgets:
+        return []
+    folder = request.out / PROFILES
+    folder.mkdir(exist_ok=True)
+    parts = halves(request.clips)
+    found = []
+    for number, (mine, others) in enumerate((parts, parts[::-1])):
+        if not mine or not others:
+            continue
+        pool: WorkerPool | None = None
+        try:
+            for policy in request.policies:
+                for budget in sorted(request.budgets):
+                    name = f"{policy}@{100 * budget:g}%"
+                    path = folder / f"{policy}-{100 * budget:g}pct-{'ab'[number]}.json"
+                    if not path.exists():
+                        pool = pool or WorkerPool(request.setup, request.workers)
+                        watch.step(f"calibrating {name} on {', '.join(clip.name for clip in mine)}")
+                        question = Calibration(
+                            clips=mine,
+                            alpha=1 - budget,
+                            policy=policy,  # type: ignore[arg-type]
+                            split=request.split,
+                            most_points=request.points,
+                            truncation_points=request.layers,
+                        )
+                        log = folder / f"{policy}-{'ab'[number]}.search.jsonl"
+                        profile, _ = calibrate(question, request.setup, pool, log, watch)
+                        profile.save(path)
+                    names = frozenset(clip.name for clip in others)
+                    found.append(NamedProfile(name, Profile.load(path), names))
+        finally:
+            if pool is not None:
+                pool.__exit__(None, None, None)
+    return found
+
+
+def measure_of(scores: Sequence[ClipScores]) -> str:
+    """J where all clips have annotations, OKS for poses, otherwise mIoU against the dense network."""
+    if all(one.jaccard is not None for one in scores):
+        return "jaccard"
+    return "oks" if any(one.oks is not None for one in scores) else "miou"
+
+
+def _report(request: Experiment, scores: list[ClipScores], named: Sequence[NamedProfile], watch: Watch) -> None:
+    measure = request.measure or measure_of(scores)
+    watch.step("figures")
+    figures = draw_figures(scores, request.out / FIGURES, measure)
+    examples = draw_examples(request.clips[: request.examples], request.setup, named, request.out / FIGURES)
+    facts: dict[str, Any] = {
+        "command": request.command or " ".join(sys.argv),
+        "fluxshard": fluxshard.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.processor() or 'processor unknown'}",
+        "frames": "all" if request.setup.max_frames is None else f"the first {request.setup.max_frames} of each clip",
+        "weights": Path(request.setup.weights).name,
+    }
+    title = f"Reuse with {Path(request.setup.weights).stem}"
+    notes = _notes(named)
+    write_report(
+        scores, request.out, title=title, notes=notes, figures=figures, examples=examples, facts=facts, measure=measure
+    )
+    write_markdown(
+        scores, request.out / "report.md", title=title, notes=notes, figures=figures, examples=examples, facts=facts,
+        measure=measure,
+    )  # fmt: skip
+
+
+def _notes(named: Sequence[NamedProfile]) -> list[str]:
+    notes = [
+        "Work is counted in multiply-accumulates against the dense network on the image itself, also where a method "
+        "runs on a larger canvas. First frames, which fill the caches, are left out.",
+    ]
+    if any(one.clips is not None for one in named):
+        notes.append(
+            "Methods named policy@loss were calibrated on one half of the clips and are reported on the other half, "
+            "both ways. The settings of all other methods are picked on the clips that they are reported on, which "
+            "favours them."
+        )
+    return notes
+
+
+def _save(scores: Sequence[ClipScores], path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps([asdict(one) for one in scores], indent=None) + "\n", encoding="utf-8")
+    part.replace(path)

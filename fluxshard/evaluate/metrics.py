@@ -1,0 +1,166 @@
+"""Metrics of a trace: against annotations, and against the dense network on the same frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.errors import EvaluationError
+from fluxshard.evaluate.accuracy import similarities
+from fluxshard.evaluate.discovery import discovery_frames
+from fluxshard.evaluate.masks import mask_iou
+from fluxshard.evaluate.precision import average_precision
+from fluxshard.evaluate.scores import ClipScores, FrameScores
+from fluxshard.evaluate.trace import FoundObject, Trace, TracedFrame
+from fluxshard.models.nms import box_iou
+
+MATCHED = 0.5
+LEAST_FRAMES_OF_DRIFT = 10
+
+
+def score(
+    trace: Trace,
+    dense: Trace | None,
+    annotations: Sequence[str | None] | None,
+    *,
+    confidence: float = 0.25,
+) -> ClipScores:
+    """Measures a trace; `ClipScores` and `FrameScores` say what each metric is.
+
+    Args:
+      trace: of the method.
+      dense: of the dense network on the same clip; None leaves out what is measured against it.
+      annotations: run lengths of the annotated object per frame, None for a frame without; or None for the clip.
+      confidence: objects that score higher are confident.
+
+    Raises:
+      EvaluationError: traces or annotations of another clip, length or size.
+    """
+    _check(trace, dense, annotations)
+    frames = []
+    for number, frame in enumerate(trace.frames):
+        annotation = None if annotations is None else annotations[number]
+        theirs = None if dense is None else dense.frames[number].objects
+        frames.append(_frame(frame, theirs, annotation, trace.picture_size, confidence))
+    counted = frames[1:]
+    poses = any(frame.oks is not None for frame in counted)
+    return ClipScores(
+        clip=trace.clip,
+        method=trace.method,
+        facts=trace.facts,
+        frames=tuple(frames),
+        compute_ratio=_mean([frame.compute_ratio for frame in counted]),
+        recompute_ratio=_mean([frame.recompute_ratio for frame in counted]),
+        tx_ratio=_mean([frame.tx_ratio for frame in counted]),
+        latency_ms=float(np.median([frame.latency_ms for frame in counted])) if counted else float("nan"),
+        jaccard=_mean_known([frame.jaccard for frame in counted]),
+        miou=_mean_known([frame.miou for frame in counted]),
+        oks=_mean_known([frame.oks for frame in counted]),
+        f1=_mean_known([frame.f1 for frame in counted]),
+        ap=None if dense is None else average_precision(trace, dense, confidence),
+        discovery_frames=() if dense is None else discovery_frames(trace, dense, confidence),
+        drift=_drift([frame.oks if poses else frame.miou for frame in counted]),
+    )
+
+
+def _check(trace: Trace, dense: Trace | None, annotations: Sequence[str | None] | None) -> None:
+    if dense is not None:
+        mine, theirs = ((one.clip, len(one.frames), one.picture_size) for one in (trace, dense))
+        if mine != theirs:
+            raise EvaluationError(
+                f"trace of {trace.method!r} is of {mine} (clip, frames, picture) and that of the dense network of "
+                f"{theirs}; they must be of the same frames: evaluate both again"
+            )
+    if annotations is not None and len(annotations) != len(trace.frames):
+        raise EvaluationError(
+            f"clip {trace.clip!r} has {len(trace.frames)} frames and {len(annotations)} annotations; expected as many"
+        )
+
+
+def _frame(
+    frame: TracedFrame,
+    dense: Sequence[FoundObject] | None,
+    annotation: str | None,
+    size: tuple[int, int],
+    confidence: float,
+) -> FrameScores:
+    found = [one for one in frame.objects if one.score > confidence]
+    theirs = None if dense is None else [one for one in dense if one.score > confidence]
+    miou, oks, f1 = (None, None, None) if theirs is None else _against(found, theirs, size)
+    return FrameScores(
+        compute_ratio=frame.compute_ratio,
+        recompute_ratio=frame.recompute_ratio,
+        tx_ratio=frame.tx_ratio,
+        latency_ms=frame.latency_ms,
+        motion_px=frame.motion_px,
+        keyframe=frame.keyframe,
+        jaccard=_jaccard(frame, found, annotation, size),
+        miou=miou,
+        oks=oks,
+        f1=f1,
+    )
+
+
+def _jaccard(
+    frame: TracedFrame, found: Sequence[FoundObject], annotation: str | None, size: tuple[int, int]
+) -> float | None:
+    has_masks = all(one.mask is not None for one in frame.objects)
+    if annotation is None or not has_masks:
+        return None
+    masks = [str(one.mask) for one in found]
+    return float(mask_iou(masks, [annotation], size).max()) if masks else 0.0
+
+
+def _against(
+    found: Sequence[FoundObject], dense: Sequence[FoundObject], size: tuple[int, int]
+) -> tuple[float | None, float | None, float | None]:
+    """miou, oks and f1; where the dense network finds nothing there is an f1 only, if the method finds something."""
+    if not dense:
+        return None, None, (0.0 if found else None)
+    if not found:
+        poses = dense[0].keypoints is not None
+        return 0.0, (0.0 if poses else None), 0.0
+    values = similarities(found, dense, size)
+    boxes = [np.asarray([one.box for one in objects], np.float32) for objects in (found, dense)]
+    overlap = box_iou(boxes[0], boxes[1]).astype(np.float64)
+    same = np.equal.outer([one.category for one in found], [one.category for one in dense])
+    overlap = np.where(same, overlap, 0.0)
+    matched = _matches(overlap)
+    f1 = 2 * matched / (len(found) + len(dense))
+    if dense[0].keypoints is not None:
+        return float(overlap.max(0).mean()), float(values.max(0).mean()), f1
+    return float(values.max(0).mean()), None, f1
+
+
+def _matches(overlap: NDArray[np.float64]) -> int:
+    """Pairs that overlap enough, matched one to one, best first."""
+    left = overlap.copy()
+    count = 0
+    while left.size:
+        row, column = np.unravel_index(int(left.argmax()), left.shape)
+        if left[row, column] < MATCHED:
+            break
+        count += 1
+        left[row, :] = left[:, column] = -1.0
+    return count
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _drift(values: Sequence[float | None]) -> float | None:
+    """Slope per 100 frames, by least squares over the frames that have a value."""
+    known = [(number, value) for number, value in enumerate(values) if value is not None]
+    if len(values) + 1 < LEAST_FRAMES_OF_DRIFT or len(known) < 2:
+        return None
+    x, y = np.asarray(known, np.float64).T
+    x = x - x.mean()
+    return float(100 * (x @ (y - y.mean())) / (x @ x))
