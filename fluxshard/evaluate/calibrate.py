@@ -102,7 +102,7 @@ def calibrate(
         method, reached, seen = _planned(request, ground, pool, network, log_path, facts, watch)
     else:
         method, reached, seen = _propagated(request, ground, pool, network, watch)
-    kept = reached.accuracy / ground.accuracy
+    kept = reached.accuracy
     profile = Profile(
         reuse=method.options,
         canvas_px=method.canvas_px,
@@ -120,7 +120,7 @@ def calibrate(
             "within_budget": kept >= request.alpha,
             "clips": [clip.name for clip in request.clips],
             "frames": {name: len(trace.frames) for name, trace in sorted(ground.dense.items())},
-            "frontier": frontier_facts(seen, ground.accuracy),
+            "frontier": frontier_facts(seen),
             "machine": platform.machine(),
         },
     )
@@ -146,7 +146,7 @@ def _planned(
     log = SearchLog(log_path, question(request, ground, canvas_px, facts))
 
     def told(visited: Visited, count: int) -> None:
-        watch.step(_line(f"point {count}", visited, ground))
+        watch.step(_line(f"point {count}", visited))
 
     best, seen = search_planned(request, ground, pool, log, canvas_px, on_point=told, on_frames=watch.frames)
     if best is None:
@@ -168,12 +168,12 @@ def _propagated(
         return measure_method(at(thresholds), request, ground, pool, watch.frames)
 
     def told(stage: Stage, tau: float, visited: Visited) -> None:
-        watch.step(_line(f"{stage.name}: tau {tau:g}", visited, ground))
+        watch.step(_line(f"{stage.name}: tau {tau:g}", visited))
 
     points = truncation_points(network.plan, request.truncation_points)
-    chosen, best, seen = greedy(stages(points, request.alpha, request.split), evaluate, ground.accuracy, told)
+    chosen, best, seen = greedy(stages(points, request.alpha, request.split), evaluate, 1.0, told)
     return at(chosen), best, seen
 
 
-def _line(what: str, visited: Visited, ground: Ground) -> str:
-    return f"{what}: compute {visited.work:.3f}, accuracy {visited.accuracy / ground.accuracy:.4f} of dense"
+def _line(what: str, visited: Visited) -> str:
+    return f"{what}: compute {visited.work:.3f}, accuracy {visited.accuracy:.4f} of dense"

@@ -21,6 +21,7 @@ from fluxshard.evaluate.trace import Trace
 from fluxshard.evaluate.workers import Finished, Task, WorkerPool
 
 LEAST_FRAMES = 5
+WORST_CLIP = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +64,31 @@ class Ground:
       measure: that is used.
       dense: trace of the dense network per clip.
       annotations: run lengths per clip; empty where the measure needs none.
-      accuracy: of the dense network itself, in the measure.
+      accuracies: of the dense network itself per clip, in the measure.
     """
 
     measure: Measure
     dense: dict[str, Trace]
     annotations: dict[str, tuple[str, ...]]
-    accuracy: float = field(default=math.nan)
+    accuracies: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float:
+        """Mean of the dense network's over the clips."""
+        return float(np.mean(list(self.accuracies.values()))) if self.accuracies else math.nan
+
+    def kept(self, accuracies: dict[str, float]) -> float:
+        """What share of the dense network's accuracy is kept over all clips, 1 at most.
+
+        It is the mean over clips, where a clip that gains counts as 1: gains are chance, and must not pay for losses
+        elsewhere. And no clip may lose more than `WORST_CLIP` times as much as the mean: if one does, it decides.
+
+        Args:
+          accuracies: per clip, in the measure.
+        """
+        shares = [accuracies[name] / self.accuracies[name] for name in sorted(self.accuracies)]
+        mean = float(np.mean(np.minimum(shares, 1.0)))
+        return min(mean, 1 - (1 - min(shares)) / WORST_CLIP)
 
     def accuracy_of(self, finished: Finished) -> float:
         """Mean accuracy over the frames of a trace; NaN where none has anything to measure."""
@@ -111,7 +130,7 @@ def prepare_ground(request: Calibration, pool: WorkerPool, on_frames: Callable[[
             f"the dense network finds nothing above a confidence of {CONFIDENCES[0]} in {', '.join(nothing) or 'any'}: "
             "there is no accuracy to keep; give clips that show what the network was trained for"
         )
-    ground.accuracy = float(np.mean(list(values.values())))
+    ground.accuracies = values
     return ground
 
 
@@ -122,14 +141,15 @@ def measure_method(
     pool: WorkerPool,
     on_frames: Callable[[int], None] = lambda _: None,
 ) -> tuple[float, float]:
-    """Mean compute ratio and accuracy of a method over the clips, each clip counting the same."""
-    work, accuracy = {}, {}
+    """Mean compute ratio of a method over the clips, and the share of the dense network's accuracy that it keeps."""
+    work: dict[str, float] = {}
+    accuracy: dict[str, float] = {}
     for one in pool.run(_tasks(method, request.clips), on_frames):
         name = one.task.clip.name
         work[name] = float(np.mean([frame.compute_ratio for frame in one.trace.frames[1:]]))
         accuracy[name] = ground.accuracy_of(one)
-    names = sorted(work)  # the order in which clips finish must not show in the last bit
-    return float(np.mean([work[name] for name in names])), float(np.mean([accuracy[name] for name in names]))
+    # in order of name: the order in which clips finish must not show in the last bit
+    return float(np.mean([work[name] for name in sorted(work)])), ground.kept(accuracy)
 
 
 class SearchLog:
@@ -169,12 +189,9 @@ class SearchLog:
             file.write(json.dumps(entry) + "\n")
 
 
-def frontier_facts(visited: Sequence[Visited], dense_accuracy: float) -> list[dict[str, Any]]:
+def frontier_facts(visited: Sequence[Visited]) -> list[dict[str, Any]]:
     """The frontier that a search saw, for the profile: work, and accuracy as a share of the dense network's."""
-    return [
-        {"work": one.work, "accuracy": one.accuracy / dense_accuracy, "point": dict(one.point)}
-        for one in pareto(visited)
-    ]
+    return [{"work": one.work, "accuracy": one.accuracy, "point": dict(one.point)} for one in pareto(visited)]
 
 
 def _tasks(method: Method, clips: Sequence[Clip]) -> list[Task]:

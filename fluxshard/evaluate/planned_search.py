@@ -107,7 +107,7 @@ def search_planned(
     return coordinate_descent(
         dimensions(canvas_px),
         evaluate,
-        request.alpha * ground.accuracy,
+        request.alpha,
         known=log.read(),
         most_points=request.most_points,
         on_point=keep,
@@ -119,7 +119,7 @@ def question(request: Calibration, ground: Ground, canvas_px: int, facts: dict[s
     return {
         "clips": sorted((clip.name, len(ground.dense[clip.name].frames)) for clip in request.clips),
         "measure": ground.measure,
-        "dense": ground.accuracy,
+        "dense": ground.accuracies,
         "canvas_px": canvas_px,
         "defaults": asdict(PlannedOptions()),
         **facts,
