@@ -133,7 +133,7 @@ def _one_frame(
     outputs, reference = device.fetch(outputs), device.fetch(reference)
     stats = stats_fields(stream.stats) | {"motion_source": frame.motion_source}
 
-    origin, planned = stream.origin, stream.planned
+    origin = stream.origin
     found, agreement, decode_ms, focus_ms = None, None, 0.0, 0.0
     if loaded.layout is not None:
         start, objects = time.perf_counter(), settings.planned
@@ -164,9 +164,7 @@ def _one_frame(
         max_difference=max_difference(outputs, reference) if dense is not None and not settings.canvas_px else None,
         detections=0 if found is None else len(found),
         origin=origin,
-        planned_work=None
-        if planned is None or plan is None
-        else executed_macs(plan, planned.counts) / max(plan.macs, 1),
+        planned_work=_planned_work(stream, plan),
     )
     picture = _annotate(frame, stream, loaded, settings, in_picture, record)
     rows = [] if in_picture is None else detections_json(in_picture, loaded.names)
@@ -185,6 +183,11 @@ def _on_image(found: Detections, settings: RunSettings, origin: tuple[int, int] 
     """What is shown, in pixels of the image: suppression takes the best first, so others leave no trace in it."""
     shown = found.select(np.flatnonzero(found.scores > settings.confidence))
     return shown.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), settings.shape)
+
+
+def _planned_work(stream: Stream, plan: Plan | None) -> float | None:
+    planned = stream.planned
+    return None if planned is None or plan is None else executed_macs(plan, planned.counts) / max(plan.macs, 1)
 
 
 def _annotate(

@@ -168,7 +168,7 @@ class SearchLog:
         """Points of earlier searches for the same question; a damaged line is left out."""
         points = []
         if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
+            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = json.loads(line)
                     if entry["question"] == self._digest:
@@ -185,8 +185,10 @@ class SearchLog:
             "work": visited.work,
             "accuracy": visited.accuracy,
         }
+        # a search that was stopped while it wrote left half a line, which must not swallow this one
+        is_cut = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(("\n" if is_cut else "") + json.dumps(entry) + "\n")
 
 
 def frontier_facts(visited: Sequence[Visited]) -> list[dict[str, Any]]:

@@ -49,11 +49,7 @@ def truncation_points(plan: Plan, most: int) -> tuple[str, ...]:
         if isinstance(layer.params, Island) and any(name in read for name in layer.outputs)
     }
     activated = [
-        layer
-        for layer in plan.layers
-        if layer.mode == "sparse"
-        and layer.output in read
-        and getattr(layer.params, "activation", None) not in (None, "")
+        layer for layer in plan.layers if layer.mode == "sparse" and layer.output in read and _is_activated(layer)
     ]
     total = sum(layer.macs for layer in activated) or 1
     picked: set[str] = set()

@@ -114,8 +114,9 @@ def coordinate_descent(
 def pareto(visited: Sequence[Visited]) -> list[Visited]:
     """Points that no other beats in both work and accuracy, by rising work."""
     front: list[Visited] = []
-    for point in sorted(visited, key=lambda v: (v.work, -v.accuracy)):
-        if not math.isnan(point.accuracy) and (not front or point.accuracy > front[-1].accuracy):
+    known = [point for point in visited if not math.isnan(point.accuracy)]  # NaN would spoil the order of others
+    for point in sorted(known, key=lambda v: (v.work, -v.accuracy)):
+        if not front or point.accuracy > front[-1].accuracy:
             front.append(point)
     return front
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ class Trace:
                 for frame in body.pop("frames")
             ]
             return cls(**{**body, "picture_size": tuple(body["picture_size"]), "frames": tuple(frames)})
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(
                 f"trace {str(path)!r} cannot be read ({type(error).__name__}: {error}); delete it and evaluate again"
             ) from error

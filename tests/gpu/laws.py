@@ -16,6 +16,7 @@ import fluxshard
 from fluxshard.motion import MotionField
 from fluxshard.options import DType, Rfap
 from tests.gpu.place import Place, leaves_of
+from tests.laws import planned
 from tests.laws.content import frames
 from tests.laws.helpers import EXACT, assert_same, assert_same_decisions, check_against_dense
 from tests.laws.nets import RandomNet
@@ -132,6 +133,31 @@ def same_given_work(place: Place, seed: int, dtype: DType) -> None:
                 session.run_with_work(image, motion, work)
             assert_same_decisions(a, b, model.plan, True)
             assert a.stats.compute_ratio == b.stats.compute_ratio
+
+
+def planned_reuse(place: Place, seed: int, kind: str, content: int, which: int, dtype: DType = "float32") -> None:
+    """What is planned before a frame is what the GPU then does."""
+    net, model = compiled(place, seed, dtype)
+    planned.check_predictions(model, lambda reuse: place.from_host(model, reuse), net.size, kind, content, which)
+
+
+def planned_edges(place: Place, seed: int) -> None:
+    """Planned reuse where nothing changes, where everything does, and where pixels are not finite."""
+    net, model = compiled(place, seed, "float32")
+    planned.check_no_work(lambda reuse: place.from_host(model, reuse), net.size, seed)
+    planned.check_cuts_are_whole(net, lambda reuse: place.from_host(model, reuse), net.size, seed)
+    planned.check_not_finite(net, lambda reuse: place.from_host(model, reuse), net.size, seed)
+
+
+def planned_decisions(place: Place, seed: int, kind: str) -> None:
+    """Law 4 for planned reuse: masks, slot maps and, on nets of integers, values."""
+    net, model = compiled(place, seed, "float32", integer=True)
+    reuse = planned.options(planned.SETTINGS[1])
+    with place.from_host(model, reuse) as a, reference(seed).session(reuse) as b:
+        for image, motion in frames(kind, net.size, 6, seed, integer=True):
+            for session in (a, b):
+                session.run(image, motion)
+            assert_same_decisions(a, b, model.plan, True)
 
 
 def deterministic(place: Place, seed: int, dtype: DType) -> None:

@@ -11,6 +11,7 @@ from fluxshard.options import DType, Rfap
 from tests.gpu import laws
 from tests.gpu.place import CUDA, DTYPES, Place
 from tests.laws.content import KINDS
+from tests.laws.planned import SETTINGS
 
 SEEDS = tuple(range(300, 308))
 INTEGER_SEEDS = tuple(range(400, 406))
@@ -57,6 +58,24 @@ def test_no_work_changes_no_bit_and_executes_nothing(place: Place, seed: int, rf
 @pytest.mark.parametrize("seed", SEEDS[:4])
 def test_no_work_in_halves(place: Place, seed: int) -> None:
     laws.no_work(place, seed, "float16", "compact")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("which", range(len(SETTINGS)))
+def test_planned_work_is_executed_work(place: Place, seed: int, kind: str, which: int) -> None:
+    laws.planned_reuse(place, seed, kind, seed, which)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_planned_edges(place: Place, seed: int) -> None:
+    laws.planned_edges(place, seed)
+
+
+@pytest.mark.parametrize("seed", INTEGER_SEEDS)
+@pytest.mark.parametrize("kind", ["blocks", "pan"])
+def test_planned_decisions_are_those_of_the_reference(place: Place, seed: int, kind: str) -> None:
+    laws.planned_decisions(place, seed, kind)
 
 
 @pytest.mark.parametrize("seed", INTEGER_SEEDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
@@ -23,10 +25,16 @@ def options(planned: PlannedOptions, scene_cut: float = 1.0) -> fluxshard.ReuseO
     return fluxshard.ReuseOptions(policy="planned", planned=planned, scene_cut=scene_cut)
 
 
-def check_predictions(model: fluxshard.CompiledModel, size: tuple[int, int], kind: str, seed: int, which: int) -> None:
+# opens a stream whose images and results are on the host
+Open = Callable[[fluxshard.ReuseOptions], fluxshard.Session]
+
+
+def check_predictions(
+    model: fluxshard.CompiledModel, open_: Open, size: tuple[int, int], kind: str, seed: int, which: int
+) -> None:
     """What is planned before a frame is what the engine then does, layer by layer, and cell by cell."""
     rng = np.random.default_rng(seed)
-    with model.session(options(SETTINGS[which])) as session:
+    with open_(options(SETTINGS[which])) as session:
         for image, motion in frames(kind, size, 5, seed):
             session.run(image, motion)
             planned = session.planned
@@ -47,9 +55,9 @@ def check_predictions(model: fluxshard.CompiledModel, size: tuple[int, int], kin
             session.focus(rng.random((cells(size[0], CELL_PX), cells(size[1], CELL_PX))) < 0.2)
 
 
-def check_no_work(model: fluxshard.CompiledModel, size: tuple[int, int], seed: int) -> None:
+def check_no_work(open_: Open, size: tuple[int, int], seed: int) -> None:
     """Law 3: the same frame again costs nothing and changes no bit."""
-    with model.session(options(SETTINGS[0])) as session:
+    with open_(options(SETTINGS[0])) as session:
         image, motion = list(frames("static", size, 4, seed))[-1]
         before = tree_leaves(session.run(image, motion))
         after = tree_leaves(session.run(image, motion))
@@ -57,23 +65,21 @@ def check_no_work(model: fluxshard.CompiledModel, size: tuple[int, int], seed: i
         assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
 
 
-def check_cuts_are_whole(
-    net: torch.nn.Module, model: fluxshard.CompiledModel, size: tuple[int, int], seed: int
-) -> None:
+def check_cuts_are_whole(net: torch.nn.Module, open_: Open, size: tuple[int, int], seed: int) -> None:
     """A frame that has nothing in common with the one before is computed whole, and is exact."""
     noise = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(seed))
-    with model.session(options(SETTINGS[0], scene_cut=0.85)) as session, torch.inference_mode():
+    with open_(options(SETTINGS[0], scene_cut=0.85)) as session, torch.inference_mode():
         for image in noise:
             assert_same(session.run(image), net(image))
             assert session.stats.keyframe
 
 
-def check_not_finite(net: torch.nn.Module, model: fluxshard.CompiledModel, size: tuple[int, int], seed: int) -> None:
+def check_not_finite(net: torch.nn.Module, open_: Open, size: tuple[int, int], seed: int) -> None:
     """NaN and infinity are computed with, and nothing of such a frame is reused."""
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed))
     broken = image.clone()
     broken[0, 1, size[0] // 2, size[1] // 2] = float("nan")
-    with model.session(options(SETTINGS[0])) as session, torch.inference_mode():
+    with open_(options(SETTINGS[0])) as session, torch.inference_mode():
         session.run(image)
         session.run(broken)
         assert session.stats.keyframe

@@ -15,6 +15,7 @@ from tests.gpu import laws
 from tests.gpu.place import EMULATED
 from tests.laws.content import KINDS, frames
 from tests.laws.helpers import EXACT, assert_same, assert_same_decisions
+from tests.laws.planned import SETTINGS
 
 pytestmark = pytest.mark.requires_compiler
 SEEDS = tuple(range(300, 308))
@@ -52,6 +53,28 @@ def test_backends_take_the_same_decisions(seed: int, rfap: Rfap, dtype: DType) -
 @pytest.mark.parametrize("seed", INTEGER_SEEDS[:4])
 def test_given_work_is_the_same_work_on_all_backends(seed: int) -> None:
     laws.same_given_work(EMULATED, seed, "float32")
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.sampled_from(SEEDS[:4]),
+    kind=st.sampled_from(KINDS),
+    content=st.integers(0, 2**31),
+    which=st.integers(0, len(SETTINGS) - 1),
+)
+def test_planned_work_is_executed_work(seed: int, kind: str, content: int, which: int) -> None:
+    laws.planned_reuse(EMULATED, seed, kind, content, which)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_planned_edges(seed: int) -> None:
+    laws.planned_edges(EMULATED, seed)
+
+
+@pytest.mark.parametrize("seed", INTEGER_SEEDS[:4])
+@pytest.mark.parametrize("kind", ["blocks", "pan"])
+def test_planned_decisions_are_the_same(seed: int, kind: str) -> None:
+    laws.planned_decisions(EMULATED, seed, kind)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -37,16 +37,16 @@ def _compiled(seed: int, backend: str, integer: bool = False) -> tuple[RandomNet
 )
 def test_predicted_work_is_executed_work(backend: str, net_seed: int, kind: str, seed: int, which: int) -> None:
     net, model = _compiled(net_seed, backend)
-    planned.check_predictions(model, net.size, kind, seed, which)
+    planned.check_predictions(model, model.session, net.size, kind, seed, which)
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpp"])
 @pytest.mark.parametrize("net_seed", SEEDS)
 def test_static_cuts_and_nan(backend: str, net_seed: int) -> None:
     net, model = _compiled(net_seed, backend)
-    planned.check_no_work(model, net.size, net_seed)
-    planned.check_cuts_are_whole(net, model, net.size, net_seed)
-    planned.check_not_finite(net, model, net.size, net_seed)
+    planned.check_no_work(model.session, net.size, net_seed)
+    planned.check_cuts_are_whole(net, model.session, net.size, net_seed)
+    planned.check_not_finite(net, model.session, net.size, net_seed)
 
 
 @settings(max_examples=40, deadline=None)

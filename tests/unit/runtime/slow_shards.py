@@ -66,7 +66,7 @@ class SlowShardTest:
 
     def keyframe(self, pixels: NDArray[np.integer]) -> None:
         self.references = [pixels.astype(np.int64) for _ in self.levels]
-        period = self.options.refresh_frames or 1
+        period = self.options.refresh_frames or self.options.wait_frames or 1
         self.ages = []
         for one in self.levels:
             side = one.shard_px // CELL_PX

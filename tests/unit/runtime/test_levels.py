@@ -30,11 +30,11 @@ class Branches(nn.Module):
     def __init__(self, fine: bool) -> None:
         super().__init__()
         self.coarse, self.pool = nn.Conv2d(3, 2, 32, 32), nn.MaxPool2d(2)
-        self.half = nn.Conv2d(3, 2, 3, 2, 1)
+        self.middle = nn.Conv2d(3, 2, 3, 2, 1)
         self.fine = nn.Conv2d(3, 2, 3, 1, 1) if fine else None
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        found = [self.coarse(x), self.half(x), self.pool(x)]
+        found = [self.coarse(x), self.middle(x), self.pool(x)]
         return found if self.fine is None else [*found, self.fine(x)]
 
 
@@ -51,7 +51,7 @@ def _plan(net: nn.Module, size: tuple[int, int]) -> fluxshard.Plan:
 def test_one_level_per_stride_by_rising_stride() -> None:
     plan = _plan(Branches(fine=True), (33, 65))
     found = levels_of(plan, PlannedOptions())
-    assert [one.stride for one in found] == [(1, 1), (2, 2), (32, 32)]
+    assert [one.stride for one in found] == [(Fraction(px), Fraction(px)) for px in (1, 2, 32)]
     for one in found:
         assert all((plan.grids[i].stride_y, plan.grids[i].stride_x) == one.stride for i in one.grids)
     assert sorted(index for one in found for index in one.grids) == list(range(len(plan.grids)))
@@ -61,7 +61,7 @@ def test_one_level_per_stride_by_rising_stride() -> None:
 def test_the_image_is_a_level_only_where_something_is_computed_there() -> None:
     assert [one.stride[0] for one in levels_of(_plan(Branches(fine=False), (64, 64)), PlannedOptions())] == [2, 32]
     (only,) = levels_of(_plan(Mean(), (32, 48)), PlannedOptions())  # nothing is computed on any grid
-    assert only.stride == (1, 1) and only.grids == (0,)
+    assert only.stride[0] == only.stride[1] == 1 and only.grids == (0,)
 
 
 def test_thresholds_by_hand() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,11 +39,11 @@ def _flat(value: float, size: tuple[int, int] = SIZE) -> Tensor:
     return picture(np.full((1, *size), value, np.int64))
 
 
-def _test(one: Level, size: tuple[int, int] = SIZE, **options: int) -> ShardTest:
+def _test(one: Level, size: tuple[int, int] = SIZE, **options: Any) -> ShardTest:
     """A stream that recomputes for no reason but those given."""
-    given = {"wait_frames": 0, "margin_px": 0, **options}
     grids = grids_of(size, [one])
-    return ShardTest(grids[0], [one], grids, PlannedOptions(**given))
+    nothing = PlannedOptions(wait_frames=0, refresh_frames=0, margin_px=0)
+    return ShardTest(grids[0], [one], grids, replace(nothing, **options))
 
 
 def _decide(test: ShardTest, image: Tensor, motion: MotionField | None = None) -> NDArray[np.bool_]:
@@ -144,11 +146,11 @@ def test_a_shard_with_a_pixel_without_source_is_forced() -> None:
 
 
 @given(
-    values=st.lists(st.integers(-127, 127), min_size=2 * 12 * 20, max_size=2 * 12 * 20),
+    seed=st.integers(0, 2**31),
     low_pass=st.sampled_from(LOW_PASS),
 )
-def test_the_sign_of_a_change_does_not_matter(values: list[int], low_pass: int) -> None:
-    change = np.array(values).reshape(2, 12, 20)
+def test_the_sign_of_a_change_does_not_matter(seed: int, low_pass: int) -> None:
+    change = np.random.default_rng(seed).integers(-127, 128, (2, 12, 20))
     one = level(low_pass_px=low_pass)
     found = _scores(change, one)
     assert found == _scores(-change, one) and max(map(max, found)) <= 4080
@@ -262,15 +264,8 @@ def test_drift_is_seen_in_moving_pictures_too() -> None:
         at = 8 * step
         mask = _decide(test, picture(scene[..., at : at + 40] + step), MotionField.uniform(*SIZE, 0, -8))
         assert mask[:, 4].all()  # new in this frame
-        # the column that came k frames ago differs by k; the fourth frame after an update is the one that is seen
-        brightness = [step - (step - age) for age in (4, 3, 2, 1)]
-        expected = [_is_seen(step, since) for since in brightness]
-        assert mask[:, :4].tolist() == [expected] * 3
-
-
-def _is_seen(step: int, since: int) -> bool:
-    """Whether a column that was last new `since` frames ago, or at the keyframe, has just reached a change of 3."""
-    return min(since, step) == 3
+        # the others came 4, 3, 2 and 1 frames ago, or with the keyframe: what came 3 frames ago differs by 3
+        assert mask[:, :4].tolist() == [[min(frames, step) == 3 for frames in (4, 3, 2, 1)]] * 3
 
 
 def test_a_step_is_compared_with_the_last_update_only() -> None:
@@ -296,7 +291,8 @@ def test_dilated_shards_are_up_to_date_as_well() -> None:
     mask = _decide(test, picture(image))
     assert mask.tolist() == [[True, True, False, False, False]] * 3
     image += 1
-    assert (_decide(test, picture(image)) == ~mask).all()  # 3 from the keyframe, and 1 from the update
+    # 3 from the keyframe, 1 from the update; column 1 is a neighbour of what is recomputed
+    assert _decide(test, picture(image)).tolist() == [[False, True, True, True, True]] * 3
 
 
 @given(frames=st.integers(1, 12), shard=st.sampled_from((8, 16)))
@@ -308,7 +304,7 @@ def test_refresh_takes_every_shard_once_in_so_many_frames(frames: int, shard: in
     for start in range(2 * frames + 1):
         assert (found[start : start + frames].sum(0) == 1).all()
     if frames > 1:
-        assert not found.all((1, 2)).any() and found.mean((1, 2)).max() <= 0.5
+        assert not found.all((1, 2)).any() and found.mean((1, 2)).max() < 0.6
 
 
 def test_without_refresh_a_still_scene_costs_nothing() -> None:
@@ -328,24 +324,34 @@ def test_what_was_just_recomputed_is_young_again() -> None:
 def test_moderate_changes_wait(frames: int) -> None:
     test = _test(level(tau=200, tau_waiting=50), wait_frames=frames)
     test.keyframe(_flat(100))
-    found = [_decide(test, _flat(105)) for _ in range(frames + 4)]  # scores 80
+    assert _decide(test, _flat(130)).all()  # 480 does not wait
+    found = [_decide(test, _flat(135)) for _ in range(frames + 4)]  # 80
     assert [mask.any() for mask in found] == [age == frames for age in range(1, frames + 5)]
     assert found[frames - 1].all()
-    assert not any(_decide(test, _flat(108)).any() for _ in range(frames + 1))  # 48: too little to wait for
-    assert _decide(test, _flat(109)).all()  # 64, and old enough by now
-    assert _decide(test, _flat(130)).all()  # 336 does not wait
+    assert not any(_decide(test, _flat(138)).any() for _ in range(frames + 1))  # 48: too little to wait for
+    assert _decide(test, _flat(139)).all()  # 64, and old enough by now
+
+
+@given(frames=st.integers(2, 10))
+def test_what_waits_after_a_keyframe_is_spread_over_time(frames: int) -> None:
+    test = _test(level(tau=200, tau_waiting=50), wait_frames=frames)
+    test.keyframe(_flat(100))
+    found = np.array([_decide(test, _flat(105)) for _ in range(frames + 3)])
+    assert (found[:frames].sum(0) == 1).all() and not found[frames:].any()
+    assert not found.all((1, 2)).any()
 
 
 def test_ages_move_along() -> None:
-    """The right half is recomputed; it moves to the left, and what follows it is older."""
+    """The right part is recomputed; it moves to the left, and what follows it is younger."""
     test = _test(level(tau=200, tau_waiting=50), wait_frames=3)
-    test.keyframe(_flat(100))
+    test.keyframe(_flat(50))
+    assert _decide(test, _flat(100)).all()
     image = np.full((1, *SIZE), 100)
     image[..., 24:] = 120
     assert _decide(test, picture(image)).tolist() == [[False, False, False, True, True]] * 3
-    pan = MotionField.uniform(*SIZE, 0, -8)
     moved = np.full((1, *SIZE), 100)
     moved[..., 16:] = 120
+    pan = MotionField.uniform(*SIZE, 0, -8)
     assert _decide(test, picture(moved), pan).tolist() == [[False] * 4 + [True]] * 3
     # everything changes moderately: columns 0 and 1 are 3 old, 2 and 3 are 2 old, the last is 1 old
     assert _decide(test, picture(moved + 5)).tolist() == [[True, True, False, False, False]] * 3
@@ -381,10 +387,11 @@ def test_regions_move_along() -> None:
     )  # less than half a cell: no shard moves
     test.keyframe(_flat(100))
     regions = np.zeros((3, 5), np.uint8)
-    regions[0, 4] = 1
+    regions[1, 2] = 1
     test.focus(regions)
-    where = [np.argwhere(_near(test, frame, MotionField.uniform(*SIZE, 8, -8))).tolist() for frame in (1, 2)]
-    assert where == [[[1, 3]], [[2, 2]]]
+    assert np.argwhere(_near(test, 1, MotionField.uniform(*SIZE, 0, 8))).tolist() == [[1, 3]]
+    assert np.argwhere(_near(test, 1, MotionField.uniform(*SIZE, 8, -8))).tolist() == [[2, 2]]
+    assert np.argwhere(_near(test, 2)).tolist() == [[2, 2]]  # the other one was up to date with frame 1 as well
 
 
 def test_regions_have_a_margin() -> None:

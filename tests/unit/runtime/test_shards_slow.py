@@ -17,7 +17,11 @@ from fluxshard.runtime.shards import ShardTest
 from tests.unit.runtime.slow_shards import SlowShardTest, grids_of, level, picture
 
 SIZES = ((24, 40), (45, 35), (40, 24))
-STRIDES = (Fraction(2), Fraction(4), Fraction(8), Fraction(16), Fraction(8, 3), (Fraction(8), Fraction(5, 2)))
+STRIDES: tuple[Fraction | tuple[Fraction, Fraction], ...] = (
+    *(Fraction(px) for px in (2, 4, 8, 16)),
+    Fraction(8, 3),
+    (Fraction(8), Fraction(5, 2)),
+)
 
 
 @st.composite
