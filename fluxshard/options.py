@@ -128,10 +128,10 @@ class PlannedOptions:
       pixel_range: the image's values that stand for black and white.
     """
 
-    tau: float = 0.03
-    tau_background: float | None = 0.5
-    tau_small: float | None = 0.015
-    tau_waiting: float = 0.1
+    tau: float = 0.02
+    tau_background: float | None = 0.3
+    tau_small: float | None = 0.01
+    tau_waiting: float = 0.06
     wait_frames: int = 6
     refresh_frames: int = 0
     hold_frames: int = 5

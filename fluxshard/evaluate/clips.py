@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from fluxshard import video
@@ -151,7 +151,7 @@ def annotation_masks(clip: Clip, count: int, picture: tuple[int, int]) -> tuple[
         try:
             with Image.open(path) as image:
                 mask = np.asarray(image) > 0
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, SyntaxError, ValueError) as error:  # all of which Pillow raises for damaged files
             raise EvaluationError(f"annotation {str(path)!r} cannot be read: {error}") from error
         if mask.shape != picture:
             raise EvaluationError(f"annotation {str(path)!r} is {mask.shape}; the clip's pictures are {picture}")

@@ -12,28 +12,29 @@ from fluxshard.evaluate.search import Dimension, Point, Visited, coordinate_desc
 from fluxshard.evaluate.workers import WorkerPool
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
 
-FINE, MIDDLE = (1, 2, 4, 8), (16,)
-COARSE = (32, 64, 128)
+FINE, MIDDLE, COARSE = (1, 2, 4, 8), (16,), (32, 64, 128)
+SMALL = 0.5  # threshold near small objects over that near others: clips may have none, and then say nothing of it
 
 
 def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
     """What is searched for, in the order in which it is tried; starts are the shipped defaults.
 
+    Thresholds of the background end where new objects would be found late: clips in which none appears would let them
+    rise without end.
+
     Args:
       canvas_px: size of a canvas to try; 0 tries none.
     """
     found = [
-        Dimension("tau_background", (0.06, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.0), 5),
-        Dimension("tau_waiting", (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3), 3),
-        Dimension("tau", (0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08, 0.1), 4),
-        Dimension("tau_small", (0.0, 0.005, 0.01, 0.015, 0.02, 0.03), 3),
-        Dimension("wait_frames", (2, 3, 4, 6, 8, 12, 16), 3),
-        Dimension("margin_px", (0, 8, 16, 24, 32), 1),
-        Dimension("gain_fine", (0.5, 0.65, 0.8, 1.0, 1.25), 2),
-        Dimension("gain_middle", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0), 3),
+        Dimension("tau_background", (0.04, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5), 5),
+        Dimension("tau", (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08), 3),
+        Dimension("tau_waiting", (0.02, 0.03, 0.04, 0.06, 0.08, 0.1), 3),
         Dimension("gain_coarse", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0), 4),
-        Dimension("dilation_fine", (0, 1), 0),
-        Dimension("dilation_coarse", (0, 1), 0),
+        Dimension("gain_middle", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0), 3),
+        Dimension("gain_fine", (0.5, 0.65, 0.8, 1.0, 1.25), 2),
+        Dimension("wait_frames", (2, 3, 4, 6, 8), 3),
+        Dimension("margin_px", (0, 8, 16, 24, 32), 1),
+        Dimension("dilation", (0, 1), 0),
         Dimension("refresh_frames", (0, 60, 30, 15, 8), 0),
     ]
     if canvas_px:
@@ -43,22 +44,20 @@ def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
 
 def method_at(point: Point, name: str = "planned", family: str = "planned") -> Reuse:
     """Planned reuse with the thresholds of a point."""
-    levels = {
-        stride: LevelOptions(gain=point["gain_fine"], dilation=int(point["dilation_fine"])) for stride in FINE
-    } | {
-        stride: LevelOptions(gain=gain, dilation=int(point["dilation_coarse"]))
-        for strides, gain in ((MIDDLE, point["gain_middle"]), (COARSE, point["gain_coarse"]))
-        for stride in strides
-    }
+    gains = ((FINE, point["gain_fine"]), (MIDDLE, point["gain_middle"]), (COARSE, point["gain_coarse"]))
     planned = PlannedOptions(
         tau=point["tau"],
         tau_background=point["tau_background"],
-        tau_small=point["tau_small"],
+        tau_small=SMALL * point["tau"],
         tau_waiting=point["tau_waiting"],
         wait_frames=int(point["wait_frames"]),
         refresh_frames=int(point["refresh_frames"]),
         margin_px=int(point["margin_px"]),
-        levels=levels,
+        levels={
+            stride: LevelOptions(gain=gain, dilation=int(point["dilation"]))
+            for strides, gain in gains
+            for stride in strides
+        },
     )
     return Reuse(
         name=name,

@@ -40,6 +40,11 @@ def test_levels_that_are_allowed() -> None:
     LevelOptions(gain=7, dilation=30, shard_px=1024, low_pass_px=8)
 
 
+def _planned(name: str, value: Any) -> PlannedOptions:
+    given: dict[str, Any] = {name: value}
+    return PlannedOptions(**given)
+
+
 NUMBERS = ("tau", "tau_background", "tau_small", "tau_waiting", "region_confidence")
 FRAMES = ("wait_frames", "refresh_frames", "hold_frames")
 
@@ -48,28 +53,28 @@ FRAMES = ("wait_frames", "refresh_frames", "hold_frames")
 @pytest.mark.parametrize("value", [-1e-9, NAN, INF])
 def test_thresholds_are_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(OptionError, match=rf"^{name} "):
-        PlannedOptions(**{name: value})
-    PlannedOptions(**{name: 0.0})
+        _planned(name, value)
+    _planned(name, 0.0)
 
 
 @pytest.mark.parametrize("name", [*FRAMES, "margin_px", "small_px"])
 @pytest.mark.parametrize("value", [-1, 2.0, True, "2"])
 def test_counts_are_whole_numbers(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=rf"^{name} .*whole number"):
-        PlannedOptions(**{name: value})
-    PlannedOptions(**{name: 0})
+        _planned(name, value)
+    _planned(name, 0)
 
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_ages_fit_in_a_byte(name: str) -> None:
-    PlannedOptions(**{name: MOST_FRAMES})
+    _planned(name, MOST_FRAMES)
     with pytest.raises(OptionError, match=rf"{name} \(=251\) must be at most 250"):
-        PlannedOptions(**{name: MOST_FRAMES + 1})
+        _planned(name, MOST_FRAMES + 1)
 
 
 @pytest.mark.parametrize("value", [(1.0, 1.0), (1.0, 0.0), (NAN, 1.0), (0.0, NAN), (-INF, 0.0), (0.0, INF)])
 def test_the_range_of_pixels_has_two_ends(value: tuple[float, float]) -> None:
-    with pytest.raises(OptionError, match="pixel_range .* the smaller first"):
+    with pytest.raises(OptionError, match=r"pixel_range .* the smaller first"):
         PlannedOptions(pixel_range=value)
 
 
@@ -85,7 +90,7 @@ def test_what_is_fed_to_the_network() -> None:
     assert ReuseOptions(policy="planned").input_mode == "fresh"
     for policy in ("propagated", "planned"):
         for mode in ("assembled", "fresh"):
-            assert ReuseOptions(policy=policy, input=mode).input_mode == mode  # type: ignore[arg-type]
+            assert ReuseOptions(policy=policy, input=mode).input_mode == mode
 
 
 @pytest.mark.parametrize(

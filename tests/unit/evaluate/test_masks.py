@@ -45,7 +45,7 @@ def detections(**more: object) -> Detections:
 
 def test_objects_in_order_up_to_the_limit() -> None:
     first, second = found_objects(detections(), 5)
-    assert (first.category, first.score, first.box) == (3, pytest.approx(0.9), (1.25, 2.0, 5.0, 4.0))
+    assert (first.category, first.score, first.box) == (3, 0.9, (1.25, 2.0, 5.0, 4.0))
     assert (second.category, second.score, second.box) == (0, 0.123457, (0.0, 0.0, 2.0, 3.0))
     assert first.mask is None and first.keypoints is None
     assert found_objects(detections(), 1) == (first,) and found_objects(detections(), 0) == ()
