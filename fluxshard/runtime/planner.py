@@ -13,7 +13,7 @@ from torch import Tensor
 from fluxshard.geometry import Grid
 from fluxshard.ir.params import Island, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan
-from fluxshard.motion import CELL_PX, MotionField
+from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engine import StepCounts
 from fluxshard.runtime.fields import grid_field
@@ -72,20 +72,19 @@ class Planner:
         self._scene_cut = scene_cut
         self.levels = levels_of(plan, options)
         self._test = make_test(plan.grids[0], self.levels, plan.grids, options)
-        self._whole = _counts(plan, {index: grid.cells for index, grid in enumerate(plan.grids)}, lambda _: True, True)
+        self._counting = _Counting(plan)
+        every = np.array([grid.cells for grid in plan.grids], np.int64)
+        self._whole = self._counting.counts(every, lambda _: True, keyframe=True)
         self._shard_of = {
             grid: _shards_of_grid(plan, plan.grids[grid], level) for level in self.levels for grid in level.grids
         }
-        # a level is tested at the motion of its first grid
+        # a level is tested by the motion of its first grid
         self._regular = frozenset(
             index
             for level in self.levels
             for index in level.grids
             if all(_is_regular(plan.grids[i], plan.grids[0]) for i in (index, level.grids[0]))
         )
-        self._pixels = {
-            level: tuple(np.arange(px) // level.shard_px for px in plan.image_size) for level in self.levels
-        }
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes what the 8-px cells of the last frame hold: `(ceil(H / 8), ceil(W / 8))`."""
@@ -114,13 +113,17 @@ class Planner:
         for level, mask in zip(self.levels, shards, strict=True):
             for index in level.grids:
                 rows, columns = self._shard_of[index]
-                work[index] = mask[rows[:, None], columns[None, :]]
-        work[0] = self._image_mask(shards) | work.get(0, np.zeros((), np.bool_))
+                work[index] = mask.take(rows, 0).take(columns, 1)
+        pixels = self._image_mask(shards)
+        add_unknown(pixels, motion)
+        work[0] = pixels | work[0] if 0 in work else pixels
         for index, mask in work.items():
-            if index not in self._regular or (motion is not None and motion.cell_px % CELL_PX):
-                work[index] = mask | self._without_source(index, motion)
-        evaluated = {index: int(np.count_nonzero(mask)) for index, mask in work.items()}
-        counts = _counts(self._plan, evaluated, lambda layer: self._island_runs(layer, work, motion), False)
+            if index and (index not in self._regular or (motion is not None and motion.cell_px % CELL_PX)):
+                work[index] = mask | ~grid_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+        evaluated = np.zeros(len(self._plan.grids), np.int64)
+        for index, mask in work.items():
+            evaluated[index] = np.count_nonzero(mask)
+        counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, motion))
         return PlannedFrame(work=work, counts=counts, shards=shards)
 
     def is_cut(self, share: float) -> bool:
@@ -129,60 +132,93 @@ class Planner:
 
     def _image_mask(self, shards: Sequence[Mask]) -> Mask:
         """Pixels that any level recomputes."""
-        total = np.zeros(self._plan.image_size, np.bool_)
-        for level, mask in zip(self.levels, shards, strict=True):
-            rows, columns = self._pixels[level]
-            total |= mask[rows[:, None], columns[None, :]]
-        return total
-
-    def _without_source(self, index: int, motion: MotionField | None) -> Mask:
-        """Cells of a grid that nothing moves to."""
-        if index or motion is None:
-            return ~grid_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
-        # the same for the image, axis by axis: a field of all its pixels takes as long as the test itself
         height, width = self._plan.image_size
-        rows, columns = np.arange(height), np.arange(width)
-        y = rows[:, None] - motion.displacement[rows // motion.cell_px, :, 0]
-        x = columns[None, :] - motion.displacement[:, columns // motion.cell_px, 1]
-        inside_y = (y >= 0) & (y < height) & motion.valid[rows // motion.cell_px]
-        inside_x = (x >= 0) & (x < width)
-        outside: Mask = ~(inside_y[:, columns // motion.cell_px] & inside_x[rows // motion.cell_px])
-        return outside
+        total = np.zeros((cells(height, CELL_PX), cells(width, CELL_PX)), np.bool_)
+        for level, mask in zip(self.levels, shards, strict=True):
+            side = level.shard_px // CELL_PX
+            total |= mask.repeat(side, 0).repeat(side, 1)[: total.shape[0], : total.shape[1]]
+        # columns first: there are fewer of them to copy
+        return total.repeat(CELL_PX, 1)[:, :width].repeat(CELL_PX, 0)[:height]
 
-    def _island_runs(self, layer: LayerSpec, work: dict[int, Mask], motion: MotionField | None) -> bool:
+    def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: MotionField | None) -> bool:
         """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""
-        grids = {self._plan.value(name).grid for name in (*layer.inputs, *layer.outputs)}
         read = {self._plan.value(name).grid for name in layer.inputs}
-        if any(index is not None and work[index].any() for index in read):
+        if any(index is not None and evaluated[index] for index in read):
             return True
         if motion is None:
             return False
+        grids = read | {self._plan.value(name).grid for name in layer.outputs}
         fields = (grid_field(motion, self._plan.grids[i], self._plan.grids[0]) for i in grids if i is not None)
         return any(not field.still for field in fields)
 
 
-def _counts(
-    plan: Plan, evaluated: dict[int, int], island_runs: Callable[[LayerSpec], bool], keyframe: bool
-) -> StepCounts:
-    candidates = np.zeros(len(plan.layers), np.int64)
-    changed: set[str] = set()  # what islands computed anew, all of it: islands that read it run as well
-    for number, layer in enumerate(plan.layers):
-        if layer.mode == "view":
-            if changed.intersection(layer.inputs) and not isinstance(layer.params, UpsampleNearest):
-                changed.update(layer.outputs)
-            continue
-        if isinstance(layer.params, Island):
-            if not (island_runs(layer) or changed.intersection(layer.inputs)):
+class _Counting:
+    """What an engine counts when the work of every grid is given."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        # islands, and the views through which one may read what another fills
+        self._followed = [
+            (number, layer)
+            for number, layer in enumerate(plan.layers)
+            if isinstance(layer.params, Island)
+            or (layer.mode == "view" and not isinstance(layer.params, UpsampleNearest))
+        ]
+        # sparse layers evaluate the cells of their output's grid; all others take what stands behind the last grid, 0
+        self._grid_of = np.full(len(plan.layers), len(plan.grids), np.int64)
+        for number, layer in enumerate(plan.layers):
+            index = None if layer.mode == "view" or isinstance(layer.params, Island) else plan.value(layer.output).grid
+            if index is not None:
+                self._grid_of[number] = index
+
+    def counts(
+        self, evaluated: NDArray[np.int64], island_runs: Callable[[LayerSpec], bool], *, keyframe: bool = False
+    ) -> StepCounts:
+        """Counts from the cells evaluated per grid; views do nothing, islands all or nothing."""
+        plan = self._plan
+        candidates = np.append(evaluated, 0)[self._grid_of]
+        changed: set[str] = set()  # what islands computed anew, all of it: islands that read it run as well
+        for number, layer in self._followed:
+            if layer.mode == "view":
+                if not changed.isdisjoint(layer.inputs):
+                    changed.update(layer.outputs)
+                continue
+            if changed.isdisjoint(layer.inputs) and not island_runs(layer):
                 continue
             changed.update(layer.outputs)
             for name in layer.outputs:
                 grid = plan.value(name).grid
                 candidates[number] += 1 if grid is None else plan.grids[grid].cells
-        else:
-            index = plan.value(layer.output).grid
-            assert index is not None
-            candidates[number] = evaluated[index]
-    return StepCounts(keyframe=keyframe, input_cells=evaluated[0], candidates=candidates, executed=candidates > 0)
+        return StepCounts(
+            keyframe=keyframe, input_cells=int(evaluated[0]), candidates=candidates, executed=candidates > 0
+        )
+
+
+def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
+    """Sets the pixels without a source: those that `grid_field` of the image's grid calls invalid.
+
+    Args:
+      pixels: `(H, W)`, changed in place.
+      motion: None for zero: all have one.
+    """
+    if motion is None:
+        return
+    height, width = pixels.shape
+    side = motion.cell_px
+    moved = motion.displacement.astype(np.int64)
+    top = np.arange(moved.shape[0])[:, None] * side - moved[..., 0]
+    left = np.arange(moved.shape[1])[None, :] * side - moved[..., 1]
+    inside = (top >= 0) & (top + side <= height) & (left >= 0) & (left + side <= width)
+    for row, column in zip(*np.nonzero(~(motion.valid & inside)), strict=True):
+        cell = pixels[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        if not motion.valid[row, column]:
+            cell[:] = True
+            continue
+        y, x = top[row, column], left[row, column]
+        cell[: max(0, -y)] = True
+        cell[max(0, height - y) :] = True
+        cell[:, : max(0, -x)] = True
+        cell[:, max(0, width - x) :] = True
 
 
 def _shards_of_grid(plan: Plan, grid: Grid, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -138,7 +138,8 @@ def quantise(image: Tensor, pixel_range: tuple[float, float]) -> tuple[Pixels, b
     whole = bool(finite.all())
     if not whole:
         values = np.where(finite, values, np.float32(low))
-    scaled = np.rint((values - np.float32(low)) * np.float32(255 / (high - low)))
+    with np.errstate(over="ignore"):  # what overflows is clipped
+        scaled = np.rint((values - np.float32(low)) * np.float32(255 / (high - low)))
     return np.clip(scaled, 0, 255).astype(np.uint8), whole
 
 
@@ -200,7 +201,7 @@ def shard_scores(pixels: Pixels, moved: Pixels, known: Mask, level: Level) -> ND
 def dilate(mask: Mask, times: int) -> Mask:
     """Adds the eight neighbours of every True cell, so many times; the mask itself is not changed."""
     grown = mask
-    for _ in range(times):
+    for _ in range(min(times, max(mask.shape, default=0))):  # by then all that can be reached has been
         rows = grown.copy()
         rows[1:] |= grown[:-1]
         rows[:-1] |= grown[1:]

@@ -26,13 +26,13 @@ from fluxshard.evaluate.calibration import (
 )
 from fluxshard.evaluate.clips import Clip
 from fluxshard.evaluate.masks import encode
-from fluxshard.evaluate.methods import Skip
+from fluxshard.evaluate.methods import Reuse, Skip
 from fluxshard.evaluate.planned_search import dimensions, method_at, question, search_planned
 from fluxshard.evaluate.search import Dimension, Point, Visited
 from fluxshard.evaluate.trace import FoundObject, Trace
 from fluxshard.evaluate.workers import Finished, Task, WorkerPool
-from fluxshard.options import PlannedOptions
-from fluxshard.runtime.levels import levels_of
+from fluxshard.options import LevelOptions, PlannedOptions
+from fluxshard.runtime.levels import default_gain
 from tests.unit.evaluate.stand_ins import PoolOf, found, trace_of, window
 
 SIZE = (8, 16)
@@ -245,8 +245,7 @@ def test_the_search_starts_from_the_shipped_defaults() -> None:
     assert method.options.policy == "planned" and method.canvas_px == 32 and method.regions
     assert replace(options, levels={}) == replace(shipped, levels={})
     for stride in (1, 2, 4, 8, 16, 32, 64):
-        mine, theirs = (levels_of(one, stride) for one in (options, shipped))
-        assert mine == theirs, stride
+        assert options.levels[stride] == LevelOptions(gain=default_gain(stride)), stride
     assert method_at(start_of(0)).canvas_px == 0
 
 
@@ -282,7 +281,7 @@ def test_a_planned_search_finds_the_least_work_within_the_budget(
     small(monkeypatch)
 
     def planned(task: Task) -> PlannedOptions:
-        return cast(Any, task.method).options.planned
+        return cast(Reuse, task.method).options.planned
 
     pool = pool_of(
         lambda task: [HALF] if planned(task).tau > 0.035 and task.clip == COWS else [OBJECT],
@@ -293,7 +292,7 @@ def test_a_planned_search_finds_the_least_work_within_the_budget(
     told: list[tuple[Visited, int]] = []
     best, seen = search_planned(REQUEST, ground, cast(WorkerPool, pool), log, 0, on_point=lambda *one: told.append(one))
     assert best is not None and (best.point["tau"], best.point["wait_frames"]) == (0.03, 4)
-    assert (best.work, best.accuracy) == (pytest.approx(0.3), 1)
+    assert best.work == pytest.approx(0.3) and best.accuracy == 1
     assert [visited for visited, _ in told] == seen == log.read() and [n for _, n in told] == list(
         range(1, len(seen) + 1)
     )
@@ -302,7 +301,7 @@ def test_a_planned_search_finds_the_least_work_within_the_budget(
     assert len(pool.ran) == ran == 2 * len(seen)  # what the log holds is not run again
     # another budget asks the same points: 3/4 is kept where the object is lost, by half, in one clip
     cheaper, _ = search_planned(replace(REQUEST, alpha=0.7), ground, cast(WorkerPool, pool), log, 0)
-    assert cheaper is not None and (cheaper.point["tau"], cheaper.accuracy) == (0.04, pytest.approx(0.75))
+    assert cheaper is not None and cheaper.point["tau"] == 0.04 and cheaper.accuracy == pytest.approx(0.75)
 
 
 def test_logs_are_told_apart_by_what_results_depend_on(tmp_path: Path) -> None:

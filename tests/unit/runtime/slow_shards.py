@@ -31,11 +31,11 @@ def level(stride: float | Fraction | tuple[Fraction, Fraction] = 8, *, grid: int
     return Level(stride=both, grids=(grid,), **values)
 
 
-def grids_of(size: Pair, levels: Sequence[Level]) -> list[Grid]:
-    """The image's grid, and one for each level in their order."""
+def grids_of(size: Pair, levels: Sequence[Level], short: int = 0) -> list[Grid]:
+    """The image's grid, and one for each level in their order; grids end so many cells before the image does."""
     grids = [Grid(*size)]
     for one in levels:
-        rows, columns = (max(1, math.ceil(px / stride)) for px, stride in zip(size, one.stride, strict=True))
+        rows, columns = (max(1, math.ceil(px / stride) - short) for px, stride in zip(size, one.stride, strict=True))
         grids.append(Grid(rows, columns, *one.stride))
     return grids
 

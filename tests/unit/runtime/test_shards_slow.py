@@ -80,7 +80,7 @@ def frames(
 @given(size=st.sampled_from(SIZES), data=st.data(), options=OPTIONS, seed=st.integers(0, 2**31))
 def test_decides_as_described(size: tuple[int, int], data: st.DataObject, options: PlannedOptions, seed: int) -> None:
     chosen = [data.draw(levels(grid)) for grid in (1, 2)]
-    grids = grids_of(size, chosen)
+    grids = grids_of(size, chosen, data.draw(st.sampled_from((0, 0, 1, 4))))
     rng = np.random.default_rng(seed)
     fast = ShardTest(grids[0], chosen, grids, options)
     slow = SlowShardTest(size, chosen, grids, options)
