@@ -178,7 +178,7 @@ def shard_scores(pixels: Pixels, moved: Pixels, known: Mask, level: Level) -> ND
     that of the sums over its pixels, the largest over the colours; pixels outside the image differ by nothing.
 
     Args:
-      pixels, moved: `(1, C, H, W)`: the frame, and what the features stand for where they will be.
+      pixels, moved: `(C, H, W)`: the frame, and what the features stand for where they will be.
       known: `(H, W)`; a shard that holds a pixel without source scores `FORCED`.
       level: shard, block and smoothing.
 

@@ -133,11 +133,18 @@ def test_stops_after_most_points(most: int) -> None:
         assert best is not None and best.work == min(visited.work for visited in seen)
 
 
+def test_exactly_the_budget_is_enough() -> None:
+    surface = Surface(lambda point: 10 - point["d0"], lambda point: 1 - point["d0"] / 8)
+    best, _ = coordinate_descent(dimensions(0), surface, 0.5)
+    assert best is not None and best.point == {"d0": 4}
+
+
 def test_points_without_accuracy_are_avoided() -> None:
     """NaN is no accuracy at all: walked away from, never walked into, and never the result."""
     surface = Surface(lambda point: 10 - point["d0"], lambda point: math.nan if point["d0"] >= 5 else 0.8)
-    best, _ = coordinate_descent(dimensions(3), surface, 0.5)
+    best, seen = coordinate_descent(dimensions(3), surface, 0.5)
     assert best is not None and best.point == {"d0": 4}
+    assert [visited.point["d0"] for visited in seen] == [3, 4, 5]
     cheaper_down = Surface(lambda point: point["d0"], lambda point: math.nan if point["d0"] >= 5 else 0.8)
     best, _ = coordinate_descent(dimensions(7), cheaper_down, 0.5)
     assert best is not None and best.point == {"d0": 0}

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -166,13 +167,17 @@ def _stand_in(connection: Connection, setup: Setup) -> None:
         elif every == FAILS:
             connection.send(("failed", "no luck"))
         else:
+            while every == WAITS and not task.clip.source.exists():
+                time.sleep(0.001)
+            if every == SIGNALS:
+                task.clip.source.touch()
             connection.send(("frames", 2))
             connection.send(("frames", 1))
             trace = trace_of([], [], clip=task.clip.name, method=task.method.name)
             connection.send(("done", Finished(task, replace(trace, facts={"pid": os.getpid()}), None)))
 
 
-DIES, FAILS = 1000, 1001
+DIES, FAILS, WAITS, SIGNALS = 1000, 1001, 1002, 1003
 
 
 @pytest.fixture
@@ -215,10 +220,14 @@ def test_tasks_of_one_clip_follow_each_other(quick: None) -> None:
         assert finished == ["a1", "a2", "a3", "b1", "b2", "c1"]
 
 
-def test_processes_take_clips_that_no_other_has(quick: None) -> None:
+def test_processes_take_clips_that_no_other_has(quick: None, tmp_path: Path) -> None:
+    """While one process is busy with b, the other does all of a."""
+    clips = {name: Clip(name, tmp_path / "signal") for name in "ab"}
+    steps = (("a", 1), ("a", 2), ("a", SIGNALS), ("b", WAITS))
     with WorkerPool(SETUP, 2) as pool:
-        pids = {named(one): one.trace.facts["pid"] for one in pool.run(tasks_of("a1", "a2", "a3", "b1"))}
-    assert pids["a1"] != pids["b1"] and len(set(pids.values())) == 2
+        finished = list(pool.run([Task(Skip(every=every), clips[name]) for name, every in steps]))
+    pids = {named(one): one.trace.facts["pid"] for one in finished}
+    assert pids["a1"] == pids["a2"] == pids[f"a{SIGNALS}"] != pids[f"b{WAITS}"]
 
 
 def test_all_are_busy_even_if_one_clip_is_left(quick: None) -> None:
