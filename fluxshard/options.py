@@ -70,8 +70,7 @@ class CompileOptions:
         _check("backend", self.backend, ("auto", "cpp", "cuda", "reference", "emulated"))
         _check("dtype", self.dtype, ("float32", "float16", "bfloat16"))
         _check("isa", self.isa, ("native", "avx512", "avx2", "portable"))
-        if self.canvas_px < 0:
-            raise OptionError(f"canvas_px (={self.canvas_px}) must be 0, or pixels such as the largest stride")
+        _check_count("canvas_px", self.canvas_px)
         if self.dtype != "float32" and self.backend in ("cpp", "reference"):
             raise OptionError(
                 f"dtype (={self.dtype!r}) must be 'float32' on the backend {self.backend!r}; others are for CUDA"
@@ -99,8 +98,10 @@ class LevelOptions:
         if self.gain is not None:
             _check_number("gain", self.gain)
         _check_count("dilation", self.dilation)
-        if self.shard_px is not None and (self.shard_px < 8 or self.shard_px % 8):
-            raise OptionError(f"shard_px (={self.shard_px}) must be a multiple of 8")
+        if self.shard_px is not None:
+            _check_count("shard_px", self.shard_px)
+            if self.shard_px < 8 or self.shard_px % 8:
+                raise OptionError(f"shard_px (={self.shard_px}) must be a multiple of 8")
         if self.low_pass_px is not None:
             _check("low_pass_px", self.low_pass_px, (1, 2, 4, 8))
 
