@@ -96,7 +96,11 @@ def similarities(
 
 def _oks(found: FoundObject, dense: FoundObject) -> float:
     a, b = (np.asarray(one.keypoints, np.float32).reshape(-1, 3) for one in (found, dense))
-    return keypoint_similarity(a, b, np.asarray(dense.box, np.float32)) or 0.0
+    similarity = keypoint_similarity(a, b, np.asarray(dense.box, np.float32))
+    if similarity is None:  # the dense network sees none of the keypoints: what is left to compare is the box
+        boxes = [np.asarray([one.box], np.float32) for one in (found, dense)]
+        return float(box_iou(boxes[0], boxes[1])[0, 0])
+    return similarity
 
 
 def _matched(similarity: NDArray[np.float64]) -> float:

@@ -12,7 +12,7 @@ INLIER_PX = 2.0
 
 
 def global_shift(motion: MotionField) -> tuple[int, int]:
-    """The whole-pixel shift (dy, dx) that is nearest to the frame's homography over all cells.
+    """The whole-pixel shift (dy, dx) that is nearest to the frame's homography over all cells whose motion is known.
 
     A cache can only move by whole cells, so the homography's median displacement is taken. Where nothing is known, or
     too little for a homography, it is the median of what is known.

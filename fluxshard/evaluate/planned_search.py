@@ -120,6 +120,8 @@ def question(request: Calibration, ground: Ground, canvas_px: int, facts: dict[s
         "measure": ground.measure,
         "dense": ground.accuracies,
         "canvas_px": canvas_px,
+        "dimensions": [(one.name, one.values, one.start) for one in dimensions(canvas_px)],
+        "small": SMALL,
         "defaults": asdict(PlannedOptions()),
         **facts,
     }

@@ -47,7 +47,8 @@ class Runner:
 
     def kept(self, method: Method, clip: Clip) -> Kept:
         """Where a trace is kept: its name depends on everything that the trace depends on."""
-        facts = json.dumps([method.name, dict(method.facts), self._digest], sort_keys=True, default=str)
+        source = str(clip.source.resolve())
+        facts = json.dumps([method.name, dict(method.facts), source, self._digest], sort_keys=True, default=str)
         slug = re.sub(r"[^a-z0-9.=-]+", "-", method.name.lower()).strip("-")
         name = f"{slug}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.json.gz"
         return Kept(Task(method, clip), self._folder / clip.name / name)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fluxshard.evaluate.clips import PreparedClip
 from fluxshard.evaluate.masks import found_objects
@@ -40,7 +41,7 @@ def trace_clip(
         outcome = stream(clip.image(index), motion)
         origin = (box.offset[0] + outcome.origin[0], box.offset[1] + outcome.origin[1])
         found = outcome.found.to_picture(box.scale, origin, box.picture_size)
-        moving = 0.0 if motion is None or not motion.valid.any() else float(np.std(motion.displacement[motion.valid]))
+        moving = 0.0 if motion is None or not motion.valid.any() else _spread(motion.displacement[motion.valid])
         frames.append(
             TracedFrame(
                 keyframe=outcome.keyframe,
@@ -62,3 +63,8 @@ def trace_clip(
         **method.facts,
     }
     return Trace(clip=clip.name, method=method.name, picture_size=box.picture_size, facts=facts, frames=tuple(frames))
+
+
+def _spread(vectors: NDArray[np.int16]) -> float:
+    """Standard deviation of `(N, 2)` vectors around their mean: 0 where all move alike."""
+    return float(np.sqrt(vectors.astype(np.float64).var(0).sum()))

@@ -142,7 +142,6 @@ class WorkerPool:
 
 def _serve(connection: Connection, setup: Setup) -> None:
     """A process's life: takes tasks until nobody is there to give any."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import signal
     import warnings
 
