@@ -54,6 +54,7 @@ def reuse(
         str | None, typer.Option(help="Long side in px, or HEIGHTxWIDTH; 640 unless given.", show_default=False)
     ] = None,
     task: Annotated[Literal["auto", "detect", "segment", "pose"], typer.Option(help="What the outputs mean.")] = "auto",
+    backend: Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")] = "auto",
     measure: Annotated[
         Literal["jaccard", "miou", "oks", "f1", "ap"] | None,
         typer.Option(
@@ -109,7 +110,7 @@ def reuse(
         profiles[label] = Path(path)
     request = Experiment(
         clips=tuple(found),
-        setup=Setup(weights=model, task=task, size=size, max_frames=max_frames),
+        setup=Setup(weights=model, task=task, size=size, backend=backend, max_frames=max_frames),
         out=out,
         methods=chosen,
         budgets=tuple(budget or ()),
