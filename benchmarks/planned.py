@@ -178,10 +178,17 @@ def main() -> None:
     label = args.plan or weights(args.model).name
     print(f"{label} at {size[0]}x{size[1]}, {cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"thresholds: {'shipped' if args.profile is None else args.profile.name}, canvas {canvas_px} px\n")
-    print(
-        "| clip | compute ratio | cost of a frame | cost - compute | slowest frame | whole ms | planned ms | of it before the network ms |"
+    columns = (
+        "compute ratio",
+        "cost of a frame",
+        "cost - compute",
+        "slowest frame",
+        "whole ms",
+        "planned ms",
+        "pre ms",
     )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print(f"| clip | {' | '.join(columns)} |")
+    print(f"|---{'|---:' * len(columns)}|")
     for row in rows:
         print(
             f"| {row.clip} | {row.compute:.3f} | {row.cost:.3f} | {row.cost - row.compute:+.3f} | {row.slowest:.2f} "

@@ -125,9 +125,10 @@ def test_what_is_said_of_the_thresholds(tmp_path):
         return describe(flags, settle(flags).options, canvas_px, dtype)
 
     assert said(ReuseFlags(), 32).startswith("planned reuse, default thresholds, on a canvas of +32 px; approximate: ")
-    assert "less than 0.03 (0.5 away from objects)" in said(ReuseFlags())
+    shipped = PlannedOptions()
+    assert f"less than {shipped.tau:g} ({shipped.tau_background:g} away from objects)" in said(ReuseFlags())
     raw = describe(ReuseFlags(), settle(ReuseFlags()).options, 0, "float32", finds_objects=False)
-    assert "less than 0.03 is reused" in raw
+    assert f"less than {shipped.tau:g} is reused" in raw
     assert said(ReuseFlags(profile=tmp_path / "street.json")).startswith("planned reuse, profile street.json; approx")
     assert "less than 0.07 " in said(ReuseFlags(profile=tmp_path / "street.json"))
     loose = said(ReuseFlags(policy="propagated"))
