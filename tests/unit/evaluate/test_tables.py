@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from fluxshard.evaluate.statistics import bootstrap_interval, loss_interval
 
 from fluxshard.errors import EvaluationError, OptionError
 from fluxshard.evaluate import tables
+from fluxshard.evaluate.statistics import bootstrap_interval, loss_interval
 from fluxshard.evaluate.tables import frontier, frontier_table, markdown_table, per_clip_table, summary_rows
 from tests.unit.evaluate.made_up import clip_scores, evaluation, frame_scores
 
