@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "plans"
 NAMES = ("yolo11n", "yolo11m")
 SIZES = (640, 1024)
+STRIDES = (8, 16, 32)  # of their heads
 _GAIN = 2.4  # ReLU keeps the scale with 2, SiLU with 2.8 at most: here no layer's numbers fade, and none exceeds 100
 _BIAS = 0.1
 
@@ -37,7 +38,8 @@ def load_plan(name: str, size: int) -> Plan:
 def seeded_weights(plan: Plan, seed: int = 0) -> dict[str, Tensor]:
     """Weights that keep the scale of activations (He et al., 2015), bit for bit the same on every machine.
 
-    Constants of islands count from 0: cells of a map, bins of a box's edge. Nothing else is known in `NAMES`.
+    Constants of islands are those of a detector's head: bins of a box's edge, and where its cells lie. Nothing else is
+    known in `NAMES`.
     """
     random = torch.Generator().manual_seed(seed)
     roles = _roles(plan)
@@ -51,7 +53,7 @@ def seeded_weights(plan: Plan, seed: int = 0) -> dict[str, Tensor]:
             weights[spec.name] = _normal(random, spec.shape) * _BIAS
         else:
             assert role == spec.name, f"weight {spec.name} has the role {role}, and no rule says what it is like"
-            weights[spec.name] = _counting(spec.shape, getattr(torch, spec.dtype))
+            weights[spec.name] = _constant(plan, spec.shape)
     return weights
 
 
@@ -66,8 +68,19 @@ def _normal(random: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     return (total - 2) * math.sqrt(3)
 
 
-def _counting(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    return torch.arange(torch.Size(shape).numel()).reshape(shape).to(dtype)
+def _constant(plan: Plan, shape: tuple[int, ...]) -> Tensor:
+    """Bins `(1, n, 1, 1)` of a box's edge, middles `(1, 2, n)` of all cells, in cells, or their strides `(1, n)`."""
+    if len(shape) == 4:
+        return torch.arange(shape[1], dtype=torch.float32).reshape(shape)
+    levels = {grid.stride_y: grid for grid in plan.grids if grid.stride_y in STRIDES}
+    grids = [levels[stride] for stride in sorted(levels)]
+    if len(shape) == 2:
+        return torch.cat([torch.full((1, grid.cells), float(grid.stride_y)) for grid in grids], 1)
+    middles = []
+    for grid in grids:
+        y, x = torch.meshgrid(torch.arange(grid.height) + 0.5, torch.arange(grid.width) + 0.5, indexing="ij")
+        middles.append(torch.stack((x.flatten(), y.flatten())))
+    return torch.cat(middles, 1).reshape(shape)
 
 
 def describe(name: str, size: int) -> Plan:
@@ -83,7 +96,7 @@ def describe(name: str, size: int) -> Plan:
     model = fluxshard.compile(net, torch.zeros(1, 3, size, size), options=options)
     drawn = seeded_weights(model.plan)
     for constant in (name for name, role in _roles(model.plan).items() if name == role):
-        assert torch.equal(model.weights[constant], drawn[constant]), f"{constant} does not count from 0"
+        assert torch.equal(model.weights[constant], drawn[constant]), f"{constant} is not as described"
     return model.plan
 
 

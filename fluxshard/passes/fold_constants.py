@@ -12,6 +12,16 @@ from torch.fx.node import Argument
 from fluxshard.passes.edit import add_constant, constant, overload
 
 _RANDOM = ("rand", "bernoulli", "normal", "dropout", "multinomial", "poisson", "uniform")
+# ops that read the shape and the type of an argument, not its values: detectors make their anchors with these
+_SHAPE_ONLY = {
+    "aten.new_full.default": 0,
+    "aten.new_ones.default": 0,
+    "aten.new_zeros.default": 0,
+    "aten.full_like.default": 0,
+    "aten.ones_like.default": 0,
+    "aten.zeros_like.default": 0,
+    "aten.type_as.default": 1,
+}
 
 
 @torch.no_grad()
@@ -21,6 +31,8 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
     Given:  a = arange(80); b = add(a, 0.5); y = add(x, b)
     Result: b = get_attr[b]; y = add(x, b)
 
+    An op that reads only the shape and type of a tensor (`zeros_like(x)`) is constant whatever the tensor is.
+
     Leaves alone: random numbers; constants that the model returns as they are (they are called outputs, not weights).
     """
     graph = graph_module.graph
@@ -28,9 +40,11 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
     for node in graph.nodes:
         if node.op == "get_attr" and (value := constant(graph_module, node)) is not None:
             known[node] = value
-        elif node.op == "call_function" and _is_constant(node, known):
-            args, kwargs = fx.map_arg(cast(Any, (node.args, node.kwargs)), lambda source: cast(Any, known[source]))
-            known[node] = cast(Callable[..., object], node.target)(*args, **kwargs)
+        elif node.op == "call_function":
+            given = known | _stand_ins(node)
+            if _is_constant(node, given):
+                args, kwargs = _with_values(node, given)
+                known[node] = cast(Callable[..., object], node.target)(*args, **kwargs)
     for node in list(graph.nodes):
         if node.op != "call_function" or node not in known:
             continue
@@ -49,6 +63,24 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
         for user in readers:
             _replace(user, node, replacement)
     graph.eliminate_dead_code()
+
+
+def _with_values(node: fx.Node, given: Mapping[fx.Node, object]) -> tuple[Any, Any]:
+    """Arguments of a call with nodes replaced by what they are."""
+    args, kwargs = fx.map_arg(cast(Any, (node.args, node.kwargs)), lambda source: cast(Any, given[source]))
+    return args, kwargs
+
+
+def _stand_ins(node: fx.Node) -> dict[fx.Node, object]:
+    """An empty tensor for an argument whose values are not read."""
+    position = _SHAPE_ONLY.get(overload(node))
+    source = node.args[position] if position is not None and position < len(node.args) else None
+    if not isinstance(source, fx.Node):
+        return {}
+    value = source.meta.get("val")
+    if not isinstance(value, Tensor) or not all(isinstance(size, int) for size in value.shape):
+        return {}
+    return {source: torch.empty(value.shape, dtype=value.dtype)}
 
 
 def _is_constant(node: fx.Node, known: Mapping[fx.Node, object]) -> bool:

@@ -86,6 +86,15 @@ SPELLINGS: dict[str, tuple[Callable[[Net, Tensor], object], list[str]]] = {
     # constants
     "folded": (lambda m, x: x * (torch.arange(4).view(4, 1, 1) + m.vector).sqrt(), ["mul"]),
     "a number": (lambda m, x: x * m.one, ["mul"]),
+    "only the type is read": (
+        lambda m, x: x * (torch.arange(4, dtype=torch.float64).type_as(x).view(4, 1, 1) + 1),
+        ["mul"],
+    ),
+    "only the shape is read": (
+        lambda m, x: x + (torch.ones_like(x[:, :, :1, :1]) + x.new_full((4, 1, 1), 2.0)),
+        ["add"],
+    ),
+    "like something computed": (lambda m, x: x + (torch.full_like(x.relu(), 3.0) - 1), ["add"]),
     "returned constants": (lambda m, x: (x, torch.arange(3) * 2), ["clone"]),
     # channels last
     "per-cell block": (
