@@ -81,8 +81,8 @@ class Ground:
         """What share of the dense network's accuracy is kept over all clips, 1 at most.
 
         It is the mean over clips less its standard error, for the clips at hand are few, and the search picks what
-        happens to suit them. A clip that gains counts as 1: gains are chance, and must not pay for losses elsewhere. And
-        no clip may lose more than `WORST_CLIP` times as much as the mean: if one does, it decides.
+        happens to suit them. A clip that gains counts as 1: gains are chance, and must not pay for losses elsewhere.
+        And no clip may lose more than `WORST_CLIP` times as much as the mean: if one does, it decides.
 
         Args:
           accuracies: per clip, in the measure.
