@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.errors import EvaluationError
+from fluxshard.evaluate.run_lengths import entries
 from fluxshard.evaluate.trace import FoundObject
 from fluxshard.models.detections import Detections
 
 
 def found_objects(found: Detections, limit: int) -> tuple[FoundObject, ...]:
-    """The `limit` best detections, in picture pixels, as a trace keeps them."""
+    """The `limit` best detections, in picture pixels, as a trace keeps them.
+
+    Keypoints without confidence get 1: all of them are seen.
+
+    Raises:
+      EvaluationError: there are masks, and pycocotools is not installed.
+    """
     objects = []
     height, width = found.shape
     for index in range(min(limit, len(found))):
@@ -26,7 +33,10 @@ def found_objects(found: Detections, limit: int) -> tuple[FoundObject, ...]:
             mask = encode(full)
         keypoints = None
         if found.keypoints is not None:
-            keypoints = tuple(round(float(value), 3) for value in found.keypoints[index].ravel())
+            points = found.keypoints[index]
+            if points.shape[1] == 2:
+                points = np.pad(points, ((0, 0), (0, 1)), constant_values=1)
+            keypoints = tuple(round(float(value), 3) for value in points.ravel())
         x1, y1, x2, y2 = (round(float(value), 3) for value in found.boxes[index])
         objects.append(
             FoundObject(
@@ -41,27 +51,42 @@ def found_objects(found: Detections, limit: int) -> tuple[FoundObject, ...]:
 
 
 def encode(mask: NDArray[Any]) -> str:
-    """Run lengths of a `(h, w)` mask."""
+    """Run lengths of a `(h, w)` mask.
+
+    Raises:
+      EvaluationError: pycocotools is not installed.
+    """
     counts: bytes = _coco().encode(np.asfortranarray(mask, np.uint8))["counts"]
     return counts.decode("ascii")
 
 
 def decode(counts: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The `(h, w)` mask of run lengths."""
-    return np.asarray(_coco().decode(_entry(counts, shape)), np.bool_)
+    """The `(h, w)` mask of run lengths.
+
+    Raises:
+      EvaluationError: run lengths that are damaged or of another size, or pycocotools is not installed.
+    """
+    return np.asarray(_coco().decode(entries([counts], shape)), np.bool_)[:, :, 0]
 
 
 def mask_iou(a: Sequence[str], b: Sequence[str], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Intersection over union of every pair of masks: `(len(a), len(b))`, 0 for two empty ones."""
+    """Intersection over union of every pair of masks.
+
+    Args:
+      a, b: run lengths.
+      shape: (h, w) of the picture that all of them are of.
+
+    Returns:
+      `(len(a), len(b))` in 0..1; 0 for two empty masks.
+
+    Raises:
+      EvaluationError: run lengths that are damaged or of another size, or pycocotools is not installed.
+    """
     if not a or not b:
         return np.zeros((len(a), len(b)))
-    first, second = ([_entry(counts, shape) for counts in masks] for masks in (a, b))
-    values = np.asarray(_coco().iou(first, second, [0] * len(b)), np.float64)
+    both = entries([*a, *b], shape)
+    values = np.asarray(_coco().iou(both[: len(a)], both[len(a) :], [0] * len(b)), np.float64)
     return np.nan_to_num(values)
-
-
-def _entry(counts: str, shape: tuple[int, int]) -> dict[str, Any]:
-    return {"size": list(shape), "counts": counts.encode("ascii")}
 
 
 def _coco() -> Any:

@@ -29,6 +29,9 @@ def score(
 ) -> ClipScores:
     """Measures a trace; `ClipScores` and `FrameScores` say what each metric is.
 
+    There is no J for models without masks. A frame in which the dense network finds nothing has no miou and no oks, and
+    an f1, of 0, only if the method finds something.
+
     Args:
       trace: of the method.
       dense: of the dense network on the same clip; None leaves out what is measured against it.
@@ -36,12 +39,14 @@ def score(
       confidence: objects that score higher are confident.
 
     Raises:
-      EvaluationError: traces or annotations of another clip, length or size.
+      EvaluationError: traces or annotations of another clip, length or size, damaged masks, or pycocotools is not
+        installed.
     """
     _check(trace, dense, annotations)
+    has_masks = _has_masks(trace, dense)
     frames = []
     for number, frame in enumerate(trace.frames):
-        annotation = None if annotations is None else annotations[number]
+        annotation = annotations[number] if annotations is not None and has_masks else None
         theirs = None if dense is None else dense.frames[number].objects
         frames.append(_frame(frame, theirs, annotation, trace.picture_size, confidence))
     counted = frames[1:]
@@ -79,6 +84,12 @@ def _check(trace: Trace, dense: Trace | None, annotations: Sequence[str | None] 
         )
 
 
+def _has_masks(trace: Trace, dense: Trace | None) -> bool:
+    """Whether the model gives masks: of the whole clip, as a frame without objects does not tell."""
+    traces = (trace,) if dense is None else (trace, dense)
+    return all(one.mask is not None for of in traces for frame in of.frames for one in frame.objects)
+
+
 def _frame(
     frame: TracedFrame,
     dense: Sequence[FoundObject] | None,
@@ -96,18 +107,15 @@ def _frame(
         latency_ms=frame.latency_ms,
         motion_px=frame.motion_px,
         keyframe=frame.keyframe,
-        jaccard=_jaccard(frame, found, annotation, size),
+        jaccard=_jaccard(found, annotation, size),
         miou=miou,
         oks=oks,
         f1=f1,
     )
 
 
-def _jaccard(
-    frame: TracedFrame, found: Sequence[FoundObject], annotation: str | None, size: tuple[int, int]
-) -> float | None:
-    has_masks = all(one.mask is not None for one in frame.objects)
-    if annotation is None or not has_masks:
+def _jaccard(found: Sequence[FoundObject], annotation: str | None, size: tuple[int, int]) -> float | None:
+    if annotation is None:
         return None
     masks = [str(one.mask) for one in found]
     return float(mask_iou(masks, [annotation], size).max()) if masks else 0.0

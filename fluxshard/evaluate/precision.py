@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fluxshard.errors import EvaluationError
+from fluxshard.evaluate.run_lengths import entries
 from fluxshard.evaluate.trace import FoundObject, Trace
 from fluxshard.models.agreement import BOX_TO_AREA, COCO_SIGMAS, VISIBLE
 
@@ -19,10 +21,14 @@ def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | 
     """AP over thresholds 0.50:0.05:0.95, by keypoints, masks or boxes, whichever the objects have.
 
     All objects of the trace are predictions; those of the dense network that score above `confidence` are the truth.
-    The first frame is left out.
+    The first frame is left out. As in COCO, classes that the dense network never finds do not count, nor do poses of
+    which it sees no keypoint; an object whose mask is empty can only be missed.
 
     Returns:
-      0..1; None where the dense network finds nothing.
+      0..1; None where the dense network finds nothing that counts.
+
+    Raises:
+      EvaluationError: masks that are damaged or of another size, or pycocotools is not installed.
     """
     truth = [
         (number, one)
@@ -34,8 +40,6 @@ def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | 
         return None
     kind = _kind(truth[0][1])
     found = [(number, one) for number, frame in enumerate(trace.frames) for one in frame.objects if number]
-    if not found:
-        return 0.0
     coco, cocoeval = _library()
     height, width = trace.picture_size
     images = [{"id": number, "height": height, "width": width} for number in range(1, len(trace.frames))]
@@ -47,7 +51,7 @@ def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | 
                 "info": {},
                 "images": images,
                 "categories": [{"id": category, "name": str(category)} for category in categories],
-                "annotations": [_entry(i + 1, number, one, (height, width)) for i, (number, one) in enumerate(objects)],
+                "annotations": _annotations(objects, (height, width)),
             }
             index.createIndex()
         evaluation = cocoeval(ground, predicted, kind)
@@ -68,7 +72,15 @@ def _kind(one: FoundObject) -> str:
     return "keypoints" if one.keypoints is not None else "segm" if one.mask is not None else "bbox"
 
 
-def _entry(identity: int, image: int, one: FoundObject, size: tuple[int, int]) -> dict[str, Any]:
+def _annotations(objects: Sequence[tuple[int, FoundObject]], size: tuple[int, int]) -> list[dict[str, Any]]:
+    masks = iter(entries([one.mask for _, one in objects if one.mask is not None], size))
+    return [
+        _entry(identity, image, one, None if one.mask is None else next(masks))
+        for identity, (image, one) in enumerate(objects, start=1)  # COCO takes an identity of 0 for no match
+    ]
+
+
+def _entry(identity: int, image: int, one: FoundObject, mask: dict[str, Any] | None) -> dict[str, Any]:
     x1, y1, x2, y2 = one.box
     area = max((x2 - x1) * (y2 - y1), 1.0)
     entry: dict[str, Any] = {
@@ -80,8 +92,8 @@ def _entry(identity: int, image: int, one: FoundObject, size: tuple[int, int]) -
         "iscrowd": 0,
         "score": one.score,
     }
-    if one.mask is not None:
-        entry["segmentation"] = {"size": list(size), "counts": one.mask.encode("ascii")}
+    if mask is not None:
+        entry["segmentation"] = mask
     if one.keypoints is not None:
         points = np.asarray(one.keypoints, np.float64).reshape(-1, 3).copy()
         seen = points[:, 2] >= VISIBLE

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.errors import EvaluationError
+
 Interval = tuple[float, float]
 
 
@@ -28,7 +30,15 @@ def bootstrap_interval(
 
 
 def relative_loss(method: Sequence[float], dense: Sequence[float]) -> float:
-    """1 - mean(method) / mean(dense); NaN where the dense network has nothing."""
+    """1 - mean(method) / mean(dense); NaN where the dense network has nothing.
+
+    Args:
+      method, dense: one per clip, in the same order.
+
+    Raises:
+      EvaluationError: not as many values of one as of the other.
+    """
+    _check_paired(method, dense)
     reference = float(np.mean(dense)) if len(dense) else 0.0
     return 1 - float(np.mean(method)) / reference if reference else float("nan")
 
@@ -46,7 +56,11 @@ def loss_interval(
     Args:
       method, dense: one per clip, in the same order.
       confidence, resamples, seed: as for `bootstrap_interval`.
+
+    Raises:
+      EvaluationError: not as many values of one as of the other.
     """
+    _check_paired(method, dense)
     mine, theirs = np.asarray(method, np.float64), np.asarray(dense, np.float64)
     if not len(mine):
         return float("nan"), float("nan")
@@ -57,12 +71,25 @@ def loss_interval(
 
 
 def worst(method: Sequence[float], dense: Sequence[float]) -> tuple[int, float] | None:
-    """Index of the clip that loses most against the dense network, and its loss; None where no clip has a reference."""
+    """Index of the clip that loses most against the dense network, and its loss; None where no clip has a reference.
+
+    Raises:
+      EvaluationError: not as many values of one as of the other.
+    """
+    _check_paired(method, dense)
     losses = {i: 1 - a / b for i, (a, b) in enumerate(zip(method, dense, strict=True)) if b}
     if not losses:
         return None
     index = max(losses, key=lambda i: losses[i])
     return index, losses[index]
+
+
+def _check_paired(method: Sequence[float], dense: Sequence[float]) -> None:
+    if len(method) != len(dense):
+        raise EvaluationError(
+            f"the method has values of {len(method)} clips and the dense network of {len(dense)}; "
+            "expected one of each per clip: evaluate the missing clips"
+        )
 
 
 def _resampled(count: int, resamples: int, seed: int) -> NDArray[np.int64]:
