@@ -231,7 +231,20 @@ def test_half_precision_through_the_command_line(
 ) -> None:
     program, out = tmp_path / "net.pt2", tmp_path / "out"
     torch.export.save(torch.export.export(two_layers, (torch.zeros(1, 3, *SIZE),)), program)
-    exact = ["--policy", "propagated", "--tau-input", "0", "--tau", "0", "--rfap", "per_layer", "--input", "fresh", "--dtype", "float16"]
+    exact = [
+        "--policy",
+        "propagated",
+        "--tau-input",
+        "0",
+        "--tau",
+        "0",
+        "--rfap",
+        "per_layer",
+        "--input",
+        "fresh",
+        "--dtype",
+        "float16",
+    ]
     arguments = ("run", film, "--model", program, "--out", out, "--device", "cuda:0", "--backend", "emulated", *exact)
     code, text, error = run(capsys, *arguments, "--compare", "dense", "--max-frames", 3)
     assert (code, error) == (0, "") and "rounding to float16" in text
