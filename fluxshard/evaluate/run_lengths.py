@@ -68,13 +68,19 @@ def covered_pixels(masks: Sequence[str]) -> NDArray[np.int64]:
 
     # numbers add up along chains of every second one; the first of a mask is a chain of its own
     owner = owner[ends]
-    index = np.arange(len(ends)) - np.searchsorted(owner, owner)
+    index = np.arange(len(ends)) - _group_starts(owner)
     chain = 3 * owner + np.where(index == 0, 0, 1 + index % 2)
     order = np.argsort(chain, kind="stable")
     chain, sums = chain[order], np.cumsum(values[order])
-    first = np.searchsorted(chain, chain)
+    first = _group_starts(chain)
     runs = sums - (sums[first] - values[order][first])
     damaged[chain[runs < 0] // 3] = True
     covered = np.zeros(len(masks), np.int64)
     np.add.at(covered, chain // 3, runs)
     return np.where(damaged, -1, covered)
+
+
+def _group_starts(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of the sorted keys, where those equal to it begin."""
+    sizes = np.bincount(keys)
+    return np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -69,6 +69,21 @@ def test_keypoints_are_flat() -> None:
     assert second.keypoints is not None and second.keypoints[0] == 0.857
 
 
+def test_keypoints_without_confidence_are_seen() -> None:
+    first, _ = found_objects(detections(keypoints=np.arange(8, dtype=np.float32).reshape(2, 2, 2)), 2)
+    assert first.keypoints == (0.0, 1.0, 1.0, 2.0, 3.0, 1.0)
+
+
+def test_masks_of_another_picture_are_refused() -> None:
+    """Overlaps of masks of two sizes never end in pycocotools."""
+    one, other = encode(np.ones((4, 6), np.bool_)), encode(np.eye(5, dtype=np.bool_))
+    for masks in (([one], [other]), ([other], [one]), ([one, other], [one])):
+        with pytest.raises(EvaluationError, match=r"cover 25 pixels and the picture \(4, 6\) \(h, w\) has 24"):
+            mask_iou(*masks, (4, 6))
+    with pytest.raises(EvaluationError, match="cover 25 pixels"):
+        decode(other, (4, 6))
+
+
 def test_without_pycocotools_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(EvaluationError, match=r"pip install 'fluxshard\[evaluate\]'"):

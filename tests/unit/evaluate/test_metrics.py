@@ -57,6 +57,16 @@ def test_j_needs_masks() -> None:
     assert score(trace((), (found(0, masked=False),)), None, [None, square(0)]).jaccard is None
 
 
+def test_a_frame_without_objects_does_not_make_a_model_one_with_masks() -> None:
+    """A detector has no J at all; a segmenter that finds nothing has one of 0."""
+    boxes = trace((), (found(0, masked=False),), ())
+    annotations = [square(0)] * 3
+    assert [frame.jaccard for frame in score(boxes, None, annotations).frames] == [None] * 3
+    assert score(boxes, None, annotations).jaccard is None
+    assert score(trace((), (), ()), boxes, annotations).jaccard is None
+    assert score(trace((), (), ()), trace((), (found(0),), ()), annotations).jaccard == 0
+
+
 def test_agreement_with_the_dense_network() -> None:
     dense = trace((), (found(0), found(30)), (found(0),), ())
     mine = trace((), (found(2), found(30, category=1)), (), (found(5),))
@@ -79,12 +89,21 @@ def test_means_leave_out_the_first_frame() -> None:
 
 def test_drift_is_the_slope_per_hundred_frames() -> None:
     dense = trace(*[(found(0),)] * 11)
-    # each frame one column further away: IoU (10 - k) / (10 + k)
+    # every fourth frame one column further away: IoU (10 - k) / (10 + k)
     moved = trace((found(0),), *[(found(k // 4),) for k in range(10)])
     values = [(10 - k // 4) / (10 + k // 4) for k in range(10)]
     expected = 100 * np.polyfit(np.arange(10), values, 1)[0]
     assert score(moved, dense, None).drift == pytest.approx(expected)
-    assert score(trace(*[(found(0),)] * 5), trace(*[(found(0),)] * 5), None).drift is None
+    for count, expected in ((9, None), (10, 0)):
+        still = trace(*[(found(0),)] * count)
+        assert score(still, still, None).drift == expected
+
+
+def test_frames_without_a_value_stretch_the_slope() -> None:
+    """IoU of 1 in frame 1 and of 8/12 in frame 9, nothing in between: 8 frames for a third."""
+    dense = trace((), (found(0),), *[()] * 7, (found(0),))
+    mine = trace((), (found(0),), *[()] * 7, (found(2),))
+    assert score(mine, dense, None).drift == pytest.approx(-100 / 24)
 
 
 def test_poses_are_compared_by_keypoints() -> None:
@@ -99,11 +118,68 @@ def test_poses_are_compared_by_keypoints() -> None:
     assert same.oks == pytest.approx(1) and same.ap == pytest.approx(1) and near.ap is not None and near.ap < 1
 
 
+def test_poses_of_which_the_dense_network_sees_nothing_do_not_count() -> None:
+    unseen = FoundObject(category=0, score=0.9, box=(5.0, 5.0, 35.0, 35.0), keypoints=(9.0, 9.0, 0.4) * 17)
+    dense = trace((), (unseen,))
+    assert average_precision(dense, dense, 0.25) is None
+    assert average_precision(trace((), ()), dense, 0.25) is None
+
+
+def test_average_precision_of_poses_follows_the_similarity() -> None:
+    """All keypoints off by as much as makes an OKS of 0.72: right at the 5 thresholds 0.50, 0.55 ... 0.70 of 10."""
+    points = 4  # not COCO's 17: all sigmas are 1 / 4
+    area = 30 * 30 * 0.53
+    off = float(np.sqrt(-np.log(0.72) * 2 * area * (2 / points) ** 2))
+    poses = [
+        FoundObject(
+            category=0, score=0.9, box=(5.0, 5.0, 35.0, 35.0), keypoints=tuple([10 + x, 12.0, 0.9] * points)
+        )
+        for x in (0, off)
+    ]  # fmt: skip
+    dense, mine = (trace((), (pose,)) for pose in poses)
+    assert average_precision(mine, dense, 0.25) == pytest.approx(5 / 10)
+    oks = score(mine, dense, None).oks
+    assert oks == pytest.approx(0.72, abs=1e-4)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_average_precision_follows_the_overlap(masked: bool) -> None:
+    """8 columns of 12: an IoU of 2/3 is right at the thresholds 0.50, 0.55, 0.60 and 0.65 of 10."""
+    dense, mine = (trace((), (found(x, masked=masked),)) for x in (0, 2))
+    assert average_precision(mine, dense, 0.25) == pytest.approx(4 / 10)
+
+
+def test_all_objects_are_predictions_and_only_confident_ones_are_the_truth() -> None:
+    unsure, sure = (trace((), (found(0, score=value),)) for value in (0.1, 0.9))
+    assert average_precision(unsure, sure, 0.25) == pytest.approx(1)
+    assert average_precision(sure, unsure, 0.25) is None
+    assert score(unsure, sure, None).miou == 0  # which only confident ones count for
+
+
+def test_the_evaluation_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    one = trace((), (found(0),))
+    assert average_precision(one, one, 0.25) == pytest.approx(1)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_traces_of_other_frames_are_refused() -> None:
     with pytest.raises(EvaluationError, match="same frames"):
         score(trace(()), trace((), ()), None)
     with pytest.raises(EvaluationError, match="1 annotations"):
         score(trace((), ()), None, [None])
+    for changes in ({"clip": "d"}, {"picture_size": (60, 40)}):
+        with pytest.raises(EvaluationError, match="evaluate both again"):
+            score(trace(()), replace(trace(()), **changes), None)
+
+
+def test_masks_of_another_size_are_refused() -> None:
+    small = encode(np.ones((20, 30), np.bool_))
+    one = trace((), (found(0),))
+    with pytest.raises(EvaluationError, match=r"cover 600 pixels and the picture \(40, 60\)"):
+        score(one, None, [None, small])
+    odd = trace((), (replace(found(0, score=0.1), mask=small),))  # not confident: only the precision sees it
+    with pytest.raises(EvaluationError, match="cover 600 pixels"):
+        score(odd, one, None)
 
 
 objects = st.lists(
@@ -154,3 +230,23 @@ def test_objects_of_the_first_frame_and_short_lives_are_not_discovered() -> None
 def test_an_object_may_be_lost_for_two_frames() -> None:
     gap = [(), (found(0),), (found(0),), (), (), (found(1),), (found(1),), (found(1),)]
     assert discovery_frames(trace(*[()] * 8), trace(*gap), 0.25) == (7,)
+
+
+def test_an_object_that_is_lost_for_three_frames_begins_again() -> None:
+    seen = (found(0),)
+    longer = [(), *[seen] * 5, (), (), (), *[seen] * 6]
+    assert discovery_frames(trace(*[()] * 15), trace(*longer), 0.25) == (5, 6)
+
+
+def test_discovery_needs_the_class_the_place_and_the_confidence() -> None:
+    life = [(), *[(found(0),)] * 6]
+    others = [(found(0, category=1),), (found(4),), (found(0, score=0.2),)]  # 6 of 14 columns: below one half
+    late = [(), *others, (found(3),), *[()] * 2]  # 7 of 13 columns
+    assert discovery_frames(trace(*late), trace(*life), 0.25) == (3,)
+
+
+def test_objects_are_followed_where_they_overlap_most() -> None:
+    """Two of one class side by side, and one of another on top: three lives, of which the method finds one late."""
+    life = [(), *[(found(k), found(k + 6), found(k, category=1)) for k in range(6)]]
+    mine = [(), *[(found(k), found(k + 6)) for k in range(2)], *life[3:]]
+    assert discovery_frames(trace(*mine), trace(*life), 0.25) == (0, 0, 2)
