@@ -47,7 +47,7 @@ class ClipScores:
       ap: average precision against the dense network's confident detections as ground truth, by the task's own measure:
         mask IoU, box IoU or OKS, averaged over thresholds 0.50:0.05:0.95 (COCO).
       discovery_frames: for every object that the dense network begins to find in the clip and goes on finding, frames
-        until this method finds it; the clip's remaining length where it never does.
+        until this method finds it; the object's remaining life where it never does.
       drift: change of `miou` (`oks` for poses) per 100 frames, by least squares; None for clips under 10 frames.
     """
 

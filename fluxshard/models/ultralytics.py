@@ -109,6 +109,7 @@ def _import_loader() -> Any:
     """Imports the library silently, offline, and without what it changes for everybody else."""
     import numpy as np
     import torch
+    from PIL import Image
 
     config = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fluxshard" / "ultralytics"
     try:
@@ -120,7 +121,7 @@ def _import_loader() -> Any:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     threads = os.environ.get("OMP_NUM_THREADS")
-    printing = np.get_printoptions()
+    printing, opening = np.get_printoptions(), Image.open
     try:
         from ultralytics.nn.tasks import load_checkpoint
     except ImportError as error:
@@ -133,5 +134,6 @@ def _import_loader() -> Any:
             os.environ.pop("OMP_NUM_THREADS", None)
         np.set_printoptions(**printing)
         torch.set_printoptions(profile="default")
+        Image.open = opening  # the library's own asks pip for plugins where a file is damaged
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     return load_checkpoint

@@ -177,12 +177,12 @@ def test_other_generations_decode(name, end_to_end, tmp_path):
 
 
 def test_loading_is_silent_and_leaves_the_process_alone(checkpoint, tmp_path):
-    """No banner, no change of the thread count, of printing or of OMP_NUM_THREADS."""
+    """No banner, no change of the thread count, of printing, of OMP_NUM_THREADS or of how Pillow opens files."""
     code = (
-        "import os, sys, warnings; warnings.simplefilter('ignore'); import numpy, torch\n"
-        "before = torch.get_num_threads(), repr(numpy.get_printoptions()), os.environ.get('OMP_NUM_THREADS')\n"
+        "import os, sys, warnings; warnings.simplefilter('ignore'); import numpy, torch, PIL.Image\n"
+        "before = torch.get_num_threads(), repr(numpy.get_printoptions()), os.environ.get('OMP_NUM_THREADS'), PIL.Image.open\n"
         "from fluxshard.models.loading import load; load(sys.argv[1])\n"
-        "after = torch.get_num_threads(), repr(numpy.get_printoptions()), os.environ.get('OMP_NUM_THREADS')\n"
+        "after = torch.get_num_threads(), repr(numpy.get_printoptions()), os.environ.get('OMP_NUM_THREADS'), PIL.Image.open\n"
         "assert before == after\n"
     )
     environment = {

@@ -79,6 +79,20 @@ def test_agreement_with_the_dense_network() -> None:
     assert scores.miou == pytest.approx(1 / 6) and scores.f1 == pytest.approx((0.5 + 0 + 0) / 3)
 
 
+def test_overlap_is_a_mean_over_the_objects_of_the_dense_network() -> None:
+    """What the method finds besides costs f1 only."""
+    one, two = trace((), (found(0),)), trace((), (found(2), found(30)))
+    assert score(two, one, None).miou == pytest.approx(8 / 12)
+    assert score(two, one, None).f1 == pytest.approx(2 / 3)
+    assert score(one, two, None).miou == pytest.approx((8 / 12 + 0) / 2)
+
+
+def test_latency_is_a_median() -> None:
+    clip = trace((), (), (), ())
+    frames = tuple(replace(frame, latency_ms=ms) for frame, ms in zip(clip.frames, (99.0, 4.0, 30.0, 5.0), strict=True))
+    assert score(replace(clip, frames=frames), None, None).latency_ms == 5
+
+
 def test_means_leave_out_the_first_frame() -> None:
     frames = trace((), (), ())
     frames = replace(frames, frames=(replace(frames.frames[0], compute_ratio=1.0, latency_ms=99.0), *frames.frames[1:]))
@@ -140,6 +154,22 @@ def test_average_precision_of_poses_follows_the_similarity() -> None:
     assert average_precision(mine, dense, 0.25) == pytest.approx(5 / 10)
     oks = score(mine, dense, None).oks
     assert oks == pytest.approx(0.72, abs=1e-4)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_average_precision_leaves_out_the_first_frame(masked: bool) -> None:
+    one = found(0, masked=masked)
+    assert average_precision(trace((), (one,)), trace((one,), (one,)), 0.25) == pytest.approx(1)
+    assert average_precision(trace((one,), (one,)), trace((), (one,)), 0.25) == pytest.approx(1)
+    assert average_precision(trace((one,), (one,)), trace((one,), ()), 0.25) is None
+
+
+def test_keypoints_that_the_dense_network_does_not_see_are_not_compared() -> None:
+    def pose(last: float) -> FoundObject:
+        points = (10.0, 12.0, 0.9) * 3 + (last, 12.0, 0.4)
+        return FoundObject(category=0, score=0.9, box=(5.0, 5.0, 35.0, 35.0), keypoints=points)
+
+    assert average_precision(trace((), (pose(500),)), trace((), (pose(10),)), 0.25) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -250,3 +280,14 @@ def test_objects_are_followed_where_they_overlap_most() -> None:
     life = [(), *[(found(k), found(k + 6), found(k, category=1)) for k in range(6)]]
     mine = [(), *[(found(k), found(k + 6)) for k in range(2)], *life[3:]]
     assert discovery_frames(trace(*mine), trace(*life), 0.25) == (0, 0, 2)
+
+
+def test_an_object_that_changes_its_class_is_another_one() -> None:
+    life = [(), *[(found(0),)] * 3, *[(found(0, category=1),)] * 3]
+    assert discovery_frames(trace(*life), trace(*life), 0.25) == ()  # two lives of 3 frames: too short
+
+
+@pytest.mark.parametrize(("step", "expected"), [(5, (0,)), (6, ())])  # IoU 5/15 and 4/16; 0.3 is followed
+def test_how_fast_an_object_is_followed(step: int, expected: tuple[int, ...]) -> None:
+    life = [(), *[(found(step * k),) for k in range(6)]]
+    assert discovery_frames(trace(*life), trace(*life), 0.25) == expected

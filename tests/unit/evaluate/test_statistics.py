@@ -52,7 +52,8 @@ def test_what_all_clips_lose_alike_is_certain(dense: list[float], loss: float) -
 def test_intervals_of_two_values_worked_out() -> None:
     """Means of 0 and 1 drawn twice: 0 and 1 with chance 1/4 each, 1/2 with chance 1/2."""
     assert bootstrap_interval([0.0, 1.0], resamples=4000) == (0, 1)
-    assert bootstrap_interval([0.0, 1.0], confidence=0.4, resamples=4000) == (0.5, 0.5)
+    assert bootstrap_interval([0.0, 1.0], confidence=0.4, resamples=4000) == (0.5, 0.5)  # leaves out 30% at each end
+    assert bootstrap_interval([0.0, 1.0], confidence=0.6, resamples=4000) == (0, 1)  # 20%
     # losses of the clips: 0 and 1; paired means give 0, 1/2 and 1 alike
     assert loss_interval([1.0, 0.0], [1.0, 1.0], confidence=0.4, resamples=4000) == (0.5, 0.5)
 
