@@ -180,10 +180,12 @@ def test_loading_is_silent_and_leaves_the_process_alone(checkpoint, tmp_path):
     """No banner, no change of the thread count, of printing, of OMP_NUM_THREADS or of how Pillow opens files."""
     code = (
         "import os, sys, warnings; warnings.simplefilter('ignore'); import numpy, torch, PIL.Image\n"
-        "before = torch.get_num_threads(), repr(numpy.get_printoptions()), os.environ.get('OMP_NUM_THREADS'), PIL.Image.open\n"
+        "def seen():\n"
+        "    threads = torch.get_num_threads(), os.environ.get('OMP_NUM_THREADS')\n"
+        "    return *threads, repr(numpy.get_printoptions()), PIL.Image.open\n"
+        "before = seen()\n"
         "from fluxshard.models.loading import load; load(sys.argv[1])\n"
-        "after = torch.get_num_threads(), repr(numpy.get_printoptions()), os.environ.get('OMP_NUM_THREADS'), PIL.Image.open\n"
-        "assert before == after\n"
+        "assert before == seen()\n"
     )
     environment = {
         name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "YOLO_CONFIG_DIR")
