@@ -36,7 +36,7 @@ from fluxshard.cli.settings import (
 from fluxshard.cli.stopping import Stopping
 from fluxshard.cli.summary import summary_table
 from fluxshard.codegen.cuda.report import parse_arch
-from fluxshard.errors import FluxShardError, OptionError, TraceError
+from fluxshard.errors import FluxShardError, OptionError
 from fluxshard.models.checkpoint import identify
 from fluxshard.models.loaded import LoadedModel
 from fluxshard.models.loading import load
@@ -167,18 +167,9 @@ def _compile(
     request: RunRequest, reuse: Reuse, loaded: LoadedModel, shape: tuple[int, int]
 ) -> tuple[fluxshard.CompiledModel, int]:
     """The compiled model, and how much larger than the image its canvas is."""
-    image, canvas_px = torch.zeros(1, 3, *shape), reuse.canvas_px(loaded)
-    try:
-        compiled = fluxshard.compile(loaded.net, image, options=request.options(canvas_px), target=request.device)
-    except TraceError:
-        if not (canvas_px and reuse.may_go_without_canvas):
-            raise
-        # perhaps a network of one size, which only trying tells
-        compiled = fluxshard.compile(loaded.net, image, options=request.options(), target=request.device)
-        height, width = (side + canvas_px for side in shape)
-        warnings.warn(f"the network does not take {height}x{width} images: no canvas is used", stacklevel=1)
-        return compiled, 0
-    return compiled, canvas_px
+    canvas_px = reuse.canvas_px(loaded)
+    options = request.options(canvas_px)
+    return fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=options, target=request.device), canvas_px
 
 
 def _settings(request: RunRequest, reuse: Reuse, shape: tuple[int, int], canvas_px: int) -> RunSettings:

@@ -104,8 +104,8 @@ def run(
         bool | None,
         typer.Option(
             "--canvas/--no-canvas",
-            help="Planned: move the image on a larger canvas, so that what pans stands still.",
-            show_default="on where the model takes any size",
+            help="Planned: move the image on a larger canvas, so that what pans stands still; costs agreement.",
+            show_default="no-canvas, or what the profile says",
         ),
     ] = None,
     tau_input: Annotated[

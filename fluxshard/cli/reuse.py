@@ -45,17 +45,12 @@ class Reuse:
     Attributes:
       options: of the session.
       profile: where they come from; None: from flags and defaults.
-      canvas: whether the image is placed on a larger canvas; None: where the network takes one.
+      canvas: whether the image is placed on a larger canvas.
     """
 
     options: ReuseOptions
     profile: Profile | None = None
-    canvas: bool | None = None
-
-    @property
-    def may_go_without_canvas(self) -> bool:
-        """Whether nobody asked for a canvas."""
-        return self.profile is None and self.canvas is None
+    canvas: bool = False
 
     def canvas_px(self, loaded: LoadedModel) -> int:
         """How much larger than the image the canvas is, per axis; 0 without one.
@@ -65,14 +60,12 @@ class Reuse:
         """
         if self.profile is not None:
             wanted = self.profile.canvas_px
-        elif self.canvas is False or self.options.policy != "planned":
-            wanted = 0
-        else:
+        elif self.canvas:
             wanted = loaded.stride_px if loaded.stride_px > 1 else STRIDE_PX
+        else:
+            wanted = 0
         if not wanted or loaded.input_shape is None:
             return wanted
-        if self.may_go_without_canvas:
-            return 0
         height, width = loaded.input_shape
         source, instead = (
             ("--canvas", "leave it out")
@@ -109,7 +102,7 @@ def settle(flags: ReuseFlags) -> Reuse:
                 f"{', '.join(own)} {are} for --policy propagated; planned reuse, the default, takes its thresholds "
                 f"from --profile: add --policy propagated, or leave out {_it(own)}"
             )
-        return Reuse(options=ReuseOptions(policy="planned"), canvas=flags.canvas)
+        return Reuse(options=ReuseOptions(policy="planned"), canvas=bool(flags.canvas))
     if flags.canvas:
         raise OptionError("--canvas is for --policy planned: leave it out")
     options = ReuseOptions(
@@ -119,7 +112,7 @@ def settle(flags: ReuseFlags) -> Reuse:
         input=flags.input or "assembled",
         remap=flags.remap is not False,
     )
-    return Reuse(options=options, canvas=False)
+    return Reuse(options=options)
 
 
 def describe(

@@ -66,7 +66,7 @@ def summary_of(out):
 
 def test_a_network_without_a_task_runs_on_a_canvas_that_follows_the_pan(pan, net_file, tmp_path, capsys):
     arguments = ("run", pan, "--model", net_file, "--size", "96x160", *SMALL, "--compare", "dense", "--show-reuse")
-    code, text, error = call(capsys, *arguments, "--out", tmp_path / "a")
+    code, text, error = call(capsys, *arguments, "--out", tmp_path / "a", "--canvas")
     assert code == 0 and error == ""
     assert "planned reuse, default thresholds, on a canvas of +32 px; approximate" in text
     summary, lines = summary_of(tmp_path / "a"), lines_of(tmp_path / "a")
@@ -80,7 +80,7 @@ def test_a_network_without_a_task_runs_on_a_canvas_that_follows_the_pan(pan, net
         assert line["planned_work"] * (128 * 192) == pytest.approx(line["compute_ratio"] * (96 * 160))
     assert summary["planned_work"]["mean"] < 0.5  # what pans in is new, the rest stands still
 
-    code, text, _ = call(capsys, *arguments, "--out", tmp_path / "b", "--no-canvas", "--max-frames", 3)
+    code, text, _ = call(capsys, *arguments, "--out", tmp_path / "b", "--max-frames", 3)
     assert code == 0 and "canvas" not in text
     summary, lines = summary_of(tmp_path / "b"), lines_of(tmp_path / "b")
     assert summary["canvas_px"] == 0 and summary["policy"] == "planned"
@@ -164,8 +164,7 @@ def test_a_network_that_turns_out_to_have_one_size(pan, tmp_path, capsys):
     torch.save(a_net(torch.nn.Flatten(), torch.nn.Linear(4 * 48 * 80, 2)), tmp_path / "net.pt")
     arguments = ("run", pan, "--model", tmp_path / "net.pt", "--size", "96x160", "--max-frames", 3, *SMALL)
     code, text, error = call(capsys, *arguments, "--out", tmp_path / "a")
-    assert code == 0 and error == "" and "note: the network does not take 128x192 images: no canvas" in text
-    assert summary_of(tmp_path / "a")["canvas_px"] == 0
+    assert code == 0 and error == "" and "canvas" not in text
     code, _, error = call(capsys, *arguments, "--out", tmp_path / "b", "--canvas")
     assert code == 1 and list((tmp_path / "b").iterdir()) == []
     one_line(error)
@@ -179,7 +178,7 @@ def test_detections_on_a_canvas_lie_where_they_lie_without(data_dir, tmp_path, c
     if not (model.exists() and source.exists()):
         pytest.skip(f"no {model.name} or {source.name} in {data_dir}")
     out, loaded = tmp_path / "out", load(model)
-    flags = ("--size", 256, "--max-frames", 3, "--compare", "dense", "--show-reuse", *SMALL)
+    flags = ("--size", 256, "--max-frames", 3, "--compare", "dense", "--show-reuse", "--canvas", *SMALL)
     assert call(capsys, "run", source, "--model", model, "--out", out, *flags)[0] == 0
     lines, summary = lines_of(out), summary_of(out)
     shape = tuple(summary["network_size"])

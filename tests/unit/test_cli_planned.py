@@ -44,11 +44,14 @@ def a_profile(path: Path, canvas_px=64, **options):
 def test_planned_reuse_is_the_default():
     reuse = settle(ReuseFlags())
     assert reuse.options == ReuseOptions(policy="planned") and reuse.profile is None
+    assert reuse.canvas_px(YOLO_LIKE) == 0 and reuse.canvas_px(ONE_SIZE) == 0
+    assert settle(ReuseFlags(canvas=False)).canvas_px(YOLO_LIKE) == 0
+
+
+def test_the_canvas_is_as_large_as_the_stride():
+    reuse = settle(ReuseFlags(canvas=True))
     assert reuse.canvas_px(YOLO_LIKE) == 32 and reuse.canvas_px(replace(YOLO_LIKE, stride_px=64)) == 64
     assert reuse.canvas_px(ANY_SIZE) == 32  # its stride is not known
-    assert reuse.canvas_px(ONE_SIZE) == 0
-    assert settle(ReuseFlags(canvas=False)).canvas_px(YOLO_LIKE) == 0
-    assert reuse.may_go_without_canvas and not settle(ReuseFlags(canvas=True)).may_go_without_canvas
 
 
 def test_propagated_reuse_keeps_its_defaults():
@@ -98,7 +101,7 @@ def test_a_profile_decides_policy_thresholds_and_canvas(tmp_path):
     profile = a_profile(tmp_path / "p.json", scene_cut=0.5)
     reuse = settle(ReuseFlags(profile=tmp_path / "p.json"))
     assert reuse.options == profile.reuse and reuse.profile == profile
-    assert reuse.canvas_px(YOLO_LIKE) == 64 and not reuse.may_go_without_canvas
+    assert reuse.canvas_px(YOLO_LIKE) == 64
     a_profile(tmp_path / "small.json", canvas_px=0)
     assert settle(ReuseFlags(profile=tmp_path / "small.json")).canvas_px(ONE_SIZE) == 0
 
