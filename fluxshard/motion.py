@@ -83,6 +83,11 @@ def cells(length_px: int, cell_px: int) -> int:
     return -(-length_px // cell_px)
 
 
+def centres(length_px: int, cell_px: int = CELL_PX) -> NDArray[np.int64]:
+    """The middle pixel of every cell of one axis; of a cell that the border cuts, the last pixel at most."""
+    return np.minimum(np.arange(cells(length_px, cell_px), dtype=np.int64) * cell_px + cell_px // 2, length_px - 1)
+
+
 def accumulate(earlier: MotionField, later: MotionField, height: int, width: int) -> MotionField:
     """Composes two fields: `m(p) <- earlier(p - later(p)) + later(p)`.
 
@@ -100,9 +105,7 @@ def accumulate(earlier: MotionField, later: MotionField, height: int, width: int
             f"{later.valid.shape} cells of {later.cell_px} px"
         )
     cell = later.cell_px
-    rows, columns = later.valid.shape
-    centre_y = np.minimum(np.arange(rows) * cell + cell // 2, height - 1)[:, None]
-    centre_x = np.minimum(np.arange(columns) * cell + cell // 2, width - 1)[None, :]
+    centre_y, centre_x = centres(height, cell)[:, None], centres(width, cell)[None, :]
     motion = later.displacement.astype(np.int64)
     source_y = centre_y - motion[..., 0]
     source_x = centre_x - motion[..., 1]

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from fluxshard.evaluate.masks import mask_iou
 from fluxshard.evaluate.trace import FoundObject, Trace
-from fluxshard.models.agreement import keypoint_similarity
+from fluxshard.models.agreement import best_pairs, keypoint_similarity
 from fluxshard.models.nms import box_iou
 
 CONFIDENCES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+SIMILAR = float(np.nextafter(0, 1))  # objects that share anything at all
 Measure = Literal["jaccard", "agreement"]
 
 
@@ -67,7 +68,8 @@ def _agreement(found: Sequence[FoundObject], dense: Sequence[FoundObject], size:
         rows, columns = np.flatnonzero(mine > floor), np.flatnonzero(theirs > floor)
         if len(rows) + len(columns) == 0:
             continue
-        matched = _matched(similarity[np.ix_(rows, columns)])
+        part = similarity[np.ix_(rows, columns)]
+        matched = sum(float(part[pair]) for pair in best_pairs(part, SIMILAR))
         values.append(2 * matched / (len(rows) + len(columns)))
     return float(np.mean(values)) if values else float("nan")
 
@@ -88,29 +90,25 @@ def similarities(
     elif all(one.mask is not None for one in (*found, *dense)):
         values = mask_iou([str(one.mask) for one in found], [str(one.mask) for one in dense], size)
     else:
-        boxes = [np.asarray([one.box for one in objects], np.float32) for objects in (found, dense)]
-        values = box_iou(boxes[0], boxes[1]).astype(np.float64)
-    same = np.equal.outer([one.category for one in found], [one.category for one in dense])
-    return np.where(same, values, 0.0)
+        return box_overlaps(found, dense)
+    return np.where(_same_class(found, dense), values, 0.0)
+
+
+def box_overlaps(found: Sequence[FoundObject], dense: Sequence[FoundObject]) -> NDArray[np.float64]:
+    """IoU of the boxes of every pair, `(len(found), len(dense))`; 0 across classes."""
+    if not found or not dense:
+        return np.zeros((len(found), len(dense)))
+    boxes = [np.asarray([one.box for one in objects], np.float32) for objects in (found, dense)]
+    return np.where(_same_class(found, dense), box_iou(boxes[0], boxes[1]).astype(np.float64), 0.0)
+
+
+def _same_class(found: Sequence[FoundObject], dense: Sequence[FoundObject]) -> NDArray[np.bool_]:
+    return np.asarray(np.equal.outer([one.category for one in found], [one.category for one in dense]))
 
 
 def _oks(found: FoundObject, dense: FoundObject) -> float:
     a, b = (np.asarray(one.keypoints, np.float32).reshape(-1, 3) for one in (found, dense))
     similarity = keypoint_similarity(a, b, np.asarray(dense.box, np.float32))
     if similarity is None:  # the dense network sees none of the keypoints: what is left to compare is the box
-        boxes = [np.asarray([one.box], np.float32) for one in (found, dense)]
-        return float(box_iou(boxes[0], boxes[1])[0, 0])
+        return float(box_iou(np.asarray([found.box], np.float32), np.asarray([dense.box], np.float32))[0, 0])
     return similarity
-
-
-def _matched(similarity: NDArray[np.float64]) -> float:
-    """Sum over pairs, matched one to one, best first."""
-    left = similarity.copy()
-    total = 0.0
-    for _ in range(min(left.shape)):
-        row, column = np.unravel_index(int(left.argmax()), left.shape)
-        if left[row, column] <= 0:
-            break
-        total += float(left[row, column])
-        left[row, :] = left[:, column] = -1.0
-    return total

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.errors import EvaluationError
-from fluxshard.evaluate.run_lengths import entries
+from fluxshard.evaluate.run_lengths import coco_module, entries
 from fluxshard.evaluate.trace import FoundObject
 from fluxshard.models.detections import Detections
 
@@ -56,7 +55,7 @@ def encode(mask: NDArray[Any]) -> str:
     Raises:
       EvaluationError: pycocotools is not installed.
     """
-    counts: bytes = _coco().encode(np.asfortranarray(mask, np.uint8))["counts"]
+    counts: bytes = coco_module("mask").encode(np.asfortranarray(mask, np.uint8))["counts"]
     return counts.decode("ascii")
 
 
@@ -66,7 +65,7 @@ def decode(counts: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     Raises:
       EvaluationError: run lengths that are damaged or of another size, or pycocotools is not installed.
     """
-    return np.asarray(_coco().decode(entries([counts], shape)), np.bool_)[:, :, 0]
+    return np.asarray(coco_module("mask").decode(entries([counts], shape)), np.bool_)[:, :, 0]
 
 
 def mask_iou(a: Sequence[str], b: Sequence[str], shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -85,15 +84,5 @@ def mask_iou(a: Sequence[str], b: Sequence[str], shape: tuple[int, int]) -> NDAr
     if not a or not b:
         return np.zeros((len(a), len(b)))
     both = entries([*a, *b], shape)
-    values = np.asarray(_coco().iou(both[: len(a)], both[len(a) :], [0] * len(b)), np.float64)
+    values = np.asarray(coco_module("mask").iou(both[: len(a)], both[len(a) :], [0] * len(b)), np.float64)
     return np.nan_to_num(values)
-
-
-def _coco() -> Any:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise EvaluationError(
-            "evaluation needs pycocotools, which is not installed; run: pip install 'fluxshard[evaluate]'"
-        ) from error
-    return mask

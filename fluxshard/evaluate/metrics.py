@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fluxshard.errors import EvaluationError
-from fluxshard.evaluate.accuracy import similarities
+from fluxshard.evaluate.accuracy import box_overlaps, similarities
 from fluxshard.evaluate.discovery import discovery_frames
 from fluxshard.evaluate.masks import mask_iou
 from fluxshard.evaluate.precision import average_precision
 from fluxshard.evaluate.scores import ClipScores, FrameScores
 from fluxshard.evaluate.trace import FoundObject, Trace, TracedFrame
-from fluxshard.models.nms import box_iou
+from fluxshard.models.agreement import best_pairs
 
 MATCHED = 0.5
 LEAST_FRAMES_OF_DRIFT = 10
@@ -131,28 +130,11 @@ def _against(
         poses = dense[0].keypoints is not None
         return 0.0, (0.0 if poses else None), 0.0
     values = similarities(found, dense, size)
-    boxes = [np.asarray([one.box for one in objects], np.float32) for objects in (found, dense)]
-    overlap = box_iou(boxes[0], boxes[1]).astype(np.float64)
-    same = np.equal.outer([one.category for one in found], [one.category for one in dense])
-    overlap = np.where(same, overlap, 0.0)
-    matched = _matches(overlap)
-    f1 = 2 * matched / (len(found) + len(dense))
+    overlap = box_overlaps(found, dense)
+    f1 = 2 * len(best_pairs(overlap, MATCHED)) / (len(found) + len(dense))
     if dense[0].keypoints is not None:
         return float(overlap.max(0).mean()), float(values.max(0).mean()), f1
     return float(values.max(0).mean()), None, f1
-
-
-def _matches(overlap: NDArray[np.float64]) -> int:
-    """Pairs that overlap enough, matched one to one, best first."""
-    left = overlap.copy()
-    count = 0
-    while left.size:
-        row, column = np.unravel_index(int(left.argmax()), left.shape)
-        if left[row, column] < MATCHED:
-            break
-        count += 1
-        left[row, :] = left[:, column] = -1.0
-    return count
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxshard.errors import EvaluationError
-from fluxshard.evaluate.run_lengths import entries
+from fluxshard.evaluate.run_lengths import coco_module, entries
 from fluxshard.evaluate.trace import FoundObject, Trace
 from fluxshard.models.agreement import BOX_TO_AREA, COCO_SIGMAS, VISIBLE
 
@@ -40,7 +39,7 @@ def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | 
         return None
     kind = _kind(truth[0][1])
     found = [(number, one) for number, frame in enumerate(trace.frames) for one in frame.objects if number]
-    coco, cocoeval = _library()
+    coco, cocoeval = coco_module("coco").COCO, coco_module("cocoeval").COCOeval
     height, width = trace.picture_size
     images = [{"id": number, "height": height, "width": width} for number in range(1, len(trace.frames))]
     categories = sorted({one.category for _, one in (*truth, *found)})
@@ -100,14 +99,3 @@ def _entry(identity: int, image: int, one: FoundObject, mask: dict[str, Any] | N
         points[:, 2] = np.where(seen, 2, 0)
         entry |= {"keypoints": points.ravel().tolist(), "num_keypoints": int(seen.sum()), "area": area * BOX_TO_AREA}
     return entry
-
-
-def _library() -> tuple[Any, Any]:
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise EvaluationError(
-            "evaluation needs pycocotools, which is not installed; run: pip install 'fluxshard[evaluate]'"
-        ) from error
-    return COCO, COCOeval

@@ -10,6 +10,7 @@ before.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,20 @@ from fluxshard.errors import EvaluationError
 
 MORE, SIGN, DIGIT = 32, 16, 31
 MOST_DIGITS = 7  # of a 32-bit number
+
+
+def coco_module(name: str) -> Any:
+    """A module of pycocotools, which is an extra.
+
+    Raises:
+      EvaluationError: it is not installed.
+    """
+    try:
+        return importlib.import_module(f"pycocotools.{name}")
+    except ImportError as error:
+        raise EvaluationError(
+            "evaluation needs pycocotools, which is not installed; run: pip install 'fluxshard[evaluate]'"
+        ) from error
 
 
 def entries(masks: Sequence[str], shape: tuple[int, int]) -> list[dict[str, Any]]:

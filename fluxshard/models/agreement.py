@@ -74,14 +74,26 @@ def match(found: Detections, reference: Detections, iou: float = 0.5) -> list[tu
         return []
     overlap = box_iou(found.boxes, reference.boxes)
     overlap = np.where(found.classes[:, None] == reference.classes[None, :], overlap, np.float32(-1))
-    pairs: list[tuple[int, int, float]] = []
-    for flat in np.argsort(-overlap, axis=None, kind="stable"):
-        row, column = divmod(int(flat), overlap.shape[1])
-        value = float(overlap[row, column])
-        if value < iou:
+    return [(row, column, float(overlap[row, column])) for row, column in best_pairs(overlap, iou)]
+
+
+def best_pairs(similarity: NDArray[np.floating], least: float) -> list[tuple[int, int]]:
+    """Matches rows and columns one to one, the most similar first; of equally similar ones, the first in raster order.
+
+    Args:
+      similarity: `(N, M)`.
+      least: what a pair must have.
+    """
+    pairs: list[tuple[int, int]] = []
+    rows, columns = set(), set()
+    for flat in np.argsort(-similarity, axis=None, kind="stable"):
+        row, column = divmod(int(flat), similarity.shape[1])
+        if similarity[row, column] < least:
             break
-        if all(row != r and column != c for r, c, _ in pairs):
-            pairs.append((row, column, value))
+        if row not in rows and column not in columns:
+            rows.add(row)
+            columns.add(column)
+            pairs.append((row, column))
     return pairs
 
 

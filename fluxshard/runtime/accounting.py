@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fluxshard.ir.params import Conv2d, ConvTranspose2d
 from fluxshard.ir.plan import Plan
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.runtime.engine import Inspection, StepCounts
 from fluxshard.runtime.stats import FrameStats
 
@@ -81,8 +81,7 @@ def work_map(plan: Plan, inspection: Inspection) -> NDArray[np.float32]:
     """See `Session.work_map`."""
     height, width = plan.image_size
     rows, columns = cells(height, CELL_PX), cells(width, CELL_PX)
-    centre_y = np.minimum(np.arange(rows) * CELL_PX + CELL_PX // 2, height - 1)
-    centre_x = np.minimum(np.arange(columns) * CELL_PX + CELL_PX // 2, width - 1)
+    centre_y, centre_x = centres(height), centres(width)
     total = np.zeros((rows, columns), np.float32)
     macs = 0
     for layer in plan.layers:

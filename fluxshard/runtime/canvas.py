@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.motion import CELL_PX, MotionField, centres
 
 Offset = tuple[int, int]
 
@@ -64,11 +64,7 @@ class Canvas:
 
     def _moved(self, motion: MotionField, by: Offset) -> MotionField:
         """Motion on the canvas's cells: that of the image's cell below the centre, and the change of the offset."""
-        shape = cells(self.size[0], CELL_PX), cells(self.size[1], CELL_PX)
-        rows, columns = (
-            np.minimum(np.arange(n) * CELL_PX + CELL_PX // 2, px - 1) - at
-            for n, px, at in zip(shape, self.size, self.origin, strict=True)
-        )
+        rows, columns = (centres(px) - at for px, at in zip(self.size, self.origin, strict=True))
         inside_y, inside_x = (rows >= 0) & (rows < self._size[0]), (columns >= 0) & (columns < self._size[1])
         inside = inside_y[:, None] & inside_x[None, :]
         where = np.ix_(

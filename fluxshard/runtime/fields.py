@@ -48,12 +48,12 @@ def grid_field(motion: MotionField | None, grid: Grid, image: Grid) -> GridField
         displacement = np.zeros((grid.height, grid.width, 2), np.int64)
         known = np.ones((grid.height, grid.width), np.bool_)
     else:
-        y = _sample(grid.height, grid.stride_y, image.height) // motion.cell_px
-        x = _sample(grid.width, grid.stride_x, image.width) // motion.cell_px
+        y = sample_points(rows.ravel(), grid.stride_y, image.height) // motion.cell_px
+        x = sample_points(columns.ravel(), grid.stride_x, image.width) // motion.cell_px
         pixels = motion.displacement[np.ix_(y, x)].astype(np.int64)
         known = motion.valid[np.ix_(y, x)]
         displacement = np.stack(
-            [_to_cells(pixels[..., 0], grid.stride_y), _to_cells(pixels[..., 1], grid.stride_x)], axis=-1
+            [whole_cells(pixels[..., 0], grid.stride_y), whole_cells(pixels[..., 1], grid.stride_x)], axis=-1
         )
     source_y, source_x = rows - displacement[..., 0], columns - displacement[..., 1]
     inside = (source_y >= 0) & (source_y < grid.height) & (source_x >= 0) & (source_x < grid.width)
@@ -64,10 +64,11 @@ def grid_field(motion: MotionField | None, grid: Grid, image: Grid) -> GridField
     return GridField(displacement, valid, source, still)
 
 
-def _sample(cells: int, stride: Fraction, pixels: int) -> NDArray[np.int64]:
-    centres = (2 * np.arange(cells, dtype=np.int64) + 1) * stride.numerator // (2 * stride.denominator)
-    return np.minimum(centres, pixels - 1)
+def sample_points(features: NDArray[np.int64], stride: Fraction, n_px: int) -> NDArray[np.int64]:
+    """The pixel that the feature cells of one axis look their motion up at: `min(n_px - 1, floor((i + 1/2) * S))`."""
+    return np.minimum((2 * features + 1) * stride.numerator // (2 * stride.denominator), n_px - 1)
 
 
-def _to_cells(pixels: NDArray[np.int64], stride: Fraction) -> NDArray[np.int64]:
+def whole_cells(pixels: NDArray[np.int64], stride: Fraction) -> NDArray[np.int64]:
+    """Pixels as feature cells, rounded half up: `floor(m / S + 1/2)`."""
     return (2 * pixels * stride.denominator + stride.numerator) // (2 * stride.numerator)

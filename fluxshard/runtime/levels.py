@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, cells
 from fluxshard.options import LevelOptions, PlannedOptions
+from fluxshard.runtime.fields import sample_points
 
 SCALE = 4080  # scores are sums of 16 differences of pixels in 0..255
 BLOCK_PX = 4  # side of the blocks that the largest mean is taken over; of 8 px where images are smoothed over as many
@@ -104,5 +105,4 @@ def _score(tau: float) -> int:
 
 def shard_of_cells(n_cells: int, stride: Fraction, n_px: int, shard_px: int) -> NDArray[np.int64]:
     """For each feature cell of one axis, the shard that holds the pixel `min(n_px - 1, floor((i + 1/2) * S))`."""
-    centres = (2 * np.arange(n_cells, dtype=np.int64) + 1) * stride.numerator // (2 * stride.denominator)
-    return np.minimum(centres, n_px - 1) // shard_px
+    return sample_points(np.arange(n_cells, dtype=np.int64), stride, n_px) // shard_px

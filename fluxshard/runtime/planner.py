@@ -18,6 +18,7 @@ from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engine import StepCounts
 from fluxshard.runtime.fields import grid_field
 from fluxshard.runtime.levels import Level, levels_of, shard_of_cells
+from fluxshard.runtime.shards import per_cell, per_pixel
 
 Mask = NDArray[np.bool_]
 
@@ -133,12 +134,11 @@ class Planner:
     def _image_mask(self, shards: Sequence[Mask]) -> Mask:
         """Pixels that any level recomputes."""
         height, width = self._plan.image_size
-        total = np.zeros((cells(height, CELL_PX), cells(width, CELL_PX)), np.bool_)
+        shape = cells(height, CELL_PX), cells(width, CELL_PX)
+        total = np.zeros(shape, np.bool_)
         for level, mask in zip(self.levels, shards, strict=True):
-            side = level.shard_px // CELL_PX
-            total |= mask.repeat(side, 0).repeat(side, 1)[: total.shape[0], : total.shape[1]]
-        # columns first: there are fewer of them to copy
-        return total.repeat(CELL_PX, 1)[:, :width].repeat(CELL_PX, 0)[:height]
+            total |= per_cell(mask, level, shape)
+        return per_pixel(total, (height, width))
 
     def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: MotionField | None) -> bool:
         """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.geometry import Grid
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
+from fluxshard.runtime.fields import sample_points, whole_cells
 from fluxshard.runtime.levels import FORCED, Level
 
 Mask = NDArray[np.bool_]
@@ -93,9 +94,9 @@ class ShardTest:
             ages = _move_ages(self._ages[index], shift, valid, self._size)
             mask = self._pick(level, scores, _largest(ages, level), near, near_small)
             masks.append(mask)
-            recomputed = _per_cell(mask, level, self._cells)
+            recomputed = per_cell(mask, level, self._cells)
             self._ages[index] = np.where(recomputed, 0, ages).astype(np.uint8)
-            fresh = _per_pixel(recomputed, self._size)
+            fresh = per_pixel(recomputed, self._size)
             self._references[index] = np.where(fresh, pixels, moved)
         return masks
 
@@ -118,7 +119,7 @@ class ShardTest:
     def _move_regions(self, kind: int, motion: MotionField | None) -> Mask:
         """Moves the regions of a kind along, and returns the cells near them."""
         still = np.zeros((*self._cells, 2), np.int64)
-        shift = still if motion is None else _sample(motion, *_centres(self._cells, self._size))[0]
+        shift = still if motion is None else _sample(motion, *map(centres, self._size))[0]
         hold = _gather_cells(self._hold[kind], shift, self._size)
         near = dilate(hold > 0, cells(self._options.margin_px, CELL_PX))
         self._hold[kind] = np.where(hold > 0, hold - 1, 0).astype(np.uint8)
@@ -158,15 +159,13 @@ def level_motion(
     if motion is None:
         return np.zeros((*shape, 2), np.int64), np.ones(shape, np.bool_)
     points = []
-    for centres, stride, n_cells, n_px in zip(
-        _centres(shape, size), level.stride, (grid.height, grid.width), size, strict=True
-    ):
-        feature = np.minimum(centres * stride.denominator // stride.numerator, n_cells - 1)
-        points.append(np.minimum((2 * feature + 1) * stride.numerator // (2 * stride.denominator), n_px - 1))
+    for stride, n_cells, n_px in zip(level.stride, (grid.height, grid.width), size, strict=True):
+        feature = np.minimum(centres(n_px) * stride.denominator // stride.numerator, n_cells - 1)
+        points.append(sample_points(feature, stride, n_px))
     pixels, valid = _sample(motion, points[0], points[1])
     shift = np.empty_like(pixels)
     for axis, stride in enumerate(level.stride):
-        steps = (2 * pixels[..., axis] * stride.denominator + stride.numerator) // (2 * stride.numerator)
+        steps = whole_cells(pixels[..., axis], stride)
         shift[..., axis] = (2 * steps * stride.numerator + stride.denominator) // (2 * stride.denominator)
     return np.where(valid[..., None], shift, 0), valid
 
@@ -211,15 +210,6 @@ def dilate(mask: Mask, times: int) -> Mask:
     return grown
 
 
-def _centres(shape: tuple[int, int], size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The centre pixel of every 8-px cell, per axis."""
-    rows, columns = (
-        np.minimum(np.arange(n, dtype=np.int64) * CELL_PX + CELL_PX // 2, px - 1)
-        for n, px in zip(shape, size, strict=True)
-    )
-    return rows, columns
-
-
 def _sample(
     motion: MotionField, rows_px: NDArray[np.int64], columns_px: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], Mask]:
@@ -232,17 +222,16 @@ def _sources(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
     """Where each pixel comes from, clipped to the image, and whether it comes from anywhere: all `(H, W)`."""
     height, width = size
-    y = np.arange(height)[:, None] - _per_pixel(shift[..., 0], size)
-    x = np.arange(width)[None, :] - _per_pixel(shift[..., 1], size)
+    y = np.arange(height)[:, None] - per_pixel(shift[..., 0], size)
+    x = np.arange(width)[None, :] - per_pixel(shift[..., 1], size)
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    return np.clip(y, 0, height - 1), np.clip(x, 0, width - 1), inside & _per_pixel(valid, size)
+    return np.clip(y, 0, height - 1), np.clip(x, 0, width - 1), inside & per_pixel(valid, size)
 
 
 def _gather_cells(values: NDArray[np.uint8], shift: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Each 8-px cell takes the value of the cell that its centre comes from, the nearest inside the image."""
-    rows, columns = _centres((values.shape[0], values.shape[1]), size)
-    y = np.clip(rows[:, None] - shift[..., 0], 0, size[0] - 1) // CELL_PX
-    x = np.clip(columns[None, :] - shift[..., 1], 0, size[1] - 1) // CELL_PX
+    y = np.clip(centres(size[0])[:, None] - shift[..., 0], 0, size[0] - 1) // CELL_PX
+    x = np.clip(centres(size[1])[None, :] - shift[..., 1], 0, size[1] - 1) // CELL_PX
     moved: NDArray[np.uint8] = values[y, x]
     return moved
 
@@ -272,13 +261,16 @@ def _any(mask: Mask, level: Level) -> Mask:
     return np.asarray(_blocks(mask, level).any((1, 3)))
 
 
-def _per_cell(mask: Mask, level: Level, shape: tuple[int, int]) -> Mask:
+def per_cell(mask: Mask, level: Level, shape: tuple[int, int]) -> Mask:
+    """A mask of shards as one of 8-px cells, `shape` of them."""
     side = level.shard_px // CELL_PX
     return mask.repeat(side, 0).repeat(side, 1)[: shape[0], : shape[1]]
 
 
-def _per_pixel(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    return values.repeat(CELL_PX, 0).repeat(CELL_PX, 1)[: size[0], : size[1]]
+def per_pixel(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Values of 8-px cells for every pixel of an image of `size`."""
+    # columns first: there are fewer of them to copy
+    return values.repeat(CELL_PX, 1)[:, : size[1]].repeat(CELL_PX, 0)[: size[0]]
 
 
 def _padded(values: NDArray[Any], multiple: int) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from av.sidedata.motionvectors import MotionVectors
 from numpy.typing import NDArray
 
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.video.letterbox import Letterbox
 
 
@@ -51,7 +51,7 @@ def _sample_positions(
     length_px: int, offset_px: int, content_px: int, picture_px: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """For each cell of one axis: the picture's pixel below its centre, and whether that lies in a bar instead."""
-    centre = np.minimum(np.arange(cells(length_px, CELL_PX)) * CELL_PX + CELL_PX // 2, length_px - 1) - offset_px
+    centre = centres(length_px) - offset_px
     bar = (centre < 0) | (centre >= content_px)
     pixel = (2 * centre + 1) * picture_px // (2 * content_px)  # floor((centre + 1/2) * picture / content)
     return np.clip(pixel, 0, picture_px - 1), bar

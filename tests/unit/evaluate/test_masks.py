@@ -85,6 +85,6 @@ def test_masks_of_another_picture_are_refused() -> None:
 
 
 def test_without_pycocotools_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     with pytest.raises(EvaluationError, match=r"pip install 'fluxshard\[evaluate\]'"):
         encode(np.zeros((2, 2), np.bool_))
