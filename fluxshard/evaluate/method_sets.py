@@ -95,7 +95,7 @@ def ablations(base: Reuse) -> list[Reuse]:
 
 
 def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
-    def scaled(motion: str, canvas: int, family: str, scales: Sequence[float] = SCALES) -> list[Method]:
+    def scaled(motion: str, canvas: int, family: str) -> list[Method]:
         return [
             Reuse(
                 name=f"{family} x{scale:g}",
@@ -105,7 +105,7 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
                 motion=motion,
                 regions=True,
             )
-            for scale in scales
+            for scale in SCALES
         ]
 
     return {
@@ -118,8 +118,8 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
         "propagated": lambda: [propagated(*taus) for taus in PROPAGATED],
         "ablations": lambda: [propagated(*PROPAGATED[0]), *ablations(propagated(*PROPAGATED[0]))],
         "planned": lambda: scaled("blocks", canvas_px, "planned"),
-        "planned-unshifted": lambda: scaled("blocks", 0, "planned w/o canvas", SCALES[::2]),
-        "planned-still": lambda: scaled("none", 0, "planned w/o motion", SCALES[::2]),
+        "planned-unshifted": lambda: scaled("blocks", 0, "planned w/o canvas"),
+        "planned-still": lambda: scaled("none", 0, "planned w/o motion"),
     }
 
 
