@@ -120,7 +120,7 @@ def run_command(request: RunRequest) -> int:
         stopping = Stopping()
         try:
             with device_errors(), compiled.session(reuse.options) as session:
-                _run(request, settings, loaded, session, dense, device, compiled.plan, records, stopping, screen)
+                _run(request, settings, loaded, session, dense, device, records, stopping, screen)
                 facts["state_bytes"] = session.state_bytes
         except KeyboardInterrupt:  # asked twice
             stopping.signal = stopping.signal or signal.SIGINT
@@ -194,7 +194,6 @@ def _run(
     session: fluxshard.Session,
     dense: Net | None,
     device: RunDevice,
-    plan: fluxshard.Plan,
     records: list[FrameRecord],
     stopping: Stopping,
     screen: Console,
@@ -216,7 +215,6 @@ def _run(
             write_picture=film.write,
             dense=dense,
             device=device,
-            plan=plan,
         ):
             records.append(record)
             progress.show(record)

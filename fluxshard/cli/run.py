@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from fluxshard.cli.device import RunDevice
 from fluxshard.cli.records import FrameRecord, RecordFile, detections_json, outputs_json, stats_fields
 from fluxshard.cli.settings import RunSettings
-from fluxshard.ir.plan import Plan
 from fluxshard.models.agreement import compare, max_difference
 from fluxshard.models.detections import Detections
 from fluxshard.models.draw import draw_caption, draw_detections, draw_work
 from fluxshard.models.loaded import HeadLayout, LoadedModel
 from fluxshard.models.postprocess import decode
 from fluxshard.models.regions import regions
-from fluxshard.runtime.accounting import executed_macs
 from fluxshard.runtime.planner import PlannedFrame
 from fluxshard.video import Frame
 
@@ -70,7 +68,6 @@ def run_frames(
     write_picture: Callable[[Picture], None],
     dense: Net | None = None,
     device: RunDevice | None = None,
-    plan: Plan | None = None,
 ) -> Iterator[FrameRecord]:
     """Runs every frame through the stream, and through the dense network where there is one.
 
@@ -85,7 +82,6 @@ def run_frames(
       write_picture: takes each annotated picture.
       dense: the original network; it is timed on the same frames, before and after the stream in turns.
       device: where stream and dense network take images; the CPU unless given.
-      plan: what the stream runs, to count what is planned.
     """
     device = device or RunDevice()
     iterator = iter(frames)
@@ -97,7 +93,7 @@ def run_frames(
         image = device.place(frame.image)
         source_ms = 1e3 * (time.perf_counter() - start)
         given = _Given(frame, image, count, source_ms)
-        record, found, outputs, picture = _one_frame(given, stream, loaded, settings, dense, device, plan)
+        record, found, outputs, picture = _one_frame(given, stream, loaded, settings, dense, device)
         records.write(record, found, outputs)
         write_picture(picture)
         yield record
@@ -120,7 +116,6 @@ def _one_frame(
     settings: RunSettings,
     dense: Net | None,
     device: RunDevice,
-    plan: Plan | None,
 ) -> tuple[FrameRecord, list[dict[str, Any]], list[dict[str, Any]] | None, Picture]:
     frame, image = given.frame, given.image
     reference: Any = None
@@ -164,7 +159,7 @@ def _one_frame(
         max_difference=max_difference(outputs, reference) if dense is not None and not settings.canvas_px else None,
         detections=0 if found is None else len(found),
         origin=origin,
-        planned_work=_planned_work(stream, plan),
+        planned_work=None if stream.planned is None else stream.planned.work_ratio,
     )
     picture = _annotate(frame, stream, loaded, settings, in_picture, record)
     rows = [] if in_picture is None else detections_json(in_picture, loaded.names)
@@ -183,11 +178,6 @@ def _on_image(found: Detections, settings: RunSettings, origin: tuple[int, int] 
     """What is shown, in pixels of the image: suppression takes the best first, so others leave no trace in it."""
     shown = found.select(np.flatnonzero(found.scores > settings.confidence))
     return shown.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), settings.shape)
-
-
-def _planned_work(stream: Stream, plan: Plan | None) -> float | None:
-    planned = stream.planned
-    return None if planned is None or plan is None else executed_macs(plan, planned.counts) / max(plan.macs, 1)
 
 
 def _annotate(

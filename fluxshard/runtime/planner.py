@@ -15,6 +15,7 @@ from fluxshard.ir.params import Island, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import PlannedOptions
+from fluxshard.runtime.accounting import executed_macs
 from fluxshard.runtime.engine import StepCounts
 from fluxshard.runtime.fields import grid_field
 from fluxshard.runtime.levels import Level, levels_of, shard_of_cells
@@ -50,11 +51,13 @@ class PlannedFrame:
     Attributes:
       work: cells to recompute per grid; None: everything, as a keyframe.
       counts: what the engine will count when it has done it.
+      work_ratio: multiply-accumulates over those of the network as it runs, on the canvas where there is one.
       shards: recomputed shards per level, as the image test gave them.
     """
 
     work: dict[int, Mask] | None
     counts: StepCounts
+    work_ratio: float
     shards: tuple[Mask, ...]
 
 
@@ -94,7 +97,7 @@ class Planner:
     def whole(self, image: Tensor) -> tuple[PlannedFrame, bool]:
         """A frame that is computed whole, and whether the next one may reuse it: not where a pixel is not finite."""
         finite = self._test.keyframe(image)
-        return PlannedFrame(work=None, counts=self._whole, shards=()), finite
+        return self._frame(None, self._whole, ()), finite
 
     def plan(self, image: Tensor, motion: MotionField | None) -> PlannedFrame | None:
         """What to recompute of a frame; there was one before it. From then on the frame counts as computed.
@@ -125,11 +128,15 @@ class Planner:
         for index, mask in work.items():
             evaluated[index] = np.count_nonzero(mask)
         counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, motion))
-        return PlannedFrame(work=work, counts=counts, shards=shards)
+        return self._frame(work, counts, shards)
 
-    def is_cut(self, share: float) -> bool:
-        """Whether so much work, as a share of the network's, is better done whole."""
-        return share > self._scene_cut
+    def is_cut(self, work_ratio: float) -> bool:
+        """Whether so much work is better done whole."""
+        return work_ratio > self._scene_cut
+
+    def _frame(self, work: dict[int, Mask] | None, counts: StepCounts, shards: tuple[Mask, ...]) -> PlannedFrame:
+        ratio = executed_macs(self._plan, counts) / max(self._plan.macs, 1)
+        return PlannedFrame(work=work, counts=counts, work_ratio=ratio, shards=shards)
 
     def _image_mask(self, shards: Sequence[Mask]) -> Mask:
         """Pixels that any level recomputes."""

@@ -17,7 +17,7 @@ from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.accounting import Times, executed_macs, frame_stats, work_map
+from fluxshard.runtime.accounting import Times, frame_stats, work_map
 from fluxshard.runtime.canvas import Canvas
 from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
 from fluxshard.runtime.planner import MakeTest, PlannedFrame, Planner
@@ -267,7 +267,7 @@ class Session:
         if work is not None:
             lasting = self._planner is None  # what features stand for is known of planned work only
         elif self._planner is not None:
-            self._planned, lasting = self._plan_frame(self._planner, plan, image, motion)
+            self._planned, lasting = self._plan_frame(self._planner, image, motion)
             work, keyframe = self._planned.work, self._planned.work is None
             # given work is compared with nothing; values off the grids count as changed whenever they are computed
             tau, scene_cut = (-1.0,) * len(plan.layers), 1.0
@@ -289,11 +289,9 @@ class Session:
         )
         return control, lasting
 
-    def _plan_frame(
-        self, planner: Planner, plan: Plan, image: Tensor, motion: MotionField | None
-    ) -> tuple[PlannedFrame, bool]:
+    def _plan_frame(self, planner: Planner, image: Tensor, motion: MotionField | None) -> tuple[PlannedFrame, bool]:
         planned = None if self._fresh else planner.plan(image, motion)  # None as well: pixels that are not finite
-        if planned is None or planner.is_cut(executed_macs(plan, planned.counts) / max(plan.macs, 1)):
+        if planned is None or planner.is_cut(planned.work_ratio):
             return planner.whole(image)
         return planned, True
 

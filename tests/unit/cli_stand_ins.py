@@ -80,12 +80,12 @@ def settings(tmp_path, **more):
     return RunSettings(video="v.mp4", model=tmp_path / "m.pt", out=tmp_path, shape=(64, 96), **more)
 
 
-def run_loop(tmp_path, stream, n=5, loaded=YOLO_LIKE, dense=None, pictures=None, plan=None, **more):
+def run_loop(tmp_path, stream, n=5, loaded=YOLO_LIKE, dense=None, pictures=None, **more):
     pictures = [] if pictures is None else pictures
     with RecordFile(tmp_path / "frames.jsonl") as lines:
         options = settings(tmp_path, **more)
         yield from run_frames(
-            frames(n), stream, loaded, options, records=lines, write_picture=pictures.append, dense=dense, plan=plan
+            frames(n), stream, loaded, options, records=lines, write_picture=pictures.append, dense=dense
         )
 
 

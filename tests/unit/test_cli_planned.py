@@ -6,7 +6,6 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -200,19 +199,12 @@ def test_work_on_a_canvas_is_drawn_where_it_was_done(tmp_path):
         assert np.array_equal(tinted, expected)
 
 
-def test_planned_work_is_counted_in_multiplications(tmp_path):
-    """Two layers of 100 and 300: a fourth of the first's cells and half of the second's are 175 of 400."""
-    layers = (
-        SimpleNamespace(name="a", macs=100, mode="sparse", output="a"),
-        SimpleNamespace(name="b", macs=300, mode="sparse", output="b"),
-    )
-    plan = SimpleNamespace(layers=layers, macs=400, grid_of=lambda name: SimpleNamespace(cells=80))
-    candidates = np.array([20, 40])
-    counts = StepCounts(keyframe=False, input_cells=1, candidates=candidates, executed=candidates > 0)
-    stream = Stream(planned=PlannedFrame(work={}, counts=counts, shards=()))
-    records = list(run_loop(tmp_path, stream, n=3, plan=plan))
-    assert [record.planned_work for record in records] == [pytest.approx(175 / 400)] * 3
-    assert [line["planned_work"] for line in read_lines(tmp_path)] == [pytest.approx(175 / 400)] * 3
+def test_planned_work_is_recorded(tmp_path):
+    counts = StepCounts(keyframe=False, input_cells=1, candidates=np.array([20]), executed=np.array([True]))
+    stream = Stream(planned=PlannedFrame(work={}, counts=counts, work_ratio=0.4375, shards=()))
+    records = list(run_loop(tmp_path, stream, n=3))
+    assert [record.planned_work for record in records] == [0.4375] * 3
+    assert [line["planned_work"] for line in read_lines(tmp_path)] == [0.4375] * 3
 
 
 def test_results_of_a_run_on_a_canvas(tmp_path):

@@ -138,7 +138,7 @@ def test_counts_by_hand() -> None:
     planner = _planner(Chain())
     whole, lasting = planner.whole(_flat())
     assert lasting and whole.work is None and whole.shards == () and whole.counts.keyframe
-    assert whole.counts.input_cells == 32 * 48 and whole.counts.executed.all()
+    assert whole.counts.input_cells == 32 * 48 and whole.counts.executed.all() and whole.work_ratio == 1
     assert whole.counts.candidates.tolist() == [16 * 24, 8 * 12, 1]
     assert _counted(planner.plan(_flat(), None)) == (0, [0, 0, 0], [False] * 3)
     changed = _flat()
@@ -146,6 +146,7 @@ def test_counts_by_hand() -> None:
     planned = planner.plan(changed, None)
     assert _counted(planned) == (64, [16, 4, 1], [True] * 3)
     assert planned is not None and planned.work is not None and [mask.shape for mask in planned.shards] == [(4, 6)] * 2
+    assert planned.work_ratio == pytest.approx(1 / 24)
     for grid, side in ((0, 8), (1, 4), (2, 2)):
         expected = np.zeros_like(planned.work[grid])
         expected[side : 2 * side, 2 * side : 3 * side] = True
