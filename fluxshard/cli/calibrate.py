@@ -71,8 +71,7 @@ def calibrate(
     setup = Setup(weights=model, task=task, size=size, max_frames=max_frames)
     console = Console(stderr=True, highlight=False)
     log = out.with_name(out.name + ".search.jsonl")
-    count = min(workers or 10**6, len(request.clips)) if workers else None
-    with WorkerPool(setup, count) as pool, StepProgress(console) as progress:
+    with WorkerPool(setup, workers, tasks=len(request.clips)) as pool, StepProgress(console) as progress:
         profile, within = find(request, setup, pool, log, Watch(frames=progress.frames, step=progress.step))
     profile.save(out)
     facts = profile.facts

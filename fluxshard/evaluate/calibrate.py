@@ -46,6 +46,19 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is found out once for all budgets on the same clips.
+
+    Attributes:
+      network: that is calibrated.
+      ground: what points are measured against.
+    """
+
+    network: Network
+    ground: Ground
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Who is told of progress.
 
@@ -77,7 +90,7 @@ def look_at(setup: Setup, clip: Clip) -> Network:
 def calibrate(
     request: Calibration, setup: Setup, pool: WorkerPool, log_path: Path, watch: Watch | None = None
 ) -> tuple[Profile, bool]:
-    """Finds the thresholds of least work within the budget.
+    """Runs the dense network, then finds the thresholds of least work within the budget.
 
     Args:
       request: what is asked for.
@@ -93,10 +106,36 @@ def calibrate(
     Raises:
       EvaluationError: clips that cannot be calibrated on.
     """
+    return find_thresholds(request, run_dense(request, setup, pool, watch), pool, log_path, watch)
+
+
+def run_dense(request: Calibration, setup: Setup, pool: WorkerPool, watch: Watch | None = None) -> Known:
+    """What does not depend on the budget; arguments are as for `calibrate`.
+
+    Raises:
+      EvaluationError: clips that cannot be calibrated on.
+    """
     watch = watch or Watch()
     network = look_at(setup, request.clips[0])
     watch.step("dense network")
-    ground = prepare_ground(request, pool, watch.frames)
+    return Known(network, prepare_ground(request, pool, watch.frames))
+
+
+def find_thresholds(
+    request: Calibration, known: Known, pool: WorkerPool, log_path: Path, watch: Watch | None = None
+) -> tuple[Profile, bool]:
+    """Finds the thresholds of least work within the budget.
+
+    Args:
+      request: what is asked for.
+      known: from `run_dense` for the same clips.
+      pool, log_path, watch: as for `calibrate`.
+
+    Returns:
+      as `calibrate`.
+    """
+    watch = watch or Watch()
+    network, ground = known.network, known.ground
     facts = {"network": network.network, "weights": network.weights, "size": list(network.plan.image_size)}
     if request.policy == "planned":
         method, reached, seen = _planned(request, ground, pool, network, log_path, facts, watch)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import fluxshard
-from fluxshard.evaluate.calibrate import Watch, calibrate, look_at
+from fluxshard.evaluate.calibrate import Known, Watch, find_thresholds, look_at, run_dense
 from fluxshard.evaluate.calibration import Calibration
 from fluxshard.evaluate.clips import Clip
 from fluxshard.evaluate.figures import draw_examples, draw_figures
@@ -23,6 +23,7 @@ from fluxshard.evaluate.report import write_markdown, write_report
 from fluxshard.evaluate.runner import Runner
 from fluxshard.evaluate.scores import ClipScores
 from fluxshard.evaluate.workers import Setup, WorkerPool
+from fluxshard.files import write_whole
 from fluxshard.runtime.profile import Profile
 
 SCORES, PROFILES, FIGURES = "scores.json", "profiles", "figures"
@@ -97,7 +98,7 @@ def run_experiment(request: Experiment, watch: Watch | None = None) -> list[Clip
     kept = runner.run(tasks, workers=request.workers, on_frames=watch.frames, on_trace=watch.step)
     watch.step("scores")
     scores = runner.score(kept, workers=request.workers)
-    _save(scores, request.out / SCORES)
+    write_whole(request.out / SCORES, (json.dumps([asdict(one) for one in scores]) + "\n").encode())
     _report(request, scores, named, watch)
     return scores
 
@@ -110,35 +111,53 @@ def _calibrated(request: Experiment, watch: Watch) -> list[NamedProfile]:
     folder.mkdir(exist_ok=True)
     parts = halves(request.clips)
     found = []
-    for number, (mine, others) in enumerate((parts, parts[::-1])):
+    for half, mine, others in (("a", *parts), ("b", *parts[::-1])):
         if not mine or not others:
             continue
-        pool: WorkerPool | None = None
-        try:
-            for policy in request.policies:
-                for budget in sorted(request.budgets):
-                    name = f"{policy}@{100 * budget:g}%"
-                    path = folder / f"{policy}-{100 * budget:g}pct-{'ab'[number]}.json"
-                    if not path.exists():
-                        pool = pool or WorkerPool(request.setup, request.workers)
-                        watch.step(f"calibrating {name} on {', '.join(clip.name for clip in mine)}")
-                        question = Calibration(
-                            clips=mine,
-                            alpha=1 - budget,
-                            policy=policy,  # type: ignore[arg-type]
-                            split=request.split,
-                            most_points=request.points,
-                            truncation_points=request.layers,
-                        )
-                        log = folder / f"{policy}-{'ab'[number]}.search.jsonl"
-                        profile, _ = calibrate(question, request.setup, pool, log, watch)
-                        profile.save(path)
-                    names = frozenset(clip.name for clip in others)
-                    found.append(NamedProfile(name, Profile.load(path), names))
-        finally:
-            if pool is not None:
-                pool.__exit__(None, None, None)
+        names = frozenset(clip.name for clip in others)
+        files = {
+            (policy, budget): folder / f"{policy}-{100 * budget:g}pct-{half}.json"
+            for policy in request.policies
+            for budget in sorted(request.budgets)
+        }
+        missing = {asked: path for asked, path in files.items() if not path.exists()}
+        if missing:
+            with WorkerPool(request.setup, request.workers, tasks=len(mine)) as pool:
+                _calibrate_all(request, mine, half, missing, pool, watch)
+        found += [
+            NamedProfile(_label(policy, budget), Profile.load(path), names) for (policy, budget), path in files.items()
+        ]
     return found
+
+
+def _calibrate_all(
+    request: Experiment,
+    clips: tuple[Clip, ...],
+    half: str,
+    files: Mapping[tuple[str, float], Path],
+    pool: WorkerPool,
+    watch: Watch,
+) -> None:
+    """Writes the profiles of policies and budgets, all found on the same clips."""
+    known: Known | None = None
+    for (policy, budget), path in files.items():
+        question = Calibration(
+            clips=clips,
+            alpha=1 - budget,
+            policy=policy,  # type: ignore[arg-type]
+            split=request.split,
+            most_points=request.points,
+            truncation_points=request.layers,
+        )
+        known = known or run_dense(question, request.setup, pool, watch)
+        watch.step(f"calibrating {_label(policy, budget)} on {', '.join(clip.name for clip in clips)}")
+        log = path.with_name(f"{policy}-{half}.search.jsonl")
+        profile, _ = find_thresholds(question, known, pool, log, watch)
+        profile.save(path)
+
+
+def _label(policy: str, budget: float) -> str:
+    return f"{policy}@{100 * budget:g}%"
 
 
 def measure_of(scores: Sequence[ClipScores]) -> str:
@@ -164,13 +183,8 @@ def _report(request: Experiment, scores: list[ClipScores], named: Sequence[Named
     }
     title = f"Reuse with {Path(request.setup.weights).stem}"
     notes = _notes(named)
-    write_report(
-        scores, request.out, title=title, notes=notes, figures=figures, examples=examples, facts=facts, measure=measure
-    )
-    write_markdown(
-        scores, request.out / "report.md", title=title, notes=notes, figures=figures, examples=examples, facts=facts,
-        measure=measure,
-    )  # fmt: skip
+    for write, path in ((write_report, request.out), (write_markdown, request.out / "report.md")):
+        write(scores, path, title=title, notes=notes, figures=figures, examples=examples, facts=facts, measure=measure)
 
 
 def _notes(named: Sequence[NamedProfile]) -> list[str]:
@@ -185,9 +199,3 @@ def _notes(named: Sequence[NamedProfile]) -> list[str]:
             "favours them."
         )
     return notes
-
-
-def _save(scores: Sequence[ClipScores], path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps([asdict(one) for one in scores], indent=None) + "\n", encoding="utf-8")
-    part.replace(path)

@@ -76,7 +76,7 @@ class Reuse:
       canvas_px: of the compiled model.
       motion: "blocks" is the video's own; "none" compares at zero displacement; "global" moves everything by the best
         whole-pixel shift of the blocks' motion.
-      whole: compute every frame whole.
+      whole: forget everything before every frame.
       regions: tell the session where objects are.
     """
 
@@ -109,7 +109,7 @@ class Reuse:
                 motion = None
             elif self.motion == "global" and motion is not None:
                 motion = MotionField.uniform(image.shape[2], image.shape[3], *global_shift(motion))
-            if self.whole and self.canvas_px == 0:
+            if self.whole:
                 session.reset()
             outputs = session.run(image, motion)
             latency_ms = 1e3 * (time.perf_counter() - started)
@@ -227,7 +227,7 @@ def dense_on_canvas(canvas_px: int) -> Reuse:
     """Every frame whole, on the moving canvas: what the canvas alone costs in work and accuracy."""
     # a session of planned reuse that takes every frame for a scene cut
     options = ReuseOptions(policy="planned", scene_cut=1e-9, planned=PlannedOptions(tau=0.0, refresh_frames=1))
-    return Reuse(name="dense on canvas", family="dense on canvas", options=options, canvas_px=canvas_px, whole=True)
+    return Reuse(name="dense on canvas", family="dense on canvas", options=options, canvas_px=canvas_px)
 
 
 def delta_cnn(tau: float) -> Reuse:

@@ -80,8 +80,7 @@ class Runner:
         missing = [kept.task for kept in every if not kept.path.exists()]
         if not missing:
             return every
-        clips = len({task.clip.name for task in missing})
-        with WorkerPool(self._setup, min(workers or clips, clips) if workers else None) as pool:
+        with WorkerPool(self._setup, workers, tasks=len(missing)) as pool:
             for finished in pool.run(missing, on_frames):
                 path = paths[finished.task.method.name, finished.task.clip.name]
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,20 +94,24 @@ class Runner:
         Raises:
           EvaluationError: a trace is missing or damaged.
         """
-        dense = dense_method()
-        jobs = [(one.path, self.kept(dense, one.task.clip).path, one.task.clip) for one in kept]
-        missing = sorted({str(path) for job in jobs for path in job[:2] if not path.exists()})
+        clips = {one.task.clip.name: one.task.clip for one in kept}
+        dense = {name: self.kept(dense_method(), clip).path for name, clip in clips.items()}
+        missing = sorted(str(path) for path in {*dense.values(), *(one.path for one in kept)} if not path.exists())
         if missing:
             raise EvaluationError(f"trace {missing[0]!r} is missing: run its method first")
+        paths = {name: [one.path for one in kept if one.task.clip.name == name] for name in clips}
+        jobs = [(paths[name], dense[name], clip) for name, clip in clips.items()]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            return list(pool.map(_score, *zip(*jobs, strict=True)))
+            scores = dict(zip(clips, map(iter, pool.map(_score, *zip(*jobs, strict=True))), strict=True))
+        return [next(scores[one.task.clip.name]) for one in kept]
 
 
-def _score(path: Path, dense_path: Path, clip: Clip) -> ClipScores:
-    trace, dense = Trace.load(path), Trace.load(dense_path)
-    masks = annotation_masks(clip, len(trace.frames), trace.picture_size)
+def _score(paths: Sequence[Path], dense_path: Path, clip: Clip) -> list[ClipScores]:
+    """All traces of one clip: its annotations and its dense trace are read once."""
+    dense = Trace.load(dense_path)
+    masks = annotation_masks(clip, len(dense.frames), dense.picture_size)
     annotations = None if masks is None else [encode(mask) for mask in masks]
-    return score(trace, dense, annotations)
+    return [score(Trace.load(path), dense, annotations) for path in paths]
 
 
 def _digest_of(setup: Setup) -> str:

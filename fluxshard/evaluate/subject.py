@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fluxshard.api import CompiledModel, compile
 from fluxshard.errors import OptionError
 from fluxshard.models.detections import Detections
@@ -34,11 +36,7 @@ class Subject:
     def model(self, canvas_px: int = 0) -> CompiledModel:
         """The network compiled for its image, or for a canvas that is so much larger."""
         if canvas_px not in self._models:
-            base = self._options
-            options = CompileOptions(
-                backend=base.backend, dtype=base.dtype, isa=base.isa, arch=base.arch, canvas_px=canvas_px
-            )
-            self._models[canvas_px] = compile(self.loaded.net, options=options)
+            self._models[canvas_px] = compile(self.loaded.net, options=replace(self._options, canvas_px=canvas_px))
         return self._models[canvas_px]
 
     def detect(self, outputs: object, canvas_px: int, confidence: float, iou: float = 0.7) -> Detections:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxshard.errors import EvaluationError
+from fluxshard.files import write_whole
 
 FORMAT = 1
 
@@ -78,10 +79,8 @@ class Trace:
     def save(self, path: Path) -> None:
         """Writes gzipped JSON; a reader never sees half of it."""
         body = {"format": FORMAT, **asdict(self)}
-        part = path.with_name(path.name + ".part")
-        with gzip.GzipFile(part, "wb", mtime=0) as file:  # without a time stamp, equal traces are equal files
-            file.write(json.dumps(body, separators=(",", ":")).encode())
-        part.replace(path)
+        # without a time stamp, equal traces are equal files
+        write_whole(path, gzip.compress(json.dumps(body, separators=(",", ":")).encode(), mtime=0))
 
     @classmethod
     def load(cls, path: Path) -> Trace:

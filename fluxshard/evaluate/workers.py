@@ -64,13 +64,15 @@ class WorkerPool:
     Args:
       setup: what to load.
       workers: processes; None takes one per processor.
+      tasks: that there will be at once; more processes than that are not started.
     """
 
-    def __init__(self, setup: Setup, workers: int | None = None) -> None:
+    def __init__(self, setup: Setup, workers: int | None = None, *, tasks: int | None = None) -> None:
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         self._processes = []
         self._connections: list[Connection] = []
-        for _ in range(workers or os.cpu_count() or 1):
+        wanted = workers or os.cpu_count() or 1
+        for _ in range(wanted if tasks is None else min(wanted, tasks)):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
             process.start()

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from fluxshard.errors import FluxShardError, OptionError, ProfileError
+from fluxshard.files import write_whole
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import Plan
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
@@ -49,9 +50,7 @@ class Profile:
             "reuse": reuse,
             "facts": dict(self.facts),
         }
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, (json.dumps(body, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path | str) -> Profile:

@@ -250,9 +250,9 @@ def test_global_motion_is_one_shift_everywhere() -> None:
     assert told(replace(PLAIN, motion="global"), None)[0].calls == [("run", None)] * 2
 
 
-def test_whole_forgets_the_stream_before_each_frame_but_not_its_canvas() -> None:
-    assert [name for name, _ in told(replace(PLAIN, whole=True), None)[0].calls] == ["reset", "run"] * 2
-    assert [name for name, _ in told(replace(PLAIN, whole=True, canvas_px=8), None)[0].calls] == ["run"] * 2
+def test_dense_forgets_the_stream_before_each_frame() -> None:
+    assert [name for name, _ in told(dense_method(), None)[0].calls] == ["reset", "run"] * 2
+    assert [name for name, _ in told(dense_on_canvas(8), None)[0].calls] == ["run"] * 2  # its canvas must move
 
 
 def test_regions_are_where_objects_are() -> None:

@@ -41,17 +41,17 @@ class Pools:
     """Stands in for processes: a trace per task, with an object that moves further in some methods than in others.
 
     Attributes:
-      started: workers of each pool.
+      started: workers and tasks of each pool.
       ran: methods and clips of all tasks.
       fails: name of a method that fails.
     """
 
-    started: list[int | None]
+    started: list[tuple[int | None, int | None]]
     ran: list[tuple[str, str]]
     fails: str = ""
 
-    def __call__(self, setup: Setup, workers: int | None = None) -> Pools:
-        self.started.append(workers)
+    def __call__(self, setup: Setup, workers: int | None = None, *, tasks: int | None = None) -> Pools:
+        self.started.append((workers, tasks))
         return self
 
     def __enter__(self) -> Pools:
@@ -118,14 +118,12 @@ def test_a_second_run_makes_nothing_new(setup: Setup, pools: Pools, tmp_path: Pa
     assert all(one.path.stat().st_mtime_ns == written[one.path] for one in kept if one is not kept[2])
 
 
-@pytest.mark.parametrize(("workers", "expected"), [(None, None), (1, 1), (2, 2), (9, 2)])
-def test_no_more_processes_than_clips(
-    setup: Setup, pools: Pools, tmp_path: Path, workers: int | None, expected: int | None
-) -> None:
-    Runner(setup, tmp_path).run(
-        [(dense_method(), BEAR), (dense_method(), COWS), (Skip(every=2), BEAR)], workers=workers
-    )
-    assert pools.started == [expected]
+@pytest.mark.parametrize("workers", [None, 1, 9])
+def test_processes_for_what_is_missing(setup: Setup, pools: Pools, tmp_path: Path, workers: int | None) -> None:
+    tasks: list[tuple[Method, Clip]] = [(dense_method(), BEAR), (dense_method(), COWS), (Skip(every=2), BEAR)]
+    Runner(setup, tmp_path).run(tasks[:1], workers=workers)
+    Runner(setup, tmp_path).run(tasks, workers=workers)
+    assert pools.started == [(workers, 1), (workers, 2)]
 
 
 def test_a_changed_setting_is_another_file(setup: Setup, tmp_path: Path) -> None:

@@ -213,6 +213,13 @@ def test_every_task_finishes_once(quick: None, count: int) -> None:
     assert multiprocessing.active_children() == children
 
 
+@pytest.mark.parametrize(("workers", "tasks", "expected"), [(3, 2, 2), (1, 2, 1), (None, 1, 1)])
+def test_no_more_processes_than_tasks(quick: None, workers: int | None, tasks: int, expected: int) -> None:
+    before = len(multiprocessing.active_children())
+    with WorkerPool(SETUP, workers, tasks=tasks):
+        assert len(multiprocessing.active_children()) - before == expected
+
+
 def test_tasks_of_one_clip_follow_each_other(quick: None) -> None:
     """A process decodes a clip once, and goes on with it."""
     with WorkerPool(SETUP, 1) as pool:
