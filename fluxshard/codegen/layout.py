@@ -119,6 +119,22 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LevelLayout:
+    """What stores of one grid share while all work is given: two slot maps, candidates and their fresh rows.
+
+    Attributes:
+      map0, map1, list, rows: offsets of int32 per cell.
+      base: offset of which map the cache is.
+    """
+
+    map0: int
+    map1: int
+    base: int
+    list: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DenseBuffer:
     """An island's input or output as a dense tensor in the arena: `(C, H, W)`, or a vector of `channels`."""
 
@@ -147,6 +163,8 @@ class Layout:
     bases: int = 0
     current: int = 0  # which map is the last frame's, per store
     vector_changed: int = 0
+    is_level: int = 0  # a byte per store: it has its level's maps
+    levels: list[LevelLayout] = field(default_factory=list)  # per grid
     weight_floats: int = 0
 
     def axis(self, window: Window, n_in: int, n_out: int) -> int:
@@ -193,7 +211,9 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
         layout.image[name] = arena.take(4 * (pixels * stride + ALIGN))
     for name in ("mask", "flags"):
         layout.image[name] = arena.take(pixels)
+    layout.image["blocks"] = arena.take(-(-height // 8) * -(-width // 8))
     layout.image["base"] = arena.take(4)
+    layout.image["is_stale"] = arena.take(1)
     layout.segments[plan.input] = (Segment(-1, 0, channels, 1, 1, width),)
     off_grid = []
     for layer in plan.layers:
@@ -218,6 +238,16 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
     layout.current = arena.take(4 * len(layout.stores))
     layout.bases = arena.take(4 * len(layout.stores))
     layout.vector_changed = arena.take(len(off_grid))
+    layout.is_level = arena.take(len(layout.stores))
+    stored = {store.grid for store in layout.stores.values()}
+    for index, grid in enumerate(plan.grids):
+        n = grid.cells if index in stored else 0
+        layout.levels.append(
+            LevelLayout(
+                map0=arena.take(4 * n), map1=arena.take(4 * n), base=arena.take(4), list=arena.take(4 * (n + 16)),
+                rows=arena.take(4 * (n + 16)),
+            )
+        )  # fmt: skip
     layout.scratch = {
         "list": arena.take(4 * (cells_max + 16)),
         "rows": arena.take(4 * (cells_max + 16)),

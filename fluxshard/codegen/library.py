@@ -33,6 +33,7 @@ class StepArgs(ctypes.Structure):
         ("rfap", ctypes.c_int32),
         ("remap", ctypes.c_int32),
         ("input_fresh", ctypes.c_int32),
+        ("keep_image", ctypes.c_int32),
         ("tau_input", ctypes.c_float),
         ("scene_cut", ctypes.c_float),
         ("tau", ctypes.c_void_p),

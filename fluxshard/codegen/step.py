@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fluxshard.codegen import families as fam
-from fluxshard.codegen.layout import DenseBuffer, Layout, lay_out, round_up
+from fluxshard.codegen.layout import DenseBuffer, Layout, Segment, lay_out, round_up
 from fluxshard.codegen.resampling import Lerp, lerp
 from fluxshard.geometry import table_window, transposed_taps
 from fluxshard.ir import params as P
@@ -28,6 +29,7 @@ class StepSpec:
     image_stride: int
     longest_row: int
     has_first: bool
+    reads_windows: bool  # the image is read through windows only, and nothing else lies on its grid
 
 
 def describe(plan: Plan, target: Target) -> StepSpec:
@@ -50,7 +52,30 @@ def describe(plan: Plan, target: Target) -> StepSpec:
         image_stride=round_up(channels, 4),
         longest_row=round_up(longest, 64) + 64,
         has_first=any(isinstance(step, fam.Layer) and step.first for step in steps),
+        reads_windows=_reads_windows(builder.layout, [step for step in steps if step is not None], outputs),
     )
+
+
+def _reads_windows(
+    layout: Layout, steps: Sequence[fam.Layer | fam.View | fam.IslandCall], outputs: Sequence[fam.IslandPort]
+) -> bool:
+    grids = {store.grid for store in layout.stores.values()}
+    elsewhere: list[Segment] = []  # read in other ways than through windows
+    ports = list(outputs)
+    for step in steps:
+        if isinstance(step, fam.IslandCall):
+            ports += (*step.inputs, *step.outputs)
+            continue
+        if isinstance(step, fam.View):
+            elsewhere += step.segments
+            grids |= {step.grid_in, step.grid_out} if step.family == "upsample" else set()
+            continue
+        elsewhere += (*step.finish.residual, *getattr(step.p, "other", ()))
+        elsewhere += () if step.windowed else step.segments
+    for port in ports:
+        elsewhere += port.segments
+        grids.add(port.grid)
+    return 0 not in grids and all(segment.store >= 0 for segment in elsewhere)
 
 
 class _Builder:

@@ -194,7 +194,6 @@ def upsample_nearest(x: Tensor, *, factor: Pair) -> Tensor:
     return x.repeat_interleave(factor[0], 2).repeat_interleave(factor[1], 3)
 
 
-@torch.no_grad()
 def run_island(steps: Sequence[IslandStep], names: Mapping[str, Tensor]) -> dict[str, object]:
     """Runs the steps of an island (`ir.params.Island`).
 
@@ -205,30 +204,57 @@ def run_island(steps: Sequence[IslandStep], names: Mapping[str, Tensor]) -> dict
     Returns:
       every result by name, the inputs included.
     """
-    results: dict[str, object] = dict(names)
-    for step in steps:
-        target: Callable[..., object] = operator.getitem if step.target == "getitem" else _overload(step.target)
-        args = [_resolve(argument, results) for argument in step.args]
-        kwargs = {key: _resolve(argument, results) for key, argument in step.kwargs}
-        results[step.name] = target(*args, **kwargs)
-    return results
+    return IslandProgram(steps)(names)
 
 
-def _overload(name: str) -> Callable[..., object]:
+class IslandProgram:
+    """The steps of an island, looked up once for many runs.
+
+    Args:
+      steps: `IslandStep`s.
+    """
+
+    def __init__(self, steps: Sequence[IslandStep]) -> None:
+        self._steps = [
+            (
+                step.name,
+                _target(step.target),
+                [_reader(argument) for argument in step.args],
+                {key: _reader(argument) for key, argument in step.kwargs},
+            )
+            for step in steps
+        ]
+
+    @torch.no_grad()
+    def __call__(self, names: Mapping[str, Tensor]) -> dict[str, object]:
+        """Runs all steps; arguments and result are those of `run_island`."""
+        results: dict[str, object] = dict(names)
+        for name, target, args, kwargs in self._steps:
+            results[name] = target(
+                *[read(results) for read in args], **{key: read(results) for key, read in kwargs.items()}
+            )
+        return results
+
+
+def _target(name: str) -> Callable[..., object]:
+    if name == "getitem":
+        return operator.getitem
     namespace, op, overload = name.split(".")
     packet = getattr(getattr(torch.ops, namespace), op)
     resolved: Callable[..., object] = getattr(packet, overload)
     return resolved
 
 
-def _resolve(argument: object, results: Mapping[str, object]) -> object:
+def _reader(argument: object) -> Callable[[Mapping[str, object]], object]:
+    """What an argument is, given the results so far."""
     if isinstance(argument, Ref):
-        return results[argument.name]
+        return operator.itemgetter(argument.name)
     if isinstance(argument, tuple):
-        return [_resolve(item, results) for item in argument]
+        readers = [_reader(item) for item in argument]
+        return lambda results: [read(results) for read in readers]
     if isinstance(argument, str) and argument.startswith("torch."):
-        return getattr(torch, argument.removeprefix("torch."))
-    return argument
+        argument = getattr(torch, argument.removeprefix("torch."))
+    return lambda _: argument
 
 
 # op of ir.params -> definition; `cat` takes its inputs as separate arguments, islands are run by `run_island`

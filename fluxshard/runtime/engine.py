@@ -28,6 +28,8 @@ class StepControl:
       tau: threshold of every layer, in plan order.
       work: cells to recompute per grid index, `(H, W)` each, instead of what values ask for; grids left out follow the
         values. Nothing is compared, invalid cells are added.
+      keep_image: later frames of the stream may compare their pixels with this one's. An engine need not keep the image
+        otherwise; a frame that does compare is then a keyframe.
     """
 
     keyframe: bool
@@ -38,6 +40,7 @@ class StepControl:
     tau: tuple[float, ...]
     scene_cut: float
     work: dict[int, Mask] | None = None
+    keep_image: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

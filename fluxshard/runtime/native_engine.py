@@ -15,7 +15,7 @@ from fluxshard.errors import KernelError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import MotionField
-from fluxshard.ops.reference import run_island
+from fluxshard.ops.reference import IslandProgram
 from fluxshard.runtime.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse import close
 
@@ -61,8 +61,19 @@ class _Data:
     """State of one stream."""
 
     arena: NDArray[np.uint8]
+    buffers: dict[str, Tensor]  # of islands' inputs and outputs on the grids, in the arena
     cached: dict[str, Tensor] = field(default_factory=dict)  # islands' outputs off the grids
     failure: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Island:
+    """An island, ready to run: its index in the plan, and weights by role."""
+
+    index: int
+    layer: LayerSpec
+    program: IslandProgram
+    weights: Mapping[str, Tensor]
 
 
 class NativeEngine:
@@ -81,10 +92,16 @@ class NativeEngine:
         self.plan = plan
         self._program = program
         self._layout = program.layout
-        islands = [layer for layer in plan.layers if isinstance(layer.params, Island)]
-        self._islands = islands
-        inside = {name for layer in islands for _, name in layer.weights}
-        self._island_weights = {name: weights[name] for name in inside}
+        self._islands = [
+            _Island(
+                index=index,
+                layer=layer,
+                program=IslandProgram(layer.params.steps),
+                weights={role: weights[name] for role, name in layer.weights},
+            )
+            for index, layer in enumerate(plan.layers)
+            if isinstance(layer.params, Island)
+        ]
         self._blob = program.pack_weights({name: tensor.numpy() for name, tensor in weights.items()})
         self._read_later = {name for layer in plan.layers for name in layer.inputs}
         self._dense_outputs = [
@@ -94,7 +111,11 @@ class NativeEngine:
     def new_state(self) -> StreamState:
         """See `Engine.new_state`."""
         arena = self._program.new_state()
-        return StreamState(_Data(arena), arena.nbytes)
+        buffers = {
+            name: torch.from_numpy(_view(arena, buffer.offset, np.float32, (1, *buffer.shape)))
+            for name, buffer in self._layout.buffers.items()
+        }
+        return StreamState(_Data(arena, buffers), arena.nbytes)
 
     @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
@@ -117,7 +138,7 @@ class NativeEngine:
             args.motion_valid = motion.valid.ctypes.data
             args.cell_px, args.motion_columns = motion.cell_px, motion.valid.shape[1]
         args.keyframe, args.rfap, args.remap = control.keyframe, _RFAP[control.rfap], control.remap
-        args.input_fresh = control.input == "fresh"
+        args.input_fresh, args.keep_image = control.input == "fresh", control.keep_image
         args.tau_input, args.scene_cut = control.tau_input, control.scene_cut
         args.tau, args.outputs = tau.ctypes.data, outputs.ctypes.data
         args.work = None if work is None else work.ctypes.data
@@ -167,41 +188,37 @@ class NativeEngine:
 
     def _run_island(self, data: _Data, args: Any, tau: NDArray[np.float32], number: int) -> int:
         """Called from the generated program; must not raise."""
-        layer = self._islands[number]
+        island = self._islands[number]
         try:
-            self._evaluate(data, layer, bool(args.took_keyframe), float(tau[self.plan.layers.index(layer)]))
+            self._evaluate(data, island, bool(args.took_keyframe), float(tau[island.index]))
         except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
             data.failure = error
             return 1
         return 0
 
-    @torch.no_grad()
-    def _evaluate(self, data: _Data, layer: LayerSpec, keyframe: bool, tau: float) -> None:
-        assert isinstance(layer.params, Island)
-        names = {role: self._island_weights[name] for role, name in layer.weights}
-        for name in layer.inputs:
-            names[name] = self._buffer(data, name) if name in self._layout.buffers else data.cached[name]
-        results = run_island(layer.params.steps, names)
-        for name in layer.outputs:
+    def _evaluate(self, data: _Data, island: _Island, keyframe: bool, tau: float) -> None:
+        names = dict(island.weights)
+        for name in island.layer.inputs:
+            names[name] = data.buffers[name] if name in data.buffers else data.cached[name]
+        given = {tensor.untyped_storage().data_ptr() for tensor in names.values()}
+        results = island.program(names)
+        for name in island.layer.outputs:
             fresh = results[name]
             assert isinstance(fresh, Tensor)
-            if name in self._layout.buffers:
-                self._buffer(data, name).copy_(fresh)
+            if name in data.buffers:
+                data.buffers[name].copy_(fresh)
                 continue
             cached = data.cached.get(name)
             new = keyframe or cached is None or name not in self._read_later or not close(fresh, cached, tau)
             if new or cached is None:
-                data.cached[name] = fresh.clone()
+                # what an island gives back may be what it was given, under another shape
+                data.cached[name] = fresh.clone() if fresh.untyped_storage().data_ptr() in given else fresh
             data.arena[self._layout.vector_changed + self._layout.off_grid.index(name)] = new
             vector = self._layout.vectors.get(name)
             if vector is not None and new:
                 flat = fresh.reshape(-1)
                 target = _view(data.arena, vector.offset, np.float32, vector.shape)
                 target[:] = flat.numpy() if flat.numel() > 1 else flat.item()
-
-    def _buffer(self, data: _Data, name: str) -> Tensor:
-        buffer = self._layout.buffers[name]
-        return torch.from_numpy(_view(data.arena, buffer.offset, np.float32, (1, *buffer.shape)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +247,11 @@ class NativeInspection:
         store = self.layout.stores.get(value)
         if store is None:
             return None
-        grid = self.plan.grids[store.grid]
-        current = _view(self.arena, self.layout.current, np.int32, (len(self.layout.stores),))[store.index]
-        return _view(self.arena, store.map1 if current else store.map0, np.int32, (grid.height, grid.width)).copy()
+        grid, count = self.plan.grids[store.grid], (len(self.layout.stores),)
+        current = _view(self.arena, self.layout.current, np.int32, count)[store.index]
+        is_level = _view(self.arena, self.layout.is_level, np.bool_, count)[store.index]
+        maps = self.layout.levels[store.grid] if is_level else store
+        return _view(self.arena, maps.map1 if current else maps.map0, np.int32, (grid.height, grid.width)).copy()
 
     def value(self, value: str) -> Tensor | None:
         """See `Inspection.value`."""

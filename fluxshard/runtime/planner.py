@@ -216,16 +216,15 @@ def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
     top = np.arange(moved.shape[0])[:, None] * side - moved[..., 0]
     left = np.arange(moved.shape[1])[None, :] * side - moved[..., 1]
     inside = (top >= 0) & (top + side <= height) & (left >= 0) & (left + side <= width)
-    for row, column in zip(*np.nonzero(~(motion.valid & inside)), strict=True):
-        cell = pixels[row * side : (row + 1) * side, column * side : (column + 1) * side]
-        if not motion.valid[row, column]:
-            cell[:] = True
-            continue
-        y, x = top[row, column], left[row, column]
-        cell[: max(0, -y)] = True
-        cell[max(0, height - y) :] = True
-        cell[:, : max(0, -x)] = True
-        cell[:, max(0, width - x) :] = True
+    rows, columns = np.nonzero(~(motion.valid & inside))
+    if not len(rows):
+        return
+    within = np.arange(side)
+    y, x = top[rows, columns, None] + within, left[rows, columns, None] + within  # sources, per pixel of a cell's side
+    known = motion.valid[rows, columns, None, None] & ((y >= 0) & (y < height))[:, :, None]
+    cells = np.zeros((top.shape[0], side, left.shape[1], side), np.bool_)
+    cells[rows, :, columns] = ~(known & ((x >= 0) & (x < width))[:, None, :])
+    pixels |= cells.reshape(top.shape[0] * side, -1)[:height, :width]
 
 
 def _shards_of_grid(plan: Plan, grid: Grid, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -286,6 +286,7 @@ class Session:
             tau=tau,
             scene_cut=scene_cut,
             work=work,
+            keep_image=self._planner is None,
         )
         return control, lasting
 

@@ -79,13 +79,19 @@ def test_all_work_and_no_work(seed: int) -> None:
         assert session.stats.layers_executed == 0 and session.stats.compute_ratio == 0
 
 
+@cache
+def _reference(seed: int) -> fluxshard.CompiledModel:
+    net, _ = _compiled(seed, integer=True)
+    return fluxshard.compile(net, torch.zeros(1, 3, *net.size), options=REFERENCE)
+
+
 @pytest.mark.parametrize("seed", INTEGER_SEEDS)
 @pytest.mark.parametrize("rfap", ["compact", "per_layer", "off"])
 @pytest.mark.parametrize("remap", [True, False])
 def test_backends_take_the_same_decisions(seed: int, rfap: str, remap: bool) -> None:
     """Law 4 on nets whose arithmetic is exact: masks, candidates, slot maps and values, bit for bit."""
     net, model = _compiled(seed, integer=True)
-    reference = fluxshard.compile(net, torch.zeros(1, 3, *net.size), options=REFERENCE)
+    reference = _reference(seed)
     for kind, tau in (("blocks", 0.0), ("garbage", 1.0), ("cut", 0.0), ("pan", 2.0)):
         for feed in ("assembled", "fresh"):
             reuse = fluxshard.ReuseOptions(rfap=rfap, remap=remap, input=feed, tau_input=tau, tau=tau)
@@ -93,6 +99,34 @@ def test_backends_take_the_same_decisions(seed: int, rfap: str, remap: bool) -> 
                 for image, motion in frames(kind, net.size, 5, seed, integer=True):
                     assert_same(a.run(image, motion), b.run(image, motion), 0)
                     assert_same_decisions(a, b, model.plan, True)
+
+
+@pytest.mark.parametrize("remap", [True, False])
+@settings(max_examples=25, deadline=None)
+@given(net_seed=st.sampled_from(INTEGER_SEEDS), kind=st.sampled_from(("blocks", "pan")), seed=st.integers(0, 2**31))
+def test_given_and_found_work_in_turns(remap: bool, net_seed: int, kind: str, seed: int) -> None:
+    """Stores of a grid share their maps while all work is given; they part and meet without a trace."""
+    net, model = _compiled(net_seed, integer=True)
+    reference = _reference(net_seed)
+    rng = np.random.default_rng(seed)
+    reuse = fluxshard.ReuseOptions(input="fresh", remap=remap, scene_cut=0.9)
+    with model.session(reuse) as a, reference.session(reuse) as b:
+        for image, motion in frames(kind, net.size, 7, seed, integer=True):
+            if rng.random() < 0.15:
+                a.reset()
+                b.reset()
+            share = rng.choice((0.0, 0.0, 0.1, 0.5))
+            work = {
+                index: rng.random((grid.height, grid.width)) < share
+                for index, grid in enumerate(model.plan.grids)
+                if rng.random() < 0.9
+            }
+            for session in (a, b):
+                if share:
+                    session.run_with_work(image, motion, work)
+                else:
+                    session.run(image, motion)
+            assert_same_decisions(a, b, model.plan, True)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

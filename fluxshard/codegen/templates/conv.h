@@ -74,7 +74,7 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
           out[j] = nowhere;
           continue;
         }
-        const int k = pick ? pick[k0 + j] : k0 + j, p = w.x.list[k], y = p / w.g.w, x = p % w.g.w;
+        const int k = pick ? pick[k0 + j] : k0 + j, p = w.list[k], y = p / w.g.w, x = p % w.g.w;
         out[j] = w.fresh(k);
         const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * c.ax->taps;
         for (int a = 0; a < c.ay->taps; ++a) {
@@ -106,7 +106,7 @@ template <class F> static void each_cell(const Work& w, FinishFn finish, const E
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && cost * n > 100000)
   for (int i = 0; i < (n + 63) / 64; ++i) {
     const int k0 = i * 64, k1 = k0 + 64 < n ? k0 + 64 : n;
-    for (int k = k0; k < k1; ++k) { const int p = w.x.list[k]; f(p / w.g.w, p % w.g.w, w.fresh(k)); }
+    for (int k = k0; k < k1; ++k) { const int p = w.list[k]; f(p / w.g.w, p % w.g.w, w.fresh(k)); }
     finish(w, e, k0, k1);
   }
 }
@@ -140,7 +140,7 @@ template <int GROUPS, int CIG, int COG> static void grouped(const Work& w, const
     const float* rows[taps];
 #pragma omp for schedule(static)
     for (int i = 0; i < n; ++i) {
-      const int k = pick ? pick[i] : i, p = w.x.list[k], y = p / w.g.w, x = p % w.g.w;
+      const int k = pick ? pick[i] : i, p = w.list[k], y = p / w.g.w, x = p % w.g.w;
       float* out = w.fresh(k);
       for (int t = 0; t < taps; ++t) {
         const int iy = c.ay->tap[y * ty + t / tx], ix = c.ax->tap[x * tx + t % tx];
@@ -164,7 +164,7 @@ template <int GROUPS, int CIG, int COG> static void grouped(const Work& w, const
 static int phase_of(const Work& w, int sy, int sx, int py, int px, int32_t* pick) {
   int n = 0;
   for (int k = 0; k < w.n; ++k) {
-    const int p = w.x.list[k];
+    const int p = w.list[k];
     pick[n] = k;
     n += p / w.g.w % sy == py && p % w.g.w % sx == px;
   }

@@ -9,6 +9,7 @@ struct StepArgs {          // mirrored by fluxshard/codegen/library.py
   const uint8_t* motion_valid;
   int32_t cell_px, motion_columns;
   int32_t keyframe, rfap /* 0 off, 1 compact, 2 per layer */, remap, input_fresh;
+  int32_t keep_image;            // else no later frame compares pixels with this one's
   float tau_input, scene_cut;
   const float* tau;              // per layer
   const uint8_t* const* work;    // per grid: cells to recompute, or null; null: none at all
@@ -23,22 +24,38 @@ struct StepArgs {          // mirrored by fluxshard/codegen/library.py
   int64_t total_ns, conv_ns, island_ns;  // out
 };
 
-struct Store {             // a tensor that is kept: two rows a cell, and two maps that take turns
+struct Maps {              // two slot maps that take turns
+  int32_t* map[2];
+  int32_t* base;           // which of them the cache is; in the arena
+};
+
+struct Store {             // a tensor that is kept: two rows a cell
   float* pool;
-  int32_t* maps[2];
+  Maps own;
   uint8_t *mask, *cand;
-  int32_t* base;           // which map the cache is; lives in the arena
+  uint8_t* is_level;       // since the last keyframe all its work was given: it has the maps of its level; in the arena
   int stride, channels, grid;
   int cur;                 // which map is this frame's
   bool any;                // the mask has a cell
+  Maps maps;               // own, or the level's
 };
 
 struct Mask { const uint8_t* cells; bool any; };
+
+// What stores of one grid have in common while all work is given and nothing compared. The first layer of a frame, the
+// leader, finds it out; the others take it over.
+struct Level {
+  Maps maps;
+  int32_t *list, *rows;    // n cells, and their fresh rows
+  const Store* leader;
+  int n;
+};
 
 struct Ctx {
   const StepArgs* a;
   const Grid* grids;
   Field* fields;
+  Level* levels;          // per grid
   int32_t *list, *rows;   // scratch
   uint8_t* used;
   bool key;
@@ -49,8 +66,8 @@ struct Ctx {
 static inline int64_t now_ns() { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000000000LL + t.tv_nsec; }
 
 FS_INLINE Mask mask_of(const Store& s) { return {s.mask, s.any}; }
-FS_INLINE Seg seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps[s.cur], s.stride, n, uy, ux, w}; }
-FS_INLINE Seg old_seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps[*s.base], s.stride, n, uy, ux, w}; }
+FS_INLINE Seg seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps.map[s.cur], s.stride, n, uy, ux, w}; }
+FS_INLINE Seg old_seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps.map[*s.maps.base], s.stride, n, uy, ux, w}; }
 
 // One layer on one frame: gathers candidates, remaps the cache, hands out rows, compares, counts.
 struct Work {
@@ -59,52 +76,90 @@ struct Work {
   const Grid& g;
   const Field& f;
   int layer, cells, n = 0;
+  int32_t *list, *rows;  // candidates, and their fresh rows
   bool forced, open;
+  bool together = false;  // work, map and rows are those of the grid
   float tau;
   int64_t n_changed = 0;
 
   Work(Ctx& ctx, Store& store, int index)
       : x(ctx), s(store), g(ctx.grids[store.grid]), f(ctx.fields[store.grid]), layer(index), cells(g.h * g.w),
-        forced(ctx.a->work && ctx.a->work[store.grid]), open(!ctx.key && !forced), tau(ctx.a->tau[index]) {
+        list(ctx.list), rows(ctx.rows), forced(ctx.a->work && ctx.a->work[store.grid]), open(!ctx.key && !forced), tau(ctx.a->tau[index]) {
     if (open) std::memset(s.cand, 0, cells);
-    else if (!x.key) std::memcpy(s.cand, x.a->work[store.grid], cells);
   }
   void through(Mask m, const Axis& ay, const Axis& ax) { if (open && m.any) spread(m.cells, s.cand, ay, ax); }
   void also(Mask m) { if (open && m.any) for (int p = 0; p < cells; ++p) s.cand[p] |= m.cells[p]; }
   void all_if(bool changed) { if (open && changed) std::memset(s.cand, 1, cells); }
   // Remaps the cache and lists the candidates; false where there is nothing to evaluate.
   bool begin() {
-    if (x.key) {
-      s.cur = 1 - *s.base;
-      int32_t* map = s.maps[s.cur];
-      for (int p = 0; p < cells; ++p) map[p] = x.list[p] = x.rows[p] = p;
-      std::memset(s.cand, 1, cells);
-      std::memset(s.mask, 1, cells);
-      n = cells;
-      return true;
+    Level& level = x.levels[s.grid];
+    together = x.key || (!open && *s.is_level && x.a->remap);
+    if (together) {
+      if (x.key) s.maps = level.maps;
+      *s.is_level = 1;
+      list = level.list, rows = level.rows;
+      if (!level.leader) lead(level);
+      n = level.n;
+      s.cur = level.leader->cur;
+      if (level.leader != &s) std::memcpy(s.cand, level.leader->cand, cells);
+      std::memcpy(s.mask, s.cand, cells);
+      return n > 0;
     }
-    if (!f.still) for (int p = 0; p < cells; ++p) s.cand[p] |= !f.valid[p];
-    n = compact(s.cand, cells, x.list);
+    if (*s.is_level) {  // it goes its own way from here on
+      std::memcpy(s.own.map[0], s.maps.map[*s.maps.base], (size_t)cells * 4);
+      *s.own.base = 0;
+      s.maps = s.own;
+      *s.is_level = 0;
+    }
+    if (!open) std::memcpy(s.cand, x.a->work[s.grid], cells);
     std::memset(s.mask, 0, cells);
-    if (f.still && n == 0) { s.cur = *s.base; return false; }
-    s.cur = 1 - *s.base;
-    const int32_t* old = s.maps[*s.base];
-    int32_t* map = s.maps[s.cur];
-    if (f.still) std::memcpy(map, old, (size_t)cells * 4);
-    else for (int p = 0; p < cells; ++p) map[p] = old[f.src[p]];
-    if (n) free_rows(old, cells, x.used, x.rows, n);
+    remap();
     return n > 0;
   }
-  float* fresh(int k) const { return s.pool + (size_t)x.rows[k] * s.stride; }
+  void lead(Level& level) {
+    level.leader = &s;
+    if (x.key) {
+      s.cur = 1 - *s.maps.base;
+      int32_t* map = s.maps.map[s.cur];
+      for (int p = 0; p < cells; ++p) map[p] = list[p] = rows[p] = p;
+      std::memset(s.cand, 1, cells);
+      n = cells;
+    } else {
+      std::memcpy(s.cand, x.a->work[s.grid], cells);
+      remap();
+      int32_t* map = s.maps.map[s.cur];
+      for (int k = 0; k < n; ++k) map[list[k]] = rows[k];
+    }
+    level.n = n;
+  }
+  void remap() {
+    const int base = *s.maps.base;
+    if (!f.still) for (int p = 0; p < cells; ++p) s.cand[p] |= !f.valid[p];
+    n = compact(s.cand, cells, list);
+    if (f.still && n == 0) { s.cur = base; return; }
+    s.cur = 1 - base;
+    const int32_t* old = s.maps.map[base];
+    int32_t* map = s.maps.map[s.cur];
+    if (f.still) std::memcpy(map, old, (size_t)cells * 4);
+    else for (int p = 0; p < cells; ++p) map[p] = old[f.src[p]];
+    if (n) free_rows(old, cells, x.used, rows, n);
+  }
+  float* fresh(int k) const { return s.pool + (size_t)rows[k] * s.stride; }
   // the remapped cached row that a fresh one is compared with, or null where it counts whatever it is
   const float* cached(int p) const {
     if (x.key || forced) return nullptr;
-    if (f.still) return s.pool + (size_t)s.maps[*s.base][p] * s.stride;
-    return f.valid[p] ? s.pool + (size_t)s.maps[*s.base][f.src[p]] * s.stride : nullptr;
+    const int32_t* old = s.maps.map[*s.maps.base];
+    if (f.still) return s.pool + (size_t)old[p] * s.stride;
+    return f.valid[p] ? s.pool + (size_t)old[f.src[p]] * s.stride : nullptr;
   }
-  void keep(int k) const { int p = x.list[k]; s.maps[s.cur][p] = x.rows[k]; s.mask[p] = 1; }
+  void keep(int k) const {
+    if (together) return;  // begin() has kept all
+    const int p = list[k];
+    s.maps.map[s.cur][p] = rows[k];
+    s.mask[p] = 1;
+  }
   void done() {
-    if (x.key) n_changed = cells;
+    if (together) n_changed = n;
     else if (n) for (int p = 0; p < cells; ++p) n_changed += s.mask[p];
     s.any = n_changed > 0;
     x.a->candidates[layer] = n;
@@ -139,7 +194,7 @@ template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue&
   for (int i = 0; i < FS_VL; ++i) lanes[i] = FULL + i < C ? -1 : 0;
   const vf tau = splat(w.tau);
   for (int k = k0; k < k1; ++k) {
-    const int p = w.x.list[k];
+    const int p = w.list[k];
     float* row = w.fresh(k);
     const float* cached = w.cached(p);
     const float* residual = e.n_residual ? tap_row(e.residual, e.n_residual, p / w.g.w, p % w.g.w, gathered) : nullptr;

@@ -215,7 +215,17 @@ template <int C> static void from_dense(Work& w, const float* dense, FinishFn fi
 
 // ---- the image
 
-struct Picture { float* buffers[2]; float* fresh; uint8_t *mask, *flags; int32_t* base; int cur; const float* fed; };
+struct Picture {
+  float* buffers[2];  // pixels as the network has seen them, and what they are this frame
+  float* fresh;       // this frame's own
+  uint8_t *mask, *flags;
+  uint8_t* blocks;    // of 8x8 pixels: 1 where `fresh` has been filled, while it is filled on demand
+  int32_t* base;
+  uint8_t* is_stale;  // buffers lag behind: they cannot be compared with; in the arena
+  int cur;
+  const float* fed;
+  bool on_demand;
+};
 
 // Pixels [p, p + n) of a planar image, the channels of each together; n is 4, or 1
 template <int C, int STRIDE> FS_INLINE void read_pixels(const float* image, int cells, int p, int n, float* to) {
@@ -242,8 +252,81 @@ template <int STRIDE> FS_INLINE bool pixel_differs(const float* a, const float* 
   return same != -1;
 }
 
-// S_0 and the assembled input. Returns whether the frame is a keyframe.
-template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q) {
+// S_0 where the pixels to recompute are given and all fresh: nothing is compared, nothing is kept, and pixels are put in
+// order where a layer asks for them. Returns whether the frame is a scene cut.
+static bool take_given(Ctx& c, Picture& q) {
+  const StepArgs& a = *c.a;
+  const Grid& g = c.grids[0];
+  const int cells = g.h * g.w;
+  std::memcpy(q.mask, a.work[0], cells);
+  for (int cy = 0; a.motion && cy * a.cell_px < g.h; ++cy)
+    for (int cx = 0; cx * a.cell_px < g.w; ++cx) {
+      const size_t cell = (size_t)cy * a.motion_columns + cx;
+      const int y0 = cy * a.cell_px, y1 = y0 + a.cell_px < g.h ? y0 + a.cell_px : g.h;
+      const int x0 = cx * a.cell_px, x1 = x0 + a.cell_px < g.w ? x0 + a.cell_px : g.w;
+      const int dy = a.motion[2 * cell], dx = a.motion[2 * cell + 1];
+      const bool known = a.motion_valid[cell];
+      if (known && y0 - dy >= 0 && y1 - dy <= g.h && x0 - dx >= 0 && x1 - dx <= g.w) continue;
+      for (int y = y0; y < y1; ++y)
+        for (int x = x0; x < x1; ++x)
+          q.mask[(size_t)y * g.w + x] |= !known || y - dy < 0 || y - dy >= g.h || x - dx < 0 || x - dx >= g.w;
+    }
+  int64_t count = 0;
+  for (int y = 0; y < g.h; ++y) {
+    int row = 0;
+    for (int x = 0; x < g.w; ++x) row += q.mask[(size_t)y * g.w + x];
+    count += row;
+  }
+  if ((double)count > (double)a.scene_cut * cells) return true;
+  std::memset(q.blocks, 0, (size_t)((g.h + 7) / 8) * ((g.w + 7) / 8));
+  q.on_demand = true;
+  *q.is_stale = 1;
+  q.fed = q.fresh;
+  const_cast<StepArgs&>(a).input_cells = count;
+  return false;
+}
+
+// Puts the pixels in order that a layer's candidates read.
+template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const Axis& ay, const Axis& ax) {
+  if (!q.on_demand) return;
+  const Grid& g = w.x.grids[0];
+  const int rows = (g.h + 7) / 8, columns = (g.w + 7) / 8;
+  uint8_t wanted[columns];
+  std::memset(wanted, 0, columns);
+  auto end_row = [&](int y) {
+    for (int k = 0; k < ay.taps; ++k)
+      if (ay.tap[y * ay.taps + k] >= 0) {
+        uint8_t* to = q.blocks + (size_t)(ay.tap[y * ay.taps + k] / 8) * columns;
+        for (int x = 0; x < columns; ++x) to[x] = to[x] == 1 ? 1 : to[x] | wanted[x];  // 2: wanted
+      }
+    std::memset(wanted, 0, columns);
+  };
+  int row = w.n ? w.list[0] / w.g.w : 0;
+  for (int k = 0; k < w.n; ++k) {
+    const int y = w.list[k] / w.g.w, x = w.list[k] % w.g.w;
+    if (y != row) { end_row(row); row = y; }
+    for (int t = 0; t < ax.taps; ++t)
+      if (ax.tap[x * ax.taps + t] >= 0) wanted[ax.tap[x * ax.taps + t] / 8] = 2;
+  }
+  if (w.n) end_row(row);
+#pragma omp parallel for num_threads(w.x.a->threads) schedule(dynamic, 4)
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; ++j) {
+      uint8_t& block = q.blocks[(size_t)i * columns + j];
+      if (block != 2) continue;
+      block = 1;
+      const int y1 = 8 * i + 8 < g.h ? 8 * i + 8 : g.h, x1 = 8 * j + 8 < g.w ? 8 * j + 8 : g.w;
+      for (int y = 8 * i; y < y1; ++y)
+        for (int x = 8 * j, n; x < x1; x += n) {
+          n = x1 - x >= 4 ? 4 : 1;
+          const int p = y * g.w + x;
+          read_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
+        }
+    }
+}
+
+// S_0 and the assembled input. Returns whether the frame is a keyframe: asked for, or a scene cut.
+template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q, bool key) {
   const StepArgs& a = *c.a;
   const Grid& g = c.grids[0];
   const Field& f = c.fields[0];
@@ -252,7 +335,6 @@ template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q) {
   q.cur = 1 - *q.base;
   float* now = q.buffers[q.cur];
   int64_t count = 0;
-  bool key = a.keyframe;
   const uint8_t* work = a.work ? a.work[0] : nullptr;
   // key: everything is taken; otherwise pixels are compared and assembled in one pass
   auto pass = [&](bool everything) {
@@ -280,7 +362,10 @@ template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q) {
     count = pass(false);
     key = (double)count > (double)a.scene_cut * cells;
   }
-  if (key) count = pass(true);
+  if (key) {
+    count = pass(true);
+    *q.is_stale = 0;
+  }
   q.fed = a.input_fresh ? q.fresh : now;
   const_cast<StepArgs&>(a).input_cells = count;
   return key;
@@ -288,10 +373,10 @@ template <int C, int STRIDE> static bool take_image(Ctx& c, Picture& q) {
 
 // Ends a frame: the frame's map becomes the cache, or what changed goes back to where it came from.
 static void commit(const Ctx& c, Store& s) {
-  if (c.a->remap || c.key) { *s.base = s.cur; return; }
-  if (s.cur == *s.base) return;
-  int32_t* base = s.maps[*s.base];
-  const int32_t* now = s.maps[s.cur];
+  if (c.a->remap || c.key) { *s.maps.base = s.cur; return; }
+  if (s.cur == *s.maps.base) return;
+  int32_t* base = s.maps.map[*s.maps.base];
+  const int32_t* now = s.maps.map[s.cur];
   const Field& f = c.fields[s.grid];
   const int cells = c.grids[s.grid].h * c.grids[s.grid].w;
   for (int p = 0; p < cells; ++p)
@@ -299,6 +384,7 @@ static void commit(const Ctx& c, Store& s) {
 }
 
 template <int STRIDE> static void commit_image(const Ctx& c, Picture& q) {
+  if (q.on_demand) return;
   if (c.a->remap || c.key) { *q.base = q.cur; return; }
   float* base = q.buffers[*q.base];
   const float* now = q.buffers[q.cur];
