@@ -211,7 +211,7 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
         layout.image[name] = arena.take(4 * (pixels * stride + ALIGN))
     for name in ("mask", "flags"):
         layout.image[name] = arena.take(pixels)
-    layout.image["blocks"] = arena.take(-(-height // 8) * -(-width // 8))
+    layout.image["blocks"] = arena.take(-(-height // 8) * -(-width // 16))
     layout.image["base"] = arena.take(4)
     layout.image["is_stale"] = arena.take(1)
     layout.segments[plan.input] = (Segment(-1, 0, channels, 1, 1, width),)

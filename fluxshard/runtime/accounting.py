@@ -52,7 +52,7 @@ def frame_stats(
         frame=frame,
         keyframe=counts.keyframe,
         recompute_ratio=min(1.0, counts.input_cells / pixels),
-        compute_ratio=float(executed_macs(plan, counts) / dense_macs) if dense_macs else 0.0,
+        compute_ratio=WorkCounter(plan)(counts) / dense_macs if dense_macs else 0.0,
         tx_ratio=0.0,
         latency_ms=edge_pre_ms + inference_ms + post_ms,
         edge_pre_ms=edge_pre_ms,
@@ -68,13 +68,22 @@ def frame_stats(
     )
 
 
-def executed_macs(plan: Plan, counts: StepCounts) -> float:
-    """Multiply-accumulates of the cells that a step evaluated; islands count whole when they run."""
-    total = 0.0
-    for layer, evaluated, executed in zip(plan.layers, counts.candidates, counts.executed, strict=True):
-        if layer.macs and executed:
-            total += layer.macs * (evaluated / plan.grid_of(layer.output).cells if layer.mode == "sparse" else 1.0)
-    return total
+class WorkCounter:
+    """Counts the multiply-accumulates of the cells that a step evaluated; islands count whole when they run.
+
+    Args:
+      plan: of the engine.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        sparse = [layer.mode == "sparse" for layer in plan.layers]
+        macs = np.array([layer.macs for layer in plan.layers], np.float64)
+        cells = [plan.grid_of(layer.output).cells if layer.mode == "sparse" else 1 for layer in plan.layers]
+        self._per_cell, self._per_run = np.where(sparse, macs / cells, 0.0), np.where(sparse, 0.0, macs)
+
+    def __call__(self, counts: StepCounts) -> float:
+        """Multiply-accumulates of a step."""
+        return float(counts.candidates @ self._per_cell + counts.executed @ self._per_run)
 
 
 def work_map(plan: Plan, inspection: Inspection) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +16,7 @@ from fluxshard.ir.params import Island, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import PlannedOptions
-from fluxshard.runtime.accounting import executed_macs
+from fluxshard.runtime.accounting import WorkCounter
 from fluxshard.runtime.engine import StepCounts
 from fluxshard.runtime.fields import grid_field
 from fluxshard.runtime.levels import Level, levels_of, shard_of_cells
@@ -76,7 +77,7 @@ class Planner:
         self._scene_cut = scene_cut
         self.levels = levels_of(plan, options)
         self._test = make_test(plan.grids[0], self.levels, plan.grids, options)
-        self._counting = _Counting(plan)
+        self._counting, self._macs = _Counting(plan), WorkCounter(plan)
         every = np.array([grid.cells for grid in plan.grids], np.int64)
         self._whole = self._counting.counts(every, lambda _: True, keyframe=True)
         self._shard_of = {
@@ -135,7 +136,7 @@ class Planner:
         return work_ratio > self._scene_cut
 
     def _frame(self, work: dict[int, Mask] | None, counts: StepCounts, shards: tuple[Mask, ...]) -> PlannedFrame:
-        ratio = executed_macs(self._plan, counts) / max(self._plan.macs, 1)
+        ratio = self._macs(counts) / max(self._plan.macs, 1)
         return PlannedFrame(work=work, counts=counts, work_ratio=ratio, shards=shards)
 
     def _image_mask(self, shards: Sequence[Mask]) -> Mask:
@@ -205,7 +206,7 @@ def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
     """Sets the pixels without a source: those that `grid_field` of the image's grid calls invalid.
 
     Args:
-      pixels: `(H, W)`, changed in place.
+      pixels: `(H, W)`, contiguous, changed in place.
       motion: None for zero: all have one.
     """
     if motion is None:
@@ -222,9 +223,14 @@ def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
     within = np.arange(side)
     y, x = top[rows, columns, None] + within, left[rows, columns, None] + within  # sources, per pixel of a cell's side
     known = motion.valid[rows, columns, None, None] & ((y >= 0) & (y < height))[:, :, None]
-    cells = np.zeros((top.shape[0], side, left.shape[1], side), np.bool_)
-    cells[rows, :, columns] = ~(known & ((x >= 0) & (x < width))[:, None, :])
-    pixels |= cells.reshape(top.shape[0] * side, -1)[:height, :width]
+    unknown = ~(known & ((x >= 0) & (x < width))[:, None, :])
+    shape = (top.shape[0], side, left.shape[1], side)
+    if pixels.size == math.prod(shape):
+        pixels.reshape(shape)[rows, :, columns] |= unknown
+        return
+    whole = np.zeros(shape, np.bool_)  # cells at the border, too
+    whole[rows, :, columns] = unknown
+    pixels |= whole.reshape(shape[0] * side, -1)[:height, :width]
 
 
 def _shards_of_grid(plan: Plan, grid: Grid, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

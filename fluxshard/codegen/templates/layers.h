@@ -215,11 +215,13 @@ template <int C> static void from_dense(Work& w, const float* dense, FinishFn fi
 
 // ---- the image
 
+constexpr int WIDE = 16;  // floats of a cache line
+
 struct Picture {
   float* buffers[2];  // pixels as the network has seen them, and what they are this frame
   float* fresh;       // this frame's own
   uint8_t *mask, *flags;
-  uint8_t* blocks;    // of 8x8 pixels: 1 where `fresh` has been filled, while it is filled on demand
+  uint8_t* blocks;    // of 8 x WIDE pixels: 1 where `fresh` has been filled, while it is filled on demand
   int32_t* base;
   uint8_t* is_stale;  // buffers lag behind: they cannot be compared with; in the arena
   int cur;
@@ -278,7 +280,7 @@ static bool take_given(Ctx& c, Picture& q) {
     count += row;
   }
   if ((double)count > (double)a.scene_cut * cells) return true;
-  std::memset(q.blocks, 0, (size_t)((g.h + 7) / 8) * ((g.w + 7) / 8));
+  std::memset(q.blocks, 0, (size_t)((g.h + 7) / 8) * ((g.w + WIDE - 1) / WIDE));
   q.on_demand = true;
   *q.is_stale = 1;
   q.fed = q.fresh;
@@ -290,7 +292,7 @@ static bool take_given(Ctx& c, Picture& q) {
 template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const Axis& ay, const Axis& ax) {
   if (!q.on_demand) return;
   const Grid& g = w.x.grids[0];
-  const int rows = (g.h + 7) / 8, columns = (g.w + 7) / 8;
+  const int rows = (g.h + 7) / 8, columns = (g.w + WIDE - 1) / WIDE;
   uint8_t wanted[columns];
   std::memset(wanted, 0, columns);
   auto end_row = [&](int y) {
@@ -301,23 +303,25 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
       }
     std::memset(wanted, 0, columns);
   };
-  int row = w.n ? w.list[0] / w.g.w : 0;
-  for (int k = 0; k < w.n; ++k) {
-    const int y = w.list[k] / w.g.w, x = w.list[k] % w.g.w;
-    if (y != row) { end_row(row); row = y; }
-    for (int t = 0; t < ax.taps; ++t)
-      if (ax.tap[x * ax.taps + t] >= 0) wanted[ax.tap[x * ax.taps + t] / 8] = 2;
+  for (int y = 0, k = 0; k < w.n; ++y) {
+    const int start = y * w.g.w, end = start + w.g.w;
+    if (w.list[k] >= end) continue;
+    for (; k < w.n && w.list[k] < end; ++k) {
+      const int32_t* taps = ax.tap + (w.list[k] - start) * ax.taps;
+      for (int t = 0; t < ax.taps; ++t)
+        if (taps[t] >= 0) wanted[taps[t] / WIDE] = 2;
+    }
+    end_row(y);
   }
-  if (w.n) end_row(row);
 #pragma omp parallel for num_threads(w.x.a->threads) schedule(dynamic, 4)
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < columns; ++j) {
       uint8_t& block = q.blocks[(size_t)i * columns + j];
       if (block != 2) continue;
       block = 1;
-      const int y1 = 8 * i + 8 < g.h ? 8 * i + 8 : g.h, x1 = 8 * j + 8 < g.w ? 8 * j + 8 : g.w;
+      const int y1 = 8 * i + 8 < g.h ? 8 * i + 8 : g.h, x1 = WIDE * (j + 1) < g.w ? WIDE * (j + 1) : g.w;
       for (int y = 8 * i; y < y1; ++y)
-        for (int x = 8 * j, n; x < x1; x += n) {
+        for (int x = WIDE * j, n; x < x1; x += n) {
           n = x1 - x >= 4 ? 4 : 1;
           const int p = y * g.w + x;
           read_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);

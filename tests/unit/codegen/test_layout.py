@@ -42,7 +42,7 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
     row = 4 * round_up(image.channels, 4)
     height, width = plan.image_size
     sizes = {name: row * pixels for name in ("buffer0", "buffer1", "fresh")} | {"mask": pixels, "flags": pixels}
-    sizes |= {"blocks": -(-height // 8) * -(-width // 8), "base": 4, "is_stale": 1}
+    sizes |= {"blocks": -(-height // 8) * -(-width // 16), "base": 4, "is_stale": 1}
     assert set(sizes) == set(layout.image)
     found |= {f"image {name}": (layout.image[name], size) for name, size in sizes.items()}
     for store in layout.stores.values():
