@@ -154,8 +154,9 @@ def main() -> None:
     if args.profile is not None:
         profile = Profile.load(args.profile)
         reuse, canvas_px = profile.reuse, profile.canvas_px
-    if args.plan is not None and canvas_px:
+    if args.plan is not None and args.canvas:
         parser.error("plans are for one size: --plan takes no canvas")
+    canvas_px = 0 if args.plan is not None else canvas_px
 
     def weights(name: str) -> Path:
         return Path(name) if Path(name).exists() else data / "weights" / name

@@ -190,7 +190,7 @@ def _planned(
     best, seen = search_planned(request, ground, pool, log, canvas_px, on_point=told, on_frames=watch.frames)
     if best is None:
         best = max(seen, key=lambda visited: (visited.accuracy, -visited.work))
-    names = {dimension.name for dimension in dimensions(canvas_px)}
+    names = {dimension.name for dimension in dimensions(canvas_px, ground.measure)}
     return method_at({name: best.point[name] for name in names}), best, seen
 
 

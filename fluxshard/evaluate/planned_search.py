@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from fluxshard.evaluate.accuracy import Measure
 from fluxshard.evaluate.calibration import Calibration, Ground, SearchLog, measure_method
 from fluxshard.evaluate.methods import Reuse
 from fluxshard.evaluate.search import Dimension, Point, Visited, coordinate_descent
@@ -16,7 +17,7 @@ FINE, MIDDLE, COARSE = (1, 2, 4, 8), (16,), (32, 64, 128)
 SMALL = 0.5  # threshold near small objects over that near others: clips may have none, and then say nothing of it
 
 
-def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
+def dimensions(canvas_px: int, measure: Measure) -> tuple[Dimension, ...]:
     """What is searched for, in the order in which it is tried; starts are the shipped defaults.
 
     Thresholds of the background end where new objects would be found late: clips in which none appears would let them
@@ -24,6 +25,8 @@ def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
 
     Args:
       canvas_px: size of a canvas to try; 0 tries none.
+      measure: of accuracy. On a canvas the network sees the image elsewhere on its grids: what it finds is as accurate
+        (jaccard), but not the same (agreement), so that the search starts without one.
     """
     found = [
         Dimension("tau_background", (0.04, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5), 5),
@@ -38,7 +41,7 @@ def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
         Dimension("refresh_frames", (0, 60, 30, 15, 8), 0),
     ]
     if canvas_px:
-        found.append(Dimension("canvas_px", (0, canvas_px), 1))
+        found.append(Dimension("canvas_px", (0, canvas_px), int(measure == "jaccard")))
     return tuple(found)
 
 
@@ -104,7 +107,7 @@ def search_planned(
         on_point(visited, measured)
 
     return coordinate_descent(
-        dimensions(canvas_px),
+        dimensions(canvas_px, ground.measure),
         evaluate,
         request.alpha,
         known=log.read(),
@@ -120,7 +123,7 @@ def question(request: Calibration, ground: Ground, canvas_px: int, facts: dict[s
         "measure": ground.measure,
         "dense": ground.accuracies,
         "canvas_px": canvas_px,
-        "dimensions": [(one.name, one.values, one.start) for one in dimensions(canvas_px)],
+        "dimensions": [(one.name, one.values, one.start) for one in dimensions(canvas_px, ground.measure)],
         "small": SMALL,
         "defaults": asdict(PlannedOptions()),
         **facts,

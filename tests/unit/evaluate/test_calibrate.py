@@ -16,6 +16,7 @@ from PIL import Image
 import fluxshard
 from fluxshard.errors import ProfileError
 from fluxshard.evaluate import calibrate as module
+from fluxshard.evaluate import planned_search
 from fluxshard.evaluate.accuracy import accuracies
 from fluxshard.evaluate.calibrate import Watch, calibrate, look_at
 from fluxshard.evaluate.calibration import Calibration
@@ -164,9 +165,11 @@ def test_a_budget_that_cannot_be_met_gives_the_most_accurate_thresholds(
 
 
 def test_thresholds_and_canvas_of_the_profile_are_those_of_its_point(
-    clip: Clip, prepared: PreparedClip, subject: Subject, tmp_path: Path
+    clip: Clip, prepared: PreparedClip, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One point is measured: the shipped thresholds, on a canvas that is larger by the largest stride."""
+    starts = planned_search.dimensions
+    monkeypatch.setattr(planned_search, "dimensions", lambda canvas_px, _: starts(canvas_px, "jaccard"))
     profile, within = found_by(pool_on(subject, [prepared]), clip, tmp_path, most_points=1, alpha=0.5)
     assert within and profile.canvas_px == 8 and profile.reuse.planned.tau == PlannedOptions().tau
     (point,) = profile.facts["frontier"]

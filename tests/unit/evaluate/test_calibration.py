@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate import planned_search
+from fluxshard.evaluate.accuracy import Measure
 from fluxshard.evaluate.calibration import (
     WORST_CLIP,
     Calibration,
@@ -239,8 +240,8 @@ def test_the_frontier_of_a_search() -> None:
     ]
 
 
-def start_of(canvas_px: int) -> Point:
-    return {dimension.name: dimension.values[dimension.start] for dimension in dimensions(canvas_px)}
+def start_of(canvas_px: int, measure: Measure = "jaccard") -> Point:
+    return {dimension.name: dimension.values[dimension.start] for dimension in dimensions(canvas_px, measure)}
 
 
 def test_the_search_starts_from_the_shipped_defaults() -> None:
@@ -251,12 +252,13 @@ def test_the_search_starts_from_the_shipped_defaults() -> None:
     for stride in (1, 2, 4, 8, 16, 32, 64):
         assert options.levels[stride] == LevelOptions(gain=default_gain(stride)), stride
     assert method_at(start_of(0)).canvas_px == 0
+    assert start_of(32, "agreement") == {**start_of(32), "canvas_px": 0}
 
 
 def test_every_dimension_reaches_the_method_and_rises() -> None:
     for canvas_px in (0, 32):
         points = [start_of(canvas_px)]
-        for dimension in dimensions(canvas_px):
+        for dimension in dimensions(canvas_px, "jaccard"):
             assert len(set(dimension.values)) == len(dimension.values) > dimension.start >= 0
             points += [
                 {**points[0], dimension.name: value}
@@ -270,11 +272,11 @@ def test_every_dimension_reaches_the_method_and_rises() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two dimensions instead of all, the others at their starts."""
     wanted = {"tau": ((0.01, 0.02, 0.03, 0.04), 1), "wait_frames": ((2.0, 3.0, 4.0), 0)}
-    every = dimensions(0)
+    every = dimensions(0, "jaccard")
     monkeypatch.setattr(
         planned_search,
         "dimensions",
-        lambda _: tuple(Dimension(one.name, *wanted.get(one.name, ((one.values[one.start],), 0))) for one in every),
+        lambda *_: tuple(Dimension(one.name, *wanted.get(one.name, ((one.values[one.start],), 0))) for one in every),
     )
 
 
