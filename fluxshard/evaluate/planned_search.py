@@ -29,6 +29,7 @@ def dimensions(canvas_px: int, measure: Measure) -> tuple[Dimension, ...]:
         (jaccard), but not the same (agreement), so that the search starts without one.
     """
     found = [
+        Dimension("dilation", (0, 1), 0),  # first: where it helps, all thresholds may be higher
         Dimension("tau_background", (0.04, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5), 5),
         Dimension("tau", (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08), 3),
         Dimension("tau_waiting", (0.02, 0.03, 0.04, 0.06, 0.08, 0.1), 3),
@@ -37,7 +38,6 @@ def dimensions(canvas_px: int, measure: Measure) -> tuple[Dimension, ...]:
         Dimension("gain_fine", (0.5, 0.65, 0.8, 1.0, 1.25), 2),
         Dimension("wait_frames", (2, 3, 4, 6, 8), 3),
         Dimension("margin_px", (0, 8, 16, 24, 32), 1),
-        Dimension("dilation", (0, 1), 0),
         Dimension("refresh_frames", (0, 60, 30, 15, 8), 0),
     ]
     if canvas_px:
