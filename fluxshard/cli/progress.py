@@ -1,4 +1,4 @@
-"""The progress bar of a run."""
+"""Progress bars."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from fluxshard.cli.records import FrameRecord
 
 
-class FrameProgress:
-    """Frames done, frames per second, latency and the running compute ratio, on a terminal; silent elsewhere."""
+class _Bar:
+    """A bar on a terminal while the context is open; silent elsewhere."""
 
-    def __init__(self, console: Console, total: int | None) -> None:
+    def __init__(self, console: Console, *columns: ProgressColumn, total: int | None = None) -> None:
+        self._console = console
         self._bar = Progress(
-            SpinnerColumn(),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
+            SpinnerColumn(), *columns, console=console, transient=True, disable=not console.is_terminal
         )
-        self._task = self._bar.add_task("frames", total=total, figures="")
-        self._ratios: list[float] = []
-        self._times_ms: list[float] = []
+        self._task = self._bar.add_task("frames", total=total, line="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -37,6 +37,22 @@ class FrameProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class FrameProgress(_Bar):
+    """Frames done, frames per second, latency and the running compute ratio, on a terminal; silent elsewhere."""
+
+    def __init__(self, console: Console, total: int | None) -> None:
+        super().__init__(
+            console,
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[line]}"),
+            TimeRemainingColumn(),
+            total=total,
+        )
+        self._ratios: list[float] = []
+        self._times_ms: list[float] = []
 
     def show(self, record: FrameRecord) -> None:
         """Counts one frame."""
@@ -49,32 +65,14 @@ class FrameProgress:
         later = self._ratios[1:] or self._ratios  # the first frame is always computed whole
         if later:
             figures += f", compute {sum(later) / len(later):.0%}"
-        self._bar.update(self._task, advance=1, figures=figures)
+        self._bar.update(self._task, advance=1, line=figures)
 
 
-class StepProgress:
+class StepProgress(_Bar):
     """Frames done and the last thing that was measured, on a terminal; elsewhere, one line per thing measured."""
 
-    def __init__(self, console: Console, total: int | None = None) -> None:
-        self._console = console
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.completed} frames"),
-            TextColumn("{task.fields[step]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("frames", total=total, step="")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, TextColumn("{task.completed} frames"), TextColumn("{task.fields[line]}"))
 
     def frames(self, count: int) -> None:
         """Counts frames."""
@@ -82,6 +80,6 @@ class StepProgress:
 
     def step(self, line: str) -> None:
         """Shows what was measured last."""
-        self._bar.update(self._task, step=line)
+        self._bar.update(self._task, line=line)
         if not self._console.is_terminal:
             self._console.print(line, soft_wrap=True)

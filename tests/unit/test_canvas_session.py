@@ -6,44 +6,33 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import fluxshard
 from fluxshard.errors import ShapeError
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from tests.laws.helpers import EXACT
+from tests.unit.nets import TwoStrides
 
 SIZE = (32, 48)
 CANVAS_PX = 8
 FILL = 0.25
 
 
-class Net(nn.Module):
-    """Strides 2 and 4; gives back the image and all features."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 4, 3, 2, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y = torch.relu(self.first(x))
-        return x, y, self.second(y)
-
-
 @pytest.fixture(scope="module")
-def net() -> Net:
+def net() -> TwoStrides:
     torch.manual_seed(0)
-    return Net().eval()
+    return TwoStrides().eval()
 
 
-def _compiled(net: Net, canvas_px: int) -> fluxshard.CompiledModel:
+def _compiled(net: TwoStrides, canvas_px: int) -> fluxshard.CompiledModel:
     options = fluxshard.CompileOptions(backend="reference", canvas_px=canvas_px)
     return fluxshard.compile(net, torch.zeros(1, 3, *SIZE), options=options)
 
 
 @pytest.fixture(scope="module")
-def model(net: Net) -> fluxshard.CompiledModel:
+def model(net: TwoStrides) -> fluxshard.CompiledModel:
     return _compiled(net, CANVAS_PX)
 
 
@@ -78,7 +67,7 @@ def _close(found: object, expected: object) -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_whole_frames_are_the_net_on_the_padded_image(net: Net, model: fluxshard.CompiledModel) -> None:
+def test_whole_frames_are_the_net_on_the_padded_image(net: TwoStrides, model: fluxshard.CompiledModel) -> None:
     with model.session(_planned(scene_cut=1e-9)) as session, torch.inference_mode():
         for index, (image, motion) in enumerate(_pan(4, (3, -5))):
             found = session.run(image, motion)
@@ -89,7 +78,9 @@ def test_whole_frames_are_the_net_on_the_padded_image(net: Net, model: fluxshard
 
 
 @pytest.mark.parametrize("step", [(0, 0), (1, -2), (-7, 3)])
-def test_propagated_reuse_is_exact_on_a_canvas(net: Net, model: fluxshard.CompiledModel, step: tuple[int, int]) -> None:
+def test_propagated_reuse_is_exact_on_a_canvas(
+    net: TwoStrides, model: fluxshard.CompiledModel, step: tuple[int, int]
+) -> None:
     reuse = fluxshard.ReuseOptions(rfap=EXACT.rfap, input=EXACT.input, scene_cut=1.0, canvas_fill=FILL)
     with model.session(reuse) as session, torch.inference_mode():
         for image, motion in _pan(4, step):
@@ -97,7 +88,7 @@ def test_propagated_reuse_is_exact_on_a_canvas(net: Net, model: fluxshard.Compil
             assert session.stats.frame == 0 or not session.stats.keyframe
 
 
-def test_work_is_counted_against_the_net_on_the_image(net: Net, model: fluxshard.CompiledModel) -> None:
+def test_work_is_counted_against_the_net_on_the_image(net: TwoStrides, model: fluxshard.CompiledModel) -> None:
     canvas, image = (40 // 2) * (56 // 2), (32 // 2) * (48 // 2)
     assert model.plan.image_size == (40, 56)
     assert model.plan.macs == canvas * 27 * 8 + canvas // 4 * 72 * 4
@@ -118,7 +109,7 @@ def test_work_is_counted_against_the_net_on_the_image(net: Net, model: fluxshard
 
 
 @pytest.mark.parametrize("step", [(0, 3), (-1, 0), (2, -3), (1, 1)])
-def test_a_pan_costs_less_on_a_canvas(net: Net, model: fluxshard.CompiledModel, step: tuple[int, int]) -> None:
+def test_a_pan_costs_less_on_a_canvas(net: TwoStrides, model: fluxshard.CompiledModel, step: tuple[int, int]) -> None:
     """On the image, features of stride 4 move by 4 or not at all, and the picture does not fit."""
     work = {}
     for canvas_px, compiled in ((CANVAS_PX, model), (0, _compiled(net, 0))):
@@ -161,7 +152,7 @@ def test_planned_is_counted_on_a_canvas(model: fluxshard.CompiledModel) -> None:
             assert planned.counts.candidates.tolist() == found.candidates.tolist()
 
 
-def test_a_stream_begins_in_the_corner_again(net: Net, model: fluxshard.CompiledModel) -> None:
+def test_a_stream_begins_in_the_corner_again(net: TwoStrides, model: fluxshard.CompiledModel) -> None:
     frames = _pan(3, (3, -5))
     with model.session(_planned()) as session, torch.inference_mode():
         expected: list[tuple[Tensor, ...]] = []

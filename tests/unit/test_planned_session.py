@@ -7,37 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import fluxshard
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engine import StepResult
+from tests.unit.nets import TwoStrides
 
 SIZE = (32, 48)
 
 
-class Net(nn.Module):
-    """Strides 2 and 4; gives back the image and all features."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 4, 3, 2, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y = torch.relu(self.first(x))
-        return x, y, self.second(y)
-
-
 @pytest.fixture(scope="module")
-def net() -> Net:
+def net() -> TwoStrides:
     torch.manual_seed(0)
-    return Net().eval()
+    return TwoStrides().eval()
 
 
 @pytest.fixture(scope="module")
-def model(net: Net) -> fluxshard.CompiledModel:
+def model(net: TwoStrides) -> fluxshard.CompiledModel:
     return fluxshard.compile(net, options=fluxshard.CompileOptions(backend="reference"))
 
 
@@ -84,7 +73,7 @@ def test_before_the_first_frame(model: fluxshard.CompiledModel) -> None:
             session.focus(np.zeros((4, 6), np.bool_))
 
 
-def test_what_is_recomputed_is_right_and_the_rest_stays(net: Net, model: fluxshard.CompiledModel) -> None:
+def test_what_is_recomputed_is_right_and_the_rest_stays(net: TwoStrides, model: fluxshard.CompiledModel) -> None:
     """One patch changes by much, and everything by less than is seen."""
     image = _image()
     changed = _patch(image + 0.005)
@@ -104,7 +93,7 @@ def test_what_is_recomputed_is_right_and_the_rest_stays(net: Net, model: fluxsha
         assert torch.equal(after[0], changed)  # fresh: the whole new frame is fed
 
 
-def test_assembled_input_keeps_old_pixels(net: Net, model: fluxshard.CompiledModel) -> None:
+def test_assembled_input_keeps_old_pixels(net: TwoStrides, model: fluxshard.CompiledModel) -> None:
     image = _image()
     reuse = fluxshard.ReuseOptions(policy="planned", scene_cut=1.0, input="assembled", planned=_planned().planned)
     with model.session(reuse) as session, torch.inference_mode():
@@ -117,7 +106,7 @@ def test_assembled_input_keeps_old_pixels(net: Net, model: fluxshard.CompiledMod
         torch.testing.assert_close(first[..., 4:8, 8:12], right[..., 4:8, 8:12])
 
 
-def test_large_changes_are_cuts(net: Net, model: fluxshard.CompiledModel) -> None:
+def test_large_changes_are_cuts(net: TwoStrides, model: fluxshard.CompiledModel) -> None:
     for scene_cut, keyframe in ((0.5, True), (1.0, False)):
         with model.session(_planned(scene_cut)) as session, torch.inference_mode():
             _run(session, _image(0))
@@ -173,7 +162,7 @@ def test_other_policies_ignore_focus(model: fluxshard.CompiledModel) -> None:
         assert session.planned is None and session.stats.recompute_ratio == 64 / (32 * 48)
 
 
-def test_given_work_makes_the_next_frame_whole(net: Net, model: fluxshard.CompiledModel) -> None:
+def test_given_work_makes_the_next_frame_whole(net: TwoStrides, model: fluxshard.CompiledModel) -> None:
     """What features stand for is known of planned work only."""
     nothing = {index: np.zeros((32 >> index, 48 >> index), np.bool_) for index in range(3)}
     with model.session(_planned()) as session, torch.inference_mode():
@@ -221,7 +210,7 @@ def test_not_finite_pixels_are_never_reused(model: fluxshard.CompiledModel) -> N
 
 
 @pytest.mark.parametrize("tau_input", [0.0, 0.1])
-def test_dense_execution_is_the_net_itself(net: Net, model: fluxshard.CompiledModel, tau_input: float) -> None:
+def test_dense_execution_is_the_net_itself(net: TwoStrides, model: fluxshard.CompiledModel, tau_input: float) -> None:
     """The "w/o sparse" ablation: everything is computed, and S_0 is that of sparse execution."""
     frames = [(_image(), None), (_patch(_image() * 0.97), None), *_pan(3, (2, -3)), (_pan(3, (2, -3))[2][0], None)]
     options = {"input": "fresh", "tau_input": tau_input, "scene_cut": 1.0}
