@@ -12,6 +12,7 @@ from fluxshard.ir.params import Cat, ChannelSlice, UpsampleNearest
 from fluxshard.ir.plan import Plan
 
 ALIGN = 64
+IMAGE_BLOCK = 8, 16  # pixels (y, x) of the image that are put in order at once: whole cache lines of floats
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -159,6 +160,7 @@ class Layout:
     vectors: dict[str, DenseBuffer] = field(default_factory=dict)  # values off the grids that a sparse layer reads
     off_grid: list[str] = field(default_factory=list)  # islands' outputs off the grids, in order
     image: dict[str, int] = field(default_factory=dict)
+    image_block: tuple[int, int] = IMAGE_BLOCK
     scratch: dict[str, int] = field(default_factory=dict)
     bases: int = 0
     current: int = 0  # which map is the last frame's, per store
@@ -211,7 +213,7 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
         layout.image[name] = arena.take(4 * (pixels * stride + ALIGN))
     for name in ("mask", "flags"):
         layout.image[name] = arena.take(pixels)
-    layout.image["blocks"] = arena.take(-(-height // 8) * -(-width // 16))
+    layout.image["blocks"] = arena.take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1]))
     layout.image["base"] = arena.take(4)
     layout.image["is_stale"] = arena.take(1)
     layout.segments[plan.input] = (Segment(-1, 0, channels, 1, 1, width),)

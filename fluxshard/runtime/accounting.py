@@ -25,7 +25,7 @@ class Times:
 
 
 def frame_stats(
-    plan: Plan,
+    macs: WorkCounter,
     counts: StepCounts,
     motion: MotionField | None,
     times: Times,
@@ -37,7 +37,7 @@ def frame_stats(
     """Statistics of a frame.
 
     Args:
-      plan: of the engine.
+      macs: of the engine's plan.
       counts: what the engine counted.
       motion: what was given with the frame.
       times: of the frame.
@@ -52,7 +52,7 @@ def frame_stats(
         frame=frame,
         keyframe=counts.keyframe,
         recompute_ratio=min(1.0, counts.input_cells / pixels),
-        compute_ratio=WorkCounter(plan)(counts) / dense_macs if dense_macs else 0.0,
+        compute_ratio=macs(counts) / dense_macs if dense_macs else 0.0,
         tx_ratio=0.0,
         latency_ms=edge_pre_ms + inference_ms + post_ms,
         edge_pre_ms=edge_pre_ms,

@@ -21,7 +21,7 @@ from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
-from fluxshard.ops.reference import run_island
+from fluxshard.ops.reference import IslandProgram
 from fluxshard.runtime.cuda_inspection import CudaInspection, view
 from fluxshard.runtime.device import Device
 from fluxshard.runtime.engine import StepControl, StepCounts, StepResult, StreamState
@@ -98,6 +98,9 @@ class CudaEngine:
         self._in_torch = {layer.name: layer for layer in in_torch}
         names = {name for layer in in_torch for _, name in layer.weights}
         self._weights = {name: weights[name].to(device.torch_device) for name in names}
+        self._islands = {
+            layer.name: IslandProgram(layer.params.steps) for layer in in_torch if isinstance(layer.params, Island)
+        }
         self._outputs = [leaf.value for leaf in plan.outputs if leaf.value is not None]
 
     @property
@@ -231,8 +234,8 @@ class CudaEngine:
         inputs = [self._dense(stream, name) for name in layer.inputs]
         roles = {role: self._weights[name] for role, name in layer.weights}
         results: Mapping[str, object]
-        if isinstance(layer.params, Island):
-            results = run_island(layer.params.steps, {**dict(zip(layer.inputs, inputs, strict=True)), **roles})
+        if layer.name in self._islands:
+            results = self._islands[layer.name]({**dict(zip(layer.inputs, inputs, strict=True)), **roles})
         else:
             results = {layer.output: evaluate(layer, inputs, roles)}
         for name in layer.outputs:

@@ -17,7 +17,7 @@ from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.accounting import Times, frame_stats, work_map
+from fluxshard.runtime.accounting import Times, WorkCounter, frame_stats, work_map
 from fluxshard.runtime.canvas import Canvas
 from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
 from fluxshard.runtime.planner import MakeTest, PlannedFrame, Planner
@@ -69,6 +69,7 @@ class Session:
             None  # of the last frame: on a GPU, counts are fetched on demand
         )
         self._tau: tuple[float, ...] = ()
+        self._macs: WorkCounter | None = None
         self._counts: Callable[[], StepCounts] | None = None
         self._planner: Planner | None = None
         self._planned: PlannedFrame | None = None
@@ -247,11 +248,12 @@ class Session:
         outputs = program.unflatten(result.leaves)
         done = time.perf_counter()
         times = Times(started, ready, stepped, done)
-        plan, number, pixels = program.engine.plan, self._frame, self._size[2] * self._size[3] if self._size else 0
-        macs = program.dense_macs or plan.macs
+        number, pixels, macs = self._frame, self._size[2] * self._size[3] if self._size else 0, self._macs
+        dense_macs = program.dense_macs or program.engine.plan.macs
+        assert macs is not None  # made with the program
         self._stats, self._measure = (
             None,
-            lambda: frame_stats(plan, result.counts(), given, times, number, pixels=pixels, dense_macs=macs),
+            lambda: frame_stats(macs, result.counts(), given, times, number, pixels=pixels, dense_macs=dense_macs),
         )
         self._frame += 1
         return outputs
@@ -301,6 +303,7 @@ class Session:
             program = self._program_for(image)
             tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
             self._program, self._state, self._tau = program, program.engine.new_state(), tau
+            self._macs = WorkCounter(program.engine.plan)
             self._size, self._fresh, self._since_keyframe = tuple(image.shape), True, None
             self._start(program, (image.shape[2], image.shape[3]))
         return self._program, self._state

@@ -215,13 +215,11 @@ template <int C> static void from_dense(Work& w, const float* dense, FinishFn fi
 
 // ---- the image
 
-constexpr int WIDE = 16;  // floats of a cache line
-
 struct Picture {
   float* buffers[2];  // pixels as the network has seen them, and what they are this frame
   float* fresh;       // this frame's own
   uint8_t *mask, *flags;
-  uint8_t* blocks;    // of 8 x WIDE pixels: 1 where `fresh` has been filled, while it is filled on demand
+  uint8_t* blocks;    // of FS_BLOCK_H x FS_BLOCK_W pixels: 1 where `fresh` has been filled, while it is filled on demand
   int32_t* base;
   uint8_t* is_stale;  // buffers lag behind: they cannot be compared with; in the arena
   int cur;
@@ -280,7 +278,7 @@ static bool take_given(Ctx& c, Picture& q) {
     count += row;
   }
   if ((double)count > (double)a.scene_cut * cells) return true;
-  std::memset(q.blocks, 0, (size_t)((g.h + 7) / 8) * ((g.w + WIDE - 1) / WIDE));
+  std::memset(q.blocks, 0, (size_t)((g.h + FS_BLOCK_H - 1) / FS_BLOCK_H) * ((g.w + FS_BLOCK_W - 1) / FS_BLOCK_W));
   q.on_demand = true;
   *q.is_stale = 1;
   q.fed = q.fresh;
@@ -292,13 +290,13 @@ static bool take_given(Ctx& c, Picture& q) {
 template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const Axis& ay, const Axis& ax) {
   if (!q.on_demand) return;
   const Grid& g = w.x.grids[0];
-  const int rows = (g.h + 7) / 8, columns = (g.w + WIDE - 1) / WIDE;
+  const int rows = (g.h + FS_BLOCK_H - 1) / FS_BLOCK_H, columns = (g.w + FS_BLOCK_W - 1) / FS_BLOCK_W;
   uint8_t wanted[columns];
   std::memset(wanted, 0, columns);
   auto end_row = [&](int y) {
     for (int k = 0; k < ay.taps; ++k)
       if (ay.tap[y * ay.taps + k] >= 0) {
-        uint8_t* to = q.blocks + (size_t)(ay.tap[y * ay.taps + k] / 8) * columns;
+        uint8_t* to = q.blocks + (size_t)(ay.tap[y * ay.taps + k] / FS_BLOCK_H) * columns;
         for (int x = 0; x < columns; ++x) to[x] = to[x] == 1 ? 1 : to[x] | wanted[x];  // 2: wanted
       }
     std::memset(wanted, 0, columns);
@@ -309,7 +307,7 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
     for (; k < w.n && w.list[k] < end; ++k) {
       const int32_t* taps = ax.tap + (w.list[k] - start) * ax.taps;
       for (int t = 0; t < ax.taps; ++t)
-        if (taps[t] >= 0) wanted[taps[t] / WIDE] = 2;
+        if (taps[t] >= 0) wanted[taps[t] / FS_BLOCK_W] = 2;
     }
     end_row(y);
   }
@@ -319,9 +317,10 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
       uint8_t& block = q.blocks[(size_t)i * columns + j];
       if (block != 2) continue;
       block = 1;
-      const int y1 = 8 * i + 8 < g.h ? 8 * i + 8 : g.h, x1 = WIDE * (j + 1) < g.w ? WIDE * (j + 1) : g.w;
-      for (int y = 8 * i; y < y1; ++y)
-        for (int x = WIDE * j, n; x < x1; x += n) {
+      const int y0 = FS_BLOCK_H * i, y1 = y0 + FS_BLOCK_H < g.h ? y0 + FS_BLOCK_H : g.h;
+      const int x0 = FS_BLOCK_W * j, x1 = x0 + FS_BLOCK_W < g.w ? x0 + FS_BLOCK_W : g.w;
+      for (int y = y0; y < y1; ++y)
+        for (int x = x0, n; x < x1; x += n) {
           n = x1 - x >= 4 ? 4 : 1;
           const int p = y * g.w + x;
           read_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
