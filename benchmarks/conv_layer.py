@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 import fluxshard
 from benchmarks.frame import cpu_name
-from fluxshard.codegen import build_step, detect_target
+from fluxshard.codegen.common.toolchain import detect_target
+from fluxshard.codegen.cpp import build_step
 from fluxshard.geometry import Grid
 from fluxshard.options import Isa
 from fluxshard.passes import run_passes
+from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
-from fluxshard.passes.trace import trace
-from fluxshard.runtime.engine import StepControl, StepResult, StreamState
-from fluxshard.runtime.native_engine import NativeEngine
+from fluxshard.runtime.engines.cpp import NativeEngine
+from fluxshard.runtime.engines.engine import StepControl, StepResult, StreamState
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.5, 0.25, 0.1, 0.05, 0.0])
     parser.add_argument("--out", type=Path, default=None, help="JSON file")
     args = parser.parse_args()
-    from fluxshard.models import ultralytics
+    from fluxshard.models.loading import ultralytics
 
     data = Path(os.environ.get("FLUXSHARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
     path = Path(args.model) if Path(args.model).exists() else data / "weights" / args.model

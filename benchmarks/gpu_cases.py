@@ -17,9 +17,9 @@ from fluxshard.backends import make_engine
 from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions, ReuseOptions
 from fluxshard.passes import run_passes
+from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
-from fluxshard.passes.trace import trace
-from fluxshard.runtime.cuda_engine import CudaEngine, CudaStream
+from fluxshard.runtime.engines.cuda import CudaEngine, CudaStream
 from fluxshard.runtime.session import Program, Session
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.frame import cpu_name
-from fluxshard.codegen.cuda.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
 from fluxshard.errors import ToolchainError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_cases import Built, Case, Place
-from fluxshard.codegen.cuda.describe import Launch, Order
-from fluxshard.codegen.cuda.kernels import Gemm, name_of
+from fluxshard.codegen.cuda.launches.kernels import Gemm, name_of
+from fluxshard.codegen.cuda.launches.launch_plan import Launch, Order
 from fluxshard.codegen.cuda.program import CudaProgram
 from fluxshard.ir.params import ConvTranspose2d
 from fluxshard.ir.plan import LayerSpec, Plan
-from fluxshard.runtime.device import Device
-from fluxshard.runtime.engine import StepControl
+from fluxshard.runtime.engines.cuda_device import Device
+from fluxshard.runtime.engines.engine import StepControl
 
 ORDER = Order(planned=True, rfap="off", remap=True)
 

@@ -28,13 +28,13 @@ import fluxshard
 from benchmarks.frame import cpu_name
 from benchmarks.plans import load_plan, seeded_weights
 from fluxshard.backends import image_tests
-from fluxshard.models import ultralytics
-from fluxshard.models.postprocess import decode
-from fluxshard.models.regions import regions
+from fluxshard.models.detections.postprocess import decode
+from fluxshard.models.detections.regions import regions
+from fluxshard.models.loading import ultralytics
 from fluxshard.motion import MotionField
-from fluxshard.runtime.native_engine import NativeEngine
-from fluxshard.runtime.profile import Profile
+from fluxshard.runtime.engines.cpp import NativeEngine
 from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.threshold_profile import Profile
 
 Frames = list[tuple[torch.Tensor, MotionField | None]]
 
@@ -125,7 +125,8 @@ def measure(
 
 def plan_session(name: str, size: int, reuse: fluxshard.ReuseOptions) -> tuple[Session, Session]:
     """Sessions of a network of seeded weights: the reuse, and one to compute everything."""
-    from fluxshard.codegen import build_step, detect_target
+    from fluxshard.codegen.common.toolchain import detect_target
+    from fluxshard.codegen.cpp import build_step
 
     plan = load_plan(name, size)
     engine = NativeEngine(plan, build_step(plan, detect_target("native")), seeded_weights(plan))

@@ -16,14 +16,14 @@ from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arc
 from fluxshard.errors import OptionError, ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation
 from fluxshard.ir.plan import Plan
-from fluxshard.models.moved import moved, tensors_of
 from fluxshard.options import CompileOptions, DType, ReuseOptions
 from fluxshard.passes import run_passes
+from fluxshard.passes.capture.device_copy import moved, tensors_of
+from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
-from fluxshard.passes.trace import trace
-from fluxshard.runtime.canvas import zero_canvas
-from fluxshard.runtime.profile import Profile
+from fluxshard.runtime.reuse.canvas import zero_canvas
 from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.threshold_profile import Profile
 
 Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
 

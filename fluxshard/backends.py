@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from fluxshard.codegen.cuda.kernels import GemmTile
+from fluxshard.codegen.cuda.launches.kernels import GemmTile
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, OptionError, ToolchainError
@@ -17,14 +17,14 @@ from fluxshard.geometry import Grid
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions, PlannedOptions
-from fluxshard.runtime.bench import DeviceBench
-from fluxshard.runtime.cuda_engine import CudaEngine
-from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
-from fluxshard.runtime.engine import Engine
-from fluxshard.runtime.levels import Level
-from fluxshard.runtime.planner import ImageTest, MakeTest
-from fluxshard.runtime.reference_engine import ReferenceEngine
-from fluxshard.runtime.shards import ShardTest
+from fluxshard.runtime.engines.cuda import CudaEngine
+from fluxshard.runtime.engines.cuda_bench import DeviceBench
+from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice, GpuDevice
+from fluxshard.runtime.engines.engine import Engine
+from fluxshard.runtime.engines.reference import ReferenceEngine
+from fluxshard.runtime.planned.image_test import ShardTest
+from fluxshard.runtime.planned.levels import Level
+from fluxshard.runtime.planned.planner import ImageTest, MakeTest
 
 EMULATED_ARCH = "sm_80"
 _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
@@ -68,8 +68,9 @@ def make_engine(
         return _cuda(plan, weights, options, target)
     if options.backend == "reference":
         return ReferenceEngine(plan, weights), {}
-    from fluxshard.codegen import build_step, detect_target
-    from fluxshard.runtime.native_engine import NativeEngine
+    from fluxshard.codegen.common.toolchain import detect_target
+    from fluxshard.codegen.cpp import build_step
+    from fluxshard.runtime.engines.cpp import NativeEngine
 
     try:
         found = detect_target(options.isa)
@@ -89,9 +90,9 @@ def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:
     """
     if options.backend == "reference":
         return ShardTest
-    from fluxshard.codegen import detect_target
-    from fluxshard.codegen.shards import build_shards, shard_params
-    from fluxshard.runtime.native_shards import NativeShardTest
+    from fluxshard.codegen.common.toolchain import detect_target
+    from fluxshard.codegen.cpp.image_test import build_shards, shard_params
+    from fluxshard.runtime.planned.cpp_image_test import NativeShardTest
 
     try:
         found = detect_target(options.isa)
@@ -112,14 +113,14 @@ def _cuda(
     loader: Loader
     device: Device
     if options.backend == "emulated":
-        from fluxshard.codegen.cuda.emulated import EmulatedLoader
+        from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 
         arch = EMULATED_ARCH if options.arch == "native" else options.arch
         goal = CudaTarget(arch=arch, dtype=options.dtype)
         loader = emulator = EmulatedLoader()
         device = EmulatedDevice(emulator.poison if emulator.target.sanitize else None)
     else:
-        from fluxshard.codegen.cuda.gpu import GpuLoader
+        from fluxshard.codegen.cuda.device.loader import GpuLoader
 
         index = _device_index(target)
         try:

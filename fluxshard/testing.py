@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from fluxshard.options import CompileOptions
 from fluxshard.passes import Pass, apply_passes
-from fluxshard.passes.trace import trace
+from fluxshard.passes.capture.trace import trace
 
 
 def assert_pass_preserves(

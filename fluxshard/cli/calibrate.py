@@ -49,11 +49,11 @@ def calibrate(
 
     from fluxshard.cli.progress import StepProgress
     from fluxshard.errors import OptionError
-    from fluxshard.evaluate.calibrate import Watch
-    from fluxshard.evaluate.calibrate import calibrate as find
-    from fluxshard.evaluate.calibration import Calibration
-    from fluxshard.evaluate.clips import find_clips
-    from fluxshard.evaluate.workers import Setup, WorkerPool
+    from fluxshard.evaluate.calibration.calibrate import Watch
+    from fluxshard.evaluate.calibration.calibrate import calibrate as find
+    from fluxshard.evaluate.calibration.objective import Calibration
+    from fluxshard.evaluate.data.clips import find_clips
+    from fluxshard.evaluate.traces.workers import Setup, WorkerPool
 
     if out.exists() and not overwrite:
         raise OptionError(f"--out (={str(out)!r}) exists; give another name, or --overwrite")

@@ -37,10 +37,10 @@ from fluxshard.cli.stopping import Stopping
 from fluxshard.cli.summary import summary_table
 from fluxshard.codegen.cuda.report import parse_arch
 from fluxshard.errors import FluxShardError, OptionError
-from fluxshard.models.checkpoint import identify
-from fluxshard.models.loaded import LoadedModel
-from fluxshard.models.loading import load
-from fluxshard.models.sizes import network_shape, parse_size
+from fluxshard.models.loading.checkpoint import identify
+from fluxshard.models.loading.load import load
+from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.models.loading.sizes import network_shape, parse_size
 from fluxshard.options import Backend, CompileOptions, DType
 
 DEFAULT_FPS = 25.0  # of the film, where the source does not say

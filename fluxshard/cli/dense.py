@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fluxshard.errors import OptionError
-from fluxshard.models.moved import moved
+from fluxshard.passes.capture.device_copy import moved
 
 
 def dense_runner(

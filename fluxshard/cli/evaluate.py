@@ -80,11 +80,11 @@ def reuse(
 
     from fluxshard.cli.progress import StepProgress
     from fluxshard.errors import OptionError
-    from fluxshard.evaluate.calibrate import Watch
-    from fluxshard.evaluate.clips import find_clips
+    from fluxshard.evaluate.calibration.calibrate import Watch
+    from fluxshard.evaluate.data.clips import find_clips
     from fluxshard.evaluate.experiment import Experiment, run_experiment
-    from fluxshard.evaluate.method_sets import set_names
-    from fluxshard.evaluate.workers import Setup
+    from fluxshard.evaluate.methods.method_sets import set_names
+    from fluxshard.evaluate.traces.workers import Setup
 
     chosen = _words(methods)
     unknown = sorted(set(chosen) - set(set_names()))

@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.models.agreement import Agreement
-from fluxshard.models.detections import Detections
+from fluxshard.models.detections.agreement import Agreement
+from fluxshard.models.detections.detections import Detections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

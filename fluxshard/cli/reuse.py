@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fluxshard.errors import OptionError
-from fluxshard.models.loaded import LoadedModel
+from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.options import DType, InputMode, Policy, ReuseOptions, Rfap
-from fluxshard.runtime.profile import Profile
+from fluxshard.runtime.threshold_profile import Profile
 
 TAU_INPUT, TAU = 0.02, 0.1  # of propagated reuse, where nothing else is said
 STRIDE_PX = 32  # the largest of most networks, where the file does not say

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from fluxshard.cli.device import RunDevice
 from fluxshard.cli.records import FrameRecord, RecordFile, detections_json, outputs_json, stats_fields
 from fluxshard.cli.settings import RunSettings
-from fluxshard.models.agreement import compare, max_difference
-from fluxshard.models.detections import Detections
-from fluxshard.models.draw import draw_caption, draw_detections, draw_work
-from fluxshard.models.loaded import HeadLayout, LoadedModel
-from fluxshard.models.postprocess import decode
-from fluxshard.models.regions import regions
-from fluxshard.runtime.planner import PlannedFrame
+from fluxshard.models.detections.agreement import compare, max_difference
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.draw import draw_caption, draw_detections, draw_work
+from fluxshard.models.detections.postprocess import decode
+from fluxshard.models.detections.regions import regions
+from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
+from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.video import Frame
 
 Picture = NDArray[np.uint8]

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 
 import fluxshard
-from fluxshard.evaluate.calibrate import Known, Watch, find_thresholds, look_at, run_dense
-from fluxshard.evaluate.calibration import Calibration
-from fluxshard.evaluate.clips import Clip
-from fluxshard.evaluate.figures import draw_examples, draw_figures
-from fluxshard.evaluate.method_sets import NamedProfile, ablations, method_of_profile, methods_named
-from fluxshard.evaluate.methods import Method
-from fluxshard.evaluate.report import write_markdown, write_report
+from fluxshard.evaluate.calibration.calibrate import Known, Watch, find_thresholds, look_at, run_dense
+from fluxshard.evaluate.calibration.objective import Calibration
+from fluxshard.evaluate.data.clips import Clip
+from fluxshard.evaluate.methods.method import Method
+from fluxshard.evaluate.methods.method_sets import NamedProfile, ablations, method_of_profile, methods_named
+from fluxshard.evaluate.metrics.clip_scores import ClipScores
+from fluxshard.evaluate.report.figures import draw_examples, draw_figures
+from fluxshard.evaluate.report.report import write_markdown, write_report
 from fluxshard.evaluate.runner import Runner
-from fluxshard.evaluate.scores import ClipScores
-from fluxshard.evaluate.workers import Setup, WorkerPool
+from fluxshard.evaluate.traces.workers import Setup, WorkerPool
 from fluxshard.files import write_whole
-from fluxshard.runtime.profile import Profile
+from fluxshard.runtime.threshold_profile import Profile
 
 SCORES, PROFILES, FIGURES = "scores.json", "profiles", "figures"
 

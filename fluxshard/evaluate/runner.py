@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from fluxshard.errors import EvaluationError
-from fluxshard.evaluate.clips import Clip, annotation_masks
-from fluxshard.evaluate.masks import encode
-from fluxshard.evaluate.methods import Method, dense_method
-from fluxshard.evaluate.metrics import score
-from fluxshard.evaluate.scores import ClipScores
-from fluxshard.evaluate.trace import Trace
-from fluxshard.evaluate.workers import Setup, Task, WorkerPool
+from fluxshard.evaluate.data.clips import Clip, annotation_masks
+from fluxshard.evaluate.data.masks import encode
+from fluxshard.evaluate.methods.method import Method, dense_method
+from fluxshard.evaluate.metrics.clip_scores import ClipScores
+from fluxshard.evaluate.metrics.score import score
+from fluxshard.evaluate.traces.trace import Trace
+from fluxshard.evaluate.traces.workers import Setup, Task, WorkerPool
 
 TRACES = "traces"
 

@@ -30,24 +30,6 @@ class Target:
     flags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Tile:
-    """Register tile of the indirect GEMM: `cells` rows times `vectors` vectors of output channels."""
-
-    cells: int
-    vectors: int
-
-    @classmethod
-    def of(cls, channels: int, target: Target) -> Tile:
-        """The tile for this many output channels: as few padded channels as possible, accumulators that fit."""
-        blocks = -(-channels // target.vector_floats)
-        vectors = next(n for n in ((4, 2, 3, 5, 7, 1) if target.registers >= 32 else (2, 3, 1)) if blocks % n == 0)
-        if blocks > 4 and vectors == 1:
-            vectors = 2  # an odd number of blocks: half a block is padding, and cheaper than single vectors
-        room = (target.registers - 1 - vectors) // vectors
-        return cls(min(room, 14), vectors)
-
-
 # arch -> dynamic shared memory that one block may ask for, in bytes. Source: CUDA C++ Programming Guide, table of
 # technical specifications per compute capability ("maximum amount of shared memory per thread block").
 CUDA_ARCHES: dict[str, int] = {

@@ -1,6 +1,6 @@
 """Which ATen ops have a place in a Plan, and why the others run whole.
 
-The analysis reads this table; what an op's arguments have to be is in `passes/params_of.py`.
+The analysis reads this table; what an op's arguments have to be is in `passes/support/params_of.py`.
 """
 
 from __future__ import annotations

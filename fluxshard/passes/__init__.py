@@ -11,12 +11,12 @@ from fluxshard.errors import PassError
 from fluxshard.options import CompileOptions
 from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
 from fluxshard.passes.canonicalize import canonicalize
+from fluxshard.passes.capture.trace import Traced
 from fluxshard.passes.fold_batchnorm import fold_batchnorm
 from fluxshard.passes.fuse_epilogue import fuse_epilogue
 from fluxshard.passes.fuse_padding import fuse_padding
 from fluxshard.passes.mark_sparse import mark_sparse
 from fluxshard.passes.swap_sparse import swap_sparse
-from fluxshard.passes.trace import Traced
 
 Pass = Callable[[fx.GraphModule, CompileOptions], fx.GraphModule]
 

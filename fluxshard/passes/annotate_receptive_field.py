@@ -8,9 +8,9 @@ from fluxshard.geometry import Grid, ReceptiveField, Window
 from fluxshard.ir.params import Binary, Params
 from fluxshard.ir.windows import windows_of
 from fluxshard.options import CompileOptions
-from fluxshard.passes.edit import tensor_inputs
-from fluxshard.passes.meta import annotate, forget, info, is_map, shape
-from fluxshard.passes.params_of import params_of
+from fluxshard.passes.support.graph_edit import tensor_inputs
+from fluxshard.passes.support.meta import annotate, forget, info, is_map, shape
+from fluxshard.passes.support.params_of import params_of
 
 Fields = tuple[ReceptiveField, ReceptiveField]
 

@@ -6,13 +6,13 @@ import torch
 from torch import fx
 
 from fluxshard.options import CompileOptions
-from fluxshard.passes.channels_last import move_permutes
-from fluxshard.passes.edit import insert
-from fluxshard.passes.fold_constants import fold_constants
-from fluxshard.passes.operands import normalise_operands
-from fluxshard.passes.respell import respell
-from fluxshard.passes.simplify import drop_identities
-from fluxshard.passes.spelled_out import recognise_activations
+from fluxshard.passes.canonical.activation_patterns import recognise_activations
+from fluxshard.passes.canonical.channels_last import move_permutes
+from fluxshard.passes.canonical.fold_constants import fold_constants
+from fluxshard.passes.canonical.op_variants import respell
+from fluxshard.passes.canonical.operands import normalise_operands
+from fluxshard.passes.canonical.simplify import drop_identities
+from fluxshard.passes.support.graph_edit import insert
 
 
 def canonicalize(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx
 
 from fluxshard.options import CompileOptions
-from fluxshard.passes.edit import add_constant, argument, constant, insert, only_user, overload, swap
-from fluxshard.passes.meta import shape
+from fluxshard.passes.support.graph_edit import add_constant, argument, constant, insert, only_user, overload, swap
+from fluxshard.passes.support.meta import shape
 
 _CONVOLUTIONS = frozenset({"aten.conv2d.default", "aten.conv_transpose2d.input"})
 _ARITHMETIC = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"})

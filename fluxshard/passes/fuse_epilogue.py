@@ -9,10 +9,10 @@ from torch import fx
 
 from fluxshard.ir.params import Activation, Affine, Binary, Conv2d, ConvTranspose2d, Params
 from fluxshard.options import CompileOptions
-from fluxshard.passes.edit import only_user, swap
-from fluxshard.passes.meta import info
-from fluxshard.passes.params_of import activation
-from fluxshard.passes.reference_call import prelu_slopes, reference_call
+from fluxshard.passes.support.graph_edit import only_user, swap
+from fluxshard.passes.support.meta import info
+from fluxshard.passes.support.params_of import activation
+from fluxshard.passes.support.reference_call import prelu_slopes, reference_call
 
 
 @dataclass(slots=True)

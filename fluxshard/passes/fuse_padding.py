@@ -9,9 +9,9 @@ from torch import fx
 
 from fluxshard.ir.params import Conv2d, Pad
 from fluxshard.options import CompileOptions
-from fluxshard.passes.edit import swap
-from fluxshard.passes.meta import annotate, info, take
-from fluxshard.passes.reference_call import reference_call
+from fluxshard.passes.support.graph_edit import swap
+from fluxshard.passes.support.meta import annotate, info, take
+from fluxshard.passes.support.reference_call import reference_call
 
 
 def fuse_padding(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:

@@ -15,13 +15,13 @@ from fluxshard.ir.params import Argument, Island, IslandStep, Params, Ref
 from fluxshard.ir.plan import LayerSpec, Output, Plan, ValueSpec, WeightSpec
 from fluxshard.ir.verify import verify
 from fluxshard.ops.reference import ROLES
-from fluxshard.passes.edit import constant, overload
-from fluxshard.passes.islands import island_of, island_results
-from fluxshard.passes.macs import aten_macs, layer_macs
-from fluxshard.passes.meta import info, shape
-from fluxshard.passes.names import Namer, convolutions_first
-from fluxshard.passes.params_of import params_of
-from fluxshard.passes.trace import Traced
+from fluxshard.passes.capture.trace import Traced
+from fluxshard.passes.support.graph_edit import constant, overload
+from fluxshard.passes.support.islands import island_of, island_results
+from fluxshard.passes.support.macs import aten_macs, layer_macs
+from fluxshard.passes.support.meta import info, shape
+from fluxshard.passes.support.names import Namer, convolutions_first
+from fluxshard.passes.support.params_of import params_of
 
 
 def lower(graph_module: fx.GraphModule, traced: Traced) -> tuple[Plan, dict[str, Tensor]]:

@@ -6,7 +6,7 @@ from torch import fx
 
 from fluxshard.ir.params import VIEWS
 from fluxshard.options import CompileOptions
-from fluxshard.passes.meta import annotate, info
+from fluxshard.passes.support.meta import annotate, info
 
 
 def mark_sparse(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:

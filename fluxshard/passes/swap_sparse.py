@@ -9,10 +9,10 @@ from fluxshard.geometry import Window
 from fluxshard.ir.params import Copy
 from fluxshard.ops.reference import REFERENCE
 from fluxshard.options import CompileOptions
-from fluxshard.passes.edit import insert, swap
-from fluxshard.passes.islands import group_islands
-from fluxshard.passes.meta import annotate, info, shape, take
-from fluxshard.passes.reference_call import reference_call
+from fluxshard.passes.support.graph_edit import insert, swap
+from fluxshard.passes.support.islands import group_islands
+from fluxshard.passes.support.meta import annotate, info, shape, take
+from fluxshard.passes.support.reference_call import reference_call
 
 aten = torch.ops.aten
 

@@ -17,12 +17,12 @@ from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.accounting import Times, WorkCounter, frame_stats, work_map
-from fluxshard.runtime.canvas import Canvas
-from fluxshard.runtime.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
-from fluxshard.runtime.planner import MakeTest, PlannedFrame, Planner
-from fluxshard.runtime.shards import ShardTest
+from fluxshard.runtime.engines.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
+from fluxshard.runtime.planned.image_test import ShardTest
+from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
+from fluxshard.runtime.reuse.canvas import Canvas
 from fluxshard.runtime.stats import FrameStats
+from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
 
 @dataclass(frozen=True, slots=True)

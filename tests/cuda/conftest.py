@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from fluxshard.codegen.cuda.bindings import bindings
-from fluxshard.codegen.cuda.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
 from fluxshard.errors import ToolchainError
 
 

@@ -10,7 +10,13 @@ from tempfile import mkdtemp
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.codegen.cuda.emulator import EmulatedKernel, Order, compile_into, detect_emulator, emulation_header
+from fluxshard.codegen.cuda.emulate.compiler import (
+    EmulatedKernel,
+    Order,
+    compile_into,
+    detect_emulator,
+    emulation_header,
+)
 
 HEADERS = {"emulate.h": emulation_header()}
 ORDERS: tuple[Order, ...] = ("forward", "reverse", "alternate")

@@ -18,8 +18,8 @@ from fluxshard.cli import main
 from fluxshard.cli.settings import OUTPUTS
 from fluxshard.ir.plan import Plan
 from fluxshard.options import DType
-from fluxshard.runtime.cuda_engine import CudaEngine, CudaStream
-from fluxshard.runtime.engine import Mask, StepCounts
+from fluxshard.runtime.engines.cuda import CudaEngine, CudaStream
+from fluxshard.runtime.engines.engine import Mask, StepCounts
 from fluxshard.video import VideoWriter
 from tests.cuda.small_net import SIZE, SmallNet, small_net
 from tests.laws.content import frames

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 import fluxshard
 from fluxshard import api, backends
-from fluxshard.codegen.cuda import emulated
-from fluxshard.codegen.cuda.kernels import Gemm, Kernel, Rows, Small
-from fluxshard.codegen.cuda.render import render_kernel
+from fluxshard.codegen.cuda.compile.render import render_kernel
+from fluxshard.codegen.cuda.emulate import loader as emulated
+from fluxshard.codegen.cuda.launches.kernels import Gemm, Kernel, Rows, Small
 from fluxshard.errors import (
     CompileError,
     DeviceMemoryError,
@@ -30,9 +30,9 @@ from fluxshard.errors import (
     ToolchainError,
     TraceError,
 )
-from fluxshard.models.moved import moved, tensors_of
-from fluxshard.runtime.cuda_engine import CudaEngine
-from fluxshard.runtime.device import EmulatedDevice, GpuDevice
+from fluxshard.passes.capture.device_copy import moved, tensors_of
+from fluxshard.runtime.engines.cuda import CudaEngine
+from fluxshard.runtime.engines.cuda_device import EmulatedDevice, GpuDevice
 from tests.cuda.small_net import SIZE, SmallNet, small_net
 from tests.laws.content import frames
 from tests.laws.helpers import EXACT, assert_same, check_against_dense
@@ -386,7 +386,7 @@ def test_a_gpu_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     class Loader:
         def __init__(self, *_: object) -> None: ...
 
-    from fluxshard.codegen.cuda import gpu
+    from fluxshard.codegen.cuda.device import loader as gpu
 
     monkeypatch.setattr(gpu, "GpuLoader", Loader)
     monkeypatch.setattr(backends, "_device_index", lambda target: 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.plans import NAMES, SIZES, load_plan, seeded_weights
-from fluxshard.codegen.cuda.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
 from fluxshard.codegen.cuda.report import kernel_report
 from fluxshard.ir.verify import verify
 from fluxshard.options import DType

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from fluxshard.codegen.cuda.cubin import Cubin
-from fluxshard.codegen.cuda.driver import CudaKernel, DeviceInfo, check, device_of
-from fluxshard.codegen.cuda.resources import Resources
+from fluxshard.codegen.cuda.compile.cubin import Cubin
+from fluxshard.codegen.cuda.compile.resources import Resources
+from fluxshard.codegen.cuda.device.driver import CudaKernel, DeviceInfo, check, device_of
 from fluxshard.errors import (
     DeviceError,
     DeviceMemoryError,
@@ -272,7 +272,7 @@ def test_memory_that_ran_out_is_an_error_of_running_and_of_memory(cuda_driver: M
 
 
 def test_every_status_that_has_an_error_of_its_own_exists(cuda_driver: ModuleType) -> None:
-    from fluxshard.codegen.cuda.driver import _ERRORS
+    from fluxshard.codegen.cuda.device.driver import _ERRORS
 
     names = {status.name.removeprefix("CUDA_ERROR_") for status in cuda_driver.CUresult}
     assert set(_ERRORS) <= names
@@ -282,7 +282,7 @@ def test_every_status_that_has_an_error_of_its_own_exists(cuda_driver: ModuleTyp
 
 SCRIPT = """
 import ctypes, sys
-from fluxshard.codegen.cuda.driver import CudaKernel, device_of
+from fluxshard.codegen.cuda.device.driver import CudaKernel, device_of
 from fluxshard.errors import FluxShardError
 from tests.cuda.test_driver import CUBIN, Args
 try:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fluxshard.codegen.cuda.emulator import Order
+from fluxshard.codegen.cuda.emulate.compiler import Order
 from fluxshard.errors import KernelError
 from tests.cuda.emulated import ORDERS, REDUCE, Builder, pack
 

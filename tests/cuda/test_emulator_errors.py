@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fluxshard.codegen.cuda.emulator import (
+from fluxshard.codegen.cuda.emulate.compiler import (
     EmulatedKernel,
     build_emulated,
     compile_into,
@@ -257,7 +257,7 @@ SANITIZED = """
 SCRIPT = """
 import sys, ctypes, numpy as np
 from pathlib import Path
-from fluxshard.codegen.cuda.emulator import EmulatedKernel
+from fluxshard.codegen.cuda.emulate.compiler import EmulatedKernel
 from fluxshard.errors import KernelError
 kernel = EmulatedKernel(Path(sys.argv[1]), "k")
 class Args(ctypes.Structure): _fields_ = [("out", ctypes.c_void_p), ("mode", ctypes.c_int)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxshard.codegen.cuda.layers import _OPS
+from fluxshard.codegen.cuda.launches.layer_kernels import _OPS
 from fluxshard.options import DType
 from tests.gpu import every_kernel, frames, laws, layers
 from tests.gpu.place import EMULATED

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fluxshard.codegen.cuda import cubin as cubin_module
-from fluxshard.codegen.cuda.cubin import Job, compile_many, get_or_build_cubin
-from fluxshard.codegen.cuda.nvrtc import OPTIONS, Nvrtc
+from fluxshard.codegen.cuda.compile import cubin as cubin_module
+from fluxshard.codegen.cuda.compile.cubin import Job, compile_many, get_or_build_cubin
+from fluxshard.codegen.cuda.compile.nvrtc import OPTIONS, Nvrtc
 from fluxshard.errors import CompileError, MissingKernelError, ToolchainError
 from fluxshard.ir.kernel import CUDA_ARCHES
 
@@ -59,7 +59,7 @@ def without(folder: Path, *names: str) -> list[str]:
             (folder / path.name).symlink_to(path)
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(folder)!r}]\n"
-        "from fluxshard.codegen.cuda.nvrtc import Nvrtc\nfrom fluxshard.errors import ToolchainError\n"
+        "from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc\nfrom fluxshard.errors import ToolchainError\n"
         "try: print('found', Nvrtc().identity)\nexcept ToolchainError as error: print(error)"
     )
     return [sys.executable, "-S", "-c", code]

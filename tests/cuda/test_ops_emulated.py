@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fluxshard.codegen.cuda.emulated import EmulatedLoader
-from fluxshard.codegen.cuda.emulator import detect_emulator
+from fluxshard.codegen.cuda.emulate.compiler import detect_emulator
+from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 from fluxshard.codegen.cuda.program import CudaProgram
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.runtime.cuda_engine import CudaEngine
-from fluxshard.runtime.device import EmulatedDevice
+from fluxshard.runtime.engines.cuda import CudaEngine
+from fluxshard.runtime.engines.cuda_device import EmulatedDevice
 from tests.layers.cases import GROUPS
 from tests.layers.checked import check_group
 from tests.unit.codegen.plans import PlanBuilder

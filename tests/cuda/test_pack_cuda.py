@@ -10,12 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fluxshard.codegen.cuda.describe import Describer, Launch
-from fluxshard.codegen.cuda.kernels import Finish, Gemm, GemmTile, Inputs, Rows
-from fluxshard.codegen.cuda.memory import Constants, Packed
-from fluxshard.codegen.cuda.pack import gemm_tiles, pack_all, phase_weight, to_stored
+from fluxshard.codegen.common.arena import round_up
+from fluxshard.codegen.cuda.launches.kernels import Finish, Gemm, GemmTile, Inputs, Rows
+from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch
+from fluxshard.codegen.cuda.launches.memory import Constants, Packed
+from fluxshard.codegen.cuda.launches.pack import gemm_tiles, pack_all, phase_weight, to_stored
 from fluxshard.codegen.cuda.program import DEFAULT_ORDERS
-from fluxshard.codegen.layout import round_up
 from fluxshard.geometry import transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget

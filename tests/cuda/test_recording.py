@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fluxshard.codegen.cuda.emulated import EmulatedLoader
+from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 from fluxshard.codegen.cuda.program import CudaProgram
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ops.interpret import interpret
-from fluxshard.runtime.cuda_engine import CudaEngine
-from fluxshard.runtime.device import EmulatedDevice
+from fluxshard.runtime.engines.cuda import CudaEngine
+from fluxshard.runtime.engines.cuda_device import EmulatedDevice
 from fluxshard.runtime.session import Program, Session
 from tests.laws.helpers import EXACT
 from tests.unit.codegen.plans import PlanBuilder

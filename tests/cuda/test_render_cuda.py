@@ -15,18 +15,28 @@ import jinja2
 import pytest
 import torch
 
-from fluxshard.codegen.cuda import kernels as module_of_kernels
-from fluxshard.codegen.cuda import render as module_of_render
-from fluxshard.codegen.cuda.describe import Describer, Launch, Order
-from fluxshard.codegen.cuda.kernels import NOTHING, Finish, Gemm, GemmTile, Inputs, Kernel, Rows, Small, name_of
+from fluxshard.codegen.cuda.compile import render as module_of_render
+from fluxshard.codegen.cuda.compile.render import header, render_kernel
+from fluxshard.codegen.cuda.launches import kernels as module_of_kernels
+from fluxshard.codegen.cuda.launches.kernels import (
+    NOTHING,
+    Finish,
+    Gemm,
+    GemmTile,
+    Inputs,
+    Kernel,
+    Rows,
+    Small,
+    name_of,
+)
+from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order
 from fluxshard.codegen.cuda.program import DEFAULT_ORDERS, kernels_of
-from fluxshard.codegen.cuda.render import header, render_kernel
 from fluxshard.errors import RenderError
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
+from tests.unit.codegen.cpp.test_render import CASES, plan_of
 from tests.unit.codegen.plans import PlanBuilder
-from tests.unit.codegen.test_render import CASES, plan_of
 
 GOLDEN = Path(__file__).parent / "golden"
 HEADERS = ("prelude", "epilogue", "gemm", "rows", "frame", "maps", "rules")

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import fluxshard
-from fluxshard.codegen.cuda.cubin import Cubin
-from fluxshard.codegen.cuda.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.compile.cubin import Cubin
+from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.compile.resources import Resources
 from fluxshard.codegen.cuda.report import KernelReport, KernelRow, kernel_report, parse_arch
-from fluxshard.codegen.cuda.resources import Resources
 from fluxshard.errors import OptionError, StateError, ToolchainError
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
 from tests.unit.codegen.plans import PlanBuilder

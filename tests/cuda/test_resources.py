@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fluxshard.codegen.cuda.nvrtc import Nvrtc
-from fluxshard.codegen.cuda.resources import Resources, parse_ptxas
+from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.compile.resources import Resources, parse_ptxas
 
 # what the versions printed of one text, from which fillers are left out
 NVRTC_11_8 = """\

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxshard.codegen.cuda.emulator import detect_emulator, sanitizer_environment
+from fluxshard.codegen.cuda.emulate.compiler import detect_emulator, sanitizer_environment
 from fluxshard.errors import ToolchainError
 from tests.cuda.test_ops_emulated import CASES
 
@@ -64,8 +64,8 @@ BROKEN = """
 import sys
 import torch
 from fluxshard.ir.kernel import CudaTarget
-from fluxshard.runtime.cuda_inspection import view
-from fluxshard.runtime.engine import StepControl
+from fluxshard.runtime.engines.cuda_inspection import view
+from fluxshard.runtime.engines.engine import StepControl
 from tests.cuda.test_ops_emulated import emulated
 from tests.unit.codegen.plans import PlanBuilder
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fluxshard
-from fluxshard.codegen.cuda.describe import Describer
-from fluxshard.codegen.cuda.kernels import NOTHING, Finish, Gemm, GemmTile, Inputs
-from fluxshard.codegen.cuda.tiles import Problem, candidates, choose_tile
+from fluxshard.codegen.cuda.launches.kernels import NOTHING, Finish, Gemm, GemmTile, Inputs
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
+from fluxshard.codegen.cuda.launches.tiles import Problem, candidates, choose_tile
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
 from fluxshard.ir.plan import Plan

@@ -11,15 +11,15 @@ import torch
 
 import fluxshard
 from fluxshard.codegen.cuda import tune as tuning
-from fluxshard.codegen.cuda.describe import Describer
-from fluxshard.codegen.cuda.emulated import EmulatedLoader
-from fluxshard.codegen.cuda.kernels import Gemm, GemmTile
-from fluxshard.codegen.cuda.tiles import candidates
+from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
+from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
+from fluxshard.codegen.cuda.launches.tiles import candidates
 from fluxshard.codegen.cuda.tune import tune
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.runtime.bench import DeviceBench
-from fluxshard.runtime.device import EmulatedDevice
+from fluxshard.runtime.engines.cuda_bench import DeviceBench
+from fluxshard.runtime.engines.cuda_device import EmulatedDevice
 from tests.unit.codegen.plans import PlanBuilder
 
 pytestmark = pytest.mark.requires_compiler

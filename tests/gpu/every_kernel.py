@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 import fluxshard
-from fluxshard.codegen.cuda.describe import Describer, Launch, Order
-from fluxshard.codegen.cuda.kernels import Gemm, Rows
+from fluxshard.codegen.cuda.launches.kernels import Gemm, Rows
+from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.motion import MotionField

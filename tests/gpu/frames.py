@@ -13,8 +13,8 @@ from torch import Tensor
 import fluxshard
 from fluxshard.motion import MotionField
 from fluxshard.options import DType
-from fluxshard.runtime.cuda_engine import CudaEngine
-from fluxshard.runtime.engine import Mask
+from fluxshard.runtime.engines.cuda import CudaEngine
+from fluxshard.runtime.engines.engine import Mask
 from tests.cuda.small_net import SIZE, SmallNet, small_net
 from tests.gpu.place import Place, leaves_of, stream_of
 from tests.laws.content import frames

@@ -9,8 +9,8 @@ from torch import Tensor
 import fluxshard
 from fluxshard.ir.plan import Plan
 from fluxshard.options import DType
-from fluxshard.runtime.cuda_engine import CudaEngine
-from fluxshard.runtime.engine import StreamState
+from fluxshard.runtime.engines.cuda import CudaEngine
+from fluxshard.runtime.engines.engine import StreamState
 from fluxshard.runtime.session import Program, Session
 from tests.gpu.place import HostEngine, Place
 from tests.layers.cases import GROUPS, HEIGHT, MASKS, WIDTH, images

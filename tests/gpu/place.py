@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 import fluxshard
-from fluxshard.codegen.cuda.emulated import EmulatedLoader
-from fluxshard.codegen.cuda.gpu import GpuLoader
+from fluxshard.codegen.cuda.device.loader import GpuLoader
+from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import Backend, DType
-from fluxshard.runtime.cuda_engine import CudaEngine, CudaStream
-from fluxshard.runtime.device import Device, EmulatedDevice, GpuDevice
-from fluxshard.runtime.engine import Inspection, StepControl, StepResult, StreamState
+from fluxshard.runtime.engines.cuda import CudaEngine, CudaStream
+from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice, GpuDevice
+from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
 from fluxshard.runtime.session import Program, Session
 
 DTYPES: tuple[DType, ...] = ("float32", "float16", "bfloat16")

@@ -204,8 +204,8 @@ os._exit(0)
 
 
 def test_a_kernel_that_needs_too_much_is_refused() -> None:
-    from fluxshard.codegen.cuda.cubin import get_or_build_cubin
-    from fluxshard.codegen.cuda.driver import CudaKernel, device_of
+    from fluxshard.codegen.cuda.compile.cubin import get_or_build_cubin
+    from fluxshard.codegen.cuda.device.driver import CudaKernel, device_of
     from fluxshard.errors import KernelError
 
     torch.zeros(1, device="cuda")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import fluxshard
-from fluxshard.codegen.cuda.driver import BoundLaunch
+from fluxshard.codegen.cuda.device.driver import BoundLaunch
 from fluxshard.motion import MotionField
-from fluxshard.runtime.cuda_engine import Recorded
+from fluxshard.runtime.engines.cuda import Recorded
 from tests.gpu import frames
 from tests.gpu.frames import REUSE, SHARES, graphs_of, masks_of
 from tests.gpu.place import CUDA, Place, stream_of

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from torch import Tensor
 
-from fluxshard.codegen import build_step, detect_target
+from fluxshard.codegen.common.toolchain import detect_target
+from fluxshard.codegen.cpp import build_step
 from fluxshard.errors import ToolchainError
 from fluxshard.ir import params as P
 from fluxshard.ir.plan import Plan
-from fluxshard.runtime.native_engine import NativeEngine
+from fluxshard.runtime.engines.cpp import NativeEngine
 from tests.layers.cases import GROUPS, HEIGHT, WIDTH
 from tests.layers.checked import check_group
 from tests.unit.codegen.plans import PlanBuilder

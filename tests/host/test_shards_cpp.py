@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fluxshard.codegen import detect_target
-from fluxshard.codegen.shards import ShardLibrary, build_shards, shard_params
+from fluxshard.codegen.common.toolchain import detect_target
+from fluxshard.codegen.cpp.image_test import ShardLibrary, build_shards, shard_params
 from fluxshard.errors import ShapeError, StateError, ToolchainError
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
-from fluxshard.runtime.levels import SCALE, Level
-from fluxshard.runtime.native_shards import NativeShardTest
-from fluxshard.runtime.planner import ImageTest
-from fluxshard.runtime.shards import Mask, ShardTest
+from fluxshard.runtime.planned.cpp_image_test import NativeShardTest
+from fluxshard.runtime.planned.image_test import Mask, ShardTest
+from fluxshard.runtime.planned.levels import SCALE, Level
+from fluxshard.runtime.planned.planner import ImageTest
 
 # per level: stride (y, x), shard, low pass, dilation
 Levels = tuple[tuple[Fraction | int, Fraction | int, int, int, int], ...]

@@ -12,7 +12,7 @@ import fluxshard
 from fluxshard.geometry import Grid
 from fluxshard.ir.plan import Plan
 from fluxshard.ops.interpret import evaluate
-from fluxshard.runtime.engine import Engine, Inspection, Mask
+from fluxshard.runtime.engines.engine import Engine, Inspection, Mask
 from fluxshard.runtime.session import Program, Session
 from tests.layers.cases import GROUPS, HEIGHT, MASKS, WIDTH, images
 from tests.unit.codegen.plans import PlanBuilder

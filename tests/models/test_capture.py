@@ -18,8 +18,8 @@ from fluxshard.ir.plan import Plan
 from fluxshard.ops.interpret import interpret
 from fluxshard.options import CompileOptions
 from fluxshard.passes import run_passes
+from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
-from fluxshard.passes.trace import trace
 
 
 def capture(net: nn.Module, height: int, width: int) -> Plan:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import fluxshard
-from fluxshard.models.loading import load
-from fluxshard.models.postprocess import decode
+from fluxshard.models.detections.postprocess import decode
+from fluxshard.models.loading.load import load
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
-from fluxshard.runtime.profile import Profile, network_digest, weights_digest
+from fluxshard.runtime.threshold_profile import Profile, network_digest, weights_digest
 from fluxshard.video import VideoWriter
 from tests.models.test_cli_run import PROPAGATED, SMALL, call, frames_in, lines_of, one_line
 

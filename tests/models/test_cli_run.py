@@ -290,7 +290,7 @@ def test_explain(net_file, capsys):
 
 
 def test_explain_an_architecture(net_file, capsys):
-    from fluxshard.codegen.cuda.nvrtc import Nvrtc
+    from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
     from fluxshard.errors import ToolchainError
 
     try:
@@ -312,7 +312,8 @@ def test_explain_an_architecture(net_file, capsys):
     ("missing", "word"), [("bindings", "fluxshard[cuda]"), ("libnvrtc", "libnvrtc cannot be loaded")]
 )
 def test_explain_an_architecture_without_nvrtc(missing, word, net_file, capsys, monkeypatch):
-    from fluxshard.codegen.cuda import bindings, nvrtc
+    from fluxshard.codegen.cuda import bindings
+    from fluxshard.codegen.cuda.compile import nvrtc
 
     def no_module(name):
         raise ImportError(f"No module named {name!r}")

@@ -12,17 +12,17 @@ import pytest
 
 import fluxshard
 from fluxshard.errors import ProfileError
-from fluxshard.evaluate.accuracy import accuracies
-from fluxshard.evaluate.calibrate import Network, calibrate, look_at
-from fluxshard.evaluate.calibration import Calibration
-from fluxshard.evaluate.clips import Clip, find_clips, prepare
-from fluxshard.evaluate.greedy import truncation_points
-from fluxshard.evaluate.method_sets import propagated
-from fluxshard.evaluate.methods import Method, dense_method
+from fluxshard.evaluate.calibration.calibrate import Network, calibrate, look_at
+from fluxshard.evaluate.calibration.objective import Calibration
+from fluxshard.evaluate.calibration.propagated_search import truncation_points
+from fluxshard.evaluate.data.clips import Clip, find_clips, prepare
+from fluxshard.evaluate.methods.method import Method, dense_method
+from fluxshard.evaluate.methods.method_sets import propagated
+from fluxshard.evaluate.metrics.search_accuracy import accuracies
 from fluxshard.evaluate.runner import Kept, Runner
-from fluxshard.evaluate.trace import Trace
-from fluxshard.evaluate.workers import Setup, Task, WorkerPool
-from fluxshard.models.loading import load
+from fluxshard.evaluate.traces.trace import Trace
+from fluxshard.evaluate.traces.workers import Setup, Task, WorkerPool
+from fluxshard.models.loading.load import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*runs Python code:UserWarning")
 CLIPS = ("car-roundabout", "dog")

@@ -26,7 +26,7 @@ def _check(net: nn.Module, size: tuple[int, int], backend: str = "cpp", n: int =
 
 @pytest.mark.parametrize("weights", ["yolo11n.pt", "yolo11n-seg.pt", "yolo11n-pose.pt"])
 def test_yolo11n(data_dir: Path, weights: str) -> None:
-    from fluxshard.models import ultralytics
+    from fluxshard.models.loading import ultralytics
 
     with pytest.warns(UserWarning, match="runs Python code"):
         net = ultralytics.load(data_dir / "weights" / weights).net

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import fluxshard
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
-from fluxshard.video.encode import MotionEncoder
 from fluxshard.video.letterbox import to_image
+from fluxshard.video.motion.encoder_motion import MotionEncoder
 
 pytestmark = [pytest.mark.models, pytest.mark.requires_compiler]
 SIZE = (96, 128)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fluxshard.models.agreement import match
-from fluxshard.models.detections import Detections
-from fluxshard.models.loading import load
-from fluxshard.models.postprocess import decode
+from fluxshard.models.detections.agreement import match
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.postprocess import decode
+from fluxshard.models.loading.load import load
 
 pytest.importorskip("ultralytics", reason="needs the ultralytics package")
 
@@ -184,7 +184,7 @@ def test_loading_is_silent_and_leaves_the_process_alone(checkpoint, tmp_path):
         "    threads = torch.get_num_threads(), os.environ.get('OMP_NUM_THREADS')\n"
         "    return *threads, repr(numpy.get_printoptions()), PIL.Image.open\n"
         "before = seen()\n"
-        "from fluxshard.models.loading import load; load(sys.argv[1])\n"
+        "from fluxshard.models.loading.load import load; load(sys.argv[1])\n"
         "assert before == seen()\n"
     )
     environment = {

@@ -12,7 +12,7 @@ from fluxshard.cli.records import RecordFile
 from fluxshard.cli.run import run_frames
 from fluxshard.cli.settings import RunSettings
 from fluxshard.errors import FluxShardError
-from fluxshard.models.loaded import HeadLayout, LoadedModel
+from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.video import Frame, Letterbox
 

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.codegen.cuda.describe import Describer, Launch, Order, TorchCall
-from fluxshard.codegen.cuda.frame import frame_block
-from fluxshard.codegen.cuda.kernels import Gemm, GemmTile, Kernel, Rows, name_of
-from fluxshard.codegen.cuda.memory import Memory
-from fluxshard.codegen.cuda.pack import pack_all
+from fluxshard.codegen.cuda.launches.control_block import frame_block
+from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, Kernel, Rows, name_of
+from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order, TorchCall
+from fluxshard.codegen.cuda.launches.memory import Memory
+from fluxshard.codegen.cuda.launches.pack import pack_all
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.options import Rfap

@@ -18,11 +18,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.codegen.cache import cache_root
-from fluxshard.codegen.cuda.describe import Describer, Launch, Order
-from fluxshard.codegen.cuda.kernels import Gemm, GemmTile, name_of
+from fluxshard.codegen.common.cache import cache_root
+from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, name_of
+from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order
+from fluxshard.codegen.cuda.launches.tiles import Problem, candidates
 from fluxshard.codegen.cuda.program import Bound, Loader
-from fluxshard.codegen.cuda.tiles import Problem, candidates
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean, median
 
-from fluxshard.evaluate.scores import ClipScores, FrameScores
+from fluxshard.evaluate.metrics.clip_scores import ClipScores, FrameScores
 
 
 def clip_scores(clip, method, *, jaccard=0.8, compute=0.5, latency=10.0, facts=None, frames=(), **more):

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fluxshard.evaluate.clips import PreparedClip
-from fluxshard.evaluate.subject import Subject
-from fluxshard.evaluate.trace import FoundObject, Trace, TracedFrame
-from fluxshard.evaluate.tracing import trace_clip
-from fluxshard.evaluate.workers import Finished, Task
-from fluxshard.models.loaded import HeadLayout, LoadedModel
+from fluxshard.evaluate.data.clips import PreparedClip
+from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
+from fluxshard.evaluate.traces.tracing import trace_clip
+from fluxshard.evaluate.traces.workers import Finished, Task
+from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions
 from fluxshard.video.letterbox import Letterbox

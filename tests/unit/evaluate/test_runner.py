@@ -14,13 +14,13 @@ from PIL import Image
 
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate import runner
-from fluxshard.evaluate.clips import Clip
-from fluxshard.evaluate.masks import encode
-from fluxshard.evaluate.methods import Coach, Method, Reuse, Skip, dense_method, dense_on_canvas
-from fluxshard.evaluate.metrics import score
+from fluxshard.evaluate.data.clips import Clip
+from fluxshard.evaluate.data.masks import encode
+from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip, dense_method, dense_on_canvas
+from fluxshard.evaluate.metrics.score import score
 from fluxshard.evaluate.runner import Runner
-from fluxshard.evaluate.trace import Trace
-from fluxshard.evaluate.workers import Finished, Setup, Task
+from fluxshard.evaluate.traces.trace import Trace
+from fluxshard.evaluate.traces.workers import Finished, Setup, Task
 from fluxshard.options import PlannedOptions, ReuseOptions
 from tests.unit.evaluate.stand_ins import found, trace_of, window
 

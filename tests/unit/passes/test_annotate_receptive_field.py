@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from fluxshard.geometry import Grid, ReceptiveField, Window, conv_window
 from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
 from fluxshard.passes.canonicalize import canonicalize
-from fluxshard.passes.meta import info
+from fluxshard.passes.support.meta import info
 from fluxshard.testing import assert_pass_preserves
 
 IMAGE = torch.rand(1, 2, 13, 18, generator=torch.Generator().manual_seed(0))

@@ -156,7 +156,7 @@ def test_random_numbers_are_not_constants() -> None:
 
     from fluxshard.options import CompileOptions
     from fluxshard.passes import apply_passes
-    from fluxshard.passes.trace import trace
+    from fluxshard.passes.capture.trace import trace
 
     graph_module = apply_passes(trace(Noise(), IMAGE).graph_module, (canonicalize,), CompileOptions())
     assert ops(graph_module) == ["rand", "add"]

@@ -12,8 +12,8 @@ from fluxshard.ir.plan import Output, Plan
 from fluxshard.ops.interpret import interpret
 from fluxshard.options import CompileOptions
 from fluxshard.passes import run_passes
+from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
-from fluxshard.passes.trace import trace
 from fluxshard.testing import assert_same_leaves
 
 IMAGE = torch.rand(1, 4, 8, 6, generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,7 @@ from fluxshard.ir.params import Binary, Resize, UpsampleNearest
 from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
 from fluxshard.passes.canonicalize import canonicalize
 from fluxshard.passes.mark_sparse import mark_sparse
-from fluxshard.passes.meta import info
+from fluxshard.passes.support.meta import info
 from fluxshard.testing import assert_pass_preserves
 
 IMAGE = torch.rand(1, 4, 8, 6, generator=torch.Generator().manual_seed(0))

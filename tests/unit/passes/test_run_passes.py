@@ -9,7 +9,7 @@ from torch import fx, nn
 from fluxshard.errors import PassError
 from fluxshard.options import CompileOptions
 from fluxshard.passes import PIPELINE, apply_passes, run_passes
-from fluxshard.passes.trace import trace
+from fluxshard.passes.capture.trace import trace
 from fluxshard.testing import assert_same_leaves, ops
 
 IMAGE = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))

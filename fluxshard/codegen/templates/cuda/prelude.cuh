@@ -126,7 +126,7 @@ template <int VEC> FS_DEVICE void load_unit(const T* from, float* to) {
 
 // ---- what a frame is given, and what kernels share
 
-struct Control {          // written once a frame, mirrored by fluxshard/codegen/cuda/frame.py
+struct Control {          // written once a frame, mirrored by fluxshard/codegen/cuda/launches/control_block.py
   const float* image;     // (C, H, W)
   const int16_t* motion;  // (rows, columns, 2) input pixels (dy, dx), or null: nothing moved
   const uint8_t* motion_valid;

@@ -1,0 +1,29 @@
+"""Generated C++: a plan becomes one program that runs a whole frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fluxshard.codegen.cpp.library import StepLibrary
+from fluxshard.codegen.cpp.program_cache import get_or_build
+from fluxshard.codegen.cpp.render import render
+from fluxshard.ir.kernel import Target
+from fluxshard.ir.plan import Plan
+
+__all__ = ["StepLibrary", "build_step"]
+
+
+def build_step(plan: Plan, target: Target, cache_dir: Path | None = None) -> StepLibrary:
+    """Renders, compiles or finds, and loads the program of a plan.
+
+    Args:
+      plan: what to run.
+      target: from `detect_target`.
+      cache_dir: instead of `FLUXSHARD_CACHE_DIR`.
+
+    Raises:
+      CompileError, MissingKernelError: see `cache.get_or_build`.
+    """
+    text, spec = render(plan, target)
+    name = "".join(ch if ch.isalnum() else "-" for ch in plan.name.lower())[:40]
+    return StepLibrary(get_or_build(name, text, target, cache_dir), text, spec, target)

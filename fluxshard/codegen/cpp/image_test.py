@@ -1,0 +1,234 @@
+"""The image test of planned reuse as generated C++: parameters, text, and the loaded library. No torch."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.codegen.common.templates import environment
+from fluxshard.codegen.cpp.program_cache import get_or_build
+from fluxshard.errors import CompileTimeError, RenderError
+from fluxshard.geometry import Grid
+from fluxshard.ir.kernel import Target
+from fluxshard.motion import cells
+
+
+class LevelGeometry(Protocol):
+    """What is generated from of a level; `runtime.levels.Level` is one."""
+
+    @property
+    def stride(self) -> tuple[Fraction, Fraction]:
+        """(y, x) pixels per feature cell."""
+        ...
+
+    @property
+    def grids(self) -> tuple[int, ...]:
+        """Indices of grids; the level moves as the first does."""
+        ...
+
+    @property
+    def shard_px(self) -> int:
+        """Side of a shard."""
+        ...
+
+    @property
+    def low_pass_px(self) -> int:
+        """Side of the squares whose means are compared."""
+        ...
+
+    @property
+    def dilation(self) -> int:
+        """Shards that a recomputed one takes with it on every side."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLevel:
+    """One level of the generated test.
+
+    Attributes:
+      stride: (y, x) pixels per feature cell.
+      features: (rows, columns) of the grid that the level moves as.
+      shard_px: side of a shard, a multiple of 8.
+      low_pass_px: side of the squares whose means are compared: 1, 2, 4 or 8.
+      dilation: shards that a recomputed shard takes with it on every side.
+    """
+
+    stride: tuple[Fraction, Fraction]
+    features: tuple[int, int]
+    shard_px: int
+    low_pass_px: int
+    dilation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardParams:
+    """All that the template sees besides the target; thresholds and times come with every frame instead.
+
+    Attributes:
+      height, width, channels: of the image.
+      levels: in the order of the masks.
+    """
+
+    height: int
+    width: int
+    channels: int
+    levels: tuple[ShardLevel, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each level's mask."""
+        return tuple((cells(self.height, level.shard_px), cells(self.width, level.shard_px)) for level in self.levels)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each level's mask starts."""
+        return tuple(accumulate((rows * columns for rows, columns in self.shapes), initial=0))[:-1]
+
+    @property
+    def mask_bytes(self) -> int:
+        """Size of all masks."""
+        return sum(rows * columns for rows, columns in self.shapes)
+
+
+class ShardArgs(ctypes.Structure):
+    """Mirror of ShardArgs in templates/cpp/image_test.cpp.jinja."""
+
+    _fields_ = [
+        ("state", ctypes.c_void_p),
+        ("hold", ctypes.c_void_p),
+        ("image", ctypes.c_void_p),
+        ("motion", ctypes.c_void_p),
+        ("known", ctypes.c_void_p),
+        ("taus", ctypes.c_void_p),
+        ("masks", ctypes.c_void_p),
+        ("low", ctypes.c_float),
+        ("scale", ctypes.c_float),
+        ("cell_px", ctypes.c_int32),
+        ("motion_rows", ctypes.c_int32),
+        ("motion_columns", ctypes.c_int32),
+        ("has_regions", ctypes.c_int32),
+        ("margin_cells", ctypes.c_int32),
+        ("wait_frames", ctypes.c_int32),
+        ("refresh_frames", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+    ]
+
+
+class ShardLibrary:
+    """One generated image test; it keeps nothing, so streams share it.
+
+    Attributes:
+      path: the shared library; its source lies beside it.
+      source: the text.
+      params: what it was rendered from.
+    """
+
+    def __init__(self, path: Path, source: str, params: ShardParams) -> None:
+        self.path = path
+        self.source = source
+        self.params = params
+        self._library = ctypes.CDLL(str(path))
+        for name in ("fs_shards_state_bytes", "fs_shards_args_bytes"):
+            getattr(self._library, name).restype = ctypes.c_uint64
+        if self._library.fs_shards_args_bytes() != ctypes.sizeof(ShardArgs):
+            raise CompileTimeError(
+                f"{path} takes arguments of {self._library.fs_shards_args_bytes()} bytes, not "
+                f"{ctypes.sizeof(ShardArgs)}: delete this cache entry"
+            )
+        for name in ("fs_shards_keyframe", "fs_shards_decide"):
+            getattr(self._library, name).argtypes = [ctypes.POINTER(ShardArgs)]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.params.channels, self.params.height, self.params.width
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each level's mask; the masks lie one after another."""
+        return self.params.shapes
+
+    def new_state(self) -> NDArray[np.uint8]:
+        """A stream's zeroed state, 64-byte aligned."""
+        size = int(self._library.fs_shards_state_bytes())
+        raw = np.zeros(size + 64, np.uint8)
+        shift = -raw.ctypes.data % 64
+        return raw[shift : shift + size]
+
+    @staticmethod
+    def new_args() -> ShardArgs:
+        """An argument block, all zero."""
+        return ShardArgs()
+
+    def keyframe(self, args: ShardArgs) -> bool:
+        """Takes an image that was computed whole; whether it is finite. Without motion and masks."""
+        return bool(self._library.fs_shards_keyframe(ctypes.byref(args)))
+
+    def decide(self, args: ShardArgs) -> bool:
+        """Writes the masks of a frame; False, and nothing is changed, where it is not finite."""
+        return bool(self._library.fs_shards_decide(ctypes.byref(args)))
+
+
+def shard_params(image: Grid, channels: int, levels: Sequence[LevelGeometry], grids: Sequence[Grid]) -> ShardParams:
+    """What the test of a stream is generated from.
+
+    Args:
+      image: the image's grid.
+      channels: of the image.
+      levels, grids: of the plan.
+    """
+    return ShardParams(
+        height=image.height,
+        width=image.width,
+        channels=channels,
+        levels=tuple(
+            ShardLevel(
+                stride=level.stride,
+                features=(grids[level.grids[0]].height, grids[level.grids[0]].width),
+                shard_px=level.shard_px,
+                low_pass_px=level.low_pass_px,
+                # as far as the image goes is as far as any
+                dilation=min(level.dilation, cells(max(image.height, image.width), level.shard_px)),
+            )
+            for level in levels
+        ),
+    )
+
+
+def render_shards(params: ShardParams, target: Target) -> str:
+    """The C++ source of an image test, which is also the cache key.
+
+    Raises:
+      RenderError: the template asked for something that its parameters do not have.
+    """
+    try:
+        return environment().get_template("cpp/image_test.cpp.jinja").render(p=params, t=target)
+    except jinja2.TemplateError as error:
+        raise RenderError(
+            f"template cpp/image_test.cpp.jinja, line {getattr(error, 'lineno', '?')}: {error}"
+        ) from error
+
+
+def build_shards(params: ShardParams, target: Target, cache_dir: Path | None = None) -> ShardLibrary:
+    """Renders, compiles or finds, and loads an image test.
+
+    Args:
+      params: from `shard_params`.
+      target: from `detect_target`.
+      cache_dir: instead of `FLUXSHARD_CACHE_DIR`.
+
+    Raises:
+      CompileError, MissingKernelError: see `cache.get_or_build`.
+    """
+    text = render_shards(params, target)
+    return ShardLibrary(get_or_build(f"shards-{params.height}x{params.width}", text, target, cache_dir), text, params)

@@ -1,0 +1,121 @@
+"""A compiled step, loaded: sizes, offsets and raw pointers. No torch."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.codegen.cpp.layout import Layout
+from fluxshard.codegen.cpp.lowering import StepSpec
+from fluxshard.codegen.cpp.pack import pack_all
+from fluxshard.errors import CompileTimeError, KernelError
+from fluxshard.ir.kernel import Target
+
+ISLAND_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+
+
+class StepArgs(ctypes.Structure):
+    """Mirror of StepArgs in templates/cpp/frame.h."""
+
+    _fields_ = [
+        ("arena", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("image", ctypes.c_void_p),
+        ("motion", ctypes.c_void_p),
+        ("motion_valid", ctypes.c_void_p),
+        ("cell_px", ctypes.c_int32),
+        ("motion_columns", ctypes.c_int32),
+        ("keyframe", ctypes.c_int32),
+        ("rfap", ctypes.c_int32),
+        ("remap", ctypes.c_int32),
+        ("input_fresh", ctypes.c_int32),
+        ("keep_image", ctypes.c_int32),
+        ("tau_input", ctypes.c_float),
+        ("scene_cut", ctypes.c_float),
+        ("tau", ctypes.c_void_p),
+        ("work", ctypes.c_void_p),
+        ("outputs", ctypes.c_void_p),
+        ("island", ISLAND_FUNCTION),
+        ("user", ctypes.c_void_p),
+        ("threads", ctypes.c_int32),
+        ("took_keyframe", ctypes.c_int32),
+        ("input_cells", ctypes.c_int64),
+        ("candidates", ctypes.c_void_p),
+        ("changed", ctypes.c_void_p),
+        ("total_ns", ctypes.c_int64),
+        ("conv_ns", ctypes.c_int64),
+        ("island_ns", ctypes.c_int64),
+    ]
+
+
+class StepLibrary:
+    """One generated program.
+
+    Attributes:
+      path: the shared library; its source lies beside it.
+      source: the text.
+      spec: what it was rendered from.
+      target: what it was compiled for.
+    """
+
+    def __init__(self, path: Path, source: str, spec: StepSpec, target: Target) -> None:
+        self.path = path
+        self.source = source
+        self.spec = spec
+        self.target = target
+        self._library = ctypes.CDLL(str(path))
+        for name in ("fs_state_bytes", "fs_args_bytes"):
+            getattr(self._library, name).restype = ctypes.c_uint64
+        if self._library.fs_args_bytes() != ctypes.sizeof(StepArgs):
+            raise CompileTimeError(
+                f"{path} takes arguments of {self._library.fs_args_bytes()} bytes, not {ctypes.sizeof(StepArgs)}: "
+                "delete this cache entry"
+            )
+        self._library.fs_step.argtypes = [ctypes.POINTER(StepArgs)]
+        self._library.fs_init.argtypes = [ctypes.c_void_p]
+
+    @property
+    def layout(self) -> Layout:
+        """Offsets of everything in a stream's state."""
+        return self.spec.layout
+
+    @property
+    def state_bytes(self) -> int:
+        """Size of a stream's state."""
+        return int(self._library.fs_state_bytes())
+
+    def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+        """All weights in one blob, in the order in which kernels read them; shared by all streams."""
+        return pack_all(self.layout, weights)
+
+    def new_state(self) -> NDArray[np.uint8]:
+        """A stream's zeroed and prepared state, 64-byte aligned."""
+        raw = np.zeros(self.state_bytes + 64, np.uint8)
+        shift = -raw.ctypes.data % 64
+        state = raw[shift : shift + self.state_bytes]
+        self._library.fs_init(state.ctypes.data)
+        return state
+
+    @staticmethod
+    def new_args() -> StepArgs:
+        """An argument block, all zero."""
+        return StepArgs()
+
+    @staticmethod
+    def callback(function: Callable[[int, int], int]) -> object:
+        """A Python function of (user, island number) as the callback for islands; keep it alive during the step."""
+        return ISLAND_FUNCTION(function)
+
+    def step(self, args: StepArgs) -> None:
+        """Runs one frame.
+
+        Raises:
+          KernelError: an island's callback failed.
+        """
+        code = self._library.fs_step(ctypes.byref(args))
+        if code:
+            raise KernelError(f"island {code - 1} failed; the stream starts anew with the next frame")

@@ -1,0 +1,28 @@
+"""The one template environment: a plan and a target in, source text out; pure."""
+
+from __future__ import annotations
+
+import jinja2
+
+from fluxshard.codegen.common.templates import environment
+from fluxshard.codegen.cpp.lowering import StepSpec, describe
+from fluxshard.errors import RenderError
+from fluxshard.ir.kernel import Target
+from fluxshard.ir.plan import Plan
+
+
+def render(plan: Plan, target: Target) -> tuple[str, StepSpec]:
+    """The C++ source of a plan's step.
+
+    Returns:
+      the text, which is also the cache key, and the description that it was rendered from.
+
+    Raises:
+      RenderError: the template asked for something that its parameters do not have.
+    """
+    spec = describe(plan, target)
+    try:
+        text = environment().get_template("cpp/step.cpp.jinja").render(spec=spec, t=target, digest=plan.digest()[:16])
+    except jinja2.TemplateError as error:
+        raise RenderError(f"template cpp/step.cpp.jinja, line {getattr(error, 'lineno', '?')}: {error}") from error
+    return text, spec

@@ -1,0 +1,1 @@
+"""From kernel parameters to machine code: text, NVRTC, CUBINs and what they use."""

@@ -1,0 +1,208 @@
+"""Parameters of every kernel of the CUDA backend: frozen, complete, and all that its template reads.
+
+The generated text is the cache key, so kernels with equal parameters are one kernel, in one model or in many.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from fluxshard.codegen.common.arena import round_up
+from fluxshard.options import DType
+
+# Blocks that registers must leave room for on a multiprocessor. Said explicitly, or ptxas aims at more and spills.
+_MIN_BLOCKS = 2
+
+Math = Literal["ffma", "m16n8k16", "m16n8k8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Segments that stand one after another, read in units of `vec` numbers.
+
+    Attributes:
+      counts: channels of each.
+      vec: numbers that one load takes; every segment begins at a multiple of it.
+    """
+
+    counts: tuple[int, ...]
+    vec: int
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """First channel of each segment, and the number of all."""
+        return tuple(sum(self.counts[:n]) for n in range(len(self.counts) + 1))
+
+    @property
+    def unit_starts(self) -> tuple[int, ...]:
+        """As `starts`, with every segment padded to whole units: positions along K."""
+        padded = [round_up(count, self.vec) for count in self.counts]
+        return tuple(sum(padded[:n]) for n in range(len(padded) + 1))
+
+
+NOTHING = Inputs(counts=(), vec=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The epilogue: `act_after(act(row + bias) + residual)`; `numbers` are float32 literals of both activations."""
+
+    channels: int
+    act: str = "NONE"
+    act_after: str = "NONE"
+    numbers: tuple[str, str, str, str] = ("0.0f", "0.0f", "0.0f", "0.0f")
+    bias: bool = False
+    slope: bool = False
+    residual: Inputs = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmTile:
+    """What of a GEMM can be tuned without changing what it computes, but for `splits`, which cuts its sums.
+
+    Attributes:
+      bm, bn, bk: cells, channels and depth of a tile.
+      stages: tiles in flight between global and shared memory.
+      wm, wn: warps along cells and channels.
+      tn: channels per thread, where products are summed one at a time.
+      splits: parts that a sum is cut into, made by different blocks.
+      table: gathered rows are listed in shared memory before the sums begin.
+    """
+
+    bm: int
+    bn: int
+    bk: int
+    stages: int
+    wm: int
+    wn: int
+    tn: int = 4
+    splits: int = 1
+    table: bool = True
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return self.wm * self.wn * 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gemm:
+    """A convolution without groups, or one output phase of a transposed one."""
+
+    family = "gemm"
+    dtype: DType
+    math: Math
+    tile: GemmTile
+    taps_y: int
+    taps_x: int
+    inputs: Inputs
+    finish: Finish
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return self.tile.threads
+
+    @property
+    def min_blocks(self) -> int:
+        """See `_MIN_BLOCKS`; 64 sums a thread and their operands take more registers than two blocks leave."""
+        t = self.tile
+        return 1 if self.math == "ffma" and t.bm * t.bn >= 64 * t.threads else _MIN_BLOCKS
+
+    @property
+    def depth(self) -> int:
+        """Numbers that a sum runs over, padding of segments included."""
+        return self.taps_y * self.taps_x * self.inputs.unit_starts[-1]
+
+    @property
+    def steps(self) -> int:
+        """Tiles along the depth."""
+        return -(-self.depth // self.tile.bk)
+
+    @property
+    def tiles_n(self) -> int:
+        """Tiles along the channels."""
+        return -(-self.finish.channels // self.tile.bn)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory; gemm.cuh lays it out."""
+        t = self.tile
+        itemsize = 4 if self.dtype == "float32" else 2
+        pitch = t.bk + 16 // itemsize if self.math == "ffma" else t.bk
+        table = self.taps_y * self.taps_x * len(self.inputs.counts) * t.bm if t.table else 0
+        return max(t.stages * (t.bm + t.bn) * pitch * itemsize, t.bm * (t.bn + 4) * 4) + 4 * (table + 3 * t.bm)
+
+    def tiles(self, cells: int) -> int:
+        """Tiles where all cells are candidates."""
+        return -(-cells // self.tile.bm) * self.tiles_n
+
+    def partial_bytes(self, cells: int) -> int:
+        """Scratch for sums that are cut into parts."""
+        t = self.tile
+        return 0 if t.splits == 1 else 4 * self.tiles(cells) * t.splits * t.bm * t.bn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Anything else that makes rows: `op` is a function of rows.cuh, `numbers` its constants by name."""
+
+    family = "rows"
+    min_blocks = _MIN_BLOCKS
+    dtype: DType
+    op: str
+    inputs: Inputs
+    other: Inputs = NOTHING
+    finish: Finish
+    taps_y: int = 1
+    taps_x: int = 1
+    numbers: tuple[tuple[str, int], ...] = ()
+    literal: str = "0.0f"  # eps of a norm, what stands outside of a padded map
+
+    threads = 128
+    shared_bytes = 0
+
+    @property
+    def granules(self) -> int:
+        """Threads that a row takes."""
+        return -(-self.finish.channels // (4 if self.dtype == "float32" else 8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Small:
+    """Bookkeeping: `call` is what the kernel runs, `args` its struct; `inputs` where it reads segments.
+
+    Attributes:
+      header: the template that defines it.
+    """
+
+    family = "small"
+    min_blocks = _MIN_BLOCKS
+    dtype: DType
+    header: str
+    call: str
+    args: str
+    inputs: Inputs = NOTHING
+    shared_bytes: int = 0
+    label: str
+
+    threads = 256
+
+
+Kernel = Gemm | Rows | Small
+
+
+def name_of(kernel: Kernel) -> str:
+    """The entry function's name: readable, and different for different parameters."""
+    kind = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}[kernel.dtype]
+    digest = hashlib.sha256(repr(kernel).encode()).hexdigest()[:8]
+    if isinstance(kernel, Gemm):
+        t = kernel.tile
+        label = f"gemm_{t.bm}x{t.bn}x{t.bk}_k{kernel.depth}_n{kernel.finish.channels}"
+    elif isinstance(kernel, Rows):
+        label = f"{kernel.op}_c{kernel.finish.channels}"
+    else:
+        label = kernel.label
+    return f"fs_{label}_{kind}_{digest}"

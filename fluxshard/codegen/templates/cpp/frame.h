@@ -1,0 +1,216 @@
+// One frame: what a step is given, what it leaves, and the bookkeeping around every layer.
+typedef int (*IslandFn)(void* user, int island);
+
+struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
+  uint8_t* arena;          // the stream's state, FS_STATE_BYTES, 64-byte aligned
+  const float* weights;    // packed, shared by all streams
+  const float* image;      // (C, H, W)
+  const int16_t* motion;   // (rows, columns, 2) input pixels (dy, dx), or null: nothing moved
+  const uint8_t* motion_valid;
+  int32_t cell_px, motion_columns;
+  int32_t keyframe, rfap /* 0 off, 1 compact, 2 per layer */, remap, input_fresh;
+  int32_t keep_image;            // else no later frame compares pixels with this one's
+  float tau_input, scene_cut;
+  const float* tau;              // per layer
+  const uint8_t* const* work;    // per grid: cells to recompute, or null; null: none at all
+  float* const* outputs;         // per plan output on a grid: (C, H, W), or null
+  IslandFn island;
+  void* user;
+  int32_t threads;
+  int32_t took_keyframe;         // out
+  int64_t input_cells;           // out
+  int64_t* candidates;           // out, per layer
+  int64_t* changed;              // out, per layer
+  int64_t total_ns, conv_ns, island_ns;  // out
+};
+
+struct Maps {              // two slot maps that take turns
+  int32_t* map[2];
+  int32_t* base;           // which of them the cache is; in the arena
+};
+
+struct Store {             // a tensor that is kept: two rows a cell
+  float* pool;
+  Maps own;
+  uint8_t *mask, *cand;
+  uint8_t* is_level;       // since the last keyframe all its work was given: it has the maps of its level; in the arena
+  int stride, channels, grid;
+  int cur;                 // which map is this frame's
+  bool any;                // the mask has a cell
+  Maps maps;               // own, or the level's
+};
+
+struct Mask { const uint8_t* cells; bool any; };
+
+// What stores of one grid have in common while all work is given and nothing compared. The first layer of a frame, the
+// leader, finds it out; the others take it over.
+struct Level {
+  Maps maps;
+  int32_t *list, *rows;    // n cells, and their fresh rows
+  const Store* leader;
+  int n;
+};
+
+struct Ctx {
+  const StepArgs* a;
+  const Grid* grids;
+  Field* fields;
+  Level* levels;          // per grid
+  int32_t *list, *rows;   // scratch
+  uint8_t* used;
+  bool key;
+  int64_t conv_ns, island_ns;
+};
+
+#include <time.h>
+static inline int64_t now_ns() { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000000000LL + t.tv_nsec; }
+
+FS_INLINE Mask mask_of(const Store& s) { return {s.mask, s.any}; }
+FS_INLINE Seg seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps.map[s.cur], s.stride, n, uy, ux, w}; }
+FS_INLINE Seg old_seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps.map[*s.maps.base], s.stride, n, uy, ux, w}; }
+
+// One layer on one frame: gathers candidates, remaps the cache, hands out rows, compares, counts.
+struct Work {
+  Ctx& x;
+  Store& s;
+  const Grid& g;
+  const Field& f;
+  int layer, cells, n = 0;
+  int32_t *list, *rows;  // candidates, and their fresh rows
+  bool forced, open;
+  bool together = false;  // work, map and rows are those of the grid
+  float tau;
+  int64_t n_changed = 0;
+
+  Work(Ctx& ctx, Store& store, int index)
+      : x(ctx), s(store), g(ctx.grids[store.grid]), f(ctx.fields[store.grid]), layer(index), cells(g.h * g.w),
+        list(ctx.list), rows(ctx.rows), forced(ctx.a->work && ctx.a->work[store.grid]), open(!ctx.key && !forced), tau(ctx.a->tau[index]) {
+    if (open) std::memset(s.cand, 0, cells);
+  }
+  void through(Mask m, const Axis& ay, const Axis& ax) { if (open && m.any) spread(m.cells, s.cand, ay, ax); }
+  void also(Mask m) { if (open && m.any) for (int p = 0; p < cells; ++p) s.cand[p] |= m.cells[p]; }
+  void all_if(bool changed) { if (open && changed) std::memset(s.cand, 1, cells); }
+  // Remaps the cache and lists the candidates; false where there is nothing to evaluate.
+  bool begin() {
+    Level& level = x.levels[s.grid];
+    together = x.key || (!open && *s.is_level && x.a->remap);
+    if (together) {
+      if (x.key) s.maps = level.maps;
+      *s.is_level = 1;
+      list = level.list, rows = level.rows;
+      if (!level.leader) lead(level);
+      n = level.n;
+      s.cur = level.leader->cur;
+      if (level.leader != &s) std::memcpy(s.cand, level.leader->cand, cells);
+      std::memcpy(s.mask, s.cand, cells);
+      return n > 0;
+    }
+    if (*s.is_level) {  // it goes its own way from here on
+      std::memcpy(s.own.map[0], s.maps.map[*s.maps.base], (size_t)cells * 4);
+      *s.own.base = 0;
+      s.maps = s.own;
+      *s.is_level = 0;
+    }
+    if (!open) std::memcpy(s.cand, x.a->work[s.grid], cells);
+    std::memset(s.mask, 0, cells);
+    remap();
+    return n > 0;
+  }
+  void lead(Level& level) {
+    level.leader = &s;
+    if (x.key) {
+      s.cur = 1 - *s.maps.base;
+      int32_t* map = s.maps.map[s.cur];
+      for (int p = 0; p < cells; ++p) map[p] = list[p] = rows[p] = p;
+      std::memset(s.cand, 1, cells);
+      n = cells;
+    } else {
+      std::memcpy(s.cand, x.a->work[s.grid], cells);
+      remap();
+      int32_t* map = s.maps.map[s.cur];
+      for (int k = 0; k < n; ++k) map[list[k]] = rows[k];
+    }
+    level.n = n;
+  }
+  void remap() {
+    const int base = *s.maps.base;
+    if (!f.still) for (int p = 0; p < cells; ++p) s.cand[p] |= !f.valid[p];
+    n = compact(s.cand, cells, list);
+    if (f.still && n == 0) { s.cur = base; return; }
+    s.cur = 1 - base;
+    const int32_t* old = s.maps.map[base];
+    int32_t* map = s.maps.map[s.cur];
+    if (f.still) std::memcpy(map, old, (size_t)cells * 4);
+    else for (int p = 0; p < cells; ++p) map[p] = old[f.src[p]];
+    if (n) free_rows(old, cells, x.used, rows, n);
+  }
+  float* fresh(int k) const { return s.pool + (size_t)rows[k] * s.stride; }
+  // the remapped cached row that a fresh one is compared with, or null where it counts whatever it is
+  const float* cached(int p) const {
+    if (x.key || forced) return nullptr;
+    const int32_t* old = s.maps.map[*s.maps.base];
+    if (f.still) return s.pool + (size_t)old[p] * s.stride;
+    return f.valid[p] ? s.pool + (size_t)old[f.src[p]] * s.stride : nullptr;
+  }
+  void keep(int k) const {
+    if (together) return;  // begin() has kept all
+    const int p = list[k];
+    s.maps.map[s.cur][p] = rows[k];
+    s.mask[p] = 1;
+  }
+  void done() {
+    if (together) n_changed = n;
+    else if (n) for (int p = 0; p < cells; ++p) n_changed += s.mask[p];
+    s.any = n_changed > 0;
+    x.a->candidates[layer] = n;
+    x.a->changed[layer] = n_changed;
+  }
+};
+
+struct Epilogue {
+  const float* bias;     // padded to whole vectors, or null
+  const float* slope;
+  float p0, p1, q0, q1;  // numbers of the two activations
+  const Seg* residual;
+  int n_residual;
+};
+
+// A row of several segments, gathered; or the row itself where there is one segment.
+FS_INLINE const float* tap_row(const Seg* in, int ns, int y, int x, float* buffer) {
+  if (ns == 1) return row_of(in[0], y, x);
+  float* b = buffer;
+  for (int i = 0; i < ns; ++i) {
+    std::memcpy(b, row_of(in[i], y, x), (size_t)in[i].n * 4);
+    b += in[i].n;
+  }
+  return buffer;
+}
+
+// bias, activation, residual, activation, comparison with the cached row, and the mask, for candidates [k0, k1)
+template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue& e, int k0, int k1) {
+  constexpr int FULL = C / FS_VL * FS_VL;
+  float gathered[C + FS_VL];
+  vi lanes{};
+  for (int i = 0; i < FS_VL; ++i) lanes[i] = FULL + i < C ? -1 : 0;
+  const vf tau = splat(w.tau);
+  for (int k = k0; k < k1; ++k) {
+    const int p = w.list[k];
+    float* row = w.fresh(k);
+    const float* cached = w.cached(p);
+    const float* residual = e.n_residual ? tap_row(e.residual, e.n_residual, p / w.g.w, p % w.g.w, gathered) : nullptr;
+    vi differs{};
+    for (int c = 0; c < C; c += FS_VL) {
+      vf v = load(row + c);
+      if (e.bias) v = v + load(e.bias + c);
+      v = activate<A>(v, e.slope + c, e.p0, e.p1);
+      if (residual) v = v + load(residual + c);
+      v = activate<B>(v, e.slope + c, e.q0, e.q1);
+      store(row + c, v);
+      if (cached) {
+        vi d = ~(magnitude(v - load(cached + c)) <= tau);
+        differs |= c < FULL ? d : d & lanes;
+      }
+    }
+    if (!cached || any(differs)) w.keep(k);
+  }
+}

@@ -1,0 +1,1 @@
+"""The search for the thresholds of least work at a budget of accuracy."""

@@ -1,0 +1,1 @@
+"""Clips to evaluate on, and masks."""

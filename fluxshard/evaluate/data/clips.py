@@ -1,0 +1,159 @@
+"""Clips to evaluate on: videos and DAVIS sequences, decoded once and kept as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fluxshard import video
+from fluxshard.errors import EvaluationError, VideoError
+from fluxshard.motion import MotionField
+from fluxshard.video.letterbox import Letterbox, to_image
+from fluxshard.video.sources.decoders import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"))
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video and, where there are any, the masks of its object.
+
+    Attributes:
+      name: unique within an evaluation.
+      source: a video file, or a directory of images.
+      annotations: a directory of one PNG per image, the object not black; None without.
+    """
+
+    name: str
+    source: Path
+    annotations: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedClip:
+    """Frames of a clip on the network's grid.
+
+    Attributes:
+      name: of the clip.
+      letterbox: how pictures lie in images.
+      pixels: `(H, W, 3)` uint8 per frame.
+      motion: since the frame before; None where nothing is known.
+      annotations: `(h, w)` bool per frame in the picture's pixels, True on the object; None without.
+    """
+
+    name: str
+    letterbox: Letterbox
+    pixels: tuple[NDArray[np.uint8], ...]
+    motion: tuple[MotionField | None, ...]
+    annotations: tuple[NDArray[np.bool_], ...] | None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def image(self, index: int) -> Tensor:
+        """Frame `index` as the network takes it: `(1, 3, H, W)` float32 in 0..1."""
+        return to_image(self.pixels[index])
+
+
+def find_clips(places: Sequence[Path]) -> list[Clip]:
+    """Clips at each place: a video file, a directory of videos or of images, or one laid out as DAVIS is.
+
+    DAVIS keeps images in `JPEGImages/480p/NAME` and masks in `Annotations/480p/NAME`.
+
+    Raises:
+      EvaluationError: a place does not exist or holds no clip; two clips have one name.
+    """
+    clips = [clip for place in places for clip in _clips_at(Path(place))]
+    names = [clip.name for clip in clips]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise EvaluationError(f"clips: {', '.join(twice)} appears twice; names of clips must differ")
+    return clips
+
+
+def _clips_at(place: Path) -> list[Clip]:
+    if not place.exists():
+        raise EvaluationError(f"clips: {str(place)!r} does not exist; give videos, or directories of them")
+    if place.is_file():
+        return [Clip(place.stem, place)]
+    if (place / "JPEGImages").is_dir():
+        images = place / "JPEGImages" / "480p"
+        images = images if images.is_dir() else place / "JPEGImages"
+        masks = place / "Annotations" / images.relative_to(place / "JPEGImages")
+        clips = [
+            Clip(path.name, path, masks / path.name if (masks / path.name).is_dir() else None)
+            for path in sorted(images.iterdir())
+            if path.is_dir()
+        ]
+    else:
+        clips = [Clip(path.stem, path) for path in sorted(place.iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES]
+        if not clips and any(path.suffix.lower() in IMAGE_SUFFIXES for path in place.iterdir()):
+            clips = [Clip(place.name, place)]
+    if not clips:
+        raise EvaluationError(
+            f"clips: {str(place)!r} holds neither videos nor images nor a DAVIS layout (JPEGImages/480p/NAME)"
+        )
+    return clips
+
+
+def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None) -> PreparedClip:
+    """Decodes a clip, places its pictures on the network's grid and finds their motion.
+
+    Args:
+      clip: to read.
+      size: (H, W) of the network.
+      max_frames: stops after so many.
+
+    Raises:
+      EvaluationError: the clip cannot be read, or its annotations do not fit it.
+    """
+    pixels, motion = [], []
+    try:
+        with video.open(clip.source, size=size, max_frames=max_frames) as source:
+            letterbox = source.letterbox
+            for frame in source:
+                values = frame.image[0].numpy().transpose(1, 2, 0)
+                pixels.append(np.rint(values * np.float32(255)).astype(np.uint8))
+                motion.append(frame.motion)
+    except VideoError as error:
+        raise EvaluationError(f"clip {clip.name!r}: {error}") from error
+    annotations = annotation_masks(clip, len(pixels), letterbox.picture_size)
+    return PreparedClip(clip.name, letterbox, tuple(pixels), tuple(motion), annotations)
+
+
+def annotation_masks(clip: Clip, count: int, picture: tuple[int, int]) -> tuple[NDArray[np.bool_], ...] | None:
+    """Masks of the first frames of a clip.
+
+    Args:
+      clip: with annotations or without.
+      count: frames.
+      picture: (h, w) that masks must have.
+
+    Returns:
+      `(h, w)` bool per frame, True on the object; None without annotations.
+
+    Raises:
+      EvaluationError: there are too few, or one cannot be read or has another size.
+    """
+    if clip.annotations is None:
+        return None
+    paths = sorted(clip.annotations.glob("*.png"))
+    if len(paths) < count:
+        raise EvaluationError(f"clip {clip.name!r} has {count} frames and {len(paths)} annotations; expected as many")
+    masks = []
+    for path in paths[:count]:
+        try:
+            with Image.open(path) as image:
+                mask = np.asarray(image) > 0
+        except Exception as error:  # decoders of damaged files raise anything
+            raise EvaluationError(f"annotation {str(path)!r} cannot be read: {error}") from error
+        if mask.shape != picture:
+            raise EvaluationError(f"annotation {str(path)!r} is {mask.shape}; the clip's pictures are {picture}")
+        masks.append(mask)
+    return tuple(masks)

@@ -1,0 +1,150 @@
+"""Named sets of methods: what `fluxshard evaluate` compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fluxshard.errors import OptionError
+from fluxshard.evaluate.methods.method import (
+    Coach,
+    Method,
+    Reuse,
+    Skip,
+    delta_cnn,
+    dense_method,
+    dense_on_canvas,
+    motion_delta_cnn,
+)
+from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.runtime.threshold_profile import Profile
+
+TAUS = (0.02, 0.05, 0.1, 0.2)
+SIMILARITIES = (0.98, 0.95, 0.9, 0.8, 0.6, 0.4)
+SCALES = (0.5, 0.75, 1.0, 1.5, 2.5)
+# thresholds of pixels and of features that go together, for a frontier of propagated reuse without a profile
+PROPAGATED = ((0.02, 0.1), (0.04, 0.2), (0.06, 0.4), (0.1, 0.8))
+
+
+@dataclass(frozen=True, slots=True)
+class NamedProfile:
+    """A profile to evaluate.
+
+    Attributes:
+      label: what the method is called.
+      profile: thresholds.
+      clips: names of the clips that it is reported on; None for all. A profile is not reported on clips that it was
+        calibrated on.
+    """
+
+    label: str
+    profile: Profile
+    clips: frozenset[str] | None = None
+
+
+def methods_named(names: Sequence[str], canvas_px: int) -> list[Method]:
+    """The methods of the sets that are named; `dense` is always the first.
+
+    Args:
+      names: keys of `SETS`, see `describe_sets`.
+      canvas_px: size of the canvas of methods that use one.
+
+    Raises:
+      OptionError: a name that is not known.
+    """
+    sets = _sets(canvas_px)
+    unknown = sorted(set(names) - set(sets))
+    if unknown:
+        raise OptionError(f"--methods: {', '.join(unknown)} is not known; there are {', '.join(sets)}")
+    methods: dict[str, Method] = {"dense": dense_method()}
+    for name in names:
+        for method in sets[name]():
+            methods.setdefault(method.name, method)
+    return list(methods.values())
+
+
+def method_of_profile(named: NamedProfile) -> Reuse:
+    """A session with a profile's thresholds."""
+    planned = named.profile.reuse.policy == "planned"
+    return Reuse(
+        name=named.label,
+        family=named.profile.reuse.policy,
+        options=named.profile.reuse,
+        canvas_px=named.profile.canvas_px,
+        regions=planned,
+    )
+
+
+def ablations(base: Reuse) -> list[Reuse]:
+    """Variants of propagated reuse: the rows of the paper's Table IV that need no link.
+
+    Args:
+      base: propagated reuse with its thresholds, and the compact check.
+    """
+
+    def variant(name: str, options: ReuseOptions) -> Reuse:
+        return replace(base, name=f"{base.name} {name}", family="ablation", options=options)
+
+    options = base.options
+    return [
+        variant("w/o RFAP", replace(options, rfap="off")),
+        variant("RFAP per layer", replace(options, rfap="per_layer")),
+        variant("w/o sparse", replace(options, execution="dense")),
+        variant("w/o remap", replace(options, remap=False)),
+    ]
+
+
+def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
+    def scaled(motion: str, canvas: int, family: str) -> list[Method]:
+        return [
+            Reuse(
+                name=f"{family} x{scale:g}",
+                family=family,
+                options=ReuseOptions(policy="planned", planned=scaled_thresholds(scale)),
+                canvas_px=canvas,
+                motion=motion,
+                regions=True,
+            )
+            for scale in SCALES
+        ]
+
+    return {
+        "dense": lambda: [dense_method()],
+        "canvas": lambda: [dense_on_canvas(canvas_px)],
+        "skip": lambda: [Skip(every=every) for every in (2, 3, 4)],
+        "coach": lambda: [Coach(similarity=similarity) for similarity in SIMILARITIES],
+        "deltacnn": lambda: [delta_cnn(tau) for tau in TAUS],
+        "motion-deltacnn": lambda: [motion_delta_cnn(tau, canvas_px) for tau in TAUS],
+        "propagated": lambda: [propagated(*taus) for taus in PROPAGATED],
+        "ablations": lambda: [propagated(*PROPAGATED[0]), *ablations(propagated(*PROPAGATED[0]))],
+        "planned": lambda: scaled("blocks", canvas_px, "planned"),
+        "planned-unshifted": lambda: scaled("blocks", 0, "planned w/o canvas"),
+        "planned-still": lambda: scaled("none", 0, "planned w/o motion"),
+    }
+
+
+def propagated(tau_input: float, tau: float) -> Reuse:
+    """The paper's reuse with one threshold for pixels and one for all features."""
+    return Reuse(
+        name=f"propagated tau0={tau_input:g} tau={tau:g}",
+        family="propagated",
+        options=ReuseOptions(tau_input=tau_input, tau=tau),
+    )
+
+
+def scaled_thresholds(scale: float) -> PlannedOptions:
+    """The shipped thresholds of planned reuse, all multiplied by a factor."""
+    shipped = PlannedOptions()
+    background = shipped.tau if shipped.tau_background is None else shipped.tau_background
+    return replace(
+        shipped,
+        tau=shipped.tau * scale,
+        tau_background=min(1.0, background * scale),
+        tau_small=None if shipped.tau_small is None else shipped.tau_small * scale,
+        tau_waiting=min(1.0, shipped.tau_waiting * scale),
+    )
+
+
+def set_names() -> tuple[str, ...]:
+    """Names that `methods_named` knows."""
+    return tuple(_sets(32))

@@ -1,0 +1,1 @@
+"""What traces are worth: against annotations, and against the dense network."""

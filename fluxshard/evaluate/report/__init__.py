@@ -1,0 +1,1 @@
+"""Tables, plots and the report of an evaluation."""

@@ -1,0 +1,153 @@
+"""The pictures of a report: which are drawn depends on which methods were evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from fluxshard import video
+from fluxshard.evaluate.data.clips import Clip, prepare
+from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.method_sets import NamedProfile, scaled_thresholds
+from fluxshard.evaluate.metrics.clip_scores import ClipScores
+from fluxshard.evaluate.report.grouping import by_method, family_of
+from fluxshard.evaluate.report.plots import draw_frontier, draw_latency, draw_naive_reuse, draw_reuse_over_motion
+from fluxshard.evaluate.report.report import Example, Figure
+from fluxshard.evaluate.report.timelines import draw_clip, draw_remap
+from fluxshard.evaluate.traces.workers import Setup
+from fluxshard.models.detections.draw import Picture, draw_caption, draw_detections, draw_work
+from fluxshard.models.detections.regions import regions
+from fluxshard.models.loading.load import load
+from fluxshard.models.loading.sizes import network_shape
+from fluxshard.options import CompileOptions, ReuseOptions
+
+SHOWN_CONFIDENCE = 0.25
+MOST_EXAMPLE_FRAMES = 30
+
+
+def draw_figures(scores: Sequence[ClipScores], folder: Path, measure: str) -> list[Figure]:
+    """Draws what the scores allow.
+
+    Args:
+      scores: of all methods, the dense network included.
+      folder: for the pictures; made if need be.
+      measure: of accuracy.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    methods = by_method(scores)
+    families = {method: family_of(next(iter(clips.values()))) for method, clips in methods.items()}
+    others = [method for method in methods if method != "dense"]
+    figures: list[Figure] = []
+    if not others:
+        return figures
+    path = draw_frontier(scores, folder / "frontier.png", measure=measure)
+    figures.append(Figure(picture=path, title="Accuracy against compute", caption="One line per family of methods."))
+    moving = _one_per_family(methods, families, ("deltacnn", "motion-deltacnn", "propagated", "planned"))
+    if moving:
+        path = draw_reuse_over_motion(scores, folder / "motion.png", methods=moving)
+        figures.append(Figure(picture=path, title="Reuse against motion (the paper's Fig. 1b)"))
+    without_check = next((method for method in others if method.endswith("w/o RFAP")), None)
+    if without_check is not None:
+        base = without_check.removesuffix(" w/o RFAP")
+        bars = {"with the check": base, "naive reuse": without_check}
+        path = draw_naive_reuse(scores, folder / "naive.png", methods=bars, measure=measure)
+        figures.append(Figure(picture=path, title="Accuracy under naive reuse (Fig. 1c)"))
+    without_remap = next((method for method in others if method.endswith("w/o remap")), None)
+    if without_remap is not None:
+        base = without_remap.removesuffix(" w/o remap")
+        both = set(methods[base]) & set(methods[without_remap])
+        clip = max(both, key=lambda name: len(methods[base][name].frames))
+        path = draw_remap(scores, folder / "remap.png", clip=clip, with_remap=base, without_remap=without_remap)
+        figures.append(Figure(picture=path, title="Caches with and without remapping (Fig. 1d)"))
+    timed = [method for method in others if families[method] not in ("skip", "coach")]
+    if timed:
+        path = draw_latency(scores, folder / "latency.png", methods=timed)
+        figures.append(Figure(picture=path, title="Latency against compute (Fig. 6)"))
+    profiles = [method for method in others if "@" in method and families[method] == "planned"]
+    if profiles:
+        clip, method = _worst(methods, profiles[0], measure)
+        path = draw_clip(scores, folder / "worst.png", clip=clip, methods=[method], measure=measure)
+        caption = f"The clip on which {method} loses most."
+        figures.append(Figure(picture=path, title=f"Accuracy over the frames of {clip}", caption=caption))
+    return figures
+
+
+def _one_per_family(
+    methods: dict[str, dict[str, ClipScores]], families: dict[str, str], wanted: Sequence[str]
+) -> list[str]:
+    """For each family its middle setting."""
+    chosen = []
+    for family in wanted:
+        members = [method for method in methods if families[method] == family]
+        if members:
+            chosen.append(members[len(members) // 2])
+    return chosen
+
+
+def _worst(methods: dict[str, dict[str, ClipScores]], method: str, measure: str) -> tuple[str, str]:
+    def kept(clip: str) -> float:
+        mine, dense = getattr(methods[method][clip], measure), getattr(methods["dense"][clip], measure)
+        return float(mine) / float(dense) if mine is not None and dense else 1.0
+
+    return min(methods[method], key=kept), method
+
+
+@torch.inference_mode()
+def draw_examples(clips: Sequence[Clip], setup: Setup, named: Sequence[NamedProfile], folder: Path) -> list[Example]:
+    """A frame of each clip with what planned reuse recomputed and found.
+
+    Args:
+      clips: to draw.
+      setup: of the network.
+      named: profiles; the first planned one that is reported on a clip is used, otherwise the shipped thresholds.
+      folder: for the pictures.
+    """
+    if not clips:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    loaded = load(setup.weights, setup.task)
+    subjects: dict[tuple[int, int], Subject] = {}
+    examples = []
+    for clip in clips:
+        reuse, canvas_px = ReuseOptions(policy="planned", planned=scaled_thresholds(1.0)), 0
+        label = "shipped thresholds"
+        for one in named:
+            if one.profile.reuse.policy == "planned" and (one.clips is None or clip.name in one.clips):
+                reuse, canvas_px, label = one.profile.reuse, one.profile.canvas_px, one.label
+                break
+        with video.open(clip.source, max_frames=1) as source:
+            shape = network_shape(setup.size, source.picture_size, loaded)
+        if shape not in subjects:
+            subjects[shape] = Subject(loaded, shape, CompileOptions(backend=setup.backend))
+        subject = subjects[shape]
+        picture, caption = _example(clip, subject, reuse, canvas_px, setup.max_frames)
+        path = folder / f"example-{clip.name}.jpg"
+        Image.fromarray(picture).save(path, quality=88)
+        examples.append(Example(picture=path, caption=f"{clip.name}, {label}: {caption}"))
+    return examples
+
+
+def _example(
+    clip: Clip, subject: Subject, reuse: ReuseOptions, canvas_px: int, max_frames: int | None
+) -> tuple[Picture, str]:
+    """The last frame of the clip's beginning, with detections and work, and a line about it."""
+    prepared = prepare(clip, subject.shape, min(MOST_EXAMPLE_FRAMES, max_frames or MOST_EXAMPLE_FRAMES))
+    box = prepared.letterbox
+    with subject.model(canvas_px).session(reuse) as session:
+        for index in range(len(prepared)):
+            outputs = session.run(prepared.image(index), prepared.motion[index])
+            found = subject.detect(outputs, canvas_px, min(SHOWN_CONFIDENCE, reuse.planned.region_confidence))
+            session.focus(regions(found, reuse.planned.region_confidence, reuse.planned.small_px))
+        y, x = session.origin
+        offset = (box.offset[0] + y, box.offset[1] + x)
+        shown = found.select((found.scores > SHOWN_CONFIDENCE).nonzero()[0])
+        rows, columns = box.crop
+        pixels = prepared.pixels[-1][rows.start : rows.stop, columns.start : columns.stop]
+        scale = (1.0, 1.0)
+        picture = draw_work(pixels, session.work_map(), scale, offset)
+        picture = draw_detections(picture, shown.to_picture(scale, offset, pixels.shape[:2]), subject.loaded.names)
+        text = f"frame {len(prepared) - 1}, {session.stats.compute_ratio:.0%} of the dense work; tinted: recomputed"
+    return draw_caption(picture, text), text

@@ -1,0 +1,1 @@
+"""What methods did on clips, and the processes that run them."""

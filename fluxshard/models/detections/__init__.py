@@ -1,0 +1,1 @@
+"""What a detector found: decoding, suppression, regions, agreement and pictures."""

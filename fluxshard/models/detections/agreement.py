@@ -1,0 +1,187 @@
+"""How well two sets of detections of the same frame agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.nms import box_iou
+
+VISIBLE = 0.5  # keypoints of the reference below this confidence are not compared
+# COCO's per-keypoint standard deviations, relative to the square root of the object's area
+COCO_SIGMAS = (
+    0.026,
+    0.025,
+    0.025,
+    0.035,
+    0.035,
+    0.079,
+    0.079,
+    0.072,
+    0.072,
+    0.062,
+    0.062,
+    0.107,
+    0.107,
+    0.087,
+    0.087,
+    0.089,
+    0.089,
+)
+BOX_TO_AREA = 0.53  # a person's share of its box, where no mask says better
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Counts and means of one frame's comparison; means are None where there is nothing to compare.
+
+    Attributes:
+      matched: pairs of the same class whose boxes overlap enough.
+      extra: detections without a partner in the reference.
+      missed: detections of the reference without a partner.
+      box_iou: mean over the pairs.
+      mask_iou: mean over the pairs.
+      keypoint_px: mean distance of visible keypoints, in pixels of the compared image.
+      oks: mean object keypoint similarity, 0..1.
+    """
+
+    matched: int
+    extra: int
+    missed: int
+    box_iou: float | None = None
+    mask_iou: float | None = None
+    keypoint_px: float | None = None
+    oks: float | None = None
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall; None where both frames are empty."""
+        total = 2 * self.matched + self.extra + self.missed
+        return 2 * self.matched / total if total else None
+
+
+def match(found: Detections, reference: Detections, iou: float = 0.5) -> list[tuple[int, int, float]]:
+    """Pairs detections of the same class one to one, best overlap first.
+
+    Returns:
+      (index in found, index in reference, IoU) of every pair with an IoU of at least `iou`.
+    """
+    if len(found) == 0 or len(reference) == 0:
+        return []
+    overlap = box_iou(found.boxes, reference.boxes)
+    overlap = np.where(found.classes[:, None] == reference.classes[None, :], overlap, np.float32(-1))
+    return [(row, column, float(overlap[row, column])) for row, column in best_pairs(overlap, iou)]
+
+
+def best_pairs(similarity: NDArray[np.floating], least: float) -> list[tuple[int, int]]:
+    """Matches rows and columns one to one, the most similar first; of equally similar ones, the first in raster order.
+
+    Args:
+      similarity: `(N, M)`.
+      least: what a pair must have.
+    """
+    pairs: list[tuple[int, int]] = []
+    rows, columns = set(), set()
+    for flat in np.argsort(-similarity, axis=None, kind="stable"):
+        row, column = divmod(int(flat), similarity.shape[1])
+        if similarity[row, column] < least:
+            break
+        if row not in rows and column not in columns:
+            rows.add(row)
+            columns.add(column)
+            pairs.append((row, column))
+    return pairs
+
+
+def compare(found: Detections, reference: Detections, iou: float = 0.5) -> Agreement:
+    """Compares detections with those of a reference on the same frame, both in the same pixels."""
+    pairs = match(found, reference, iou)
+    masks = found.masks is not None and reference.masks is not None
+    mask_ious = [_mask_iou(found, row, reference, column) for row, column, _ in pairs] if masks else []
+    distances: list[float] = []
+    similarities: list[float] = []
+    if found.keypoints is not None and reference.keypoints is not None:
+        for row, column, _ in pairs:
+            distance = _keypoint_distances(found.keypoints[row], reference.keypoints[column])
+            seen = np.isfinite(distance)
+            if seen.any():
+                distances.append(float(distance[seen].mean()))
+                similarities.append(_similarity(distance, reference.boxes[column]))
+    return Agreement(
+        matched=len(pairs),
+        extra=len(found) - len(pairs),
+        missed=len(reference) - len(pairs),
+        box_iou=_mean([value for _, _, value in pairs]),
+        mask_iou=_mean([value for value in mask_ious if value is not None]),
+        keypoint_px=_mean(distances),
+        oks=_mean(similarities),
+    )
+
+
+def max_difference(found: Any, reference: Any) -> float:
+    """Largest absolute difference between the tensors of two outputs of the same structure; NaN counts as infinite."""
+    if isinstance(found, dict):
+        return max((max_difference(found[key], reference[key]) for key in found), default=0.0)
+    if isinstance(found, (tuple, list)):
+        return max((max_difference(a, b) for a, b in zip(found, reference, strict=True)), default=0.0)
+    if not hasattr(found, "numel") or found.numel() == 0:
+        return 0.0
+    value = float((found.float() - reference.float()).abs().max())
+    return value if np.isfinite(value) else float("inf")
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _mask_iou(a: Detections, row: int, b: Detections, column: int) -> float | None:
+    """IoU of two masks; None where both are empty."""
+    rows_a, columns_a, mask_a = a.mask(row)
+    rows_b, columns_b, mask_b = b.mask(column)
+    rows = range(max(rows_a.start, rows_b.start), min(rows_a.stop, rows_b.stop))
+    columns = range(max(columns_a.start, columns_b.start), min(columns_a.stop, columns_b.stop))
+    shared = int(
+        (_part(mask_a, rows_a, columns_a, rows, columns) & _part(mask_b, rows_b, columns_b, rows, columns)).sum()
+    )
+    union = int(mask_a.sum()) + int(mask_b.sum()) - shared
+    return shared / union if union else None
+
+
+def _part(
+    mask: NDArray[np.bool_], own_rows: range, own_columns: range, rows: range, columns: range
+) -> NDArray[np.bool_]:
+    y, x = rows.start - own_rows.start, columns.start - own_columns.start
+    return mask[y : y + len(rows), x : x + len(columns)]
+
+
+def keypoint_similarity(
+    found: NDArray[np.float32], reference: NDArray[np.float32], box: NDArray[np.float32]
+) -> float | None:
+    """Object keypoint similarity (COCO), 0..1; None where the reference sees no keypoint.
+
+    Args:
+      found, reference: `(K, 2 or 3)` x, y and confidence.
+      box: x1, y1, x2, y2 of the reference.
+    """
+    distance = _keypoint_distances(found, reference)
+    return _similarity(distance, box) if np.isfinite(distance).any() else None
+
+
+def _keypoint_distances(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distance of each keypoint in pixels; NaN where the reference does not see it."""
+    distance = np.hypot(*(found[:, :2] - reference[:, :2]).T)
+    if reference.shape[1] > 2:
+        distance = np.where(reference[:, 2] >= VISIBLE, distance, np.nan)
+    return np.asarray(distance, np.float32)
+
+
+def _similarity(distance: NDArray[np.float32], box: NDArray[np.float32]) -> float:
+    count = len(distance)
+    sigmas = np.asarray(COCO_SIGMAS if count == len(COCO_SIGMAS) else (1 / count,) * count)
+    area = max(float((box[2] - box[0]) * (box[3] - box[1])) * BOX_TO_AREA, 1.0)
+    seen = np.isfinite(distance)
+    return float(np.exp(-(distance[seen].astype(np.float64) ** 2) / (2 * area * (2 * sigmas[seen]) ** 2)).mean())

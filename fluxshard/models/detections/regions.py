@@ -1,0 +1,62 @@
+"""Regions: where the objects of a frame are, for reuse that takes more care there."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.models.detections.detections import Detections
+from fluxshard.motion import CELL_PX, cells
+from fluxshard.options import OBJECT, SMALL_OBJECT
+
+
+def regions(found: Detections, confidence: float, small_px: int = 0) -> NDArray[np.uint8]:
+    """Cells of 8 px that hold a part of an object: of its mask where there are masks, otherwise of its box.
+
+    Masks are read at the resolution of their prototypes: 4 px in the YOLO family, finer than the result.
+
+    Args:
+      found: detections of the frame, in pixels of what the network saw.
+      confidence: objects must score higher.
+      small_px: an object whose box covers less than a square of this side is a small one, and its whole box counts.
+
+    Returns:
+      `(ceil(H / 8), ceil(W / 8))` of `options.OBJECT`, `options.SMALL_OBJECT` or 0.
+    """
+    height, width = found.shape
+    shape = cells(height, CELL_PX), cells(width, CELL_PX)
+    inside, small = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    for index in np.flatnonzero(found.scores > confidence):
+        rows, columns = found.pixels(int(index))
+        if not len(rows) or not len(columns):
+            continue
+        x1, y1, x2, y2 = found.boxes[index].tolist()
+        is_small = (x2 - x1) * (y2 - y1) < small_px**2
+        if found.masks is None or is_small:
+            top, left = rows.start // CELL_PX, columns.start // CELL_PX
+            target = small if is_small else inside
+            target[top : cells(rows.stop, CELL_PX), left : cells(columns.stop, CELL_PX)] = True
+        else:
+            _add_mask(inside, found, int(index), rows, columns)
+    return np.where(small, SMALL_OBJECT, np.where(inside, OBJECT, 0)).astype(np.uint8)
+
+
+def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: range, columns: range) -> None:
+    masks = found.masks
+    assert masks is not None
+    _, height, width = masks.prototypes.shape
+    span = []
+    for pixels, scale, offset, count in (
+        (rows, masks.scale[0], masks.offset[0], height),
+        (columns, masks.scale[1], masks.offset[1], width),
+    ):
+        first = int(np.floor(pixels.start * scale + offset))
+        last = int(np.ceil(pixels.stop * scale + offset))
+        span.append((max(0, first), min(count, max(last, first + 1)), scale, offset))
+    (top, bottom, scale_y, offset_y), (left, right, scale_x, offset_x) = span
+    inside = np.tensordot(masks.coefficients[index], masks.prototypes[:, top:bottom, left:right], axes=1) > 0
+    y, x = np.nonzero(inside)
+    # the pixel in the middle of each prototype cell says which cell of the result it lies in
+    row = np.clip(((y + top + 0.5 - offset_y) / scale_y).astype(np.int64) // CELL_PX, 0, result.shape[0] - 1)
+    column = np.clip(((x + left + 0.5 - offset_x) / scale_x).astype(np.int64) // CELL_PX, 0, result.shape[1] - 1)
+    result[row, column] = True

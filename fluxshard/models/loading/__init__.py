@@ -1,0 +1,1 @@
+"""Reading weights files, and what is known of the models in them."""

@@ -1,0 +1,50 @@
+"""What `--size` means: the network's input for pictures of a shape."""
+
+from __future__ import annotations
+
+import re
+
+from fluxshard.errors import OptionError
+from fluxshard.models.loading.loaded_model import LoadedModel
+
+DEFAULT_LONG_SIDE_PX = 640
+LARGEST_SIDE_PX = 8192
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """Reads "640" (the long side) or "384x640" (height x width)."""
+    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
+    sides = [int(group) for group in match.groups() if group is not None] if match else []
+    if not sides or not all(1 <= side <= LARGEST_SIDE_PX for side in sides):
+        raise OptionError(
+            f"--size (={text!r}) must be a long side such as 640, or HEIGHTxWIDTH such as 384x640, "
+            f"of at most {LARGEST_SIDE_PX} px"
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedModel) -> tuple[int, int]:
+    """The (H, W) that the network is compiled for.
+
+    A single number is the long side; the short side follows the picture's aspect, rounded up to the network's stride.
+
+    Raises:
+      OptionError: the network does not take that size.
+    """
+    wanted = parse_size(size) if size is not None else loaded.input_shape or DEFAULT_LONG_SIDE_PX
+    if isinstance(wanted, int):
+        step = max(loaded.stride_px, 32)
+        long_side = -(-wanted // step) * step
+        short_side = -(-(wanted * min(picture) // max(picture)) // step) * step
+        short_side = max(step, short_side)
+        shape = (long_side, short_side) if picture[0] > picture[1] else (short_side, long_side)
+    else:
+        shape = wanted
+    if loaded.input_shape is not None and shape != loaded.input_shape:
+        height, width = loaded.input_shape
+        raise OptionError(f"--size (={size}) must be {height}x{width}: the program was exported for that size")
+    if any(side % loaded.stride_px for side in shape):
+        raise OptionError(
+            f"--size (={size}) must have sides that are multiples of the network's stride, {loaded.stride_px} px"
+        )
+    return shape

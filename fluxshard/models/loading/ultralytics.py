@@ -1,0 +1,140 @@
+"""Ultralytics YOLO checkpoints (`pip install 'fluxshard[yolo]'`; the library is AGPL-3.0 and never required)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from fluxshard.errors import ModelError, OptionError
+from fluxshard.models.loading.checkpoint import identify, warn_of_code
+from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel, Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TASKS: tuple[Task, ...] = ("detect", "segment", "pose", "raw")
+
+
+def load(path: Path | str, task: str = "auto") -> LoadedModel:
+    """Reads a `.pt` checkpoint of the Ultralytics library; warns that doing so runs code from the file.
+
+    Args:
+      path: the checkpoint.
+      task: "auto" takes what the checkpoint says; "detect" drops masks and keypoints; "raw" leaves the outputs alone.
+
+    Raises:
+      ModelError: the file is missing, damaged, of another kind or task, or the library is not installed.
+      OptionError: a task that is not allowed.
+    """
+    path = Path(path)
+    if task not in ("auto", *TASKS):
+        raise OptionError(f"task (={task!r}) must be one of auto, {', '.join(TASKS)}")
+    kind = identify(path)
+    if kind != "ultralytics":
+        raise ModelError(
+            f"weights: {str(path)!r} is not an Ultralytics checkpoint; "
+            "read it with fluxshard.models.loading.generic.load"
+        )
+    warn_of_code(path)
+    net = _read(path)
+    own_task = str(getattr(net, "task", "raw"))
+    if task == "auto":
+        task = own_task if own_task in TASKS else "raw"
+    if task not in ("raw", own_task) and not (task == "detect" and own_task in ("segment", "pose")):
+        raise ModelError(
+            f"weights: {str(path)!r} is a {own_task!r} model and cannot do {task!r}; use --task {own_task} or auto"
+        )
+    names = getattr(net, "names", {})
+    names = tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
+    layout = _layout(net, own_task, cast(Task, task), len(names)) if task != "raw" else None
+    stride = getattr(net, "stride", None)
+    return LoadedModel(
+        net=net,
+        task=cast(Task, task),
+        layout=layout,
+        names=names if layout is not None else (),
+        stride_px=int(max(stride)) if stride is not None else 32,
+    )
+
+
+def _layout(net: nn.Module, own_task: str, task: Task, classes: int) -> HeadLayout:
+    head: Any = list(cast(Any, net).model)[-1]
+    shape = tuple(int(n) for n in head.kpt_shape) if own_task == "pose" else None
+    return HeadLayout(
+        task=task,
+        classes=int(getattr(head, "nc", classes)),
+        mask_channels=int(head.nm) if own_task == "segment" else 0,
+        keypoint_shape=cast("tuple[int, int] | None", shape),
+        is_end_to_end=bool(getattr(head, "end2end", False)),
+    )
+
+
+def _read(path: Path) -> nn.Module:
+    import torch  # before ultralytics, which sets OMP_NUM_THREADS=1 for whatever loads OpenMP after it
+
+    load_checkpoint = _import_loader()
+    link: tempfile.TemporaryDirectory[str] | None = None
+    source = path.resolve()
+    try:
+        if path.suffix.lower() != ".pt":  # the library insists on the suffix
+            link = tempfile.TemporaryDirectory(prefix="fluxshard-")
+            (Path(link.name) / "model.pt").symlink_to(source)
+            source = Path(link.name) / "model.pt"
+        net, _ = load_checkpoint(str(source))
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"weights: {str(path)!r} needs Python code that is not importable here ({error}); upgrade ultralytics"
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, OSError) as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"weights: {str(path)!r} cannot be read: {text[:300]}") from error
+    finally:
+        if link is not None:
+            link.cleanup()
+    if not isinstance(net, torch.nn.Module):
+        raise ModelError(f"weights: {str(path)!r} holds a {type(net).__name__}, not a model")
+    for module in net.modules():
+        if hasattr(module, "export") and hasattr(module, "end2end"):
+            # heads also return their undecoded feature maps, for training losses; here they would only be copied out
+            cast(Any, module).export = True
+            if callable(getattr(module, "fuse", None)):  # drops the one of two heads that is not used
+                cast(Any, module).fuse()
+    return net.requires_grad_(False).float().eval()
+
+
+def _import_loader() -> Any:
+    """Imports the library silently, offline, and without what it changes for everybody else."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    config = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fluxshard" / "ultralytics"
+    try:
+        config.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        config = Path(tempfile.gettempdir())
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(config))
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    threads = os.environ.get("OMP_NUM_THREADS")
+    printing, opening = np.get_printoptions(), Image.open
+    try:
+        from ultralytics.nn.tasks import load_checkpoint
+    except ImportError as error:
+        raise ModelError(
+            f"weights: this is an Ultralytics checkpoint and the ultralytics package cannot be imported ({error}); "
+            "run: pip install 'fluxshard[yolo]'"
+        ) from error
+    finally:
+        if threads is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        np.set_printoptions(**printing)
+        torch.set_printoptions(profile="default")
+        Image.open = opening  # the library's own asks pip for plugins where a file is damaged
+    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    return load_checkpoint

@@ -1,0 +1,1 @@
+"""Rewrites that leave one form for each op."""

@@ -1,0 +1,1 @@
+"""From a model to an fx graph of ATen ops on the CPU."""

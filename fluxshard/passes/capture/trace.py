@@ -1,0 +1,203 @@
+"""Captures a model as an fx graph of ATen ops, through `torch.export`."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.utils._pytree import TreeSpec
+
+from fluxshard.errors import TraceError
+from fluxshard.passes.capture.functionalize import functionalize, is_in_place
+
+_QUIET = ("torch._subclasses.fake_tensor", "torch._dynamo", "torch.fx.experimental.symbolic_shapes")
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A captured model.
+
+    Attributes:
+      graph_module: one image in, the model's structure out; no in-place ops; shares the model's parameters.
+      out_spec: how the leaves of the output nest.
+      name: the model's class.
+    """
+
+    graph_module: fx.GraphModule
+    out_spec: TreeSpec
+    name: str
+
+
+def trace(net: nn.Module | ExportedProgram, example: Tensor) -> Traced:
+    """Captures `net(example)` in evaluation mode; the model is left as it was.
+
+    Args:
+      net: a module, a GraphModule or an exported program, of one image. Submodules in training mode are captured as if
+        they were in evaluation mode.
+      example: `(1, C, H, W)`, float32: the graph is specialised to its shape.
+
+    Raises:
+      TraceError: the model or the example is not one that can be captured; one line that says why and where.
+    """
+    _check_example(example)
+    program = isinstance(net, ExportedProgram)
+    name = "ExportedProgram" if isinstance(net, ExportedProgram) else type(net).__name__
+    module = net.module() if isinstance(net, ExportedProgram) else net
+    if not isinstance(module, nn.Module):
+        raise TraceError(
+            f"cannot compile a {type(net).__name__}; give an nn.Module, a GraphModule or an ExportedProgram"
+        )
+    if not program:
+        _check_signature(module, name)
+    exported = _export(module, name, example)
+    _check_outputs(exported, name)
+    graph_module = _without_guards(exported)
+    if not functionalize(graph_module):
+        exported = _decompose(exported, name)
+        graph_module = _without_guards(exported)
+    _check_state(exported, graph_module, name)
+    out_spec = exported.call_spec.out_spec
+    assert out_spec is not None
+    return Traced(graph_module, out_spec, name)
+
+
+def _check_example(example: Tensor) -> None:
+    if not isinstance(example, Tensor):
+        raise TraceError(f"the example is a {type(example).__name__}; give a float32 tensor of shape (1, C, H, W)")
+    if example.dim() != 4 or example.dtype != torch.float32:
+        raise TraceError(
+            f"the example is {example.dtype} {tuple(example.shape)}; give a float32 tensor of shape (1, C, H, W)"
+        )
+    if example.shape[0] != 1:
+        raise TraceError(
+            f"the example has batch {example.shape[0]}; the batch must be 1: give each stream its own session"
+        )
+
+
+def _check_signature(module: nn.Module, name: str) -> None:
+    parameters = inspect.signature(module.forward).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p.name for p in positional if p.default is p.empty]
+    required += [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if len(required) > 1:
+        raise TraceError(
+            f"{name}.forward needs {len(required)} inputs ({', '.join(required)}); compile a model of one image"
+        )
+    if not positional and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        raise TraceError(f"{name}.forward takes no positional input; it must take the image")
+
+
+def _check_outputs(program: ExportedProgram, name: str) -> None:
+    leaves = program.graph.output_node().args[0]
+    if not any(isinstance(leaf, fx.Node) for leaf in cast(tuple[object, ...], leaves)):
+        raise TraceError(f"{name} returns no tensors; compile a model that returns what it computes")
+
+
+def _check_state(program: ExportedProgram, graph_module: fx.GraphModule, name: str) -> None:
+    signature = program.graph_signature
+    mutated = sorted(signature.buffers_to_mutate.values())
+    for node in graph_module.graph.nodes:
+        if is_in_place(node):  # on what the module owns: nothing else was left
+            mutated.append(str(node.args[0].target if isinstance(node.args[0], fx.Node) else node.args[0]))
+        if str(node.target) == "aten.batch_norm.default" and node.args[5] is True and node.args[3] is not None:
+            raise TraceError(f"{name} holds a batch norm that was exported in training mode; export it after .eval()")
+    if mutated:
+        raise TraceError(
+            f"{name} changes {mutated[0]!r} while it runs; compile a model that keeps no state between frames"
+        )
+
+
+def _decompose(program: ExportedProgram, name: str) -> ExportedProgram:
+    with _quiet():
+        try:
+            return cast(ExportedProgram, program.run_decompositions({}))
+        except Exception as error:  # it runs the captured ops again, and fails where they do
+            raise TraceError(_explain(error, name)) from error
+
+
+def _export(module: nn.Module, name: str, example: Tensor) -> ExportedProgram:
+    with _as_it_was(module), _quiet(), torch.no_grad():
+        for part in module.modules():
+            part.training = False
+        try:
+            return torch.export.export(module, (example.detach(),), strict=False)
+        except Exception as error:  # export runs the user's code, which may raise anything
+            raise TraceError(_explain(error, name)) from error
+
+
+def _explain(error: Exception, name: str) -> str:
+    kind = type(error).__name__
+    where = _user_frame(error)
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), kind)
+    if kind.startswith("GuardOnDataDependent") or "data-dependent" in str(error).lower():
+        return f"{name} decides what to compute from the values of its tensors{where}; compile the part that does not"
+    return f"{name} cannot be captured{where}: {kind}: {first}"
+
+
+def _user_frame(error: BaseException) -> str:
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    inside = [frame for frame in frames if frame.name not in ("trace", "_export", "compile")]
+    return f" at {inside[-1].filename}:{inside[-1].lineno}" if inside else ""
+
+
+@contextmanager
+def _as_it_was(module: nn.Module) -> Iterator[None]:
+    # Models may cache tensors and shapes on themselves while they run; export keeps some of that and drops some.
+    kept = [
+        (part, dict(part.__dict__), dict(part._parameters), dict(part._buffers), dict(part._modules))
+        for part in module.modules()
+    ]
+    try:
+        yield
+    finally:
+        for part, attributes, parameters, buffers, modules in kept:
+            part.__dict__.clear()
+            part.__dict__.update(attributes)
+            for own, saved in ((part._parameters, parameters), (part._buffers, buffers), (part._modules, modules)):
+                own.clear()
+                own.update(saved)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Errors reach the user as a TraceError; torch would print its own traces and graphs beside it.
+    loggers = [logging.getLogger(name) for name in _QUIET]
+    disabled = [logger.disabled for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        printed = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
+            warnings.simplefilter("ignore")
+            yield
+        sys.stderr.write(printed.getvalue())  # the model's own words
+    finally:
+        for logger, was in zip(loggers, disabled, strict=True):
+            logger.disabled = was
+
+
+def _without_guards(program: ExportedProgram) -> fx.GraphModule:
+    graph_module = program.module()
+    assert isinstance(graph_module, fx.GraphModule)
+    for node in list(graph_module.graph.nodes):
+        if node.op == "call_module" and node.target == "_guards_fn":
+            graph_module.graph.erase_node(node)
+    if hasattr(graph_module, "_guards_fn"):
+        del graph_module._guards_fn
+    graph_module._forward_pre_hooks.clear()  # sessions check the shape of the image
+    graph_module.recompile()
+    return graph_module

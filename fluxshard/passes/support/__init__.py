@@ -1,0 +1,1 @@
+"""What the passes share: edits, annotations, names, parameters, islands, counts."""

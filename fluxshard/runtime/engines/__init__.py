@@ -1,0 +1,1 @@
+"""What executes frames: the seam, and one engine for each backend."""

@@ -1,0 +1,276 @@
+"""Runs a plan through its generated program: one call per frame, islands come back through a callback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.errors import KernelError
+from fluxshard.ir.params import Island
+from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.motion import MotionField
+from fluxshard.ops.reference import IslandProgram
+from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.reuse.compare import close
+
+_RFAP = {"off": 0, "compact": 1, "per_layer": 2}
+
+
+class StepProgram(Protocol):
+    """What the engine needs of a loaded program; `codegen.StepLibrary` is one."""
+
+    @property
+    def layout(self) -> Any:
+        """Offsets in the state."""
+        ...
+
+    @property
+    def state_bytes(self) -> int:
+        """Size of a stream's state."""
+        ...
+
+    def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+        """All weights in one blob."""
+        ...
+
+    def new_state(self) -> NDArray[np.uint8]:
+        """A stream's state before its first frame."""
+        ...
+
+    def new_args(self) -> Any:
+        """An empty argument block."""
+        ...
+
+    def callback(self, function: Any) -> Any:
+        """A Python function as an island callback."""
+        ...
+
+    def step(self, args: Any) -> None:
+        """Runs one frame."""
+        ...
+
+
+@dataclass(slots=True)
+class _Data:
+    """State of one stream."""
+
+    arena: NDArray[np.uint8]
+    buffers: dict[str, Tensor]  # of islands' inputs and outputs on the grids, in the arena
+    cached: dict[str, Tensor] = field(default_factory=dict)  # islands' outputs off the grids
+    failure: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Island:
+    """An island, ready to run: its index in the plan, and weights by role."""
+
+    index: int
+    layer: LayerSpec
+    program: IslandProgram
+    weights: Mapping[str, Tensor]
+
+
+class NativeEngine:
+    """See the module's docstring.
+
+    Args:
+      plan: what to run.
+      program: generated from the same plan.
+      weights: by name.
+    """
+
+    name = "cpp"
+    torch_device = torch.device("cpu")
+
+    def __init__(self, plan: Plan, program: StepProgram, weights: Mapping[str, Tensor]) -> None:
+        self.plan = plan
+        self._program = program
+        self._layout = program.layout
+        self._islands = [
+            _Island(
+                index=index,
+                layer=layer,
+                program=IslandProgram(layer.params.steps),
+                weights={role: weights[name] for role, name in layer.weights},
+            )
+            for index, layer in enumerate(plan.layers)
+            if isinstance(layer.params, Island)
+        ]
+        self._blob = program.pack_weights({name: tensor.numpy() for name, tensor in weights.items()})
+        self._read_later = {name for layer in plan.layers for name in layer.inputs}
+        self._dense_outputs = [
+            index for index, leaf in enumerate(plan.outputs) if leaf.value and plan.value(leaf.value).grid is not None
+        ]
+
+    def new_state(self) -> StreamState:
+        """See `Engine.new_state`."""
+        arena = self._program.new_state()
+        buffers = {
+            name: torch.from_numpy(_view(arena, buffer.offset, np.float32, (1, *buffer.shape)))
+            for name, buffer in self._layout.buffers.items()
+        }
+        return StreamState(_Data(arena, buffers), arena.nbytes)
+
+    @torch.no_grad()
+    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+        """See `Engine.step`."""
+        data: _Data = state.data
+        data.failure = None
+        n_layers = len(self.plan.layers)
+        candidates, changed = np.zeros(n_layers, np.int64), np.zeros(n_layers, np.int64)
+        tau = np.asarray(control.tau, np.float32)
+        leaves = [self._leaf_buffer(index) for index in range(len(self.plan.outputs))]
+        outputs = np.array([leaves[index].data_ptr() for index in self._dense_outputs], np.uint64)  # type: ignore[union-attr]
+        work, kept = self._work(control)
+        args = self._program.new_args()
+        callback = self._program.callback(lambda _, number: self._run_island(data, args, tau, number))
+        args.arena = data.arena.ctypes.data
+        args.weights = self._blob.ctypes.data
+        args.image = image.data_ptr()
+        if motion is not None:
+            args.motion = motion.displacement.ctypes.data
+            args.motion_valid = motion.valid.ctypes.data
+            args.cell_px, args.motion_columns = motion.cell_px, motion.valid.shape[1]
+        args.keyframe, args.rfap, args.remap = control.keyframe, _RFAP[control.rfap], control.remap
+        args.input_fresh, args.keep_image = control.input == "fresh", control.keep_image
+        args.tau_input, args.scene_cut = control.tau_input, control.scene_cut
+        args.tau, args.outputs = tau.ctypes.data, outputs.ctypes.data
+        args.work = None if work is None else work.ctypes.data
+        args.island, args.threads = callback, torch.get_num_threads()
+        args.candidates, args.changed = candidates.ctypes.data, changed.ctypes.data
+        try:
+            self._program.step(args)
+        except KernelError as error:
+            raise KernelError(f"{error}: {data.failure}") from data.failure
+        finally:
+            args.island = type(callback)()  # args and callback hold each other, and through them the stream's memory
+        del kept
+        for index, leaf in enumerate(self.plan.outputs):
+            if leaf.value is not None and index not in self._dense_outputs:
+                leaves[index] = data.cached[leaf.value].clone()
+        counts = StepCounts(
+            keyframe=bool(args.took_keyframe),
+            input_cells=int(args.input_cells),
+            candidates=candidates,
+            executed=candidates > 0,
+            total_ms=args.total_ns / 1e6,
+            conv_ms=args.conv_ns / 1e6,
+            island_ms=args.island_ns / 1e6,
+        )
+        return StepResult(leaves=leaves, counts=lambda: counts)
+
+    def inspect(self, state: StreamState) -> NativeInspection:
+        """See `Engine.inspect`."""
+        return NativeInspection(self.plan, self._layout, state.data.arena)
+
+    def _leaf_buffer(self, index: int) -> Tensor | None | bool | int | float | str:
+        leaf = self.plan.outputs[index]
+        if leaf.value is None:
+            return leaf.literal
+        value = self.plan.value(leaf.value)
+        return torch.empty(value.shape) if value.grid is not None else None
+
+    def _work(self, control: StepControl) -> tuple[NDArray[np.uint64] | None, list[Mask]]:
+        if control.work is None:
+            return None, []
+        kept = []
+        pointers = np.zeros(len(self.plan.grids), np.uint64)
+        for index, mask in control.work.items():
+            kept.append(np.ascontiguousarray(mask, np.bool_))
+            pointers[index] = kept[-1].ctypes.data
+        return pointers, kept
+
+    def _run_island(self, data: _Data, args: Any, tau: NDArray[np.float32], number: int) -> int:
+        """Called from the generated program; must not raise."""
+        island = self._islands[number]
+        try:
+            self._evaluate(data, island, bool(args.took_keyframe), float(tau[island.index]))
+        except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
+            data.failure = error
+            return 1
+        return 0
+
+    def _evaluate(self, data: _Data, island: _Island, keyframe: bool, tau: float) -> None:
+        names = dict(island.weights)
+        for name in island.layer.inputs:
+            names[name] = data.buffers[name] if name in data.buffers else data.cached[name]
+        given = {tensor.untyped_storage().data_ptr() for tensor in names.values()}
+        results = island.program(names)
+        for name in island.layer.outputs:
+            fresh = results[name]
+            assert isinstance(fresh, Tensor)
+            if name in data.buffers:
+                data.buffers[name].copy_(fresh)
+                continue
+            cached = data.cached.get(name)
+            new = keyframe or cached is None or name not in self._read_later or not close(fresh, cached, tau)
+            if new or cached is None:
+                # what an island gives back may be what it was given, under another shape
+                data.cached[name] = fresh.clone() if fresh.untyped_storage().data_ptr() in given else fresh
+            data.arena[self._layout.vector_changed + self._layout.off_grid.index(name)] = new
+            vector = self._layout.vectors.get(name)
+            if vector is not None and new:
+                flat = fresh.reshape(-1)
+                target = _view(data.arena, vector.offset, np.float32, vector.shape)
+                target[:] = flat.numpy() if flat.numel() > 1 else flat.item()
+
+
+@dataclass(frozen=True, slots=True)
+class NativeInspection:
+    """See `Inspection`: reads the state through the program's layout."""
+
+    plan: Plan
+    layout: Any
+    arena: NDArray[np.uint8]
+
+    def input_mask(self) -> Mask:
+        """See `Inspection.input_mask`."""
+        return _view(self.arena, self.layout.image["mask"], np.bool_, self.plan.image_size).copy()
+
+    def candidates(self, layer: str) -> Mask | None:
+        """See `Inspection.candidates`."""
+        (spec,) = [spec for spec in self.plan.layers if spec.name == layer]
+        return self._cells(spec.output, "cand") if spec.mode == "sparse" else None
+
+    def mask(self, value: str) -> Mask | None:
+        """See `Inspection.mask`."""
+        return self._cells(value, "mask")
+
+    def slots(self, value: str) -> NDArray[np.int32] | None:
+        """See `Inspection.slots`."""
+        store = self.layout.stores.get(value)
+        if store is None:
+            return None
+        grid, count = self.plan.grids[store.grid], (len(self.layout.stores),)
+        current = _view(self.arena, self.layout.current, np.int32, count)[store.index]
+        is_level = _view(self.arena, self.layout.is_level, np.bool_, count)[store.index]
+        maps = self.layout.levels[store.grid] if is_level else store
+        return _view(self.arena, maps.map1 if current else maps.map0, np.int32, (grid.height, grid.width)).copy()
+
+    def value(self, value: str) -> Tensor | None:
+        """See `Inspection.value`."""
+        store, slots = self.layout.stores.get(value), self.slots(value)
+        if store is None or slots is None:
+            return None
+        pool = _view(self.arena, store.pool, np.float32, (2 * slots.size, store.stride))
+        rows = pool[slots.ravel(), : store.channels]
+        return torch.from_numpy(np.ascontiguousarray(rows.T)).view(1, store.channels, *slots.shape)
+
+    def _cells(self, value: str, kind: str) -> Mask | None:
+        store = self.layout.stores.get(value)
+        if store is None:
+            return None
+        grid = self.plan.grids[store.grid]
+        return _view(self.arena, getattr(store, kind), np.bool_, (grid.height, grid.width)).copy()
+
+
+def _view(arena: NDArray[np.uint8], offset: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    count = int(np.prod(shape)) * np.dtype(kind).itemsize
+    view: NDArray[Any] = arena[offset : offset + count].view(kind).reshape(shape)
+    return view

@@ -1,0 +1,89 @@
+"""What the last frame left in a stream's device memory, as arrays on the host. Reading waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.ir.plan import Plan
+from fluxshard.runtime.engines.engine import Mask
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def view(arena: Tensor, offset: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """A part of a stream's memory as a tensor."""
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    return arena[offset : offset + n_bytes].view(dtype).view(tuple(shape))
+
+
+@dataclass(frozen=True, slots=True)
+class CudaInspection:
+    """See `Inspection`.
+
+    Attributes:
+      plan: of the program.
+      memory: where everything lies.
+      arena: the stream's memory.
+      parity: of the maps that the last frame left.
+      planned: the last frame's cells and maps are those of the grids.
+    """
+
+    plan: Plan
+    memory: Any
+    arena: Tensor
+    parity: int
+    planned: bool
+
+    def input_mask(self) -> Mask:
+        """See `Inspection.input_mask`."""
+        return self._mask(self.memory.image_mask, 0)
+
+    def candidates(self, layer: str) -> Mask | None:
+        """See `Inspection.candidates`."""
+        (spec,) = [spec for spec in self.plan.layers if spec.name == layer]
+        if spec.mode != "sparse":
+            return None
+        store = self.memory.stores[spec.output]
+        return self._mask(self._of_grid(store, "candidates") or store.candidates, store.grid)
+
+    def mask(self, value: str) -> Mask | None:
+        """See `Inspection.mask`."""
+        store = self.memory.stores.get(value)
+        return None if store is None else self._mask(self._of_grid(store, "candidates") or store.mask, store.grid)
+
+    def slots(self, value: str) -> NDArray[np.int32] | None:
+        """See `Inspection.slots`."""
+        store = self.memory.stores.get(value)
+        if store is None:
+            return None
+        grid = self.plan.grids[store.grid]
+        where = self.memory.maps_of(store, self.planned)[self.parity]
+        found: NDArray[np.int32] = view(self.arena, where.offset, torch.int32, (grid.height, grid.width)).cpu().numpy()
+        return found.copy()
+
+    def value(self, value: str) -> Tensor | None:
+        """See `Inspection.value`; float32 whatever is stored."""
+        store, slots = self.memory.stores.get(value), self.slots(value)
+        if store is None or slots is None:
+            return None
+        dtype = _DTYPES[self.memory.target.dtype]
+        pool = view(self.arena, store.pool.offset, dtype, (2 * slots.size, store.stride)).cpu()
+        rows = pool[torch.from_numpy(slots.ravel()).long(), : store.channels].float()
+        return rows.T.contiguous().view(1, store.channels, *slots.shape)
+
+    def _of_grid(self, store: Any, name: str) -> Any:
+        if not self.planned or self.memory.keeps_maps(store.name):
+            return None
+        return getattr(self.memory.grids[store.grid], name)
+
+    def _mask(self, where: Any, grid: int) -> Mask:
+        shape = self.plan.grids[grid].height, self.plan.grids[grid].width
+        found: Mask = view(self.arena, where.offset, torch.uint8, shape).cpu().numpy() != 0
+        return found

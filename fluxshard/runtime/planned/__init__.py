@@ -1,0 +1,1 @@
+"""Planned reuse: levels, the image test and the planner."""

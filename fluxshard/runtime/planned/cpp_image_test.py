@@ -1,0 +1,137 @@
+"""The image test of planned reuse through a generated program: one call per frame, bit-equal with `ShardTest`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.errors import ShapeError, StateError
+from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
+from fluxshard.runtime.planned.levels import Level
+
+Mask = NDArray[np.bool_]
+
+
+class ShardProgram(Protocol):
+    """What the test needs of a loaded program; `codegen.shards.ShardLibrary` is one."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        ...
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each level's mask; the masks lie one after another."""
+        ...
+
+    def new_state(self) -> NDArray[np.uint8]:
+        """A stream's state before its first frame."""
+        ...
+
+    def new_args(self) -> Any:
+        """An empty argument block."""
+        ...
+
+    def keyframe(self, args: Any) -> bool:
+        """Takes an image that was computed whole; whether it is finite."""
+        ...
+
+    def decide(self, args: Any) -> bool:
+        """Writes the masks of a frame; False, and nothing is changed, where it is not finite."""
+        ...
+
+
+class NativeShardTest:
+    """State of the image test of one stream; see `planner.ImageTest`, and `shards.ShardTest` for what it computes.
+
+    Args:
+      program: generated from the same image, levels and grids.
+      levels: of the plan, for their thresholds.
+      options: thresholds and times.
+    """
+
+    def __init__(self, program: ShardProgram, levels: Sequence[Level], options: PlannedOptions) -> None:
+        channels, height, width = program.image_shape
+        shapes = tuple((cells(height, level.shard_px), cells(width, level.shard_px)) for level in levels)
+        if shapes != program.shapes:
+            raise ValueError(f"levels have masks of {shapes}; the program is for {program.shapes}: build it from these")
+        self._program = program
+        self._shape = 1, channels, height, width
+        self._options = options
+        self._state = program.new_state()
+        self._hold = np.zeros((2, cells(height, CELL_PX), cells(width, CELL_PX)), np.uint8)
+        self._taus = np.array(
+            [(one.tau, one.tau_background, one.tau_small, one.tau_waiting) for one in levels], np.int32
+        )
+        self._has_keyframe = False
+        self._args = args = program.new_args()
+        low, high = options.pixel_range
+        args.state, args.hold, args.taus = (one.ctypes.data for one in (self._state, self._hold, self._taus))
+        args.low, args.scale = np.float32(low), np.float32(255 / (high - low))
+        args.margin_cells = min(cells(options.margin_px, CELL_PX), max(self._hold.shape[1:]))
+        args.wait_frames, args.refresh_frames = options.wait_frames, options.refresh_frames
+
+    def keyframe(self, image: Tensor) -> bool:
+        """See `ImageTest.keyframe`.
+
+        Raises:
+          ShapeError: an image of another shape or type than the program is for.
+        """
+        pixels = self._take(image)
+        finite = self._program.keyframe(self._args)
+        del pixels  # until here the program has read them
+        self._has_keyframe = True
+        return finite
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """See `ImageTest.focus`: `(ceil(H / 8), ceil(W / 8))` of `OBJECT`, `SMALL_OBJECT` or 0."""
+        self._args.has_regions = True
+        objects, small = self._hold
+        objects[regions >= OBJECT] = self._options.hold_frames
+        small[regions == SMALL_OBJECT] = self._options.hold_frames
+
+    def decide(self, image: Tensor, motion: MotionField | None) -> list[Mask] | None:
+        """See `ImageTest.decide`.
+
+        Returns:
+          views of one array that is new for every frame.
+
+        Raises:
+          ShapeError: an image or a motion field of another shape or type than the program is for.
+          StateError: there was no keyframe.
+        """
+        if not self._has_keyframe:
+            raise StateError("the image test has no frame to compare with: call keyframe() first")
+        if motion is not None:
+            motion.check_covers(*self._shape[2:])
+        args, shapes = self._args, self._program.shapes
+        pixels = self._take(image)
+        masks = np.empty(sum(rows * columns for rows, columns in shapes), np.bool_)
+        args.masks = masks.ctypes.data
+        args.motion = args.known = None
+        if motion is not None:
+            args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
+            args.cell_px = motion.cell_px
+            args.motion_rows, args.motion_columns = motion.valid.shape
+        finite = self._program.decide(args)
+        del pixels  # until here the program has read them
+        if not finite:
+            return None
+        ends = np.cumsum([rows * columns for rows, columns in shapes], dtype=np.int64).tolist()
+        starts = [0, *ends][: len(ends)]
+        return [masks[start:end].reshape(shape) for start, end, shape in zip(starts, ends, shapes, strict=True)]
+
+    def _take(self, image: Tensor) -> Tensor:
+        """Passes the image on; what is returned has to live until the program has read it."""
+        if tuple(image.shape) != self._shape or image.dtype != torch.float32:
+            raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected {self._shape} torch.float32")
+        pixels = image.detach().cpu().contiguous()
+        self._args.image, self._args.threads = pixels.data_ptr(), torch.get_num_threads()
+        return pixels

@@ -1,0 +1,278 @@
+"""The image test of planned reuse in numpy: what it computes is the definition, for generated code to reproduce.
+
+The image is tested on cells of 8 px. For each level it keeps what the level's cached features stand for (a reference
+image) and how old they are; all of it moves from frame to frame by what the features move by, which is the motion in
+whole feature cells. Everything is in integers, so all backends agree bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.geometry import Grid
+from fluxshard.motion import CELL_PX, MotionField, cells, centres
+from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
+from fluxshard.runtime.planned.levels import FORCED, Level
+from fluxshard.runtime.reuse.displacement import sample_points, whole_cells
+
+Mask = NDArray[np.bool_]
+Pixels = NDArray[np.uint8]
+OLDEST = 255
+
+
+class ShardTest:
+    """State of the image test of one stream.
+
+    Args:
+      image: the image's grid.
+      levels: of the plan.
+      grids: of the plan; a level moves as its first grid does.
+      options: thresholds and times.
+    """
+
+    def __init__(self, image: Grid, levels: Sequence[Level], grids: Sequence[Grid], options: PlannedOptions) -> None:
+        self._size = image.height, image.width
+        self._levels = tuple(levels)
+        self._grids = tuple(grids)
+        self._options = options
+        self._cells = cells(image.height, CELL_PX), cells(image.width, CELL_PX)
+        self._references: list[Pixels] = []
+        self._ages: list[NDArray[np.uint8]] = []
+        # for how many frames a cell goes on being near an object, and near a small one
+        self._hold = {kind: np.zeros(self._cells, np.uint8) for kind in (OBJECT, SMALL_OBJECT)}
+        self._has_regions = False
+
+    def keyframe(self, image: Tensor) -> bool:
+        """Takes `(1, C, H, W)` pixels whose features have all been computed.
+
+        Returns:
+          whether all are finite; if not, nothing may be reused for the next frame.
+        """
+        pixels, finite = quantise(image, self._options.pixel_range)
+        self._references = [pixels] * len(self._levels)
+        period = self._options.refresh_frames or self._options.wait_frames or 1
+        rows, columns = np.ogrid[: self._cells[0], : self._cells[1]]
+        self._ages = []
+        for level in self._levels:
+            side = level.shard_px // CELL_PX
+            # shards start at different ages, or all of them would be due in one frame
+            turn = (5 * (rows // side) + 3 * (columns // side)) % period
+            self._ages.append(turn.astype(np.uint8))
+        return finite
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes what the cells of 8 px of the last frame hold: `(ceil(H / 8), ceil(W / 8))` of `OBJECT`s or 0."""
+        self._has_regions = True
+        self._hold[OBJECT][regions >= OBJECT] = self._options.hold_frames
+        self._hold[SMALL_OBJECT][regions == SMALL_OBJECT] = self._options.hold_frames
+
+    def decide(self, image: Tensor, motion: MotionField | None) -> list[Mask] | None:
+        """Which shards to recompute; from then on their features stand for the new pixels.
+
+        Args:
+          image: `(1, C, H, W)`.
+          motion: since the frame before; None for zero.
+
+        Returns:
+          `(ceil(H / shard), ceil(W / shard))` per level; None where pixels are not finite, and then nothing is changed.
+        """
+        pixels, finite = quantise(image, self._options.pixel_range)
+        if not finite:
+            return None
+        near, near_small = (self._move_regions(kind, motion) for kind in (OBJECT, SMALL_OBJECT))
+        masks = []
+        for index, level in enumerate(self._levels):
+            shift, valid = level_motion(motion, level, self._grids[level.grids[0]], self._size)
+            source_y, source_x, known = _sources(shift, valid, self._size)
+            moved = self._references[index][:, source_y, source_x]
+            scores = shard_scores(pixels, moved, known, level)
+            ages = _move_ages(self._ages[index], shift, valid, self._size)
+            mask = self._pick(level, scores, _largest(ages, level), near, near_small)
+            masks.append(mask)
+            recomputed = per_cell(mask, level, self._cells)
+            self._ages[index] = np.where(recomputed, 0, ages).astype(np.uint8)
+            fresh = per_pixel(recomputed, self._size)
+            self._references[index] = np.where(fresh, pixels, moved)
+        return masks
+
+    def _pick(
+        self, level: Level, scores: NDArray[np.int32], ages: NDArray[np.uint8], near: Mask, near_small: Mask
+    ) -> Mask:
+        options = self._options
+        limit: NDArray[Any] = np.full(scores.shape, level.tau)
+        if self._has_regions:
+            limit = np.where(_any(near, level), level.tau, level.tau_background)
+            limit = np.where(_any(near_small, level), level.tau_small, limit)
+        picked = [scores > limit]
+        if options.wait_frames:
+            picked.append((scores > level.tau_waiting) & (ages >= options.wait_frames))
+        if options.refresh_frames:
+            picked.append(ages >= options.refresh_frames)
+        mask: Mask = np.logical_or.reduce(picked)
+        return dilate(mask, level.dilation)
+
+    def _move_regions(self, kind: int, motion: MotionField | None) -> Mask:
+        """Moves the regions of a kind along, and returns the cells near them."""
+        still = np.zeros((*self._cells, 2), np.int64)
+        shift = still if motion is None else _sample(motion, *map(centres, self._size))[0]
+        hold = _gather_cells(self._hold[kind], shift, self._size)
+        near = dilate(hold > 0, cells(self._options.margin_px, CELL_PX))
+        self._hold[kind] = np.where(hold > 0, hold - 1, 0).astype(np.uint8)
+        return near
+
+
+def quantise(image: Tensor, pixel_range: tuple[float, float]) -> tuple[Pixels, bool]:
+    """Pixels `(C, H, W)` in 0..255, halves to even, and whether all were finite; what is not becomes 0.
+
+    Args:
+      image: `(1, C, H, W)` float32.
+      pixel_range: what 0 and 255 stand for.
+    """
+    low, high = pixel_range
+    values = image[0].cpu().numpy()
+    finite = np.isfinite(values)
+    whole = bool(finite.all())
+    if not whole:
+        values = np.where(finite, values, np.float32(low))
+    with np.errstate(over="ignore"):  # what overflows is clipped
+        scaled = np.rint((values - np.float32(low)) * np.float32(255 / (high - low)))
+    return np.clip(scaled, 0, 255).astype(np.uint8), whole
+
+
+def level_motion(
+    motion: MotionField | None, level: Level, grid: Grid, size: tuple[int, int]
+) -> tuple[NDArray[np.int64], Mask]:
+    """What the features below each 8-px cell move by, in pixels.
+
+    The cell takes the feature cell that holds its centre; that samples the motion at
+    `min(H - 1, floor((i + 1/2) * S))` and moves by `d = round-half-up(m / S)` cells: `round-half-up(d * S)` pixels.
+
+    Returns:
+      `(rows, columns, 2)` pixels (dy, dx), zero where invalid, and `(rows, columns)` bool.
+    """
+    shape = cells(size[0], CELL_PX), cells(size[1], CELL_PX)
+    if motion is None:
+        return np.zeros((*shape, 2), np.int64), np.ones(shape, np.bool_)
+    points = []
+    for stride, n_cells, n_px in zip(level.stride, (grid.height, grid.width), size, strict=True):
+        feature = np.minimum(centres(n_px) * stride.denominator // stride.numerator, n_cells - 1)
+        points.append(sample_points(feature, stride, n_px))
+    pixels, valid = _sample(motion, points[0], points[1])
+    shift = np.empty_like(pixels)
+    for axis, stride in enumerate(level.stride):
+        steps = whole_cells(pixels[..., axis], stride)
+        shift[..., axis] = (2 * steps * stride.numerator + stride.denominator) // (2 * stride.denominator)
+    return np.where(valid[..., None], shift, 0), valid
+
+
+def shard_scores(pixels: Pixels, moved: Pixels, known: Mask, level: Level) -> NDArray[np.int32]:
+    """Score of every shard: the largest of its blocks' mean differences, in units of 1 / 4080 of the range.
+
+    A block is 4x4 px, or 8x8 where the images are smoothed over 8 px. The difference of a square of `low_pass_px` is
+    that of the sums over its pixels, the largest over the colours; pixels outside the image differ by nothing.
+
+    Args:
+      pixels, moved: `(C, H, W)`: the frame, and what the features stand for where they will be.
+      known: `(H, W)`; a shard that holds a pixel without source scores `FORCED`.
+      level: shard, block and smoothing.
+
+    Returns:
+      `(ceil(H / shard), ceil(W / shard))`.
+    """
+    side, block, square = level.shard_px, level.block_px, level.low_pass_px
+    difference = _padded(pixels.astype(np.int32) - moved.astype(np.int32), side)
+    channels, height, width = difference.shape
+    squares = difference.reshape(channels, height // square, square, width // square, square).sum((2, 4))
+    largest = np.abs(squares).max(0)
+    per_block = block // square
+    blocks = largest.reshape(height // block, per_block, width // block, per_block).sum((1, 3)) // (block // 4) ** 2
+    per_shard = side // block
+    scores = blocks.reshape(height // side, per_shard, width // side, per_shard).max((1, 3)).astype(np.int32)
+    unknown = _padded(~known[None], side)[0].reshape(height // side, side, width // side, side).any((1, 3))
+    return np.where(unknown, FORCED, scores).astype(np.int32)
+
+
+def dilate(mask: Mask, times: int) -> Mask:
+    """Adds the eight neighbours of every True cell, so many times; the mask itself is not changed."""
+    grown = mask
+    for _ in range(min(times, max(mask.shape, default=0))):  # by then all that can be reached has been
+        rows = grown.copy()
+        rows[1:] |= grown[:-1]
+        rows[:-1] |= grown[1:]
+        grown = rows.copy()
+        grown[:, 1:] |= rows[:, :-1]
+        grown[:, :-1] |= rows[:, 1:]
+    return grown
+
+
+def _sample(
+    motion: MotionField, rows_px: NDArray[np.int64], columns_px: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Mask]:
+    where = np.ix_(rows_px // motion.cell_px, columns_px // motion.cell_px)
+    return motion.displacement[where].astype(np.int64), motion.valid[where]
+
+
+def _sources(
+    shift: NDArray[np.int64], valid: Mask, size: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
+    """Where each pixel comes from, clipped to the image, and whether it comes from anywhere: all `(H, W)`."""
+    height, width = size
+    y = np.arange(height)[:, None] - per_pixel(shift[..., 0], size)
+    x = np.arange(width)[None, :] - per_pixel(shift[..., 1], size)
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    return np.clip(y, 0, height - 1), np.clip(x, 0, width - 1), inside & per_pixel(valid, size)
+
+
+def _gather_cells(values: NDArray[np.uint8], shift: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Each 8-px cell takes the value of the cell that its centre comes from, the nearest inside the image."""
+    y = np.clip(centres(size[0])[:, None] - shift[..., 0], 0, size[0] - 1) // CELL_PX
+    x = np.clip(centres(size[1])[None, :] - shift[..., 1], 0, size[1] - 1) // CELL_PX
+    moved: NDArray[np.uint8] = values[y, x]
+    return moved
+
+
+def _move_ages(
+    ages: NDArray[np.uint8], shift: NDArray[np.int64], valid: Mask, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    moved = _gather_cells(ages, shift, size).astype(np.int64) + 1
+    return np.where(valid, np.minimum(moved, OLDEST), OLDEST).astype(np.uint8)
+
+
+def _blocks(values: NDArray[Any], level: Level) -> NDArray[Any]:
+    """8-px cells grouped by shard: `(shards_y, side, shards_x, side)`; beyond the image there is zero."""
+    side = level.shard_px // CELL_PX
+    rows, columns = -(-values.shape[0] // side), -(-values.shape[1] // side)
+    padded = np.zeros((rows * side, columns * side), values.dtype)
+    padded[: values.shape[0], : values.shape[1]] = values
+    return padded.reshape(rows, side, columns, side)
+
+
+def _largest(ages: NDArray[np.uint8], level: Level) -> NDArray[np.uint8]:
+    largest: NDArray[np.uint8] = _blocks(ages, level).max((1, 3))
+    return largest
+
+
+def _any(mask: Mask, level: Level) -> Mask:
+    return np.asarray(_blocks(mask, level).any((1, 3)))
+
+
+def per_cell(mask: Mask, level: Level, shape: tuple[int, int]) -> Mask:
+    """A mask of shards as one of 8-px cells, `shape` of them."""
+    side = level.shard_px // CELL_PX
+    return mask.repeat(side, 0).repeat(side, 1)[: shape[0], : shape[1]]
+
+
+def per_pixel(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Values of 8-px cells for every pixel of an image of `size`."""
+    # columns first: there are fewer of them to copy
+    return values.repeat(CELL_PX, 1)[:, : size[1]].repeat(CELL_PX, 0)[: size[0]]
+
+
+def _padded(values: NDArray[Any], multiple: int) -> NDArray[Any]:
+    height, width = values.shape[1:]
+    return np.pad(values, ((0, 0), (0, -height % multiple), (0, -width % multiple)))

@@ -1,0 +1,254 @@
+"""Planned reuse: all work of a frame, decided from the image before the network runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.geometry import Grid
+from fluxshard.ir.params import Island, UpsampleNearest
+from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.options import PlannedOptions
+from fluxshard.runtime.engines.engine import StepCounts
+from fluxshard.runtime.planned.image_test import per_cell, per_pixel
+from fluxshard.runtime.planned.levels import Level, levels_of, shard_of_cells
+from fluxshard.runtime.reuse.displacement import grid_field
+from fluxshard.runtime.work_stats import WorkCounter
+
+Mask = NDArray[np.bool_]
+
+
+class ImageTest(Protocol):
+    """Finds the shards to recompute, and keeps what that takes; `shards.ShardTest` defines what it computes."""
+
+    def keyframe(self, image: Tensor) -> bool:
+        """Takes an image that was computed whole; False where it is not finite."""
+        ...
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes what the 8-px cells of the last frame hold."""
+        ...
+
+    def decide(self, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
+        """Shards to recompute per level; None where the image is not finite."""
+        ...
+
+
+# makes the test of a stream from the image's grid, the levels, the plan's grids and the thresholds
+MakeTest = Callable[[Grid, Sequence[Level], Sequence[Grid], PlannedOptions], ImageTest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedFrame:
+    """What a frame will do.
+
+    Attributes:
+      work: cells to recompute per grid; None: everything, as a keyframe.
+      counts: what the engine will count when it has done it.
+      work_ratio: multiply-accumulates over those of the network as it runs, on the canvas where there is one.
+      shards: recomputed shards per level, as the image test gave them.
+    """
+
+    work: dict[int, Mask] | None
+    counts: StepCounts
+    work_ratio: float
+    shards: tuple[Mask, ...]
+
+
+class Planner:
+    """Plans the frames of one stream.
+
+    Args:
+      plan: of the network.
+      options: thresholds.
+      scene_cut: share of the network's work above which a frame is run whole.
+      make_test: makes the image test.
+    """
+
+    def __init__(self, plan: Plan, options: PlannedOptions, scene_cut: float, make_test: MakeTest) -> None:
+        self._plan = plan
+        self._scene_cut = scene_cut
+        self.levels = levels_of(plan, options)
+        self._test = make_test(plan.grids[0], self.levels, plan.grids, options)
+        self._counting, self._macs = _Counting(plan), WorkCounter(plan)
+        every = np.array([grid.cells for grid in plan.grids], np.int64)
+        self._whole = self._counting.counts(every, lambda _: True, keyframe=True)
+        self._shard_of = {
+            grid: _shards_of_grid(plan, plan.grids[grid], level) for level in self.levels for grid in level.grids
+        }
+        # a level is tested by the motion of its first grid
+        self._regular = frozenset(
+            index
+            for level in self.levels
+            for index in level.grids
+            if all(_is_regular(plan.grids[i], plan.grids[0]) for i in (index, level.grids[0]))
+        )
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes what the 8-px cells of the last frame hold: `(ceil(H / 8), ceil(W / 8))`."""
+        self._test.focus(regions)
+
+    def whole(self, image: Tensor) -> tuple[PlannedFrame, bool]:
+        """A frame that is computed whole, and whether the next one may reuse it: not where a pixel is not finite."""
+        finite = self._test.keyframe(image)
+        return self._frame(None, self._whole, ()), finite
+
+    def plan(self, image: Tensor, motion: MotionField | None) -> PlannedFrame | None:
+        """What to recompute of a frame; there was one before it. From then on the frame counts as computed.
+
+        Args:
+          image: `(1, C, H, W)`.
+          motion: since the frame before; None for zero.
+
+        Returns:
+          None where pixels are not finite: then it has to be computed whole.
+        """
+        decided = self._test.decide(image, motion)
+        if decided is None:
+            return None
+        shards = tuple(decided)
+        work: dict[int, Mask] = {}
+        for level, mask in zip(self.levels, shards, strict=True):
+            for index in level.grids:
+                rows, columns = self._shard_of[index]
+                work[index] = mask.take(rows, 0).take(columns, 1)
+        pixels = self._image_mask(shards)
+        add_unknown(pixels, motion)
+        work[0] = pixels | work[0] if 0 in work else pixels
+        for index, mask in work.items():
+            if index and (index not in self._regular or (motion is not None and motion.cell_px % CELL_PX)):
+                work[index] = mask | ~grid_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+        evaluated = np.zeros(len(self._plan.grids), np.int64)
+        for index, mask in work.items():
+            evaluated[index] = np.count_nonzero(mask)
+        counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, motion))
+        return self._frame(work, counts, shards)
+
+    def is_cut(self, work_ratio: float) -> bool:
+        """Whether so much work is better done whole."""
+        return work_ratio > self._scene_cut
+
+    def _frame(self, work: dict[int, Mask] | None, counts: StepCounts, shards: tuple[Mask, ...]) -> PlannedFrame:
+        ratio = self._macs(counts) / max(self._plan.macs, 1)
+        return PlannedFrame(work=work, counts=counts, work_ratio=ratio, shards=shards)
+
+    def _image_mask(self, shards: Sequence[Mask]) -> Mask:
+        """Pixels that any level recomputes."""
+        height, width = self._plan.image_size
+        shape = cells(height, CELL_PX), cells(width, CELL_PX)
+        total = np.zeros(shape, np.bool_)
+        for level, mask in zip(self.levels, shards, strict=True):
+            total |= per_cell(mask, level, shape)
+        return per_pixel(total, (height, width))
+
+    def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: MotionField | None) -> bool:
+        """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""
+        read = {self._plan.value(name).grid for name in layer.inputs}
+        if any(index is not None and evaluated[index] for index in read):
+            return True
+        if motion is None:
+            return False
+        grids = read | {self._plan.value(name).grid for name in layer.outputs}
+        fields = (grid_field(motion, self._plan.grids[i], self._plan.grids[0]) for i in grids if i is not None)
+        return any(not field.still for field in fields)
+
+
+class _Counting:
+    """What an engine counts when the work of every grid is given."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        # islands, and the views through which one may read what another fills
+        self._followed = [
+            (number, layer)
+            for number, layer in enumerate(plan.layers)
+            if isinstance(layer.params, Island)
+            or (layer.mode == "view" and not isinstance(layer.params, UpsampleNearest))
+        ]
+        # sparse layers evaluate the cells of their output's grid; all others take what stands behind the last grid, 0
+        self._grid_of = np.full(len(plan.layers), len(plan.grids), np.int64)
+        for number, layer in enumerate(plan.layers):
+            index = None if layer.mode == "view" or isinstance(layer.params, Island) else plan.value(layer.output).grid
+            if index is not None:
+                self._grid_of[number] = index
+
+    def counts(
+        self, evaluated: NDArray[np.int64], island_runs: Callable[[LayerSpec], bool], *, keyframe: bool = False
+    ) -> StepCounts:
+        """Counts from the cells evaluated per grid; views do nothing, islands all or nothing."""
+        plan = self._plan
+        candidates = np.append(evaluated, 0)[self._grid_of]
+        changed: set[str] = set()  # what islands computed anew, all of it: islands that read it run as well
+        for number, layer in self._followed:
+            if layer.mode == "view":
+                if not changed.isdisjoint(layer.inputs):
+                    changed.update(layer.outputs)
+                continue
+            if changed.isdisjoint(layer.inputs) and not island_runs(layer):
+                continue
+            changed.update(layer.outputs)
+            for name in layer.outputs:
+                grid = plan.value(name).grid
+                candidates[number] += 1 if grid is None else plan.grids[grid].cells
+        return StepCounts(
+            keyframe=keyframe, input_cells=int(evaluated[0]), candidates=candidates, executed=candidates > 0
+        )
+
+
+def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
+    """Sets the pixels without a source: those that `grid_field` of the image's grid calls invalid.
+
+    Args:
+      pixels: `(H, W)`, contiguous, changed in place.
+      motion: None for zero: all have one.
+    """
+    if motion is None:
+        return
+    height, width = pixels.shape
+    side = motion.cell_px
+    moved = motion.displacement.astype(np.int64)
+    top = np.arange(moved.shape[0])[:, None] * side - moved[..., 0]
+    left = np.arange(moved.shape[1])[None, :] * side - moved[..., 1]
+    inside = (top >= 0) & (top + side <= height) & (left >= 0) & (left + side <= width)
+    rows, columns = np.nonzero(~(motion.valid & inside))
+    if not len(rows):
+        return
+    within = np.arange(side)
+    y, x = top[rows, columns, None] + within, left[rows, columns, None] + within  # sources, per pixel of a cell's side
+    known = motion.valid[rows, columns, None, None] & ((y >= 0) & (y < height))[:, :, None]
+    unknown = ~(known & ((x >= 0) & (x < width))[:, None, :])
+    shape = (top.shape[0], side, left.shape[1], side)
+    if pixels.size == math.prod(shape):
+        pixels.reshape(shape)[rows, :, columns] |= unknown
+        return
+    whole = np.zeros(shape, np.bool_)  # cells at the border, too
+    whole[rows, :, columns] = unknown
+    pixels |= whole.reshape(shape[0] * side, -1)[:height, :width]
+
+
+def _shards_of_grid(plan: Plan, grid: Grid, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    height, width = plan.image_size
+    return (
+        shard_of_cells(grid.height, grid.stride_y, height, level.shard_px),
+        shard_of_cells(grid.width, grid.stride_x, width, level.shard_px),
+    )
+
+
+def _is_regular(grid: Grid, image: Grid) -> bool:
+    """Whether a cell without a source always lies in a shard without one.
+
+    So it is where cells are whole pixels, fill the image, and fit the 8-px cells that motion is looked up for.
+    """
+    strides = (grid.stride_y, grid.stride_x)
+    sizes = ((grid.height, image.height), (grid.width, image.width))
+    return all(
+        stride.denominator == 1 and (8 % stride == 0 or stride % 8 == 0) and n_cells * stride == n_px
+        for stride, (n_cells, n_px) in zip(strides, sizes, strict=True)
+    )

@@ -1,0 +1,50 @@
+"""Slot maps: which row of a pool holds the features of a cell.
+
+Moving a cache along motion vectors is a gather on the slot map, never on the features. A row is free iff the old map
+does not refer to it (the remapped map refers to a subset of the same rows); `2 * cells` rows are always enough.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.runtime.reuse.displacement import GridField
+
+Slots = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def identity(cells: int) -> Slots:
+    """Every cell reads the row of its own number: what a keyframe leaves."""
+    return np.arange(cells, dtype=np.int32)
+
+
+def remap(old: Slots, field: GridField) -> Slots:
+    """`new[p] = old[p - d(p)]`, flat; cells that are invalid keep row 0 and must be recomputed. Source: Eq. 13."""
+    return old[field.source.ravel()]
+
+
+def allocate(old: Slots, candidates: NDArray[np.int64], capacity: int) -> Slots:
+    """Rows for the candidates: the k-th candidate in raster order gets the k-th smallest row that `old` leaves free."""
+    free = np.ones(capacity, np.bool_)
+    free[old] = False
+    return np.flatnonzero(free)[: len(candidates)].astype(np.int32)
+
+
+def scatter_back(base: NDArray[Scalar], fresh: NDArray[Scalar], changed: Mask, field: GridField) -> NDArray[Scalar]:
+    """Writes what changed to where it came from, in raster order, the last one winning: the cache without remapping.
+
+    Args:
+      base: `(cells, ...)` in the coordinates of the last keyframe.
+      fresh: `(cells, ...)` in those of the current frame.
+      changed: `(H, W)`.
+      field: displacement since the last keyframe.
+    """
+    result = base.copy()
+    cells = np.flatnonzero(changed & field.valid)
+    result[field.source.ravel()[cells]] = fresh[cells]  # numpy assigns in order: the last of equal targets stays
+    return result

@@ -1,0 +1,118 @@
+"""What a frame did, as figures: multiply-accumulates, where they were spent, and a frame's statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.ir.params import Conv2d, ConvTranspose2d
+from fluxshard.ir.plan import Plan
+from fluxshard.motion import CELL_PX, MotionField, cells, centres
+from fluxshard.runtime.engines.engine import Inspection, StepCounts
+from fluxshard.runtime.stats import FrameStats
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Moments of a frame in seconds: the call, ready to step, stepped, done."""
+
+    started: float
+    ready: float
+    stepped: float
+    done: float
+
+
+def frame_stats(
+    macs: WorkCounter,
+    counts: StepCounts,
+    motion: MotionField | None,
+    times: Times,
+    frame: int,
+    *,
+    pixels: int,
+    dense_macs: int,
+) -> FrameStats:
+    """Statistics of a frame.
+
+    Args:
+      macs: of the engine's plan.
+      counts: what the engine counted.
+      motion: what was given with the frame.
+      times: of the frame.
+      frame: its number.
+      pixels: of the image.
+      dense_macs: multiply-accumulates of the network on the image.
+    """
+    edge_pre_ms, post_ms = (times.ready - times.started) * 1e3, (times.done - times.stepped) * 1e3
+    # a device goes on after the call has returned: then what it measured counts
+    inference_ms = max((times.stepped - times.ready) * 1e3, counts.total_ms)
+    return FrameStats(
+        frame=frame,
+        keyframe=counts.keyframe,
+        recompute_ratio=min(1.0, counts.input_cells / pixels),
+        compute_ratio=macs(counts) / dense_macs if dense_macs else 0.0,
+        tx_ratio=0.0,
+        latency_ms=edge_pre_ms + inference_ms + post_ms,
+        edge_pre_ms=edge_pre_ms,
+        server_pre_ms=0.0,
+        transmission_ms=0.0,
+        inference_ms=inference_ms,
+        post_ms=post_ms,
+        overhead_ms=max(0.0, inference_ms - counts.conv_ms - counts.island_ms) if counts.conv_ms else 0.0,
+        motion_source="none" if motion is None else "given",
+        placement="edge",
+        bytes_sent=0,
+        layers_executed=int(counts.executed.sum()),
+    )
+
+
+class WorkCounter:
+    """Counts the multiply-accumulates of the cells that a step evaluated; islands count whole when they run.
+
+    Args:
+      plan: of the engine.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        sparse = [layer.mode == "sparse" for layer in plan.layers]
+        macs = np.array([layer.macs for layer in plan.layers], np.float64)
+        cells = [plan.grid_of(layer.output).cells if layer.mode == "sparse" else 1 for layer in plan.layers]
+        self._per_cell, self._per_run = np.where(sparse, macs / cells, 0.0), np.where(sparse, 0.0, macs)
+
+    def __call__(self, counts: StepCounts) -> float:
+        """Multiply-accumulates of a step."""
+        return float(counts.candidates @ self._per_cell + counts.executed @ self._per_run)
+
+
+def work_map(plan: Plan, inspection: Inspection) -> NDArray[np.float32]:
+    """See `Session.work_map`."""
+    height, width = plan.image_size
+    rows, columns = cells(height, CELL_PX), cells(width, CELL_PX)
+    centre_y, centre_x = centres(height), centres(width)
+    total = np.zeros((rows, columns), np.float32)
+    macs = 0
+    for layer in plan.layers:
+        if not isinstance(layer.params, Conv2d | ConvTranspose2d) or layer.mode != "sparse":
+            continue
+        candidates = inspection.candidates(layer.name)
+        assert candidates is not None
+        share = candidates.astype(np.float32)
+        grid = plan.grid_of(layer.output)
+        # a motion cell sees the mean over the feature cells inside it, or the feature cell that holds its centre
+        step_y, step_x = _per_cell(grid.height, height), _per_cell(grid.width, width)
+        for axis, (step, n) in enumerate(((step_y, rows), (step_x, columns))):
+            if step > 1:
+                share = np.add.reduceat(share, np.minimum(np.arange(n) * step, share.shape[axis] - 1), axis=axis)
+                share = np.minimum(share / step, 1.0)
+            else:
+                centre, size = (centre_y, height) if axis == 0 else (centre_x, width)
+                share = np.take(share, np.minimum(centre * share.shape[axis] // size, share.shape[axis] - 1), axis=axis)
+        total += layer.macs * share
+        macs += layer.macs
+    return (total / np.float32(max(macs, 1))).astype(np.float32)
+
+
+def _per_cell(n_cells: int, pixels: int) -> int:
+    return max(1, round(n_cells * CELL_PX / pixels))

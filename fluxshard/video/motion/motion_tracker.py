@@ -1,0 +1,78 @@
+"""Decides where the motion of each frame comes from, and keeps it relative to the last frame yielded."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from numpy.typing import NDArray
+
+from fluxshard.motion import MotionField, accumulate
+from fluxshard.video.frame import MotionSource
+from fluxshard.video.letterbox import Letterbox
+from fluxshard.video.motion.codec_vectors import field_from_vectors, vectors_of
+from fluxshard.video.motion.encoder_motion import MotionEncoder
+
+Vectors = Literal["auto", "codec", "encode", "none"]
+
+
+class MotionTracker:
+    """Motion of each yielded frame since the one yielded before.
+
+    The stream's own vectors are used as long as each refers to the frame before: progressive pictures of the types I
+    and P. At the first picture of another kind "auto" goes over to encoding what is yielded, and "codec" gives up.
+
+    Args:
+      letterbox: how pictures lie in the image.
+      vectors: "auto", "codec", "encode" or "none", as in `fluxshard.video.open`.
+      has_vectors: False where the decoder gives none, or where they are known to span several frames.
+    """
+
+    def __init__(self, letterbox: Letterbox, vectors: Vectors, *, has_vectors: bool) -> None:
+        self._letterbox = letterbox
+        self._vectors = vectors
+        self._reading = has_vectors and vectors in ("auto", "codec")
+        self._encoder: MotionEncoder | None = None
+        self._last: NDArray[np.uint8] | None = None
+        # motion from the last frame yielded to the last one decoded; None: unknown
+        self._pending: MotionField | None = None
+        self._decoded_since_yield = 0
+        if vectors == "encode" or (vectors == "auto" and not self._reading):
+            self._encoder = MotionEncoder(*letterbox.size)
+
+    def decoded(self, frame: av.VideoFrame, *, intact: bool) -> None:
+        """Takes note of a frame, to be yielded or not, in the order of decoding."""
+        if self._reading and not _refers_to_last(frame):
+            self._reading = False
+            if self._vectors == "auto":
+                self._encoder = MotionEncoder(*self._letterbox.size)
+                if self._last is not None:
+                    self._encoder.motion(self._last)
+        field = self._read(frame) if self._reading and intact else None
+        if self._decoded_since_yield and field is not None:
+            field = None if self._pending is None else accumulate(self._pending, field, *self._letterbox.size)
+        self._pending = field
+        self._decoded_since_yield += 1
+
+    def yielded(self, pixels: NDArray[np.uint8]) -> tuple[MotionField | None, MotionSource]:
+        """Returns the motion of the frame last decoded, whose image is `(H, W, 3)` uint8, and where it comes from."""
+        source: MotionSource = "codec"
+        if self._encoder is not None:
+            motion, source = self._encoder.motion(pixels), "encoded"
+        else:
+            motion = None if self._last is None else self._pending
+        if self._vectors == "auto" or self._reading:
+            self._last = pixels
+        self._pending, self._decoded_since_yield = None, 0
+        return motion, source if motion is not None else "none"
+
+    def _read(self, frame: av.VideoFrame) -> MotionField | None:
+        vectors = vectors_of(frame)
+        return None if vectors is None else field_from_vectors(vectors, self._letterbox)
+
+
+def _refers_to_last(frame: av.VideoFrame) -> bool:
+    """Whether the vectors of a picture of this kind refer to the picture before it."""
+    return PictureType(frame.pict_type) in (PictureType.I, PictureType.P) and not frame.interlaced_frame

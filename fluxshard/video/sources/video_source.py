@@ -1,0 +1,224 @@
+"""Opening a video and walking through its frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import get_args
+
+import av
+from av.video.reformatter import VideoReformatter
+
+from fluxshard.errors import VideoError
+from fluxshard.video.frame import Frame
+from fluxshard.video.letterbox import Letterbox, to_image
+from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
+from fluxshard.video.sources.decoders import IMAGES_FPS, ImageReader, Reader, open_reader, quarter_turns, to_picture
+
+_TICK_SLACK = 1e-6  # time stamps are rounded to the container's clock
+
+
+def open(
+    source: str | Path | int,
+    *,
+    size: tuple[int, int] | None = None,
+    max_frames: int | None = None,
+    fps: float | None = None,
+    stride: int = 1,
+    vectors: Vectors = "auto",
+    strict: bool = True,
+) -> VideoSource:
+    """Opens a video: an iterable of frames with motion, to be used once and closed.
+
+    Args:
+      source: path of a video file or of one image; directory of images of one size, in natural order of their names;
+        number of a camera; URL of a stream (rtsp, http, tcp and what else FFmpeg reads).
+      size: (H, W) of the frames' images; None keeps the picture's pixels and pads to multiples of 32.
+      max_frames: stops after so many frames.
+      fps: yields at most so many frames a second, and drops the others; for images, which have no clock, the rate at
+        which they were taken (default 30).
+      stride: yields every `stride`-th frame, counted from the first.
+      vectors: where motion comes from. "auto": the stream's own vectors where each refers to the frame before (H.264
+        and MPEG-4 without B-frames, progressive, not rotated), otherwise the images are encoded on the fly and the
+        encoder's vectors are used; "codec": never encodes; "encode": always does; "none": no motion.
+      strict: whether damage is an error. All frames that decode before it are yielded first. False skips what cannot be
+        decoded and ends quietly.
+
+    Raises:
+      VideoError: the source is missing, damaged, without pictures or cannot be opened; an argument is not allowed.
+    """
+    _check_at_least("stride", stride, 1)
+    _check_at_least("max_frames", max_frames, 1)
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise VideoError(f"fps (={fps}) must be a finite number above 0")
+    if vectors not in get_args(Vectors):
+        raise VideoError(f"vectors (={vectors!r}) must be one of {', '.join(map(repr, get_args(Vectors)))}")
+    if size is not None:
+        Letterbox((1, 1), size)  # says what is wrong with a size before anything is opened
+    reader = open_reader(source, fps=fps, strict=strict, vectors=vectors in ("auto", "codec"))
+    is_images = isinstance(reader, ImageReader)
+    return VideoSource(
+        reader, size, max_frames=max_frames, fps=None if is_images else fps, stride=stride, vectors=vectors
+    )
+
+
+class VideoSource:
+    """Frames of a video, once, in order of presentation. Made by `fluxshard.video.open`.
+
+    Closes itself after the last frame and on errors; use it as a context manager to leave early.
+
+    Attributes:
+      size: (H, W) of the frames' images.
+      picture_size: (h, w) of the pictures, upright.
+      fps: rate of the frames yielded, or None where the source does not say.
+      frame_count: frames that will be yielded, as far as the source says, or None.
+      letterbox: how pictures are placed into images.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        size: tuple[int, int] | None,
+        *,
+        max_frames: int | None,
+        fps: float | None,
+        stride: int,
+        vectors: Vectors,
+    ) -> None:
+        self._reader = reader
+        self._frames = reader.frames()
+        try:
+            self._first: tuple[av.VideoFrame, bool] | None = next(self._frames)
+            frame = self._first[0]
+            self._coded_size, self._turns = (frame.height, frame.width), quarter_turns(frame)
+            self.picture_size = self._coded_size if self._turns % 2 == 0 else self._coded_size[::-1]
+            self.letterbox = Letterbox(self.picture_size, size)
+            self._tracker = MotionTracker(self.letterbox, vectors, has_vectors=reader.has_vectors and self._turns == 0)
+        except BaseException:
+            reader.close()
+            raise
+        self.size = self.letterbox.size
+        self._max_frames, self._max_fps, self._stride = max_frames, fps, stride
+        rate = reader.fps / stride if reader.fps else None
+        self.fps = rate if fps is None else min(fps, rate or fps)
+        self.frame_count = self._expected_frames()
+        self._reformatter = VideoReformatter()
+        self._position = 0  # of the next picture to decode
+        self._yielded = 0
+        self._tick = -1
+        self._start_s: float | None = None
+        self._open = True
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Returns itself: a video is read once."""
+        return self
+
+    def __next__(self) -> Frame:
+        """Returns the next frame.
+
+        Raises:
+          VideoError: the source is damaged here.
+        """
+        while self._open and (self._max_frames is None or self._yielded < self._max_frames):
+            frame = self._decode()
+            if frame is None:
+                break
+            index = self._position - 1
+            time_s = self._time_of(frame, index)
+            if not self._is_wanted(index, time_s):
+                continue
+            picture = to_picture(frame, self._reformatter)
+            pixels = self.letterbox.place(picture)
+            motion, motion_source = self._tracker.yielded(pixels)
+            self._yielded += 1
+            return Frame(to_image(pixels), motion, index, time_s, motion_source, self.letterbox, picture)
+        self.close()
+        raise StopIteration
+
+    def skip(self, count: int) -> int:
+        """Drops the next `count` pictures of the source; the next frame's motion still refers to the last one yielded.
+
+        Returns:
+          how many there were to drop.
+
+        Raises:
+          VideoError: the source is damaged here.
+        """
+        for dropped in range(count):
+            frame = self._decode() if self._open else None
+            if frame is None:
+                return dropped
+            self._time_of(frame, self._position - 1)
+        return count
+
+    def close(self) -> None:
+        """Releases the source; no more frames come."""
+        self._open = False
+        self._first = None
+        self._reader.close()
+
+    def __enter__(self) -> VideoSource:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the source."""
+        self.close()
+
+    def _decode(self) -> av.VideoFrame | None:
+        """The next picture, or None at the end."""
+        try:
+            taken = self._first or next(self._frames, None)
+            self._first = None
+            if taken is None:
+                return None
+            frame, intact = taken
+            if (frame.height, frame.width) != self._coded_size or quarter_turns(frame) != self._turns:
+                raise VideoError(
+                    f"video {self._reader.name!r} changes from {self._coded_size[0]}x{self._coded_size[1]} to "
+                    f"{frame.height}x{frame.width} px at frame {self._position}; open it again from there"
+                )
+            self._tracker.decoded(frame, intact=intact)
+        except BaseException:
+            self.close()
+            raise
+        self._position += 1
+        return frame
+
+    def _time_of(self, frame: av.VideoFrame, index: int) -> float:
+        """Seconds since the first picture."""
+        if frame.pts is None or self._reader.time_base is None:
+            return index / (self._reader.fps or IMAGES_FPS)
+        stamp = float(frame.pts * self._reader.time_base)
+        if self._start_s is None:
+            self._start_s = stamp
+        return stamp - self._start_s
+
+    def _is_wanted(self, index: int, time_s: float) -> bool:
+        if index % self._stride:
+            return False
+        if self._max_fps is None:
+            return True
+        tick = math.floor(time_s * self._max_fps + _TICK_SLACK)
+        if tick <= self._tick:
+            return False
+        self._tick = tick
+        return True
+
+    def _expected_frames(self) -> int | None:
+        count = self._reader.frame_count
+        if count is None:
+            return None
+        wanted = -(-count // self._stride)
+        if self._max_fps is not None and self._reader.fps:
+            wanted = min(wanted, math.ceil(count / self._reader.fps * self._max_fps - _TICK_SLACK))
+        return wanted if self._max_frames is None else min(wanted, self._max_frames)
+
+
+def _check_at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise VideoError(f"{name} (={value}) must be at least {least}")

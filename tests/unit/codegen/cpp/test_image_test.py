@@ -1,0 +1,111 @@
+"""Generated image test: the text has all parameters in it and nothing else, and the shapes are those of the masks."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any
+
+import jinja2
+import pytest
+
+from fluxshard.codegen.cpp.image_test import ShardLevel, ShardParams, render_shards, shard_params
+from fluxshard.errors import RenderError
+from fluxshard.geometry import Grid
+from tests.unit.codegen.plans import AVX512, PORTABLE
+
+MODULE = importlib.import_module("fluxshard.codegen.cpp.image_test")
+TWO, FOUR = Fraction(2), Fraction(4)
+FINE = ShardLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1, dilation=0)
+COARSE = ShardLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, dilation=1)
+PARAMS = ShardParams(height=61, width=83, channels=3, levels=(FINE, COARSE))
+
+LEVEL_CASES: list[dict[str, Any]] = [
+    {"stride": (Fraction(3), FOUR)},
+    {"stride": (FOUR, FOUR)},
+    {"stride": (Fraction(4, 3), Fraction(9, 2))},
+    {"features": (15, 19)},
+    {"features": (16, 18)},
+    {"shard_px": 16},
+    {"low_pass_px": 4},
+    {"dilation": 0},
+    {"dilation": 2},
+]
+CASES: list[dict[str, Any]] = [
+    {"height": 62},
+    {"width": 84},
+    {"channels": 1},
+    {"levels": (FINE,)},
+    {"levels": (COARSE, FINE)},
+    {"levels": ()},
+]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A level as the runtime has it, with thresholds."""
+
+    stride: tuple[Fraction, Fraction]
+    grids: tuple[int, ...]
+    shard_px: int
+    low_pass_px: int
+    dilation: int
+    tau: int
+
+
+GRIDS = (Grid(61, 83), Grid(7, 7), Grid(31, 42, TWO, TWO), Grid(30, 41, TWO, TWO))
+LEVEL = Found(stride=(TWO, TWO), grids=(2, 3), shard_px=8, low_pass_px=1, dilation=0, tau=100)
+
+
+@pytest.mark.parametrize("change", LEVEL_CASES, ids=str)
+def test_every_parameter_of_a_level_is_in_the_text(change: dict[str, Any]) -> None:
+    other = replace(PARAMS, levels=(FINE, replace(COARSE, **change)))
+    assert render_shards(other, AVX512) != render_shards(PARAMS, AVX512)
+
+
+@pytest.mark.parametrize("change", CASES, ids=str)
+def test_every_parameter_of_the_image_is_in_the_text(change: dict[str, Any]) -> None:
+    assert render_shards(replace(PARAMS, **change), AVX512) != render_shards(PARAMS, AVX512)
+
+
+def test_no_parameter_is_left_out_of_the_cases() -> None:
+    assert {name for change in CASES for name in change} == {one.name for one in fields(ShardParams)}
+    assert {name for change in LEVEL_CASES for name in change} == {one.name for one in fields(ShardLevel)}
+
+
+def test_the_text_is_pure_and_for_one_kind_of_vector() -> None:
+    text = render_shards(PARAMS, AVX512)
+    assert text == render_shards(replace(PARAMS, levels=(replace(FINE), replace(COARSE))), AVX512)
+    assert text != render_shards(PARAMS, PORTABLE)
+    assert "61x83" in text.splitlines()[0] and "avx512" in text.splitlines()[0]
+    assert "{%" not in text and "}}\n" not in text and "None" not in text
+
+
+def test_shapes_worked_out_by_hand() -> None:
+    assert PARAMS.shapes == ((8, 11), (3, 4))
+    assert PARAMS.offsets == (0, 88)
+    assert PARAMS.mask_bytes == 100
+    nothing = replace(PARAMS, levels=())
+    assert (nothing.shapes, nothing.offsets, nothing.mask_bytes) == ((), (), 0)
+
+
+def test_parameters_are_geometry_without_thresholds() -> None:
+    expected = ShardParams(height=61, width=83, channels=3, levels=(FINE,))
+    assert shard_params(GRIDS[0], 3, (LEVEL,), GRIDS) == expected
+    assert shard_params(GRIDS[0], 3, (replace(LEVEL, tau=7),), GRIDS) == expected
+    moves_otherwise = shard_params(GRIDS[0], 3, (replace(LEVEL, grids=(3, 2)),), GRIDS)
+    assert moves_otherwise.levels[0].features == (30, 41)
+
+
+def test_dilation_ends_at_the_border() -> None:
+    (level,) = shard_params(GRIDS[0], 3, (replace(LEVEL, dilation=10**9),), GRIDS).levels
+    assert level.dilation == 11
+
+
+def test_a_name_that_the_template_does_not_get_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = MODULE.environment()
+    loader = jinja2.DictLoader({"cpp/image_test.cpp.jinja": "a\nb {{ p.nothing }}"})
+    monkeypatch.setattr(MODULE, "environment", lambda: environment.overlay(loader=loader))
+    with pytest.raises(RenderError, match=r"image_test\.cpp\.jinja.*no attribute 'nothing'"):
+        render_shards(PARAMS, AVX512)

@@ -1,0 +1,118 @@
+"""Named sets of methods: no two share a name, and settings that differ can be told apart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from fluxshard.errors import OptionError
+from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip
+from fluxshard.evaluate.methods.method_sets import (
+    NamedProfile,
+    ablations,
+    method_of_profile,
+    methods_named,
+    propagated,
+    scaled_thresholds,
+    set_names,
+)
+from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
+from fluxshard.runtime.threshold_profile import Profile
+
+
+def settings(method: Method) -> tuple[str, str]:
+    return type(method).__name__, repr(dict(method.facts))
+
+
+def test_dense_is_always_first_and_there_once() -> None:
+    assert [method.name for method in methods_named([], 32)] == ["dense"]
+    for name in set_names():
+        methods = methods_named([name], 32)
+        assert methods[0].name == "dense" and methods[0].facts["whole"] is True
+        assert [method.name for method in methods].count("dense") == 1
+        assert name == "dense" or len(methods) > 1
+    names = [method.name for method in methods_named(["skip", "dense", "skip", "coach"], 32)]
+    assert names[:4] == ["dense", "skip every=2", "skip every=3", "skip every=4"] and len(names) == len(set(names))
+
+
+def test_a_name_stands_for_one_setting_and_a_setting_for_one_name() -> None:
+    """Results are kept by name and settings, and reported by name."""
+    by_name, by_settings = defaultdict(set), defaultdict(set)
+    for name in set_names():
+        for method in methods_named([name], 32):
+            by_name[method.name].add((method.family, *settings(method)))
+            by_settings[settings(method)].add(method.name)
+    assert all(len(found) == 1 for found in by_name.values())
+    assert all(len(found) == 1 for found in by_settings.values())
+
+
+def test_sets_together_hold_what_they_hold_alone() -> None:
+    together = {method.name for method in methods_named(set_names(), 32)}
+    assert together == {method.name for name in set_names() for method in methods_named([name], 32)}
+
+
+def test_families_differ_in_a_setting_only() -> None:
+    for name in set(set_names()) - {"ablations"}:
+        families = {method.family for method in methods_named([name], 32)[1:]}
+        assert len(families) <= 1
+
+
+def test_the_size_of_the_canvas_reaches_the_methods_that_use_one() -> None:
+    def canvases(canvas_px: int) -> dict[str, int]:
+        methods = methods_named(set_names(), canvas_px)
+        return {method.name: method.canvas_px for method in methods if isinstance(method, Reuse)}
+
+    small, large = canvases(16), canvases(64)
+    assert set(small.values()) == {0, 16} and set(large.values()) == {0, 64}
+    assert {name for name, px in small.items() if px} == {name for name, px in large.items() if px}
+    assert large["dense on canvas"] == 64 and large["dense"] == 0 and large["planned x1"] == 64
+    assert large["planned w/o canvas x1"] == 0
+    facts = {px: {method.name: settings(method) for method in methods_named(["planned"], px)} for px in (16, 64)}
+    assert facts[16]["planned x1"] != facts[64]["planned x1"]
+
+
+def test_unknown_sets_are_named() -> None:
+    with pytest.raises(OptionError, match=r"--methods: bogus, nope is not known; there are dense, canvas"):
+        methods_named(["skip", "nope", "bogus"], 32)
+
+
+def test_shipped_thresholds_times_a_factor() -> None:
+    shipped = PlannedOptions()
+    assert scaled_thresholds(1) == shipped
+    doubled = scaled_thresholds(2)
+    assert doubled.tau == 2 * shipped.tau and doubled.tau_waiting == 2 * shipped.tau_waiting
+    assert shipped.tau_small is not None and doubled.tau_small == 2 * shipped.tau_small
+    huge = scaled_thresholds(1000)
+    assert huge.tau_background == huge.tau_waiting == 1 and huge.wait_frames == shipped.wait_frames
+
+
+def test_a_profile_becomes_a_method() -> None:
+    planned = PlannedOptions(tau=0.07, levels={2: LevelOptions(gain=0.5)})
+    reuse = ReuseOptions(policy="planned", planned=planned)
+    profile = Profile(reuse=reuse, canvas_px=16, network="n", weights="w")
+    method = method_of_profile(NamedProfile("street", profile))
+    assert (method.name, method.family, method.options, method.canvas_px) == ("street", "planned", reuse, 16)
+    assert method.regions and method.motion == "blocks" and not method.whole
+    other = Profile(reuse=ReuseOptions(tau_input=0.1, tau={"a": 0.3}), canvas_px=0, network="n", weights="w")
+    method = method_of_profile(NamedProfile("p", other))
+    assert (method.family, method.options, method.regions) == ("propagated", other.reuse, False)
+
+
+def test_ablations_change_one_thing_each() -> None:
+    base = propagated(0.02, 0.1)
+    assert (base.options.tau_input, base.options.tau, base.options.rfap) == (0.02, 0.1, "compact")
+    changed = {method.name.removeprefix(base.name + " "): method.options for method in ablations(base)}
+    assert changed == {
+        "w/o RFAP": ReuseOptions(tau_input=0.02, tau=0.1, rfap="off"),
+        "RFAP per layer": ReuseOptions(tau_input=0.02, tau=0.1, rfap="per_layer"),
+        "w/o sparse": ReuseOptions(tau_input=0.02, tau=0.1, execution="dense"),
+        "w/o remap": ReuseOptions(tau_input=0.02, tau=0.1, remap=False),
+    }
+
+
+def test_names_say_the_setting() -> None:
+    assert Skip(every=3).name == "skip every=3" and Skip(every=3).facts == {"every": 3}
+    assert Coach(similarity=0.9).name == "coach ssim=0.9"
+    assert Coach(similarity=0.9, sent="bits").name == "coach ssim=0.9 sent=bits"
+    assert Coach(similarity=0.9).facts == {"similarity": 0.9, "sent": "area"}
