@@ -20,8 +20,7 @@ from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
-from fluxshard.runtime.reuse import rfap
-from fluxshard.runtime.reuse import slot_map
+from fluxshard.runtime.reuse import rfap, slot_map
 from fluxshard.runtime.reuse.compare import close, differs, gather, input_set
 from fluxshard.runtime.reuse.displacement import GridField, grid_field
 

@@ -1,6 +1,7 @@
 """Generated text: golden for tiny plans, pure, and sensitive to every parameter of every op.
 
-`FLUXSHARD_UPDATE_GOLDEN=1 pytest tests/unit/codegen/cpp/test_render.py` writes the golden files anew; read the difference.
+`FLUXSHARD_UPDATE_GOLDEN=1 pytest tests/unit/codegen/cpp/test_render.py` writes the golden files anew; read the
+difference.
 """
 
 from __future__ import annotations
