@@ -31,7 +31,7 @@ from fluxshard.options import Isa
 from fluxshard.passes import run_passes
 from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
-from fluxshard.runtime.engines.cpp import NativeEngine
+from fluxshard.runtime.engines.cpp import CppEngine
 from fluxshard.runtime.engines.engine import StepControl, StepResult, StreamState
 
 
@@ -95,7 +95,7 @@ class Layer:
         plan, weights = lower(run_passes(traced, fluxshard.CompileOptions()), traced)
         self.plan = plan
         self.image = example
-        self.engine = NativeEngine(plan, build_step(plan, detect_target(isa)), weights)
+        self.engine = CppEngine(plan, build_step(plan, detect_target(isa)), weights)
         self.conv = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dense_image = example.to(memory_format=torch.channels_last)
 

@@ -19,7 +19,7 @@ from fluxshard.options import CompileOptions, ReuseOptions
 from fluxshard.passes import run_passes
 from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
-from fluxshard.runtime.engines.cuda import CudaEngine, CudaStream
+from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
 from fluxshard.runtime.session import Program, Session
 
 
@@ -148,10 +148,10 @@ def session_of(built: Built, reuse: ReuseOptions) -> Session:
     return Session(lambda _: Program(built.engine, lambda leaves: leaves), reuse)
 
 
-def stream_of(session: Session) -> CudaStream:
+def stream_of(session: Session) -> CudaState:
     """What the engine keeps of a session that has run a frame."""
     assert session._state is not None
-    stream: CudaStream = session._state.data
+    stream: CudaState = session._state.data
     return stream
 
 

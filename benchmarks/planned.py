@@ -32,9 +32,9 @@ from fluxshard.models.detections.postprocess import decode
 from fluxshard.models.detections.regions import regions
 from fluxshard.models.loading import ultralytics
 from fluxshard.motion import MotionField
-from fluxshard.runtime.engines.cpp import NativeEngine
+from fluxshard.runtime.engines.cpp import CppEngine
 from fluxshard.runtime.session import Program, Session
-from fluxshard.runtime.threshold_profile import Profile
+from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 Frames = list[tuple[torch.Tensor, MotionField | None]]
 
@@ -129,7 +129,7 @@ def plan_session(name: str, size: int, reuse: fluxshard.ReuseOptions) -> tuple[S
     from fluxshard.codegen.cpp import build_step
 
     plan = load_plan(name, size)
-    engine = NativeEngine(plan, build_step(plan, detect_target("native")), seeded_weights(plan))
+    engine = CppEngine(plan, build_step(plan, detect_target("native")), seeded_weights(plan))
     program = Program(engine, lambda leaves: leaves, make_test=image_tests(plan, fluxshard.CompileOptions()))
     return Session(lambda _: program, reuse), Session(lambda _: program, fluxshard.ReuseOptions())
 
@@ -153,7 +153,7 @@ def main() -> None:
     size = (args.size[0], args.size[-1])
     reuse, canvas_px = fluxshard.ReuseOptions(policy="planned"), 32 if args.canvas else 0
     if args.profile is not None:
-        profile = Profile.load(args.profile)
+        profile = ThresholdProfile.load(args.profile)
         reuse, canvas_px = profile.reuse, profile.canvas_px
     if args.plan is not None and args.canvas:
         parser.error("plans are for one size: --plan takes no canvas")

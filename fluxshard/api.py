@@ -23,7 +23,7 @@ from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
 from fluxshard.runtime.reuse.canvas import zero_canvas
 from fluxshard.runtime.session import Program, Session
-from fluxshard.runtime.threshold_profile import Profile
+from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
 
@@ -81,7 +81,7 @@ class CompiledModel:
         reuse = reuse or ReuseOptions()
         if reuse.profile is None:
             return Session(lambda image: self.specialise(image).program, reuse)
-        profile = Profile.load(reuse.profile)
+        profile = ThresholdProfile.load(reuse.profile)
         if profile.canvas_px != self._options.canvas_px:
             raise OptionError(
                 f"the profile was found with canvas_px={profile.canvas_px}, and the model is compiled with "

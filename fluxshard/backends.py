@@ -22,7 +22,7 @@ from fluxshard.runtime.engines.cuda_bench import DeviceBench
 from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice, GpuDevice
 from fluxshard.runtime.engines.engine import Engine
 from fluxshard.runtime.engines.reference import ReferenceEngine
-from fluxshard.runtime.planned.image_test import ShardTest
+from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.levels import Level
 from fluxshard.runtime.planned.planner import ImageTest, MakeTest
 
@@ -70,7 +70,7 @@ def make_engine(
         return ReferenceEngine(plan, weights), {}
     from fluxshard.codegen.common.toolchain import detect_target
     from fluxshard.codegen.cpp import build_step
-    from fluxshard.runtime.engines.cpp import NativeEngine
+    from fluxshard.runtime.engines.cpp import CppEngine
 
     try:
         found = detect_target(options.isa)
@@ -79,7 +79,7 @@ def make_engine(
             raise
         warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=5)
         return ReferenceEngine(plan, weights), {}
-    return NativeEngine(plan, build_step(plan, found), weights), {}
+    return CppEngine(plan, build_step(plan, found), weights), {}
 
 
 def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:
@@ -89,20 +89,20 @@ def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:
     needed there before the frame is.
     """
     if options.backend == "reference":
-        return ShardTest
+        return ReferenceImageTest
     from fluxshard.codegen.common.toolchain import detect_target
-    from fluxshard.codegen.cpp.image_test import build_shards, shard_params
-    from fluxshard.runtime.planned.cpp_image_test import NativeShardTest
+    from fluxshard.codegen.cpp.image_test import build_image_test, image_test_params
+    from fluxshard.runtime.planned.cpp_image_test import CppImageTest
 
     try:
         found = detect_target(options.isa)
     except ToolchainError:
-        return ShardTest  # whoever made the engine has been told
+        return ReferenceImageTest  # whoever made the engine has been told
     channels = plan.value(plan.input).channels
 
     def make(image: Grid, levels: Sequence[Level], grids: Sequence[Grid], planned: PlannedOptions) -> ImageTest:
-        library = build_shards(shard_params(image, channels, levels, grids), found)
-        return NativeShardTest(library, levels, planned)
+        library = build_image_test(image_test_params(image, channels, levels, grids), found)
+        return CppImageTest(library, levels, planned)
 
     return make
 

@@ -49,7 +49,7 @@ def calibrate(
 
     from fluxshard.cli.progress import StepProgress
     from fluxshard.errors import OptionError
-    from fluxshard.evaluate.calibration.calibrate import Watch
+    from fluxshard.evaluate.calibration.calibrate import ProgressCallbacks
     from fluxshard.evaluate.calibration.calibrate import calibrate as find
     from fluxshard.evaluate.calibration.objective import Calibration
     from fluxshard.evaluate.data.clips import find_clips
@@ -72,7 +72,7 @@ def calibrate(
     console = Console(stderr=True, highlight=False)
     log = out.with_name(out.name + ".search.jsonl")
     with WorkerPool(setup, workers, tasks=len(request.clips)) as pool, StepProgress(console) as progress:
-        profile, within = find(request, setup, pool, log, Watch(frames=progress.frames, step=progress.step))
+        profile, within = find(request, setup, pool, log, ProgressCallbacks(frames=progress.frames, step=progress.step))
     profile.save(out)
     facts = profile.facts
     print(

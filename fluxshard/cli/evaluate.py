@@ -80,7 +80,7 @@ def reuse(
 
     from fluxshard.cli.progress import StepProgress
     from fluxshard.errors import OptionError
-    from fluxshard.evaluate.calibration.calibrate import Watch
+    from fluxshard.evaluate.calibration.calibrate import ProgressCallbacks
     from fluxshard.evaluate.data.clips import find_clips
     from fluxshard.evaluate.experiment import Experiment, run_experiment
     from fluxshard.evaluate.methods.method_sets import set_names
@@ -125,7 +125,7 @@ def reuse(
         command=_command(),
     )
     with StepProgress(Console(stderr=True, highlight=False)) as progress:
-        run_experiment(request, Watch(frames=progress.frames, step=progress.step))
+        run_experiment(request, ProgressCallbacks(frames=progress.frames, step=progress.step))
     print(f"{out / 'report.html'}: {len(found)} clips; the same as text in {out / 'report.md'}")
 
 

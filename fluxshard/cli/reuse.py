@@ -8,7 +8,7 @@ from pathlib import Path
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.options import DType, InputMode, Policy, ReuseOptions, Rfap
-from fluxshard.runtime.threshold_profile import Profile
+from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 TAU_INPUT, TAU = 0.02, 0.1  # of propagated reuse, where nothing else is said
 STRIDE_PX = 32  # the largest of most networks, where the file does not say
@@ -49,7 +49,7 @@ class Reuse:
     """
 
     options: ReuseOptions
-    profile: Profile | None = None
+    profile: ThresholdProfile | None = None
     canvas: bool = False
 
     def canvas_px(self, loaded: LoadedModel) -> int:
@@ -91,7 +91,7 @@ def settle(flags: ReuseFlags) -> Reuse:
             raise OptionError(
                 f"--profile sets what {', '.join(clashing)} would set: leave out {_it(clashing)}, or the profile"
             )
-        profile = Profile.load(flags.profile)
+        profile = ThresholdProfile.load(flags.profile)
         return Reuse(options=profile.reuse, profile=profile)
     policy = flags.policy or "planned"
     if policy == "planned":

@@ -13,7 +13,13 @@ from typing import Any
 import torch
 
 import fluxshard
-from fluxshard.evaluate.calibration.calibrate import Known, Watch, find_thresholds, look_at, run_dense
+from fluxshard.evaluate.calibration.calibrate import (
+    DenseBaseline,
+    ProgressCallbacks,
+    find_thresholds,
+    look_at,
+    run_dense,
+)
 from fluxshard.evaluate.calibration.objective import Calibration
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.methods.method import Method
@@ -24,7 +30,7 @@ from fluxshard.evaluate.report.report import write_markdown, write_report
 from fluxshard.evaluate.runner import Runner
 from fluxshard.evaluate.traces.workers import Setup, WorkerPool
 from fluxshard.files import write_whole
-from fluxshard.runtime.threshold_profile import Profile
+from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 SCORES, PROFILES, FIGURES = "scores.json", "profiles", "figures"
 
@@ -73,16 +79,16 @@ def halves(clips: Sequence[Clip]) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     return tuple(ordered[::2]), tuple(ordered[1::2])
 
 
-def run_experiment(request: Experiment, watch: Watch | None = None) -> list[ClipScores]:
+def run_experiment(request: Experiment, watch: ProgressCallbacks | None = None) -> list[ClipScores]:
     """Runs what is missing, scores everything and writes the report.
 
     Raises:
       EvaluationError: see `Runner` and `calibrate`.
     """
-    watch = watch or Watch()
+    watch = watch or ProgressCallbacks()
     request.out.mkdir(parents=True, exist_ok=True)
     network = look_at(request.setup, request.clips[0])
-    named = [NamedProfile(label, Profile.load(path)) for label, path in (request.profiles or {}).items()]
+    named = [NamedProfile(label, ThresholdProfile.load(path)) for label, path in (request.profiles or {}).items()]
     named += _calibrated(request, watch)
     tasks: list[tuple[Method, Clip]] = [
         (method, clip) for method in methods_named(request.methods, network.plan.s_max) for clip in request.clips
@@ -103,7 +109,7 @@ def run_experiment(request: Experiment, watch: Watch | None = None) -> list[Clip
     return scores
 
 
-def _calibrated(request: Experiment, watch: Watch) -> list[NamedProfile]:
+def _calibrated(request: Experiment, watch: ProgressCallbacks) -> list[NamedProfile]:
     """Profiles for each budget: found on one half, to be reported on the other."""
     if not request.budgets:
         return []
@@ -125,7 +131,8 @@ def _calibrated(request: Experiment, watch: Watch) -> list[NamedProfile]:
             with WorkerPool(request.setup, request.workers, tasks=len(mine)) as pool:
                 _calibrate_all(request, mine, half, missing, pool, watch)
         found += [
-            NamedProfile(_label(policy, budget), Profile.load(path), names) for (policy, budget), path in files.items()
+            NamedProfile(_label(policy, budget), ThresholdProfile.load(path), names)
+            for (policy, budget), path in files.items()
         ]
     return found
 
@@ -136,10 +143,10 @@ def _calibrate_all(
     half: str,
     files: Mapping[tuple[str, float], Path],
     pool: WorkerPool,
-    watch: Watch,
+    watch: ProgressCallbacks,
 ) -> None:
     """Writes the profiles of policies and budgets, all found on the same clips."""
-    known: Known | None = None
+    known: DenseBaseline | None = None
     for (policy, budget), path in files.items():
         question = Calibration(
             clips=clips,
@@ -167,7 +174,9 @@ def measure_of(scores: Sequence[ClipScores]) -> str:
     return "oks" if any(one.oks is not None for one in scores) else "miou"
 
 
-def _report(request: Experiment, scores: list[ClipScores], named: Sequence[NamedProfile], watch: Watch) -> None:
+def _report(
+    request: Experiment, scores: list[ClipScores], named: Sequence[NamedProfile], watch: ProgressCallbacks
+) -> None:
     measure = request.measure or measure_of(scores)
     watch.step("figures")
     figures = draw_figures(scores, request.out / FIGURES, measure)

@@ -18,7 +18,7 @@ from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
-from fluxshard.runtime.planned.image_test import ShardTest
+from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
 from fluxshard.runtime.reuse.canvas import Canvas
 from fluxshard.runtime.stats import FrameStats
@@ -40,7 +40,7 @@ class Program:
 
     engine: Engine
     unflatten: Unflatten
-    make_test: MakeTest = ShardTest
+    make_test: MakeTest = ReferenceImageTest
     canvas_px: int = 0
     dense_macs: int = 0
 

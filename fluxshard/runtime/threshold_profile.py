@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class ThresholdProfile:
     """What a calibration found.
 
     Attributes:
@@ -53,7 +53,7 @@ class Profile:
         write_whole(path, (json.dumps(body, indent=1) + "\n").encode())
 
     @classmethod
-    def load(cls, path: Path | str) -> Profile:
+    def load(cls, path: Path | str) -> ThresholdProfile:
         """Reads what `save` wrote.
 
         Raises:

@@ -18,7 +18,7 @@ from fluxshard.cli import main
 from fluxshard.cli.settings import OUTPUTS
 from fluxshard.ir.plan import Plan
 from fluxshard.options import DType
-from fluxshard.runtime.engines.cuda import CudaEngine, CudaStream
+from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
 from fluxshard.runtime.engines.engine import Mask, StepCounts
 from fluxshard.video import VideoWriter
 from tests.cuda.small_net import SIZE, SmallNet, small_net
@@ -105,7 +105,7 @@ def test_statistics_are_fetched_when_they_are_read(
     calls = []
     counts = CudaEngine._counts
 
-    def counting(engine: CudaEngine, stream: CudaStream, total_ms: float) -> StepCounts:
+    def counting(engine: CudaEngine, stream: CudaState, total_ms: float) -> StepCounts:
         calls.append(stream)
         return counts(engine, stream, total_ms)
 

@@ -16,7 +16,7 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import Backend, DType
-from fluxshard.runtime.engines.cuda import CudaEngine, CudaStream
+from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
 from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice, GpuDevice
 from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
 from fluxshard.runtime.session import Program, Session
@@ -117,10 +117,10 @@ class HostEngine:
         return self.inner.inspect(state)
 
 
-def stream_of(session: Session) -> CudaStream:
+def stream_of(session: Session) -> CudaState:
     """What the engine keeps of a session that has run a frame."""
     assert session._state is not None
-    stream: CudaStream = session._state.data
+    stream: CudaState = session._state.data
     return stream
 
 

@@ -10,7 +10,7 @@ from fluxshard.codegen.cpp import build_step
 from fluxshard.errors import ToolchainError
 from fluxshard.ir import params as P
 from fluxshard.ir.plan import Plan
-from fluxshard.runtime.engines.cpp import NativeEngine
+from fluxshard.runtime.engines.cpp import CppEngine
 from tests.layers.cases import GROUPS, HEIGHT, WIDTH
 from tests.layers.checked import check_group
 from tests.unit.codegen.plans import PlanBuilder
@@ -26,8 +26,8 @@ def test_layers_are_their_definitions_on_any_mask(group: str, isa: str) -> None:
     except ToolchainError as error:
         pytest.skip(str(error))
 
-    def engine(plan: Plan, weights: dict[str, Tensor]) -> NativeEngine:
-        return NativeEngine(plan, build_step(plan, target), weights)
+    def engine(plan: Plan, weights: dict[str, Tensor]) -> CppEngine:
+        return CppEngine(plan, build_step(plan, target), weights)
 
     check_group(group, engine)
 

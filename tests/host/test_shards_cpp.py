@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fluxshard.codegen.common.toolchain import detect_target
-from fluxshard.codegen.cpp.image_test import ShardLibrary, build_shards, shard_params
+from fluxshard.codegen.cpp.image_test import ImageTestLibrary, build_image_test, image_test_params
 from fluxshard.errors import ShapeError, StateError, ToolchainError
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
-from fluxshard.runtime.planned.cpp_image_test import NativeShardTest
-from fluxshard.runtime.planned.image_test import Mask, ShardTest
+from fluxshard.runtime.planned.cpp_image_test import CppImageTest
+from fluxshard.runtime.planned.image_test import Mask, ReferenceImageTest
 from fluxshard.runtime.planned.levels import SCALE, Level
 from fluxshard.runtime.planned.planner import ImageTest
 
@@ -62,10 +62,10 @@ class Case:
             for index, (y, x, shard, low_pass, dilation) in enumerate(self.levels)
         )  # fmt: skip
 
-    def both(self, options: PlannedOptions, isa: str = "native") -> tuple[ShardTest, NativeShardTest]:
+    def both(self, options: PlannedOptions, isa: str = "native") -> tuple[ReferenceImageTest, CppImageTest]:
         """The definition, and what is tested against it."""
         levels = self.thresholds(options)
-        return ShardTest(self.grids[0], levels, self.grids, options), NativeShardTest(
+        return ReferenceImageTest(self.grids[0], levels, self.grids, options), CppImageTest(
             library(self, isa), levels, options
         )
 
@@ -80,13 +80,13 @@ CASES = {
 
 
 @cache
-def library(case: Case, isa: str = "native") -> ShardLibrary:
+def library(case: Case, isa: str = "native") -> ImageTestLibrary:
     try:
         target = detect_target(isa)  # type: ignore[arg-type]
     except ToolchainError as error:
         pytest.skip(str(error))
     levels = case.thresholds(PlannedOptions())
-    return build_shards(shard_params(case.grids[0], case.channels, levels, case.grids), target)
+    return build_image_test(image_test_params(case.grids[0], case.channels, levels, case.grids), target)
 
 
 def frames(
@@ -237,7 +237,7 @@ def picked(scores: int, image: Tensor, motion: MotionField | None = None) -> lis
     """Shards per level that differ from black by a score larger than `scores`."""
     case = CASES["odd"]
     levels = tuple(replace(level, tau=scores) for level in case.thresholds(PlannedOptions()))
-    test = NativeShardTest(library(case), levels, PlannedOptions())
+    test = CppImageTest(library(case), levels, PlannedOptions())
     test.keyframe(BLACK)
     masks = test.decide(image, motion)
     assert masks is not None
@@ -258,7 +258,7 @@ def test_scores_worked_out_by_hand() -> None:
 
 
 def test_low_pass_cancels_what_differs_within_a_square() -> None:
-    test = NativeShardTest(library(CASES["odd"]), CASES["odd"].thresholds(PlannedOptions(tau=0)), PlannedOptions())
+    test = CppImageTest(library(CASES["odd"]), CASES["odd"].thresholds(PlannedOptions(tau=0)), PlannedOptions())
     test.keyframe(torch.full_like(BLACK, 100 / 255))
     y, x = np.ogrid[:60, :80]  # the last cells of the image are cut off in the middle of a square
     image = torch.full_like(BLACK, 100 / 255)
@@ -286,7 +286,7 @@ def test_the_border_cuts_cells_off() -> None:
 def test_what_leaves_the_image_is_forgotten(down: bool) -> None:
     """A bar that moves out of the picture leaves nothing behind the border that a later frame is compared with."""
     case = CASES["odd"]
-    test = NativeShardTest(library(case), case.thresholds(PlannedOptions(tau=0)), PlannedOptions())
+    test = CppImageTest(library(case), case.thresholds(PlannedOptions(tau=0)), PlannedOptions())
     rows, columns = (slice(57, 61), slice(None)) if down else (slice(None), slice(79, 83))
     test.keyframe(picture((rows, columns, 200)))
     masks = test.decide(BLACK, MotionField.uniform(61, 83, 4 * down, 4 * (not down)))
@@ -298,7 +298,7 @@ def test_what_leaves_the_image_is_forgotten(down: bool) -> None:
 def test_small_changes_add_up_beside_what_is_recomputed() -> None:
     """Nine cells of a row are recomputed; the last two keep what they stand for until it differs by too much."""
     case = CASES["odd"]
-    test = NativeShardTest(library(case), case.thresholds(PlannedOptions(tau=90 / SCALE)), PlannedOptions())
+    test = CppImageTest(library(case), case.thresholds(PlannedOptions(tau=90 / SCALE)), PlannedOptions())
     test.keyframe(BLACK)
     seen = []
     for left, right in ((200, 4), (0, 8)):  # scores: 16 times the difference, 12 times where the border cuts off
@@ -371,4 +371,4 @@ def test_what_does_not_fit_the_program_is_refused() -> None:
     with pytest.raises(ShapeError, match="do not cover"):
         test.decide(BLACK, MotionField.zero(61, 75))
     with pytest.raises(ValueError, match="masks of"):
-        NativeShardTest(library(case), other.thresholds(PlannedOptions()), PlannedOptions())
+        CppImageTest(library(case), other.thresholds(PlannedOptions()), PlannedOptions())

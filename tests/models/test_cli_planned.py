@@ -13,7 +13,7 @@ import fluxshard
 from fluxshard.models.detections.postprocess import decode
 from fluxshard.models.loading.load import load
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
-from fluxshard.runtime.threshold_profile import Profile, network_digest, weights_digest
+from fluxshard.runtime.threshold_profile import ThresholdProfile, network_digest, weights_digest
 from fluxshard.video import VideoWriter
 from tests.models.test_cli_run import PROPAGATED, SMALL, call, frames_in, lines_of, one_line
 
@@ -52,7 +52,7 @@ def profile(net_file):
     options = fluxshard.CompileOptions(backend="reference", canvas_px=16)
     model = fluxshard.compile(net, torch.zeros(1, 3, 64, 64), options=options)
     planned = PlannedOptions(tau=0.07, tau_background=None, levels={2: LevelOptions(dilation=1)})
-    return Profile(
+    return ThresholdProfile(
         reuse=ReuseOptions(policy="planned", planned=planned, scene_cut=0.7),
         canvas_px=16,
         network=network_digest(model.plan),

@@ -52,7 +52,7 @@ class LevelGeometry(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardLevel:
+class ImageTestLevel:
     """One level of the generated test.
 
     Attributes:
@@ -71,7 +71,7 @@ class ShardLevel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardParams:
+class ImageTestParams:
     """All that the template sees besides the target; thresholds and times come with every frame instead.
 
     Attributes:
@@ -82,7 +82,7 @@ class ShardParams:
     height: int
     width: int
     channels: int
-    levels: tuple[ShardLevel, ...]
+    levels: tuple[ImageTestLevel, ...]
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -124,7 +124,7 @@ class ShardArgs(ctypes.Structure):
     ]
 
 
-class ShardLibrary:
+class ImageTestLibrary:
     """One generated image test; it keeps nothing, so streams share it.
 
     Attributes:
@@ -133,7 +133,7 @@ class ShardLibrary:
       params: what it was rendered from.
     """
 
-    def __init__(self, path: Path, source: str, params: ShardParams) -> None:
+    def __init__(self, path: Path, source: str, params: ImageTestParams) -> None:
         self.path = path
         self.source = source
         self.params = params
@@ -179,7 +179,9 @@ class ShardLibrary:
         return bool(self._library.fs_shards_decide(ctypes.byref(args)))
 
 
-def shard_params(image: Grid, channels: int, levels: Sequence[LevelGeometry], grids: Sequence[Grid]) -> ShardParams:
+def image_test_params(
+    image: Grid, channels: int, levels: Sequence[LevelGeometry], grids: Sequence[Grid]
+) -> ImageTestParams:
     """What the test of a stream is generated from.
 
     Args:
@@ -187,12 +189,12 @@ def shard_params(image: Grid, channels: int, levels: Sequence[LevelGeometry], gr
       channels: of the image.
       levels, grids: of the plan.
     """
-    return ShardParams(
+    return ImageTestParams(
         height=image.height,
         width=image.width,
         channels=channels,
         levels=tuple(
-            ShardLevel(
+            ImageTestLevel(
                 stride=level.stride,
                 features=(grids[level.grids[0]].height, grids[level.grids[0]].width),
                 shard_px=level.shard_px,
@@ -205,7 +207,7 @@ def shard_params(image: Grid, channels: int, levels: Sequence[LevelGeometry], gr
     )
 
 
-def render_shards(params: ShardParams, target: Target) -> str:
+def render_image_test(params: ImageTestParams, target: Target) -> str:
     """The C++ source of an image test, which is also the cache key.
 
     Raises:
@@ -219,16 +221,18 @@ def render_shards(params: ShardParams, target: Target) -> str:
         ) from error
 
 
-def build_shards(params: ShardParams, target: Target, cache_dir: Path | None = None) -> ShardLibrary:
+def build_image_test(params: ImageTestParams, target: Target, cache_dir: Path | None = None) -> ImageTestLibrary:
     """Renders, compiles or finds, and loads an image test.
 
     Args:
-      params: from `shard_params`.
+      params: from `image_test_params`.
       target: from `detect_target`.
       cache_dir: instead of `FLUXSHARD_CACHE_DIR`.
 
     Raises:
       CompileError, MissingKernelError: see `cache.get_or_build`.
     """
-    text = render_shards(params, target)
-    return ShardLibrary(get_or_build(f"shards-{params.height}x{params.width}", text, target, cache_dir), text, params)
+    text = render_image_test(params, target)
+    return ImageTestLibrary(
+        get_or_build(f"shards-{params.height}x{params.width}", text, target, cache_dir), text, params
+    )

@@ -12,7 +12,7 @@ from fluxshard import video
 from fluxshard.evaluate.calibration.coordinate_descent import Visited
 from fluxshard.evaluate.calibration.objective import (
     Calibration,
-    Ground,
+    Objective,
     SearchLog,
     frontier_facts,
     measure_method,
@@ -21,14 +21,14 @@ from fluxshard.evaluate.calibration.objective import (
 from fluxshard.evaluate.calibration.planned_search import dimensions, method_at, question, search_planned
 from fluxshard.evaluate.calibration.propagated_search import INPUT, Stage, greedy, stages, truncation_points
 from fluxshard.evaluate.data.clips import Clip
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Reuse
 from fluxshard.evaluate.traces.workers import Setup, WorkerPool
 from fluxshard.ir.plan import Plan
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.options import CompileOptions, ReuseOptions
-from fluxshard.runtime.threshold_profile import Profile, network_digest, weights_digest
+from fluxshard.runtime.threshold_profile import ThresholdProfile, network_digest, weights_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class DenseBaseline:
     """What is found out once for all budgets on the same clips.
 
     Attributes:
@@ -55,11 +55,11 @@ class Known:
     """
 
     network: Network
-    ground: Ground
+    ground: Objective
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class ProgressCallbacks:
     """Who is told of progress.
 
     Attributes:
@@ -80,7 +80,7 @@ def look_at(setup: Setup, clip: Clip) -> Network:
     loaded = load(setup.weights, setup.task)
     with video.open(clip.source, max_frames=1) as source:
         shape = network_shape(setup.size, source.picture_size, loaded)
-    model = Subject(loaded, shape, CompileOptions(backend="reference")).model()
+    model = CompiledNetwork(loaded, shape, CompileOptions(backend="reference")).model()
     import torch
 
     model.specialise(torch.zeros(1, 3, *shape))
@@ -88,8 +88,8 @@ def look_at(setup: Setup, clip: Clip) -> Network:
 
 
 def calibrate(
-    request: Calibration, setup: Setup, pool: WorkerPool, log_path: Path, watch: Watch | None = None
-) -> tuple[Profile, bool]:
+    request: Calibration, setup: Setup, pool: WorkerPool, log_path: Path, watch: ProgressCallbacks | None = None
+) -> tuple[ThresholdProfile, bool]:
     """Runs the dense network, then finds the thresholds of least work within the budget.
 
     Args:
@@ -109,21 +109,23 @@ def calibrate(
     return find_thresholds(request, run_dense(request, setup, pool, watch), pool, log_path, watch)
 
 
-def run_dense(request: Calibration, setup: Setup, pool: WorkerPool, watch: Watch | None = None) -> Known:
+def run_dense(
+    request: Calibration, setup: Setup, pool: WorkerPool, watch: ProgressCallbacks | None = None
+) -> DenseBaseline:
     """What does not depend on the budget; arguments are as for `calibrate`.
 
     Raises:
       EvaluationError: clips that cannot be calibrated on.
     """
-    watch = watch or Watch()
+    watch = watch or ProgressCallbacks()
     network = look_at(setup, request.clips[0])
     watch.step("dense network")
-    return Known(network, prepare_ground(request, pool, watch.frames))
+    return DenseBaseline(network, prepare_ground(request, pool, watch.frames))
 
 
 def find_thresholds(
-    request: Calibration, known: Known, pool: WorkerPool, log_path: Path, watch: Watch | None = None
-) -> tuple[Profile, bool]:
+    request: Calibration, known: DenseBaseline, pool: WorkerPool, log_path: Path, watch: ProgressCallbacks | None = None
+) -> tuple[ThresholdProfile, bool]:
     """Finds the thresholds of least work within the budget.
 
     Args:
@@ -134,7 +136,7 @@ def find_thresholds(
     Returns:
       as `calibrate`.
     """
-    watch = watch or Watch()
+    watch = watch or ProgressCallbacks()
     network, ground = known.network, known.ground
     facts = {"network": network.network, "weights": network.weights, "size": list(network.plan.image_size)}
     if request.policy == "planned":
@@ -142,7 +144,7 @@ def find_thresholds(
     else:
         method, reached, seen = _propagated(request, ground, pool, network, watch)
     kept = reached.accuracy
-    profile = Profile(
+    profile = ThresholdProfile(
         reuse=method.options,
         canvas_px=method.canvas_px,
         network=network.network,
@@ -166,7 +168,7 @@ def find_thresholds(
     return profile, kept >= request.alpha
 
 
-def _described(ground: Ground) -> str:
+def _described(ground: Objective) -> str:
     if ground.measure == "jaccard":
         return "best mask IoU with the annotated object, averaged over confidences 0.15 to 0.5"
     return "agreement with the dense network's objects, averaged over confidences 0.15 to 0.5"
@@ -174,12 +176,12 @@ def _described(ground: Ground) -> str:
 
 def _planned(
     request: Calibration,
-    ground: Ground,
+    ground: Objective,
     pool: WorkerPool,
     network: Network,
     log_path: Path,
     facts: dict[str, Any],
-    watch: Watch,
+    watch: ProgressCallbacks,
 ) -> tuple[Reuse, Visited, list[Visited]]:
     canvas_px = network.plan.s_max
     log = SearchLog(log_path, question(request, ground, canvas_px, facts))
@@ -195,7 +197,7 @@ def _planned(
 
 
 def _propagated(
-    request: Calibration, ground: Ground, pool: WorkerPool, network: Network, watch: Watch
+    request: Calibration, ground: Objective, pool: WorkerPool, network: Network, watch: ProgressCallbacks
 ) -> tuple[Reuse, Visited, list[Visited]]:
     base = Reuse(name="propagated", family="propagated", options=ReuseOptions())
 

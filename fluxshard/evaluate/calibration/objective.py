@@ -57,7 +57,7 @@ class Calibration:
 
 
 @dataclass(slots=True)
-class Ground:
+class Objective:
     """What points are measured against; made by `prepare_ground`.
 
     Attributes:
@@ -99,7 +99,9 @@ class Ground:
         return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
-def prepare_ground(request: Calibration, pool: WorkerPool, on_frames: Callable[[int], None] = lambda _: None) -> Ground:
+def prepare_ground(
+    request: Calibration, pool: WorkerPool, on_frames: Callable[[int], None] = lambda _: None
+) -> Objective:
     """Runs the dense network over all clips.
 
     Raises:
@@ -119,7 +121,7 @@ def prepare_ground(request: Calibration, pool: WorkerPool, on_frames: Callable[[
     if measure == "jaccard" and len(annotated) < len(finished):
         missing = sorted(set(finished) - set(annotated))
         raise EvaluationError(f"measure 'jaccard' needs annotations, which {', '.join(missing)} lacks; use 'agreement'")
-    ground = Ground(
+    ground = Objective(
         measure,
         {name: one.trace for name, one in finished.items()},
         annotated if measure == "jaccard" else {},
@@ -139,7 +141,7 @@ def prepare_ground(request: Calibration, pool: WorkerPool, on_frames: Callable[[
 def measure_method(
     method: Method,
     request: Calibration,
-    ground: Ground,
+    ground: Objective,
     pool: WorkerPool,
     on_frames: Callable[[int], None] = lambda _: None,
 ) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fluxshard.evaluate.calibration.coordinate_descent import Dimension, Point, Visited, coordinate_descent
-from fluxshard.evaluate.calibration.objective import Calibration, Ground, SearchLog, measure_method
+from fluxshard.evaluate.calibration.objective import Calibration, Objective, SearchLog, measure_method
 from fluxshard.evaluate.methods.method import Reuse
 from fluxshard.evaluate.metrics.search_accuracy import Measure
 from fluxshard.evaluate.traces.workers import WorkerPool
@@ -73,7 +73,7 @@ def method_at(point: Point, name: str = "planned", family: str = "planned") -> R
 
 def search_planned(
     request: Calibration,
-    ground: Ground,
+    ground: Objective,
     pool: WorkerPool,
     log: SearchLog,
     canvas_px: int,
@@ -116,7 +116,7 @@ def search_planned(
     )
 
 
-def question(request: Calibration, ground: Ground, canvas_px: int, facts: dict[str, Any]) -> dict[str, Any]:
+def question(request: Calibration, ground: Objective, canvas_px: int, facts: dict[str, Any]) -> dict[str, Any]:
     """What the results of a search depend on, for telling logs apart; the budget is not part of it."""
     return {
         "clips": sorted((clip.name, len(ground.dense[clip.name].frames)) for clip in request.clips),

@@ -12,7 +12,7 @@ from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.options import CompileOptions
 
 
-class Subject:
+class CompiledNetwork:
     """A network and its compiled forms, shared by all methods that run in one process.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.global_motion import global_shift
 from fluxshard.evaluate.methods.ssim import quarter_area, quarter_bits, ssim
 from fluxshard.models.detections.detections import Detections
@@ -61,7 +61,7 @@ class Method(Protocol):
         """Settings, for reports and for telling kept results apart."""
         ...
 
-    def start(self, subject: Subject) -> Stream:
+    def start(self, subject: CompiledNetwork) -> Stream:
         """Begins a stream."""
         ...
 
@@ -99,7 +99,7 @@ class Reuse:
             "regions": self.regions,
         }
 
-    def start(self, subject: Subject) -> Stream:
+    def start(self, subject: CompiledNetwork) -> Stream:
         """See `Method`."""
         session = subject.model(self.canvas_px).session(self.options)
 
@@ -151,7 +151,7 @@ class Skip:
         """See `Method`."""
         return {"every": self.every}
 
-    def start(self, subject: Subject) -> Stream:
+    def start(self, subject: CompiledNetwork) -> Stream:
         """See `Method`."""
         dense = dense_method().start(subject)
         held: list[Outcome] = []
@@ -195,7 +195,7 @@ class Coach:
         """See `Method`."""
         return {"similarity": self.similarity, "sent": self.sent}
 
-    def start(self, subject: Subject) -> Stream:
+    def start(self, subject: CompiledNetwork) -> Stream:
         """See `Method`."""
         dense = dense_method().start(subject)
         seen: list[tuple[Tensor, Outcome]] = []

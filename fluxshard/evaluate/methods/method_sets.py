@@ -17,7 +17,7 @@ from fluxshard.evaluate.methods.method import (
     motion_delta_cnn,
 )
 from fluxshard.options import PlannedOptions, ReuseOptions
-from fluxshard.runtime.threshold_profile import Profile
+from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 TAUS = (0.02, 0.05, 0.1, 0.2)
 SIMILARITIES = (0.98, 0.95, 0.9, 0.8, 0.6, 0.4)
@@ -38,7 +38,7 @@ class NamedProfile:
     """
 
     label: str
-    profile: Profile
+    profile: ThresholdProfile
     clips: frozenset[str] | None = None
 
 

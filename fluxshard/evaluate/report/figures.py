@@ -10,7 +10,7 @@ from PIL import Image
 
 from fluxshard import video
 from fluxshard.evaluate.data.clips import Clip, prepare
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method_sets import NamedProfile, scaled_thresholds
 from fluxshard.evaluate.metrics.clip_scores import ClipScores
 from fluxshard.evaluate.report.grouping import by_method, family_of
@@ -109,7 +109,7 @@ def draw_examples(clips: Sequence[Clip], setup: Setup, named: Sequence[NamedProf
         return []
     folder.mkdir(parents=True, exist_ok=True)
     loaded = load(setup.weights, setup.task)
-    subjects: dict[tuple[int, int], Subject] = {}
+    subjects: dict[tuple[int, int], CompiledNetwork] = {}
     examples = []
     for clip in clips:
         reuse, canvas_px = ReuseOptions(policy="planned", planned=scaled_thresholds(1.0)), 0
@@ -121,7 +121,7 @@ def draw_examples(clips: Sequence[Clip], setup: Setup, named: Sequence[NamedProf
         with video.open(clip.source, max_frames=1) as source:
             shape = network_shape(setup.size, source.picture_size, loaded)
         if shape not in subjects:
-            subjects[shape] = Subject(loaded, shape, CompileOptions(backend=setup.backend))
+            subjects[shape] = CompiledNetwork(loaded, shape, CompileOptions(backend=setup.backend))
         subject = subjects[shape]
         picture, caption = _example(clip, subject, reuse, canvas_px, setup.max_frames)
         path = folder / f"example-{clip.name}.jpg"
@@ -131,7 +131,7 @@ def draw_examples(clips: Sequence[Clip], setup: Setup, named: Sequence[NamedProf
 
 
 def _example(
-    clip: Clip, subject: Subject, reuse: ReuseOptions, canvas_px: int, max_frames: int | None
+    clip: Clip, subject: CompiledNetwork, reuse: ReuseOptions, canvas_px: int, max_frames: int | None
 ) -> tuple[Picture, str]:
     """The last frame of the clip's beginning, with detections and work, and a line about it."""
     prepared = prepare(clip, subject.shape, min(MOST_EXAMPLE_FRAMES, max_frames or MOST_EXAMPLE_FRAMES))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fluxshard.evaluate.data.clips import PreparedClip
 from fluxshard.evaluate.data.masks import found_objects
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Method
 from fluxshard.evaluate.traces.trace import Trace, TracedFrame
 
@@ -20,7 +20,7 @@ MOST_OBJECTS = 20  # of a frame in a trace, by falling score
 
 @torch.inference_mode()
 def trace_clip(
-    method: Method, subject: Subject, clip: PreparedClip, done: Callable[[int], None] = lambda _: None
+    method: Method, subject: CompiledNetwork, clip: PreparedClip, done: Callable[[int], None] = lambda _: None
 ) -> Trace:
     """Runs a method over a clip.
 

@@ -171,7 +171,7 @@ def _run(task: Task, setup: Setup, kept: dict[str, Any], on_frames: Callable[[in
     import torch
 
     from fluxshard.evaluate.data.masks import encode
-    from fluxshard.evaluate.methods.compiled_network import Subject
+    from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
     from fluxshard.evaluate.traces.tracing import trace_clip
     from fluxshard.models.loading.load import load
     from fluxshard.models.loading.sizes import network_shape
@@ -191,7 +191,7 @@ def _run(task: Task, setup: Setup, kept: dict[str, Any], on_frames: Callable[[in
     shape, prepared, masks = clips[task.clip.name]
     subjects = kept.setdefault("subjects", {})
     if shape not in subjects:
-        subjects[shape] = Subject(loaded, shape, CompileOptions(backend=setup.backend))
+        subjects[shape] = CompiledNetwork(loaded, shape, CompileOptions(backend=setup.backend))
     return Finished(task, trace_clip(task.method, subjects[shape], prepared, on_frames), masks)
 
 

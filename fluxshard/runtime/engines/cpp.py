@@ -76,7 +76,7 @@ class _Island:
     weights: Mapping[str, Tensor]
 
 
-class NativeEngine:
+class CppEngine:
     """See the module's docstring.
 
     Args:
@@ -165,9 +165,9 @@ class NativeEngine:
         )
         return StepResult(leaves=leaves, counts=lambda: counts)
 
-    def inspect(self, state: StreamState) -> NativeInspection:
+    def inspect(self, state: StreamState) -> CppInspection:
         """See `Engine.inspect`."""
-        return NativeInspection(self.plan, self._layout, state.data.arena)
+        return CppInspection(self.plan, self._layout, state.data.arena)
 
     def _leaf_buffer(self, index: int) -> Tensor | None | bool | int | float | str:
         leaf = self.plan.outputs[index]
@@ -222,7 +222,7 @@ class NativeEngine:
 
 
 @dataclass(frozen=True, slots=True)
-class NativeInspection:
+class CppInspection:
     """See `Inspection`: reads the state through the program's layout."""
 
     plan: Plan

@@ -62,7 +62,7 @@ class Recorded:
 
 
 @dataclass(slots=True)
-class CudaStream:
+class CudaState:
     """State of one video stream."""
 
     arena: Tensor
@@ -112,7 +112,7 @@ class CudaEngine:
         """See `Engine.new_state`."""
         arena = self._device.zeros(self._memory.state.size)
         self._device.protect(arena, self._memory.state.blocks)
-        return StreamState(CudaStream(arena), self._memory.state.size)
+        return StreamState(CudaState(arena), self._memory.state.size)
 
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
@@ -120,7 +120,7 @@ class CudaEngine:
             return self._step(state, image, motion, control)
 
     def _step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
-        stream: CudaStream = state.data
+        stream: CudaState = state.data
         device, plan = self._device, self.plan
         device.refuse_capture()
         started = time.perf_counter()
@@ -166,13 +166,13 @@ class CudaEngine:
 
     def inspect(self, state: StreamState) -> CudaInspection:
         """See `Engine.inspect`."""
-        stream: CudaStream = state.data
+        stream: CudaState = state.data
         return CudaInspection(self.plan, self._memory, stream.arena, stream.shown, stream.planned)
 
     # ---- a frame
 
     def _upload(
-        self, stream: CudaStream, image: Tensor, motion: MotionField | None, control: StepControl,
+        self, stream: CudaState, image: Tensor, motion: MotionField | None, control: StepControl,
         outputs: Mapping[str, Tensor],
     ) -> list[Tensor]:  # fmt: skip
         """Writes what the frame is given; returns what must live until it has run."""
@@ -201,7 +201,7 @@ class CudaEngine:
         device.write(stream.arena[at : at + len(block)], np.frombuffer(block, np.uint8))
         return held
 
-    def _run(self, stream: CudaStream, recorded: Recorded) -> None:
+    def _run(self, stream: CudaState, recorded: Recorded) -> None:
         if recorded.graph is not None:
             recorded.graph.replay()
             return
@@ -222,7 +222,7 @@ class CudaEngine:
         self._launch(stream, recorded)
         recorded.ran = True
 
-    def _launch(self, stream: CudaStream, recorded: Recorded) -> None:
+    def _launch(self, stream: CudaState, recorded: Recorded) -> None:
         queue = self._device.queue()
         for step in recorded.launches:
             if hasattr(step, "layer"):
@@ -230,7 +230,7 @@ class CudaEngine:
             else:
                 step(queue)
 
-    def _run_in_torch(self, stream: CudaStream, recorded: Recorded, layer: LayerSpec) -> None:
+    def _run_in_torch(self, stream: CudaState, recorded: Recorded, layer: LayerSpec) -> None:
         inputs = [self._dense(stream, name) for name in layer.inputs]
         roles = {role: self._weights[name] for role, name in layer.weights}
         results: Mapping[str, object]
@@ -248,18 +248,18 @@ class CudaEngine:
             else:
                 view(stream.arena, self._memory.fresh_of[name].offset, torch.float32, fresh.shape).copy_(fresh)
 
-    def _dense(self, stream: CudaStream, name: str) -> Tensor:
+    def _dense(self, stream: CudaState, name: str) -> Tensor:
         """A value as torch reads and writes it."""
         memory = self._memory
         where = memory.dense_of[name] if name in memory.dense_of else memory.cached_of[name]
         return view(stream.arena, where.offset, torch.float32, self.plan.value(name).shape)
 
-    def _off_grid(self, stream: CudaStream, recorded: Recorded, name: str) -> Tensor:
+    def _off_grid(self, stream: CudaState, recorded: Recorded, name: str) -> Tensor:
         return recorded.leaves[name] if name in recorded.leaves else self._dense(stream, name)
 
     # ---- maps of grids and of stores
 
-    def _move_maps(self, stream: CudaStream, planned: bool, keyframe: bool) -> None:
+    def _move_maps(self, stream: CudaState, planned: bool, keyframe: bool) -> None:
         """Copies the last frame's slot maps to where this frame looks for them."""
         if keyframe or planned == stream.on_grids:
             return
@@ -276,7 +276,7 @@ class CudaEngine:
 
     # ---- statistics
 
-    def _counts(self, stream: CudaStream, total_ms: float) -> StepCounts:
+    def _counts(self, stream: CudaState, total_ms: float) -> StepCounts:
         """Fetches what the last frame counted; waits for it."""
         memory, plan = self._memory, self.plan
         zero = memory.zero.offset

@@ -22,7 +22,7 @@ from fluxshard.ops.reference import run_island
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse import rfap, slot_map
 from fluxshard.runtime.reuse.compare import close, differs, gather, input_set
-from fluxshard.runtime.reuse.displacement import GridField, grid_field
+from fluxshard.runtime.reuse.displacement import DisplacementField, displacement_field
 
 Mask = NDArray[np.bool_]
 
@@ -55,7 +55,7 @@ class _Frame:
 
     control: StepControl
     keyframe: bool
-    fields: list[GridField]
+    fields: list[DisplacementField]
     values: dict[str, Tensor]  # assembled values of this frame
     old: dict[str, Tensor]  # cached values in the coordinates that displacements point into
     masks: dict[str, Mask]  # S of values on grids
@@ -135,10 +135,10 @@ class ReferenceEngine:
 
     def _begin(self, data: _Data, image: Tensor, motion: MotionField | None, control: StepControl) -> _Frame:
         grids = self.plan.grids
-        fields = [grid_field(motion, grid, grids[0]) for grid in grids]
+        fields = [displacement_field(motion, grid, grids[0]) for grid in grids]
         keyframe = control.keyframe or data.image is None
         if keyframe:
-            fields = [grid_field(None, grid, grids[0]) for grid in grids]
+            fields = [displacement_field(None, grid, grids[0]) for grid in grids]
             changed = np.ones(fields[0].valid.shape, np.bool_)
         else:
             assert data.image is not None
@@ -147,7 +147,7 @@ class ReferenceEngine:
                 changed = control.work[0] | ~fields[0].valid
             keyframe = bool(changed.sum() > control.scene_cut * changed.size)
             if keyframe:
-                fields = [grid_field(None, grid, grids[0]) for grid in grids]
+                fields = [displacement_field(None, grid, grids[0]) for grid in grids]
                 changed = np.ones_like(changed)
         old_image = image if keyframe or data.image is None else data.image
         cached = torch.where(torch.from_numpy(changed), image, gather(old_image, fields[0]))

@@ -1,4 +1,4 @@
-"""The image test of planned reuse through a generated program: one call per frame, bit-equal with `ShardTest`."""
+"""The image test of planned reuse as a generated program, bit-equal with `ReferenceImageTest`: one call a frame."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fluxshard.runtime.planned.levels import Level
 Mask = NDArray[np.bool_]
 
 
-class ShardProgram(Protocol):
-    """What the test needs of a loaded program; `codegen.shards.ShardLibrary` is one."""
+class ImageTestProgram(Protocol):
+    """What the test needs of a loaded program; `codegen.cpp.image_test.ImageTestLibrary` is one."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -48,8 +48,8 @@ class ShardProgram(Protocol):
         ...
 
 
-class NativeShardTest:
-    """State of the image test of one stream; see `planner.ImageTest`, and `shards.ShardTest` for what it computes.
+class CppImageTest:
+    """State of the image test of one stream; see `ImageTest`, and `ReferenceImageTest` for what it computes.
 
     Args:
       program: generated from the same image, levels and grids.
@@ -57,7 +57,7 @@ class NativeShardTest:
       options: thresholds and times.
     """
 
-    def __init__(self, program: ShardProgram, levels: Sequence[Level], options: PlannedOptions) -> None:
+    def __init__(self, program: ImageTestProgram, levels: Sequence[Level], options: PlannedOptions) -> None:
         channels, height, width = program.image_shape
         shapes = tuple((cells(height, level.shard_px), cells(width, level.shard_px)) for level in levels)
         if shapes != program.shapes:

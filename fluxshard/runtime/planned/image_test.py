@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 OLDEST = 255
 
 
-class ShardTest:
+class ReferenceImageTest:
     """State of the image test of one stream.
 
     Args:

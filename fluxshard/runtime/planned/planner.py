@@ -19,14 +19,14 @@ from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepCounts
 from fluxshard.runtime.planned.image_test import per_cell, per_pixel
 from fluxshard.runtime.planned.levels import Level, levels_of, shard_of_cells
-from fluxshard.runtime.reuse.displacement import grid_field
+from fluxshard.runtime.reuse.displacement import displacement_field
 from fluxshard.runtime.work_stats import WorkCounter
 
 Mask = NDArray[np.bool_]
 
 
 class ImageTest(Protocol):
-    """Finds the shards to recompute, and keeps what that takes; `shards.ShardTest` defines what it computes."""
+    """Finds the shards to recompute, and keeps what that takes; `ReferenceImageTest` defines what it computes."""
 
     def keyframe(self, image: Tensor) -> bool:
         """Takes an image that was computed whole; False where it is not finite."""
@@ -124,7 +124,7 @@ class Planner:
         work[0] = pixels | work[0] if 0 in work else pixels
         for index, mask in work.items():
             if index and (index not in self._regular or (motion is not None and motion.cell_px % CELL_PX)):
-                work[index] = mask | ~grid_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+                work[index] = mask | ~displacement_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
         evaluated = np.zeros(len(self._plan.grids), np.int64)
         for index, mask in work.items():
             evaluated[index] = np.count_nonzero(mask)
@@ -156,7 +156,7 @@ class Planner:
         if motion is None:
             return False
         grids = read | {self._plan.value(name).grid for name in layer.outputs}
-        fields = (grid_field(motion, self._plan.grids[i], self._plan.grids[0]) for i in grids if i is not None)
+        fields = (displacement_field(motion, self._plan.grids[i], self._plan.grids[0]) for i in grids if i is not None)
         return any(not field.still for field in fields)
 
 
@@ -203,7 +203,7 @@ class _Counting:
 
 
 def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
-    """Sets the pixels without a source: those that `grid_field` of the image's grid calls invalid.
+    """Sets the pixels without a source: those that `displacement_field` of the image's grid calls invalid.
 
     Args:
       pixels: `(H, W)`, contiguous, changed in place.

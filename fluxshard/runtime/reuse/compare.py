@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.runtime.reuse.displacement import GridField
+from fluxshard.runtime.reuse.displacement import DisplacementField
 
 Mask = NDArray[np.bool_]
 
 
-def gather(values: Tensor, field: GridField) -> Tensor:
+def gather(values: Tensor, field: DisplacementField) -> Tensor:
     """`values[p - d(p)]` for every cell; what invalid cells get means nothing.
 
     Args:
@@ -39,7 +39,7 @@ def differs(fresh: Tensor, cached: Tensor, tau: float) -> Mask:
     return mask
 
 
-def input_set(image: Tensor, cached: Tensor, field: GridField, tau: float) -> Mask:
+def input_set(image: Tensor, cached: Tensor, field: DisplacementField, tau: float) -> Mask:
     """S_0: pixels that differ from the aligned cached input, and pixels without a known source. Source: Eq. 16.
 
     Args:

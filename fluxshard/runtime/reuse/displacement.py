@@ -16,7 +16,7 @@ from fluxshard.motion import MotionField
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GridField:
+class DisplacementField:
     """Displacement of every cell of one grid.
 
     Attributes:
@@ -32,7 +32,7 @@ class GridField:
     still: bool
 
 
-def grid_field(motion: MotionField | None, grid: Grid, image: Grid) -> GridField:
+def displacement_field(motion: MotionField | None, grid: Grid, image: Grid) -> DisplacementField:
     """Resamples `motion` to `grid`.
 
     The cell (i, j) takes the motion m at pixel `min(H0 - 1, floor((i + 1/2) * S))` and moves by m / S cells, rounded
@@ -61,7 +61,7 @@ def grid_field(motion: MotionField | None, grid: Grid, image: Grid) -> GridField
     displacement = np.where(valid[..., None], displacement, 0)
     source = np.where(valid, source_y * grid.width + source_x, 0)
     still = bool(valid.all() and not displacement.any())
-    return GridField(displacement, valid, source, still)
+    return DisplacementField(displacement, valid, source, still)
 
 
 def sample_points(features: NDArray[np.int64], stride: Fraction, n_px: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.geometry import Grid, Window, map_edge
-from fluxshard.runtime.reuse.displacement import GridField
+from fluxshard.runtime.reuse.displacement import DisplacementField
 
 Mask = NDArray[np.bool_]
 
@@ -33,7 +33,7 @@ def spread(mask: Mask, windows: tuple[Window, Window], height: int, width: int) 
     return mask
 
 
-def window_flags(field_in: GridField, field_out: GridField, windows: tuple[Window, Window]) -> Mask:
+def window_flags(field_in: DisplacementField, field_out: DisplacementField, windows: tuple[Window, Window]) -> Mask:
     """Cells of a windowed layer whose cached output cannot be reused although no tap changed.
 
     A cell p with displacement d_out may be reused only if
@@ -80,7 +80,7 @@ def window_flags(field_in: GridField, field_out: GridField, windows: tuple[Windo
     return ~fits
 
 
-def compact_flags(field: GridField, image: Grid, r_max: int, s_max: int) -> Mask:
+def compact_flags(field: DisplacementField, image: Grid, r_max: int, s_max: int) -> Mask:
     """Input pixels whose neighbourhood does not move as one, or whose motion the largest stride does not divide.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.runtime.reuse.displacement import GridField
+from fluxshard.runtime.reuse.displacement import DisplacementField
 
 Slots = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -23,7 +23,7 @@ def identity(cells: int) -> Slots:
     return np.arange(cells, dtype=np.int32)
 
 
-def remap(old: Slots, field: GridField) -> Slots:
+def remap(old: Slots, field: DisplacementField) -> Slots:
     """`new[p] = old[p - d(p)]`, flat; cells that are invalid keep row 0 and must be recomputed. Source: Eq. 13."""
     return old[field.source.ravel()]
 
@@ -35,7 +35,9 @@ def allocate(old: Slots, candidates: NDArray[np.int64], capacity: int) -> Slots:
     return np.flatnonzero(free)[: len(candidates)].astype(np.int32)
 
 
-def scatter_back(base: NDArray[Scalar], fresh: NDArray[Scalar], changed: Mask, field: GridField) -> NDArray[Scalar]:
+def scatter_back(
+    base: NDArray[Scalar], fresh: NDArray[Scalar], changed: Mask, field: DisplacementField
+) -> NDArray[Scalar]:
     """Writes what changed to where it came from, in raster order, the last one winning: the cache without remapping.
 
     Args:

@@ -21,7 +21,7 @@ from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.options import SMALL_OBJECT, LevelOptions, PlannedOptions, ReuseOptions
 from fluxshard.runtime.engines.engine import StepCounts
 from fluxshard.runtime.planned.planner import PlannedFrame
-from fluxshard.runtime.threshold_profile import Profile
+from fluxshard.runtime.threshold_profile import ThresholdProfile
 from tests.unit.cli_stand_ins import YOLO_LIKE, Stream, outputs, read_lines, run_loop
 
 ANY_SIZE = LoadedModel(torch.nn.Identity())
@@ -30,7 +30,7 @@ ONE_SIZE = LoadedModel(torch.nn.Identity(), input_shape=(64, 96))
 
 def a_profile(path: Path, canvas_px=64, **options):
     planned = PlannedOptions(tau=0.07, levels={8: LevelOptions(gain=2.0)})
-    profile = Profile(
+    profile = ThresholdProfile(
         reuse=ReuseOptions(policy="planned", planned=planned, **options), canvas_px=canvas_px, network="n", weights="w"
     )
     profile.save(path)

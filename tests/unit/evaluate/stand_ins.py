@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fluxshard.evaluate.data.clips import PreparedClip
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.evaluate.traces.tracing import trace_clip
 from fluxshard.evaluate.traces.workers import Finished, Task
@@ -49,9 +49,9 @@ def bright_model() -> LoadedModel:
     return LoadedModel(net, "detect", HeadLayout("detect", 1), ("bright",), CELL)
 
 
-def bright_subject(size: tuple[int, int] = SIZE) -> Subject:
+def bright_subject(size: tuple[int, int] = SIZE) -> CompiledNetwork:
     """`Bright` on the reference backend."""
-    return Subject(bright_model(), size, CompileOptions(backend="reference"))
+    return CompiledNetwork(bright_model(), size, CompileOptions(backend="reference"))
 
 
 def square(y: int, x: int, size: tuple[int, int] = SIZE, value: float = 1.0) -> Tensor:
@@ -140,7 +140,7 @@ class PoolOf:
             yield finished
 
 
-def pool_on(subject: Subject, clips: Sequence[PreparedClip]) -> PoolOf:
+def pool_on(subject: CompiledNetwork, clips: Sequence[PreparedClip]) -> PoolOf:
     """A pool that runs a subject over prepared clips, in this process."""
     by_name = {clip.name: clip for clip in clips}
     return PoolOf(lambda task: Finished(task, trace_clip(task.method, subject, by_name[task.clip.name]), None))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import fluxshard
 from fluxshard.errors import OptionError, ProfileError
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
-from fluxshard.runtime.threshold_profile import Profile, network_digest, weights_digest
+from fluxshard.runtime.threshold_profile import ThresholdProfile, network_digest, weights_digest
 
 THRESHOLDS = st.floats(0, 1e6)
 COUNTS = st.integers(0, 250)
@@ -90,8 +90,8 @@ def net() -> Net:
     return Net()
 
 
-def _profile(model: fluxshard.CompiledModel, reuse: ReuseOptions | None = None, canvas_px: int = 0) -> Profile:
-    return Profile(
+def _profile(model: fluxshard.CompiledModel, reuse: ReuseOptions | None = None, canvas_px: int = 0) -> ThresholdProfile:
+    return ThresholdProfile(
         reuse=reuse or ReuseOptions(policy="planned", planned=PlannedOptions(tau=0.125)),
         canvas_px=canvas_px,
         network=network_digest(model.plan),
@@ -103,29 +103,31 @@ def _profile(model: fluxshard.CompiledModel, reuse: ReuseOptions | None = None, 
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, reuse: ReuseOptions, canvas_px: int, name: str) -> None:
     path = tmp_path_factory.getbasetemp() / "round-trip.json"
     facts = {name: [1, 2.5, None, {"more": name}]}
-    profile = Profile(reuse=reuse, canvas_px=canvas_px, network="a" * 64, weights=name, facts=facts)
+    profile = ThresholdProfile(reuse=reuse, canvas_px=canvas_px, network="a" * 64, weights=name, facts=facts)
     profile.save(path)
-    assert Profile.load(path) == Profile.load(str(path)) == profile
+    assert ThresholdProfile.load(path) == ThresholdProfile.load(str(path)) == profile
     assert [one.name for one in path.parent.iterdir() if one.name.startswith(path.name)] == [path.name]
 
 
 def test_a_profile_is_json_for_people(tmp_path: Path) -> None:
     planned = PlannedOptions(tau=0.25, levels={8: LevelOptions(gain=2.0)})
     reuse = ReuseOptions(policy="planned", planned=planned, profile="elsewhere.json")
-    Profile(reuse=reuse, canvas_px=32, network="n", weights="w", facts={"clips": ["a"]}).save(tmp_path / "p.json")
+    ThresholdProfile(reuse=reuse, canvas_px=32, network="n", weights="w", facts={"clips": ["a"]}).save(
+        tmp_path / "p.json"
+    )
     body = json.loads((tmp_path / "p.json").read_text())
     assert (body["format"], body["network"], body["weights"], body["canvas_px"]) == (1, "n", "w", 32)
     assert body["reuse"]["planned"]["tau"] == 0.25 and body["reuse"]["planned"]["levels"]["8"]["gain"] == 2.0
     assert body["facts"] == {"clips": ["a"]} and "profile" not in body["reuse"]
-    assert Profile.load(tmp_path / "p.json").reuse.profile is None
+    assert ThresholdProfile.load(tmp_path / "p.json").reuse.profile is None
 
 
 def test_saving_replaces_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text("x" * 100_000)
-    profile = Profile(reuse=ReuseOptions(), canvas_px=0, network="n", weights="w")
+    profile = ThresholdProfile(reuse=ReuseOptions(), canvas_px=0, network="n", weights="w")
     profile.save(path)
-    assert Profile.load(path) == profile
+    assert ThresholdProfile.load(path) == profile
 
 
 def _set(*keys: str, to: object) -> Callable[[dict[str, Any]], None]:
@@ -173,12 +175,12 @@ def _without(*keys: str) -> Callable[[dict[str, Any]], None]:
 )
 def test_damaged_profiles(tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str) -> None:
     path = tmp_path / "p.json"
-    Profile(reuse=ReuseOptions(policy="planned"), canvas_px=0, network="n", weights="w").save(path)
+    ThresholdProfile(reuse=ReuseOptions(policy="planned"), canvas_px=0, network="n", weights="w").save(path)
     body = json.loads(path.read_text())
     change(body)
     path.write_text(json.dumps(body))
     with pytest.raises(ProfileError, match=message) as caught:
-        Profile.load(path)
+        ThresholdProfile.load(path)
     assert str(path) in str(caught.value)
 
 
@@ -187,27 +189,27 @@ def test_what_is_no_profile(tmp_path: Path, text: str) -> None:
     path = tmp_path / "p.json"
     path.write_text(text)
     with pytest.raises(ProfileError, match="cannot be read"):
-        Profile.load(path)
+        ThresholdProfile.load(path)
     path.write_bytes(b"\xff\xfe{}")
     with pytest.raises(ProfileError, match="cannot be read"):
-        Profile.load(path)
+        ThresholdProfile.load(path)
 
 
 def test_no_file_and_no_text(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match=r"nothing\.json' cannot be read: No such file"):
-        Profile.load(tmp_path / "nothing.json")
+        ThresholdProfile.load(tmp_path / "nothing.json")
     with pytest.raises(ProfileError, match="cannot be read"):
-        Profile.load(tmp_path)
+        ThresholdProfile.load(tmp_path)
 
 
 def test_cut_off_profiles_are_damaged(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
-    Profile(reuse=ReuseOptions(), canvas_px=0, network="n", weights="w").save(path)
+    ThresholdProfile(reuse=ReuseOptions(), canvas_px=0, network="n", weights="w").save(path)
     text = path.read_text().rstrip()
     for length in range(0, len(text), 7):
         path.write_text(text[:length])
         with pytest.raises(ProfileError):
-            Profile.load(path)
+            ThresholdProfile.load(path)
 
 
 def test_a_network_is_the_same_in_all_sizes(net: Net) -> None:

@@ -10,16 +10,16 @@ from typing import Any
 import jinja2
 import pytest
 
-from fluxshard.codegen.cpp.image_test import ShardLevel, ShardParams, render_shards, shard_params
+from fluxshard.codegen.cpp.image_test import ImageTestLevel, ImageTestParams, image_test_params, render_image_test
 from fluxshard.errors import RenderError
 from fluxshard.geometry import Grid
 from tests.unit.codegen.plans import AVX512, PORTABLE
 
 MODULE = importlib.import_module("fluxshard.codegen.cpp.image_test")
 TWO, FOUR = Fraction(2), Fraction(4)
-FINE = ShardLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1, dilation=0)
-COARSE = ShardLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, dilation=1)
-PARAMS = ShardParams(height=61, width=83, channels=3, levels=(FINE, COARSE))
+FINE = ImageTestLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1, dilation=0)
+COARSE = ImageTestLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, dilation=1)
+PARAMS = ImageTestParams(height=61, width=83, channels=3, levels=(FINE, COARSE))
 
 LEVEL_CASES: list[dict[str, Any]] = [
     {"stride": (Fraction(3), FOUR)},
@@ -61,23 +61,23 @@ LEVEL = Found(stride=(TWO, TWO), grids=(2, 3), shard_px=8, low_pass_px=1, dilati
 @pytest.mark.parametrize("change", LEVEL_CASES, ids=str)
 def test_every_parameter_of_a_level_is_in_the_text(change: dict[str, Any]) -> None:
     other = replace(PARAMS, levels=(FINE, replace(COARSE, **change)))
-    assert render_shards(other, AVX512) != render_shards(PARAMS, AVX512)
+    assert render_image_test(other, AVX512) != render_image_test(PARAMS, AVX512)
 
 
 @pytest.mark.parametrize("change", CASES, ids=str)
 def test_every_parameter_of_the_image_is_in_the_text(change: dict[str, Any]) -> None:
-    assert render_shards(replace(PARAMS, **change), AVX512) != render_shards(PARAMS, AVX512)
+    assert render_image_test(replace(PARAMS, **change), AVX512) != render_image_test(PARAMS, AVX512)
 
 
 def test_no_parameter_is_left_out_of_the_cases() -> None:
-    assert {name for change in CASES for name in change} == {one.name for one in fields(ShardParams)}
-    assert {name for change in LEVEL_CASES for name in change} == {one.name for one in fields(ShardLevel)}
+    assert {name for change in CASES for name in change} == {one.name for one in fields(ImageTestParams)}
+    assert {name for change in LEVEL_CASES for name in change} == {one.name for one in fields(ImageTestLevel)}
 
 
 def test_the_text_is_pure_and_for_one_kind_of_vector() -> None:
-    text = render_shards(PARAMS, AVX512)
-    assert text == render_shards(replace(PARAMS, levels=(replace(FINE), replace(COARSE))), AVX512)
-    assert text != render_shards(PARAMS, PORTABLE)
+    text = render_image_test(PARAMS, AVX512)
+    assert text == render_image_test(replace(PARAMS, levels=(replace(FINE), replace(COARSE))), AVX512)
+    assert text != render_image_test(PARAMS, PORTABLE)
     assert "61x83" in text.splitlines()[0] and "avx512" in text.splitlines()[0]
     assert "{%" not in text and "}}\n" not in text and "None" not in text
 
@@ -91,15 +91,15 @@ def test_shapes_worked_out_by_hand() -> None:
 
 
 def test_parameters_are_geometry_without_thresholds() -> None:
-    expected = ShardParams(height=61, width=83, channels=3, levels=(FINE,))
-    assert shard_params(GRIDS[0], 3, (LEVEL,), GRIDS) == expected
-    assert shard_params(GRIDS[0], 3, (replace(LEVEL, tau=7),), GRIDS) == expected
-    moves_otherwise = shard_params(GRIDS[0], 3, (replace(LEVEL, grids=(3, 2)),), GRIDS)
+    expected = ImageTestParams(height=61, width=83, channels=3, levels=(FINE,))
+    assert image_test_params(GRIDS[0], 3, (LEVEL,), GRIDS) == expected
+    assert image_test_params(GRIDS[0], 3, (replace(LEVEL, tau=7),), GRIDS) == expected
+    moves_otherwise = image_test_params(GRIDS[0], 3, (replace(LEVEL, grids=(3, 2)),), GRIDS)
     assert moves_otherwise.levels[0].features == (30, 41)
 
 
 def test_dilation_ends_at_the_border() -> None:
-    (level,) = shard_params(GRIDS[0], 3, (replace(LEVEL, dilation=10**9),), GRIDS).levels
+    (level,) = image_test_params(GRIDS[0], 3, (replace(LEVEL, dilation=10**9),), GRIDS).levels
     assert level.dilation == 11
 
 
@@ -108,4 +108,4 @@ def test_a_name_that_the_template_does_not_get_is_an_error(monkeypatch: pytest.M
     loader = jinja2.DictLoader({"cpp/image_test.cpp.jinja": "a\nb {{ p.nothing }}"})
     monkeypatch.setattr(MODULE, "environment", lambda: environment.overlay(loader=loader))
     with pytest.raises(RenderError, match=r"image_test\.cpp\.jinja.*no attribute 'nothing'"):
-        render_shards(PARAMS, AVX512)
+        render_image_test(PARAMS, AVX512)

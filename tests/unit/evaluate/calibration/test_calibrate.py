@@ -17,18 +17,18 @@ import fluxshard
 from fluxshard.errors import ProfileError
 from fluxshard.evaluate.calibration import calibrate as module
 from fluxshard.evaluate.calibration import planned_search
-from fluxshard.evaluate.calibration.calibrate import Watch, calibrate, look_at
+from fluxshard.evaluate.calibration.calibrate import ProgressCallbacks, calibrate, look_at
 from fluxshard.evaluate.calibration.objective import Calibration
 from fluxshard.evaluate.calibration.propagated_search import CANDIDATES, INPUT_CANDIDATES
 from fluxshard.evaluate.data.clips import Clip, PreparedClip, prepare
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Reuse, dense_method
 from fluxshard.evaluate.methods.method_sets import NamedProfile, method_of_profile
 from fluxshard.evaluate.metrics.search_accuracy import accuracies
 from fluxshard.evaluate.traces.tracing import trace_clip
 from fluxshard.evaluate.traces.workers import Finished, Setup, Task, WorkerPool
 from fluxshard.options import PlannedOptions
-from fluxshard.runtime.threshold_profile import Profile, network_digest, weights_digest
+from fluxshard.runtime.threshold_profile import ThresholdProfile, network_digest, weights_digest
 from tests.unit.evaluate.stand_ins import Bright, PoolOf, bright_model, bright_subject, pool_on
 
 SETUP = Setup(weights=Path("bright.pt"), size="32x48")
@@ -55,7 +55,7 @@ def prepared(clip: Clip) -> PreparedClip:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def subject() -> CompiledNetwork:
     return bright_subject()
 
 
@@ -65,20 +65,24 @@ def _bright(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found_by(
-    pool: PoolOf, clip: Clip, folder: Path, watch: Watch | None = None, **wanted: object
-) -> tuple[Profile, bool]:
+    pool: PoolOf, clip: Clip, folder: Path, watch: ProgressCallbacks | None = None, **wanted: object
+) -> tuple[ThresholdProfile, bool]:
     request = Calibration(clips=(clip,), **wanted)  # type: ignore[arg-type]
     return calibrate(request, SETUP, cast(WorkerPool, pool), folder / "log", watch)
 
 
 @pytest.mark.parametrize("policy", ["planned", "propagated"])
 def test_a_profile_does_what_it_says(
-    policy: Literal["planned", "propagated"], clip: Clip, prepared: PreparedClip, subject: Subject, tmp_path: Path
+    policy: Literal["planned", "propagated"],
+    clip: Clip,
+    prepared: PreparedClip,
+    subject: CompiledNetwork,
+    tmp_path: Path,
 ) -> None:
     steps, frames = list[str](), list[int]()
     pool = pool_on(subject, [prepared])
     profile, within = found_by(
-        pool, clip, tmp_path, Watch(frames.append, steps.append), policy=policy, most_points=12, alpha=0.9
+        pool, clip, tmp_path, ProgressCallbacks(frames.append, steps.append), policy=policy, most_points=12, alpha=0.9
     )
     assert within and profile.reuse.policy == policy
     facts = profile.facts
@@ -97,7 +101,7 @@ def test_a_profile_does_what_it_says(
 
     # run again, the profile gives what its facts say
     profile.save(tmp_path / "street.json")
-    loaded = Profile.load(tmp_path / "street.json")
+    loaded = ThresholdProfile.load(tmp_path / "street.json")
     trace = trace_clip(method_of_profile(NamedProfile("p", loaded)), subject, prepared)
     dense = trace_clip(dense_method(), subject, prepared)
     assert np.mean([frame.compute_ratio for frame in trace.frames[1:]]) == pytest.approx(facts["compute_ratio"])
@@ -119,7 +123,7 @@ def test_a_profile_does_what_it_says(
 
 
 def test_a_planned_search_that_was_stopped_goes_on(
-    clip: Clip, prepared: PreparedClip, subject: Subject, tmp_path: Path
+    clip: Clip, prepared: PreparedClip, subject: CompiledNetwork, tmp_path: Path
 ) -> None:
     whole = pool_on(subject, [prepared])
     expected = found_by(whole, clip, tmp_path, most_points=8)
@@ -148,7 +152,7 @@ def worse(pool: PoolOf, change: Callable[[Task, Finished], Finished]) -> PoolOf:
 
 @pytest.mark.parametrize("policy", ["planned", "propagated"])
 def test_a_budget_that_cannot_be_met_gives_the_most_accurate_thresholds(
-    policy: str, clip: Clip, prepared: PreparedClip, subject: Subject, tmp_path: Path
+    policy: str, clip: Clip, prepared: PreparedClip, subject: CompiledNetwork, tmp_path: Path
 ) -> None:
     """Whatever is tried loses one object of three in every frame, and some settings lose two."""
 
@@ -165,7 +169,7 @@ def test_a_budget_that_cannot_be_met_gives_the_most_accurate_thresholds(
 
 
 def test_thresholds_and_canvas_of_the_profile_are_those_of_its_point(
-    clip: Clip, prepared: PreparedClip, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Clip, prepared: PreparedClip, subject: CompiledNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One point is measured: the shipped thresholds, on a canvas that is larger by the largest stride."""
     starts = planned_search.dimensions
@@ -177,7 +181,7 @@ def test_thresholds_and_canvas_of_the_profile_are_those_of_its_point(
 
 
 def test_propagated_thresholds_are_candidates_of_layers_that_exist(
-    clip: Clip, prepared: PreparedClip, subject: Subject, tmp_path: Path
+    clip: Clip, prepared: PreparedClip, subject: CompiledNetwork, tmp_path: Path
 ) -> None:
     profile, _ = found_by(pool_on(subject, [prepared]), clip, tmp_path, policy="propagated", alpha=0.9)
     assert isinstance(profile.reuse.tau, dict) and set(profile.reuse.tau) == {"mean"}
@@ -189,7 +193,7 @@ def test_propagated_thresholds_are_candidates_of_layers_that_exist(
     assert without.reuse.tau == {}
 
 
-def test_what_is_looked_at(clip: Clip, subject: Subject) -> None:
+def test_what_is_looked_at(clip: Clip, subject: CompiledNetwork) -> None:
     network = look_at(SETUP, clip)
     model = subject.model()
     model.specialise(torch.zeros(1, 3, 32, 48))

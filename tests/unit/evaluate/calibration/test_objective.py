@@ -19,7 +19,7 @@ from fluxshard.evaluate.calibration.coordinate_descent import Dimension, Point, 
 from fluxshard.evaluate.calibration.objective import (
     WORST_CLIP,
     Calibration,
-    Ground,
+    Objective,
     SearchLog,
     frontier_facts,
     measure_method,
@@ -63,7 +63,7 @@ def pool_of(
     return PoolOf(result)
 
 
-def ground_of(pool: PoolOf, request: Calibration = REQUEST) -> Ground:
+def ground_of(pool: PoolOf, request: Calibration = REQUEST) -> Objective:
     return prepare_ground(request, cast(WorkerPool, pool))
 
 
@@ -138,7 +138,9 @@ def test_a_method_is_measured_over_clips_that_count_the_same() -> None:
 
 def shares(**kept: float) -> float:
     """Kept of clips whose dense accuracies are 1/2."""
-    return Ground("agreement", {}, {}, dict.fromkeys(kept, 0.5)).kept({name: 0.5 * one for name, one in kept.items()})
+    return Objective("agreement", {}, {}, dict.fromkeys(kept, 0.5)).kept(
+        {name: 0.5 * one for name, one in kept.items()}
+    )
 
 
 def test_what_is_kept_by_hand() -> None:
@@ -166,7 +168,7 @@ def test_keeping_less_is_never_better_and_order_does_not_matter(kept: dict[str, 
 
 
 def test_accuracy_without_anything_to_measure_is_unknown() -> None:
-    ground = Ground("agreement", {"bear": trace_of([], [], size=SIZE)}, {})
+    ground = Objective("agreement", {"bear": trace_of([], [], size=SIZE)}, {})
     assert math.isnan(ground.accuracy)
     task = Task(Skip(every=2), BEAR)
     assert math.isnan(ground.accuracy_of(Finished(task, trace_of([], [], size=SIZE), None)))
@@ -320,9 +322,9 @@ def test_logs_are_told_apart_by_what_results_depend_on(tmp_path: Path) -> None:
         question(REQUEST, ground, 0, {"weights": "w"}),
         question(REQUEST, ground, 32, {"weights": "v"}),
         question(replace(REQUEST, clips=(BEAR,)), ground, 32, {"weights": "w"}),
-        question(REQUEST, Ground("jaccard", ground.dense, {}, ground.accuracies), 32, {"weights": "w"}),
-        question(REQUEST, Ground("agreement", longer, {}, ground.accuracies), 32, {"weights": "w"}),
-        question(REQUEST, Ground("agreement", ground.dense, {}, {"bear": 1.0, "cows": 0.9}), 32, {"weights": "w"}),
+        question(REQUEST, Objective("jaccard", ground.dense, {}, ground.accuracies), 32, {"weights": "w"}),
+        question(REQUEST, Objective("agreement", longer, {}, ground.accuracies), 32, {"weights": "w"}),
+        question(REQUEST, Objective("agreement", ground.dense, {}, {"bear": 1.0, "cows": 0.9}), 32, {"weights": "w"}),
     ):
         assert other != first
         log_of(tmp_path / "log")

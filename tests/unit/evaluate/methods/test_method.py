@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import OptionError
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.global_motion import global_shift
 from fluxshard.evaluate.methods.method import (
     Coach,
@@ -36,11 +36,13 @@ from tests.unit.evaluate.stand_ins import SIZE, Bright, box_at, bright_subject, 
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def subject() -> CompiledNetwork:
     return bright_subject()
 
 
-def run(method: Method, subject: Subject, images: Sequence[Tensor], motion: MotionField | None = None) -> list[Outcome]:
+def run(
+    method: Method, subject: CompiledNetwork, images: Sequence[Tensor], motion: MotionField | None = None
+) -> list[Outcome]:
     stream = method.start(subject)
     return [stream(image, motion if index else None) for index, image in enumerate(images)]
 
@@ -52,7 +54,7 @@ def boxes(outcome: Outcome) -> list[list[float]]:
 WALK = [square(8, 8 * index) for index in (0, 1, 2, 3, 4)]
 
 
-def test_dense_computes_every_frame_whole(subject: Subject) -> None:
+def test_dense_computes_every_frame_whole(subject: CompiledNetwork) -> None:
     for motion in (None, MotionField.zero(*SIZE), MotionField.uniform(*SIZE, 0, 8)):
         outcomes = run(dense_method(), subject, [WALK[0], *WALK], motion)
         for outcome, left in zip(outcomes, (0, 0, 8, 16, 24, 32), strict=True):
@@ -61,12 +63,12 @@ def test_dense_computes_every_frame_whole(subject: Subject) -> None:
             assert outcome.found.scores[0] == pytest.approx(1, abs=1e-5) and outcome.latency_ms > 0
 
 
-def test_faint_objects_are_in_traces_and_fainter_ones_are_not(subject: Subject) -> None:
+def test_faint_objects_are_in_traces_and_fainter_ones_are_not(subject: CompiledNetwork) -> None:
     images = [square(8, 8, value=value) for value in (0.54, 0.56)]  # scores 0.08 and 0.12; traces begin at 0.1
     assert [len(outcome.found) for outcome in run(dense_method(), subject, images)] == [0, 1]
 
 
-def test_dense_on_canvas_computes_every_frame_whole_and_moves_its_origin(subject: Subject) -> None:
+def test_dense_on_canvas_computes_every_frame_whole_and_moves_its_origin(subject: CompiledNetwork) -> None:
     """What moves stands still on the canvas, up to whole cells: so it is found where it is, whichever way it moves."""
     images = [square(8 + 2 * index, 16 - 3 * index) for index in range(5)]
     outcomes = run(dense_on_canvas(8), subject, images, MotionField.uniform(*SIZE, 2, -3))
@@ -80,13 +82,13 @@ def test_dense_on_canvas_computes_every_frame_whole_and_moves_its_origin(subject
         assert outcome.found.shape == (40, 56)
 
 
-def test_dense_on_canvas_stays_whole_where_nothing_moves(subject: Subject) -> None:
+def test_dense_on_canvas_stays_whole_where_nothing_moves(subject: CompiledNetwork) -> None:
     for motion in (None, MotionField.zero(*SIZE)):
         assert all(outcome.keyframe for outcome in run(dense_on_canvas(8), subject, [WALK[0]] * 4, motion))
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_skip_computes_every_nth_frame(subject: Subject, every: int) -> None:
+def test_skip_computes_every_nth_frame(subject: CompiledNetwork, every: int) -> None:
     outcomes = run(Skip(every=every), subject, WALK)
     for index, outcome in enumerate(outcomes):
         computed = index - index % every
@@ -98,7 +100,7 @@ def test_skip_computes_every_nth_frame(subject: Subject, every: int) -> None:
             assert outcome.compute_ratio == outcome.recompute_ratio == outcome.latency_ms == 0
 
 
-def test_streams_of_one_method_do_not_see_each_other(subject: Subject) -> None:
+def test_streams_of_one_method_do_not_see_each_other(subject: CompiledNetwork) -> None:
     for method in (Skip(every=3), Coach(similarity=-1.0)):
         first, second = method.start(subject), method.start(subject)
         first(WALK[0], None)
@@ -112,7 +114,7 @@ def fading() -> list[Tensor]:
     return [texture + (0.6 - 0.05 * index) * square(8, 8) for index in range(12)]
 
 
-def test_coach_holds_above_its_similarity_to_the_last_frame_that_was_computed(subject: Subject) -> None:
+def test_coach_holds_above_its_similarity_to_the_last_frame_that_was_computed(subject: CompiledNetwork) -> None:
     images = fading()
     threshold = (ssim(images[0], images[3]) + ssim(images[0], images[4])) / 2
     outcomes = run(Coach(similarity=threshold, sent="whole"), subject, images)
@@ -131,13 +133,13 @@ def test_coach_holds_above_its_similarity_to_the_last_frame_that_was_computed(su
             assert (outcome.compute_ratio, outcome.recompute_ratio, outcome.keyframe) == (0, 0, False)
 
 
-def test_coach_at_its_similarity_holds(subject: Subject) -> None:
+def test_coach_at_its_similarity_holds(subject: CompiledNetwork) -> None:
     image = square(8, 8)
     assert [outcome.compute_ratio for outcome in run(Coach(similarity=1.0), subject, [image, image])] == [1, 0]
 
 
 @pytest.mark.parametrize("sent", ["area", "bits", "whole"])
-def test_coach_computes_what_arrives(subject: Subject, sent: str) -> None:
+def test_coach_computes_what_arrives(subject: CompiledNetwork, sent: str) -> None:
     """The first frame is sent as it is; of the others the network sees a quarter."""
     images = [square(8, 9), square(8, 21), square(8, 33, value=0.8)]
     method = Coach(similarity=2.0, sent=cast(Any, sent))
@@ -150,7 +152,7 @@ def test_coach_computes_what_arrives(subject: Subject, sent: str) -> None:
         assert not np.array_equal(expected[2].found.scores, plain.scores)
 
 
-def test_propagated_baselines_find_what_dense_finds_at_small_thresholds(subject: Subject) -> None:
+def test_propagated_baselines_find_what_dense_finds_at_small_thresholds(subject: CompiledNetwork) -> None:
     images = [square(8, 8 + 8 * index) for index in range(3)]
     motion = MotionField.uniform(*SIZE, 0, 8)
     for method in (delta_cnn(0.01), motion_delta_cnn(0.01, 8), Reuse(name="p", family="p", options=ReuseOptions())):
@@ -192,7 +194,7 @@ class _Stats:
     keyframe: bool = False
 
 
-class Told(Subject):
+class Told(CompiledNetwork):
     """A subject whose sessions record."""
 
     def __init__(self, loaded: LoadedModel) -> None:
@@ -270,13 +272,13 @@ def test_regions_are_where_objects_are() -> None:
     assert len(outcome.found) == 1 and not session.calls[1][1].any()
 
 
-def test_a_subject_is_compiled_once_per_canvas(subject: Subject) -> None:
+def test_a_subject_is_compiled_once_per_canvas(subject: CompiledNetwork) -> None:
     assert subject.model() is subject.model(0) and subject.model(8) is subject.model(8) is not subject.model()
     with pytest.raises(OptionError, match="task 'raw' cannot be evaluated"):
-        Subject(LoadedModel(Bright()), SIZE)
+        CompiledNetwork(LoadedModel(Bright()), SIZE)
 
 
-def test_detections_on_a_canvas_have_its_shape(subject: Subject) -> None:
+def test_detections_on_a_canvas_have_its_shape(subject: CompiledNetwork) -> None:
     output = torch.tensor([[[20.0], [12.0], [8.0], [8.0], [0.5]]])
     found: Detections = subject.detect(output, 8, 0.4)
     assert found.shape == (40, 56) and len(found) == 1 and len(subject.detect(output, 0, 0.6)) == 0

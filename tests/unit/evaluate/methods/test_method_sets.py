@@ -18,7 +18,7 @@ from fluxshard.evaluate.methods.method_sets import (
     set_names,
 )
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
-from fluxshard.runtime.threshold_profile import Profile
+from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 
 def settings(method: Method) -> tuple[str, str]:
@@ -90,11 +90,11 @@ def test_shipped_thresholds_times_a_factor() -> None:
 def test_a_profile_becomes_a_method() -> None:
     planned = PlannedOptions(tau=0.07, levels={2: LevelOptions(gain=0.5)})
     reuse = ReuseOptions(policy="planned", planned=planned)
-    profile = Profile(reuse=reuse, canvas_px=16, network="n", weights="w")
+    profile = ThresholdProfile(reuse=reuse, canvas_px=16, network="n", weights="w")
     method = method_of_profile(NamedProfile("street", profile))
     assert (method.name, method.family, method.options, method.canvas_px) == ("street", "planned", reuse, 16)
     assert method.regions and method.motion == "blocks" and not method.whole
-    other = Profile(reuse=ReuseOptions(tau_input=0.1, tau={"a": 0.3}), canvas_px=0, network="n", weights="w")
+    other = ThresholdProfile(reuse=ReuseOptions(tau_input=0.1, tau={"a": 0.3}), canvas_px=0, network="n", weights="w")
     method = method_of_profile(NamedProfile("p", other))
     assert (method.family, method.options, method.regions) == ("propagated", other.reuse, False)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Skip, dense_method, dense_on_canvas
 from fluxshard.evaluate.traces.tracing import MOST_OBJECTS, trace_clip
 from fluxshard.motion import MotionField
@@ -16,11 +16,11 @@ from tests.unit.evaluate.stand_ins import SIZE, bright_subject, clip_of, square
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def subject() -> CompiledNetwork:
     return bright_subject()
 
 
-def test_objects_are_in_pixels_of_the_picture(subject: Subject) -> None:
+def test_objects_are_in_pixels_of_the_picture(subject: CompiledNetwork) -> None:
     """Pictures of 16x16 px lie at twice their size between bars of 8 px left and right."""
     clip = clip_of([square(8, 16), square(8, 32)], picture=(16, 16), name="bear")
     trace = trace_clip(dense_method(), subject, clip)
@@ -32,7 +32,7 @@ def test_objects_are_in_pixels_of_the_picture(subject: Subject) -> None:
     )
 
 
-def test_objects_on_a_canvas_lie_where_they_lie_without(subject: Subject) -> None:
+def test_objects_on_a_canvas_lie_where_they_lie_without(subject: CompiledNetwork) -> None:
     images = [square(8 + 2 * index, 16 - 3 * index) for index in range(4)]
     trace = trace_clip(dense_on_canvas(8), subject, clip_of(images, motion=(2, -3)))
     for index, frame in enumerate(trace.frames):
@@ -40,7 +40,7 @@ def test_objects_on_a_canvas_lie_where_they_lie_without(subject: Subject) -> Non
         assert found.box == (16 - 3 * index, 8 + 2 * index, 24 - 3 * index, 16 + 2 * index)
 
 
-def test_frames_keep_what_the_method_says(subject: Subject) -> None:
+def test_frames_keep_what_the_method_says(subject: CompiledNetwork) -> None:
     done: list[int] = []
     trace = trace_clip(Skip(every=2), subject, clip_of([square(8, 8)] * 5), done.append)
     assert [frame.keyframe for frame in trace.frames] == [True, False] * 2 + [True]
@@ -52,7 +52,7 @@ def test_frames_keep_what_the_method_says(subject: Subject) -> None:
     assert trace.facts["shape"] == list(SIZE) and trace.facts["threads"] == torch.get_num_threads()
 
 
-def test_equal_runs_are_equal_but_for_latency(subject: Subject) -> None:
+def test_equal_runs_are_equal_but_for_latency(subject: CompiledNetwork) -> None:
     clip = clip_of([square(8, 8 * index) for index in range(4)], motion=(0, 8))
     traces = [trace_clip(dense_on_canvas(8), subject, clip) for _ in range(2)]
     first, second = (
@@ -61,7 +61,7 @@ def test_equal_runs_are_equal_but_for_latency(subject: Subject) -> None:
     assert first == second
 
 
-def test_spread_of_the_motion(subject: Subject) -> None:
+def test_spread_of_the_motion(subject: CompiledNetwork) -> None:
     """Half of the known cells moved by 4 px on both axes, the others stand still: the deviation is 2 per axis."""
     values = np.zeros((4, 6, 2), np.int64)
     values[:2] = 4
@@ -77,7 +77,7 @@ def test_spread_of_the_motion(subject: Subject) -> None:
     ]
 
 
-def test_the_best_objects_are_kept(subject: Subject) -> None:
+def test_the_best_objects_are_kept(subject: CompiledNetwork) -> None:
     """24 cells, the brighter the further on, of which 20 are kept, best first."""
     image = torch.zeros(1, 3, *SIZE)
     for cell in range(24):

@@ -22,7 +22,7 @@ import fluxshard.models.loading.load
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.data.clips import Clip, prepare
 from fluxshard.evaluate.data.masks import encode
-from fluxshard.evaluate.methods.compiled_network import Subject
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Method, Skip, Stream, dense_method
 from fluxshard.evaluate.methods.method_sets import methods_named, set_names
 from fluxshard.evaluate.traces import workers
@@ -55,7 +55,7 @@ class Broken(Skip):
     def name(self) -> str:
         return "broken"
 
-    def start(self, subject: Subject) -> Stream:
+    def start(self, subject: CompiledNetwork) -> Stream:
         raise KeyError("nothing here")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions
-from fluxshard.runtime.planned.image_test import ShardTest, level_motion
+from fluxshard.runtime.planned.image_test import ReferenceImageTest, level_motion
 from fluxshard.runtime.planned.levels import Level
 from tests.unit.runtime.planned.slow_image_test import grids_of, grown, level, picture
 
@@ -27,14 +27,14 @@ def _flat(value: float, size: tuple[int, int] = SIZE) -> Tensor:
     return picture(np.full((1, *size), value, np.int64))
 
 
-def _test(one: Level, size: tuple[int, int] = SIZE, **options: Any) -> ShardTest:
+def _test(one: Level, size: tuple[int, int] = SIZE, **options: Any) -> ReferenceImageTest:
     """A stream that recomputes for no reason but those given."""
     grids = grids_of(size, [one])
     nothing = PlannedOptions(wait_frames=0, refresh_frames=0, margin_px=0)
-    return ShardTest(grids[0], [one], grids, replace(nothing, **options))
+    return ReferenceImageTest(grids[0], [one], grids, replace(nothing, **options))
 
 
-def _decide(test: ShardTest, image: Tensor, motion: MotionField | None = None) -> NDArray[np.bool_]:
+def _decide(test: ReferenceImageTest, image: Tensor, motion: MotionField | None = None) -> NDArray[np.bool_]:
     found = test.decide(image, motion)
     assert found is not None
     (mask,) = found
@@ -236,7 +236,7 @@ def test_ages_move_along() -> None:
     assert _decide(test, picture(moved + 5)).tolist() == [[False, False, True, True, False]] * 3
 
 
-def _near(test: ShardTest, frame: int, motion: MotionField | None = None) -> NDArray[np.bool_]:
+def _near(test: ReferenceImageTest, frame: int, motion: MotionField | None = None) -> NDArray[np.bool_]:
     """What is recomputed of a picture that flickers by 5: less than the background's threshold."""
     return _decide(test, _flat(100 + 5 * (frame % 2)), motion)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fluxshard.motion import MotionField, cells
 from fluxshard.options import PlannedOptions
-from fluxshard.runtime.planned.image_test import ShardTest
+from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.levels import Level
 from tests.unit.runtime.planned.slow_image_test import SlowShardTest, grids_of, level, picture
 
@@ -82,7 +82,7 @@ def test_decides_as_described(size: tuple[int, int], data: st.DataObject, option
     chosen = [data.draw(levels(grid)) for grid in (1, 2)]
     grids = grids_of(size, chosen, data.draw(st.sampled_from((0, 0, 1, 4))))
     rng = np.random.default_rng(seed)
-    fast = ShardTest(grids[0], chosen, grids, options)
+    fast = ReferenceImageTest(grids[0], chosen, grids, options)
     slow = SlowShardTest(size, chosen, grids, options)
     for number, (pixels, motion) in enumerate(frames(size, 4, rng)):
         if number == 0:

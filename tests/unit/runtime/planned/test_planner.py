@@ -18,9 +18,9 @@ import fluxshard
 from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField, cells
 from fluxshard.options import LevelOptions, PlannedOptions
-from fluxshard.runtime.planned.image_test import ShardTest
+from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.planner import PlannedFrame, Planner, add_unknown
-from fluxshard.runtime.reuse.displacement import grid_field
+from fluxshard.runtime.reuse.displacement import displacement_field
 
 SIZE = (32, 48)
 
@@ -122,7 +122,7 @@ def _plan(net: nn.Module) -> fluxshard.Plan:
 
 
 def _planner(net: nn.Module, options: PlannedOptions | None = None, scene_cut: float = 0.85) -> Planner:
-    return Planner(_plan(net), options or PlannedOptions(tau=0.03), scene_cut, ShardTest)
+    return Planner(_plan(net), options or PlannedOptions(tau=0.03), scene_cut, ReferenceImageTest)
 
 
 def _flat() -> Tensor:
@@ -236,7 +236,7 @@ def test_pixels_without_source(size: tuple[int, int], cell_px: int, spread: int,
     found = given.copy()
     add_unknown(found, motion)
     image = Grid(*size)
-    assert (found == given | ~grid_field(motion, image, image).valid).all()
+    assert (found == given | ~displacement_field(motion, image, image).valid).all()
     kept = given.copy()
     add_unknown(given, None)
     assert (given == kept).all()

@@ -10,7 +10,7 @@ import pytest
 
 from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField
-from fluxshard.runtime.reuse.displacement import grid_field
+from fluxshard.runtime.reuse.displacement import displacement_field
 
 
 @pytest.mark.parametrize("stride", [Fraction(1), Fraction(2), Fraction(32), Fraction(1, 2), Fraction(3, 2)])
@@ -19,7 +19,7 @@ def test_field_is_the_exact_rule_cell_by_cell(stride: Fraction) -> None:
     image = Grid(45, 61)
     grid = Grid(math.ceil(45 / stride), math.ceil(61 / stride), stride, stride)
     motion = MotionField(rng.integers(-30, 31, (6, 8, 2)), rng.random((6, 8)) < 0.8)
-    field = grid_field(motion, grid, image)
+    field = displacement_field(motion, grid, image)
     for i in range(grid.height):
         for j in range(grid.width):
             y = min(44, math.floor((i + Fraction(1, 2)) * stride))
@@ -35,7 +35,7 @@ def test_field_is_the_exact_rule_cell_by_cell(stride: Fraction) -> None:
 
 def test_unknown_motion_compares_in_place() -> None:
     grid = Grid(4, 5, Fraction(8), Fraction(8))
-    field = grid_field(None, grid, Grid(32, 40))
+    field = displacement_field(None, grid, Grid(32, 40))
     assert field.still and (field.source.ravel() == np.arange(20)).all()
-    assert not grid_field(MotionField.uniform(32, 40, 0, 8), grid, Grid(32, 40)).still
-    assert grid_field(MotionField.uniform(32, 40, 0, 3), grid, Grid(32, 40)).still  # less than half a cell
+    assert not displacement_field(MotionField.uniform(32, 40, 0, 8), grid, Grid(32, 40)).still
+    assert displacement_field(MotionField.uniform(32, 40, 0, 3), grid, Grid(32, 40)).still  # less than half a cell

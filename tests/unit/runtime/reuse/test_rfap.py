@@ -8,7 +8,7 @@ import pytest
 from fluxshard.geometry import Grid, Window, bilinear_window, conv_window, map_edge, table_window, transposed_window
 from fluxshard.motion import MotionField
 from fluxshard.runtime.reuse import rfap
-from fluxshard.runtime.reuse.displacement import GridField, grid_field
+from fluxshard.runtime.reuse.displacement import DisplacementField, displacement_field
 
 WINDOWS = {
     "3x3": (conv_window(3, 1, 1), conv_window(3, 1, 1)),
@@ -21,10 +21,10 @@ WINDOWS = {
 }
 
 
-def _field(rng: np.random.Generator, grid: Grid, calm: bool) -> GridField:
+def _field(rng: np.random.Generator, grid: Grid, calm: bool) -> DisplacementField:
     reach = 1 if calm else 4
     motion = MotionField(rng.integers(-reach, reach + 1, (3, 3, 2)) * 2, rng.random((3, 3)) < 0.9)
-    return grid_field(motion, grid, Grid(24, 24))
+    return displacement_field(motion, grid, Grid(24, 24))
 
 
 @pytest.mark.parametrize("name", WINDOWS)
@@ -47,7 +47,11 @@ def test_window_flags_cell_by_cell(name: str, calm: bool) -> None:
 
 
 def _reusable(
-    field_in: GridField, field_out: GridField, windows: tuple[Window, Window], p: tuple[int, ...], n_in: tuple[int, ...]
+    field_in: DisplacementField,
+    field_out: DisplacementField,
+    windows: tuple[Window, Window],
+    p: tuple[int, ...],
+    n_in: tuple[int, ...],
 ) -> bool:
     d_out = field_out.displacement[p]
     axes = []
@@ -93,7 +97,7 @@ def test_compact_flags_pixel_by_pixel() -> None:
     rng = np.random.default_rng(4)
     image = Grid(30, 41)
     motion = MotionField(rng.choice([0, 0, 0, 4], (4, 6, 2)), rng.random((4, 6)) < 0.95)
-    field = grid_field(motion, image, image)
+    field = displacement_field(motion, image, image)
     for r_max, s_max in ((7, 4), (12, 2), (1, 8)):
         flags = rfap.compact_flags(field, image, r_max, s_max)
         reach = r_max // 2
