@@ -269,7 +269,8 @@ class Session:
         if work is not None:
             lasting = self._planner is None  # what features stand for is known of planned work only
         elif self._planner is not None:
-            self._planned, lasting = self._plan_frame(self._planner, image, motion)
+            self._planned = self._plan_frame(self._planner, image, motion)
+            lasting = self._planner.commit(self._planned, image)
             work, keyframe = self._planned.work, self._planned.work is None
             # given work is compared with nothing; values off the grids count as changed whenever they are computed
             tau, scene_cut = (-1.0,) * len(plan.layers), 1.0
@@ -292,11 +293,9 @@ class Session:
         )
         return control, lasting
 
-    def _plan_frame(self, planner: Planner, image: Tensor, motion: MotionField | None) -> tuple[PlannedFrame, bool]:
+    def _plan_frame(self, planner: Planner, image: Tensor, motion: MotionField | None) -> PlannedFrame:
         planned = None if self._fresh else planner.plan(image, motion)  # None as well: pixels that are not finite
-        if planned is None or planner.is_cut(planned.work_ratio):
-            return planner.whole(image)
-        return planned, True
+        return planner.whole() if planned is None or planner.is_cut(planned.work_ratio) else planned
 
     def _prepare(self, image: Tensor) -> tuple[Program, StreamState]:
         if self._program is None or self._state is None or self._size != tuple(image.shape):

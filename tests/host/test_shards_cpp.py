@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -135,6 +135,19 @@ def spoilt(image: Tensor, rng: np.random.Generator) -> Tensor:
     return broken
 
 
+def proposed(test: ImageTest, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
+    proposal = test.propose(image, motion)
+    return None if proposal is None else proposal.shards
+
+
+def decided(test: ImageTest, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
+    proposal = test.propose(image, motion)
+    if proposal is None:
+        return None
+    test.commit(proposal)
+    return proposal.shards
+
+
 def assert_same(expected: Sequence[Mask] | None, found: Sequence[Mask] | None) -> None:
     assert expected is not None and found is not None
     for number, (one, two) in enumerate(zip(expected, found, strict=True)):
@@ -156,14 +169,17 @@ def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native"
         event = rng.random()
         if event < 0.15:
             broken = spoilt(image, rng)
-            assert [test.decide(broken, motion) for test in tests] == [None, None]
+            assert [test.propose(broken, motion) for test in tests] == [None, None]
             if event < 0.05:
                 assert [test.keyframe(broken) for test in tests] == [False, False]
         elif event < 0.5:
             regions = rng.choice([0, OBJECT, SMALL_OBJECT], shape, p=[0.93, 0.05, 0.02]).astype(np.uint8)
             for test in tests:
                 test.focus(regions)
-        expected, found = (test.decide(image, motion) for test in tests)
+        if rng.random() < 0.3:  # what is proposed and not committed changes nothing
+            other = image + 0.1 * float(rng.random())
+            assert_same(*(proposed(test, other, None) for test in tests))
+        expected, found = (decided(test, image, motion) for test in tests)
         assert_same(expected, found)
         seen.append([mask.copy() for mask in found or ()])
     return seen
@@ -239,7 +255,7 @@ def picked(scores: int, image: Tensor, motion: MotionField | None = None) -> lis
     levels = tuple(replace(level, tau=scores) for level in case.thresholds(PlannedOptions()))
     test = CppImageTest(library(case), levels, PlannedOptions())
     test.keyframe(BLACK)
-    masks = test.decide(image, motion)
+    masks = decided(test, image, motion)
     assert masks is not None
     return [[(int(y), int(x)) for y, x in np.argwhere(mask)] for mask in masks]
 
@@ -263,7 +279,7 @@ def test_low_pass_cancels_what_differs_within_a_square() -> None:
     y, x = np.ogrid[:60, :80]  # the last cells of the image are cut off in the middle of a square
     image = torch.full_like(BLACK, 100 / 255)
     image[0, 0, :60, :80] += torch.from_numpy(np.where((y + x) % 2, 7, -7).astype(np.float32)) / 255
-    masks = test.decide(image, None)
+    masks = decided(test, image, None)
     assert masks is not None
     assert masks[0][:7, :10].all() and not any(mask.any() for mask in masks[1:])
 
@@ -289,9 +305,9 @@ def test_what_leaves_the_image_is_forgotten(down: bool) -> None:
     test = CppImageTest(library(case), case.thresholds(PlannedOptions(tau=0)), PlannedOptions())
     rows, columns = (slice(57, 61), slice(None)) if down else (slice(None), slice(79, 83))
     test.keyframe(picture((rows, columns, 200)))
-    masks = test.decide(BLACK, MotionField.uniform(61, 83, 4 * down, 4 * (not down)))
+    masks = decided(test, BLACK, MotionField.uniform(61, 83, 4 * down, 4 * (not down)))
     assert masks is not None and not masks[0][1:, 1:].any()
-    masks = test.decide(BLACK, None)
+    masks = decided(test, BLACK, None)
     assert masks is not None and not any(mask.any() for mask in masks)
 
 
@@ -302,7 +318,7 @@ def test_small_changes_add_up_beside_what_is_recomputed() -> None:
     test.keyframe(BLACK)
     seen = []
     for left, right in ((200, 4), (0, 8)):  # scores: 16 times the difference, 12 times where the border cuts off
-        masks = test.decide(picture((slice(None), slice(0, 72), left), (slice(None), slice(72, 83), right)), None)
+        masks = decided(test, picture((slice(None), slice(0, 72), left), (slice(None), slice(72, 83), right)), None)
         assert masks is not None
         seen.append(masks[0][0].tolist())
     assert seen == [[True] * 9 + [False] * 2, [True] * 11]
@@ -314,8 +330,8 @@ def test_ages_stop_at_the_oldest() -> None:
     black = torch.zeros(1, 2, 5, 19)
     test.keyframe(black)
     for _ in range(257):
-        assert not any(mask.any() for mask in test.decide(black, None) or ())
-    masks = test.decide(black + 0.05, None)
+        assert not any(mask.any() for mask in decided(test, black, None) or ())
+    masks = decided(test, black + 0.05, None)
     assert masks is not None and all(mask.all() for mask in masks)
 
 
@@ -323,9 +339,27 @@ def test_masks_are_new_for_every_frame() -> None:
     _, test = CASES["tiny"].both(PlannedOptions(tau=0))
     black = torch.zeros(1, 2, 5, 19)
     test.keyframe(black)
-    first = test.decide(black + 1, None)
-    test.decide(black + 1, None)
+    first = decided(test, black + 1, None)
+    decided(test, black + 1, None)
     assert first is not None and all(mask.all() for mask in first)
+
+
+def test_only_the_last_proposal_can_be_committed() -> None:
+    for test in CASES["tiny"].both(PlannedOptions()):
+        black = torch.zeros(1, 2, 5, 19)
+        test.keyframe(black)
+        first, second = test.propose(black, None), test.propose(black, None)
+        assert first is not None and second is not None
+        with pytest.raises(StateError, match="not the last one"):
+            test.commit(first)
+        with pytest.raises(StateError, match="not the last one"):  # it is gone by now
+            test.commit(second)
+        for change in (partial(test.keyframe, black), partial(test.focus, np.zeros((1, 3), np.uint8))):
+            late = test.propose(black, None)
+            assert late is not None
+            change()
+            with pytest.raises(StateError, match="not the last one"):
+                test.commit(late)
 
 
 def test_two_streams_share_a_program() -> None:
@@ -338,7 +372,7 @@ def test_two_streams_share_a_program() -> None:
             if number == 0:
                 assert [test.keyframe(image) for test in pair] == [True, True]
             else:
-                assert_same(*(test.decide(image, motion) for test in pair))
+                assert_same(*(decided(test, image, motion) for test in pair))
 
 
 def test_strided_images_are_read_as_they_are() -> None:
@@ -349,26 +383,26 @@ def test_strided_images_are_read_as_they_are() -> None:
         test.keyframe(image)
     image = image + 0.05 * torch.rand(1, 61, 83, 3, generator=torch.Generator().manual_seed(1)).permute(0, 3, 1, 2)
     assert not image.is_contiguous()
-    assert_same(expected.decide(image, None), found.decide(image, None))
+    assert_same(decided(expected, image, None), decided(found, image, None))
 
 
 def test_a_plan_without_levels() -> None:
     _, test = Case((16, 16), 3, ()).both(PlannedOptions())
     image = torch.zeros(1, 3, 16, 16)
-    assert test.keyframe(image) and test.decide(image, None) == []
-    assert test.decide(image * float("nan"), None) is None
+    assert test.keyframe(image) and decided(test, image, None) == ()
+    assert test.propose(image * float("nan"), None) is None
 
 
 def test_what_does_not_fit_the_program_is_refused() -> None:
     case, other = CASES["odd"], CASES["tiny"]
     _, test = case.both(PlannedOptions())
     with pytest.raises(StateError, match="keyframe"):
-        test.decide(BLACK, None)
+        test.propose(BLACK, None)
     for image in (BLACK[:, :2], BLACK[..., :-1], BLACK.double()):
         with pytest.raises(ShapeError, match=r"expected \(1, 3, 61, 83\)"):
             test.keyframe(image)
     test.keyframe(BLACK)
     with pytest.raises(ShapeError, match="do not cover"):
-        test.decide(BLACK, MotionField.zero(61, 75))
+        test.propose(BLACK, MotionField.zero(61, 75))
     with pytest.raises(ValueError, match="masks of"):
         CppImageTest(library(case), other.thresholds(PlannedOptions()), PlannedOptions())

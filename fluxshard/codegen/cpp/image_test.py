@@ -145,8 +145,9 @@ class ImageTestLibrary:
                 f"{path} takes arguments of {self._library.fs_shards_args_bytes()} bytes, not "
                 f"{ctypes.sizeof(ShardArgs)}: delete this cache entry"
             )
-        for name in ("fs_shards_keyframe", "fs_shards_decide"):
+        for name in ("fs_shards_keyframe", "fs_shards_propose", "fs_shards_commit"):
             getattr(self._library, name).argtypes = [ctypes.POINTER(ShardArgs)]
+        self._library.fs_shards_commit.restype = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -174,9 +175,13 @@ class ImageTestLibrary:
         """Takes an image that was computed whole; whether it is finite. Without motion and masks."""
         return bool(self._library.fs_shards_keyframe(ctypes.byref(args)))
 
-    def decide(self, args: ShardArgs) -> bool:
-        """Writes the masks of a frame; False, and nothing is changed, where it is not finite."""
-        return bool(self._library.fs_shards_decide(ctypes.byref(args)))
+    def propose(self, args: ShardArgs) -> bool:
+        """Writes the masks of a frame; False where its image is not finite. Only scratch of the state is written."""
+        return bool(self._library.fs_shards_propose(ctypes.byref(args)))
+
+    def commit(self, args: ShardArgs) -> None:
+        """Takes the last proposal; `args` are those of `propose`, with everything that they point to."""
+        self._library.fs_shards_commit(ctypes.byref(args))
 
 
 def image_test_params(

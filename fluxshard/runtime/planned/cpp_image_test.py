@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.planned.levels import Level
+from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
 
 Mask = NDArray[np.bool_]
 
@@ -43,9 +45,21 @@ class ImageTestProgram(Protocol):
         """Takes an image that was computed whole; whether it is finite."""
         ...
 
-    def decide(self, args: Any) -> bool:
-        """Writes the masks of a frame; False, and nothing is changed, where it is not finite."""
+    def propose(self, args: Any) -> bool:
+        """Writes the masks of a frame; False where its image is not finite. Only scratch of the state is written."""
         ...
+
+    def commit(self, args: Any) -> None:
+        """Takes the last proposal; `args` are those of `propose`, with everything that they point to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """The last proposal, and what the program's arguments point to until it is committed."""
+
+    proposal: ShardProposal
+    alive: tuple[object, ...]
 
 
 class CppImageTest:
@@ -71,6 +85,7 @@ class CppImageTest:
             [(one.tau, one.tau_background, one.tau_small, one.tau_waiting) for one in levels], np.int32
         )
         self._has_keyframe = False
+        self._pending: _Pending | None = None
         self._args = args = program.new_args()
         low, high = options.pixel_range
         args.state, args.hold, args.taus = (one.ctypes.data for one in (self._state, self._hold, self._taus))
@@ -84,6 +99,7 @@ class CppImageTest:
         Raises:
           ShapeError: an image of another shape or type than the program is for.
         """
+        self._pending = None
         pixels = self._take(image)
         finite = self._program.keyframe(self._args)
         del pixels  # until here the program has read them
@@ -92,16 +108,14 @@ class CppImageTest:
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """See `ImageTest.focus`: `(ceil(H / 8), ceil(W / 8))` of `OBJECT`, `SMALL_OBJECT` or 0."""
+        self._pending = None
         self._args.has_regions = True
         objects, small = self._hold
         objects[regions >= OBJECT] = self._options.hold_frames
         small[regions == SMALL_OBJECT] = self._options.hold_frames
 
-    def decide(self, image: Tensor, motion: MotionField | None) -> list[Mask] | None:
-        """See `ImageTest.decide`.
-
-        Returns:
-          views of one array that is new for every frame.
+    def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
+        """See `ImageTest.propose`; the masks are views of one array that is new for every proposal.
 
         Raises:
           ShapeError: an image or a motion field of another shape or type than the program is for.
@@ -111,6 +125,7 @@ class CppImageTest:
             raise StateError("the image test has no frame to compare with: call keyframe() first")
         if motion is not None:
             motion.check_covers(*self._shape[2:])
+        self._pending = None
         args, shapes = self._args, self._program.shapes
         pixels = self._take(image)
         masks = np.empty(sum(rows * columns for rows, columns in shapes), np.bool_)
@@ -120,13 +135,21 @@ class CppImageTest:
             args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
             args.cell_px = motion.cell_px
             args.motion_rows, args.motion_columns = motion.valid.shape
-        finite = self._program.decide(args)
-        del pixels  # until here the program has read them
-        if not finite:
+        if not self._program.propose(args):
             return None
         ends = np.cumsum([rows * columns for rows, columns in shapes], dtype=np.int64).tolist()
         starts = [0, *ends][: len(ends)]
-        return [masks[start:end].reshape(shape) for start, end, shape in zip(starts, ends, shapes, strict=True)]
+        shards = [masks[start:end].reshape(shape) for start, end, shape in zip(starts, ends, shapes, strict=True)]
+        proposal = ShardProposal(tuple(shards))
+        self._pending = _Pending(proposal, (pixels, masks, motion))
+        return proposal
+
+    def commit(self, proposal: ShardProposal) -> None:
+        """See `ImageTest.commit`."""
+        pending, self._pending = self._pending, None
+        if pending is None or pending.proposal is not proposal:
+            raise stale_proposal()
+        self._program.commit(self._args)
 
     def _take(self, image: Tensor) -> Tensor:
         """Passes the image on; what is returned has to live until the program has read it."""

@@ -8,6 +8,7 @@ whole feature cells. Everything is in integers, so all backends agree bit for bi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,22 @@ from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.planned.levels import FORCED, Level
+from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
 from fluxshard.runtime.reuse.displacement import sample_points, whole_cells
 
 Mask = NDArray[np.bool_]
 Pixels = NDArray[np.uint8]
 OLDEST = 255
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """The last proposal, and the state of the test once it is committed."""
+
+    proposal: ShardProposal
+    references: list[Pixels]
+    ages: list[NDArray[np.uint8]]
+    hold: dict[int, NDArray[np.uint8]]
 
 
 class ReferenceImageTest:
@@ -46,6 +58,7 @@ class ReferenceImageTest:
         # for how many frames a cell goes on being near an object, and near a small one
         self._hold = {kind: np.zeros(self._cells, np.uint8) for kind in (OBJECT, SMALL_OBJECT)}
         self._has_regions = False
+        self._pending: _Pending | None = None
 
     def keyframe(self, image: Tensor) -> bool:
         """Takes `(1, C, H, W)` pixels whose features have all been computed.
@@ -53,6 +66,7 @@ class ReferenceImageTest:
         Returns:
           whether all are finite; if not, nothing may be reused for the next frame.
         """
+        self._pending = None
         pixels, finite = quantise(image, self._options.pixel_range)
         self._references = [pixels] * len(self._levels)
         period = self._options.refresh_frames or self._options.wait_frames or 1
@@ -67,25 +81,29 @@ class ReferenceImageTest:
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes what the cells of 8 px of the last frame hold: `(ceil(H / 8), ceil(W / 8))` of `OBJECT`s or 0."""
+        self._pending = None
         self._has_regions = True
         self._hold[OBJECT][regions >= OBJECT] = self._options.hold_frames
         self._hold[SMALL_OBJECT][regions == SMALL_OBJECT] = self._options.hold_frames
 
-    def decide(self, image: Tensor, motion: MotionField | None) -> list[Mask] | None:
-        """Which shards to recompute; from then on their features stand for the new pixels.
+    def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
+        """Which shards to recompute; nothing is changed until `commit`.
 
         Args:
           image: `(1, C, H, W)`.
           motion: since the frame before; None for zero.
 
         Returns:
-          `(ceil(H / shard), ceil(W / shard))` per level; None where pixels are not finite, and then nothing is changed.
+          the shards of every level; None where pixels are not finite.
         """
+        self._pending = None
         pixels, finite = quantise(image, self._options.pixel_range)
         if not finite:
             return None
-        near, near_small = (self._move_regions(kind, motion) for kind in (OBJECT, SMALL_OBJECT))
-        masks = []
+        hold = {kind: self._moved_regions(kind, motion) for kind in (OBJECT, SMALL_OBJECT)}
+        margin = cells(self._options.margin_px, CELL_PX)
+        near, near_small = (dilate(hold[kind] > 0, margin) for kind in (OBJECT, SMALL_OBJECT))
+        masks, references, all_ages = [], [], []
         for index, level in enumerate(self._levels):
             shift, valid = level_motion(motion, level, self._grids[level.grids[0]], self._size)
             source_y, source_x, known = _sources(shift, valid, self._size)
@@ -95,10 +113,23 @@ class ReferenceImageTest:
             mask = self._pick(level, scores, _largest(ages, level), near, near_small)
             masks.append(mask)
             recomputed = per_cell(mask, level, self._cells)
-            self._ages[index] = np.where(recomputed, 0, ages).astype(np.uint8)
-            fresh = per_pixel(recomputed, self._size)
-            self._references[index] = np.where(fresh, pixels, moved)
-        return masks
+            all_ages.append(np.where(recomputed, 0, ages).astype(np.uint8))
+            references.append(np.where(per_pixel(recomputed, self._size), pixels, moved))
+        proposal = ShardProposal(tuple(masks))
+        left = {kind: np.where(frames > 0, frames - 1, 0).astype(np.uint8) for kind, frames in hold.items()}
+        self._pending = _Pending(proposal, references, all_ages, left)
+        return proposal
+
+    def commit(self, proposal: ShardProposal) -> None:
+        """Takes the last proposal: from now on the features of its shards stand for the new pixels.
+
+        Raises:
+          StateError: it is not the last proposal, or a keyframe or regions came after it.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None or pending.proposal is not proposal:
+            raise stale_proposal()
+        self._references, self._ages, self._hold = pending.references, pending.ages, pending.hold
 
     def _pick(
         self, level: Level, scores: NDArray[np.int32], ages: NDArray[np.uint8], near: Mask, near_small: Mask
@@ -116,14 +147,11 @@ class ReferenceImageTest:
         mask: Mask = np.logical_or.reduce(picked)
         return dilate(mask, level.dilation)
 
-    def _move_regions(self, kind: int, motion: MotionField | None) -> Mask:
-        """Moves the regions of a kind along, and returns the cells near them."""
+    def _moved_regions(self, kind: int, motion: MotionField | None) -> NDArray[np.uint8]:
+        """For how many frames each cell still belongs to a region of a kind, where its content is now."""
         still = np.zeros((*self._cells, 2), np.int64)
         shift = still if motion is None else _sample(motion, *map(centres, self._size))[0]
-        hold = _gather_cells(self._hold[kind], shift, self._size)
-        near = dilate(hold > 0, cells(self._options.margin_px, CELL_PX))
-        self._hold[kind] = np.where(hold > 0, hold - 1, 0).astype(np.uint8)
-        return near
+        return _gather_cells(self._hold[kind], shift, self._size)
 
 
 def quantise(image: Tensor, pixel_range: tuple[float, float]) -> tuple[Pixels, bool]:

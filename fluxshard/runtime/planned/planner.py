@@ -19,6 +19,7 @@ from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepCounts
 from fluxshard.runtime.planned.image_test import per_cell, per_pixel
 from fluxshard.runtime.planned.levels import Level, levels_of, shard_of_cells
+from fluxshard.runtime.planned.proposal import ShardProposal
 from fluxshard.runtime.reuse.displacement import displacement_field
 from fluxshard.runtime.work_stats import WorkCounter
 
@@ -26,7 +27,7 @@ Mask = NDArray[np.bool_]
 
 
 class ImageTest(Protocol):
-    """Finds the shards to recompute, and keeps what that takes; `ReferenceImageTest` defines what it computes."""
+    """Finds the shards to recompute, and what that takes; `ReferenceImageTest` defines what it computes."""
 
     def keyframe(self, image: Tensor) -> bool:
         """Takes an image that was computed whole; False where it is not finite."""
@@ -36,8 +37,16 @@ class ImageTest(Protocol):
         """Takes what the 8-px cells of the last frame hold."""
         ...
 
-    def decide(self, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
-        """Shards to recompute per level; None where the image is not finite."""
+    def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
+        """Shards to recompute per level; None where the image is not finite. Nothing is changed until `commit`."""
+        ...
+
+    def commit(self, proposal: ShardProposal) -> None:
+        """Takes the last proposal: the features of its shards stand for the new pixels from now on.
+
+        Raises:
+          StateError: it is not the last proposal, or a keyframe or regions came after it.
+        """
         ...
 
 
@@ -47,19 +56,21 @@ MakeTest = Callable[[Grid, Sequence[Level], Sequence[Grid], PlannedOptions], Ima
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFrame:
-    """What a frame will do.
+    """What a frame would do; `Planner.commit` makes it happen.
 
     Attributes:
       work: cells to recompute per grid; None: everything, as a keyframe.
       counts: what the engine will count when it has done it.
       work_ratio: multiply-accumulates over those of the network as it runs, on the canvas where there is one.
-      shards: recomputed shards per level, as the image test gave them.
+      shards: recomputed shards per level, as the image test gave them; empty for a keyframe.
+      proposal: of the image test; None for a keyframe.
     """
 
     work: dict[int, Mask] | None
     counts: StepCounts
     work_ratio: float
-    shards: tuple[Mask, ...]
+    shards: tuple[Mask, ...] = ()
+    proposal: ShardProposal | None = None
 
 
 class Planner:
@@ -95,25 +106,24 @@ class Planner:
         """Takes what the 8-px cells of the last frame hold: `(ceil(H / 8), ceil(W / 8))`."""
         self._test.focus(regions)
 
-    def whole(self, image: Tensor) -> tuple[PlannedFrame, bool]:
-        """A frame that is computed whole, and whether the next one may reuse it: not where a pixel is not finite."""
-        finite = self._test.keyframe(image)
-        return self._frame(None, self._whole, ()), finite
+    def whole(self) -> PlannedFrame:
+        """A frame that is computed whole."""
+        return self._frame(None, self._whole, None)
 
     def plan(self, image: Tensor, motion: MotionField | None) -> PlannedFrame | None:
-        """What to recompute of a frame; there was one before it. From then on the frame counts as computed.
+        """Plans one frame; a keyframe must have been committed first. Nothing is changed.
 
         Args:
           image: `(1, C, H, W)`.
-          motion: since the frame before; None for zero.
+          motion: since the frame committed last; None for zero.
 
         Returns:
-          None where pixels are not finite: then it has to be computed whole.
+          None where pixels are not finite: then the frame has to be computed whole.
         """
-        decided = self._test.decide(image, motion)
-        if decided is None:
+        proposal = self._test.propose(image, motion)
+        if proposal is None:
             return None
-        shards = tuple(decided)
+        shards = proposal.shards
         work: dict[int, Mask] = {}
         for level, mask in zip(self.levels, shards, strict=True):
             for index in level.grids:
@@ -129,15 +139,34 @@ class Planner:
         for index, mask in work.items():
             evaluated[index] = np.count_nonzero(mask)
         counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, motion))
-        return self._frame(work, counts, shards)
+        return self._frame(work, counts, proposal)
+
+    def commit(self, frame: PlannedFrame, image: Tensor) -> bool:
+        """Takes a frame as computed.
+
+        Args:
+          frame: from `whole`, or the last one from `plan`.
+          image: `(1, C, H, W)`, the frame's own.
+
+        Returns:
+          whether the next frame may reuse it: not where it was computed whole and a pixel is not finite.
+
+        Raises:
+          StateError: a planned frame that is not the last one, or regions were given after it.
+        """
+        if frame.proposal is None:
+            return self._test.keyframe(image)
+        self._test.commit(frame.proposal)
+        return True
 
     def is_cut(self, work_ratio: float) -> bool:
         """Whether so much work is better done whole."""
         return work_ratio > self._scene_cut
 
-    def _frame(self, work: dict[int, Mask] | None, counts: StepCounts, shards: tuple[Mask, ...]) -> PlannedFrame:
+    def _frame(self, work: dict[int, Mask] | None, counts: StepCounts, proposal: ShardProposal | None) -> PlannedFrame:
         ratio = self._macs(counts) / max(self._plan.macs, 1)
-        return PlannedFrame(work=work, counts=counts, work_ratio=ratio, shards=shards)
+        shards = () if proposal is None else proposal.shards
+        return PlannedFrame(work=work, counts=counts, work_ratio=ratio, shards=shards, proposal=proposal)
 
     def _image_mask(self, shards: Sequence[Mask]) -> Mask:
         """Pixels that any level recomputes."""

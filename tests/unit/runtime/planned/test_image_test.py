@@ -35,9 +35,10 @@ def _test(one: Level, size: tuple[int, int] = SIZE, **options: Any) -> Reference
 
 
 def _decide(test: ReferenceImageTest, image: Tensor, motion: MotionField | None = None) -> NDArray[np.bool_]:
-    found = test.decide(image, motion)
-    assert found is not None
-    (mask,) = found
+    proposal = test.propose(image, motion)
+    assert proposal is not None
+    test.commit(proposal)
+    (mask,) = proposal.shards
     return mask
 
 
@@ -118,7 +119,7 @@ def test_nan_changes_nothing() -> None:
     test.keyframe(_flat(10))
     broken = _flat(200)
     broken[0, 0, 3, 3] = float("nan")
-    assert test.decide(broken, MotionField.uniform(*SIZE, 8, 8)) is None
+    assert test.propose(broken, MotionField.uniform(*SIZE, 8, 8)) is None
     assert not _decide(test, _flat(12)).any()  # compared with 10, in place
     assert not test.keyframe(broken)
 

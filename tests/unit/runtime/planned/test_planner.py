@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import fluxshard
+from fluxshard.errors import StateError
 from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField, cells
 from fluxshard.options import LevelOptions, PlannedOptions
@@ -136,17 +137,21 @@ def _counted(planned: PlannedFrame | None) -> tuple[int, list[int], list[bool]]:
 
 def test_counts_by_hand() -> None:
     planner = _planner(Chain())
-    whole, lasting = planner.whole(_flat())
-    assert lasting and whole.work is None and whole.shards == () and whole.counts.keyframe
+    whole = planner.whole()
+    assert planner.commit(whole, _flat())
+    assert whole.work is None and whole.shards == () and whole.counts.keyframe
     assert whole.counts.input_cells == 32 * 48 and whole.counts.executed.all() and whole.work_ratio == 1
     assert whole.counts.candidates.tolist() == [16 * 24, 8 * 12, 1]
-    assert _counted(planner.plan(_flat(), None)) == (0, [0, 0, 0], [False] * 3)
+    still = planner.plan(_flat(), None)
+    assert still is not None and _counted(still) == (0, [0, 0, 0], [False] * 3)
+    assert planner.commit(still, _flat())
     changed = _flat()
     changed[..., 10, 20] = 1.0  # in the 8-px shard at rows 8 to 16 and columns 16 to 24
     planned = planner.plan(changed, None)
     assert _counted(planned) == (64, [16, 4, 1], [True] * 3)
     assert planned is not None and planned.work is not None and [mask.shape for mask in planned.shards] == [(4, 6)] * 2
     assert planned.work_ratio == pytest.approx(1 / 24)
+    assert planner.commit(planned, changed)
     for grid, side in ((0, 8), (1, 4), (2, 2)):
         expected = np.zeros_like(planned.work[grid])
         expected[side : 2 * side, 2 * side : 3 * side] = True
@@ -168,13 +173,13 @@ def test_levels_are_tested_on_their_own() -> None:
         ({2: LevelOptions(dilation=1), 4: blind}, (9 * 64, [9 * 16, 0, 0], [True, False, False])),
     ):
         planner = _planner(Chain(), PlannedOptions(levels=levels))
-        planner.whole(_flat())
+        planner.commit(planner.whole(), _flat())
         assert _counted(planner.plan(changed, None)) == counts
 
 
 def test_islands_run_where_something_moves() -> None:
     planner = _planner(Chain(), PlannedOptions(tau=1.0))
-    planner.whole(_flat())
+    planner.commit(planner.whole(), _flat())
     inner = MotionField(np.zeros((4, 6, 2), np.int64), np.ones((4, 6), np.bool_))
     inner.displacement[2, 3] = (0, 4)  # a cell of stride 4, from inside the image: nothing is recomputed
     assert _counted(planner.plan(_flat(), inner)) == (0, [0, 0, 1], [False, False, True])
@@ -183,7 +188,7 @@ def test_islands_run_where_something_moves() -> None:
 def test_an_island_that_fills_a_grid_wakes_the_islands_behind_it() -> None:
     blind = LevelOptions(gain=100.0)
     planner = _planner(TwoIslands(), PlannedOptions(levels={2: blind, 4: blind}))
-    planner.whole(_flat())
+    planner.commit(planner.whole(), _flat())
     changed = _flat()
     changed[..., 8:16, 16:24] = 1.0
     _, candidates, _ = _counted(planner.plan(changed, None))
@@ -202,9 +207,31 @@ def test_nothing_is_planned_for_what_is_not_finite() -> None:
     planner = _planner(Chain())
     broken = _flat()
     broken[0, 2, 31, 47] = float("inf")
-    assert planner.whole(_flat())[1]
+    assert planner.commit(planner.whole(), _flat())
     assert planner.plan(broken, None) is None
-    assert not planner.whole(broken)[1]
+    assert not planner.commit(planner.whole(), broken)
+
+
+def test_planning_changes_nothing() -> None:
+    planner = _planner(Chain())
+    planner.commit(planner.whole(), _flat())
+    for _ in range(3):
+        planned = planner.plan(_flat() + 0.5, MotionField.uniform(*SIZE, 0, 4))
+        assert planned is not None and planned.counts.executed.all()
+    assert _counted(planner.plan(_flat(), None)) == (0, [0, 0, 0], [False] * 3)
+
+
+def test_only_the_last_plan_can_be_committed() -> None:
+    planner = _planner(Chain())
+    planner.commit(planner.whole(), _flat())
+    first, second = (planner.plan(_flat(), None) for _ in range(2))
+    assert first is not None and second is not None
+    with pytest.raises(StateError, match="propose the frame again"):
+        planner.commit(first, _flat())
+    planner.plan(_flat(), None)
+    planner.focus(np.zeros((4, 6), np.uint8))
+    with pytest.raises(StateError, match="propose the frame again"):
+        planner.commit(second, _flat())
 
 
 def test_is_cut() -> None:
@@ -215,7 +242,7 @@ def test_is_cut() -> None:
 
 def test_focus_reaches_the_test() -> None:
     planner = _planner(Chain(), PlannedOptions(tau=0.01, tau_background=0.9, wait_frames=0, margin_px=0))
-    planner.whole(_flat())
+    planner.commit(planner.whole(), _flat())
     regions = np.zeros((4, 6), np.uint8)
     regions[3, 5] = 1
     planner.focus(regions)

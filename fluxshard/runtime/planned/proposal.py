@@ -1,0 +1,29 @@
+"""What an image test proposes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.errors import StateError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardProposal:
+    """The shards that an image test would have recomputed; nothing is decided until the test commits it.
+
+    Attributes:
+      shards: `(ceil(H / shard), ceil(W / shard))` bool per level, True where a shard is recomputed.
+    """
+
+    shards: tuple[NDArray[np.bool_], ...]
+
+
+def stale_proposal() -> StateError:
+    """The error of committing what is not the last proposal."""
+    return StateError(
+        "the proposal is not the last one, or the stream has changed since it was made: propose the frame again, and "
+        "commit before the next call of propose() or focus()"
+    )
