@@ -15,12 +15,15 @@ from torch import Tensor
 
 from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.ir.plan import Plan
-from fluxshard.motion import CELL_PX, MotionField, accumulate, cells
+from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.engines.engine import Engine, Inspection, Mask, StepControl, StepCounts, StreamState, Unflatten
+from fluxshard.runtime.engines.engine import Engine, Inspection, Mask, StepCounts, StreamState, Unflatten
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
-from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
-from fluxshard.runtime.reuse.canvas import Canvas
+from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame
+from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
+from fluxshard.runtime.reuse.canvas import Canvas, Placement
+from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
+from fluxshard.runtime.reuse.propagated import PropagatedPolicy
 from fluxshard.runtime.stats import FrameStats
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
@@ -45,6 +48,28 @@ class Program:
     dense_macs: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """What belongs to one size of image: the program, and what remembers earlier frames."""
+
+    program: Program
+    state: StreamState
+    policy: WorkPolicy
+    canvas: Canvas | None
+    macs: WorkCounter
+    tau: tuple[float, ...]
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A proposal, where its frame lies on the canvas, and the motion that was given with it."""
+
+    proposal: Proposal
+    placement: Placement | None
+    motion: MotionField | None
+
+
 class Session:
     """Runs the frames of one stream, reusing what earlier frames computed. Not thread-safe; make one per stream.
 
@@ -58,22 +83,14 @@ class Session:
     def __init__(self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions) -> None:
         self._program_for = program_for
         self._reuse = reuse
-        self._program: Program | None = None
-        self._state: StreamState | None = None
-        self._size: tuple[int, ...] | None = None
-        self._fresh = True  # the next frame must be a keyframe
-        self._since_keyframe: MotionField | None = None  # accumulated motion, for remap=False
+        self._stream: _Stream | None = None
         self._frame = 0
         self._stats: FrameStats | None = None
         self._measure: Callable[[], FrameStats] | None = (
             None  # of the last frame: on a GPU, counts are fetched on demand
         )
-        self._tau: tuple[float, ...] = ()
-        self._macs: WorkCounter | None = None
         self._counts: Callable[[], StepCounts] | None = None
-        self._planner: Planner | None = None
         self._planned: PlannedFrame | None = None
-        self._canvas: Canvas | None = None
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -87,15 +104,16 @@ class Session:
         if self._stats is None and self._measure is not None:
             with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
                 self._stats = self._measure()
-        self._state = self._program = self._measure = self._counts = self._planner = self._planned = self._canvas = None
+        self._stream = self._measure = self._counts = self._planned = None
         self._closed = True
 
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
-        self._fresh, self._since_keyframe, self._frame = True, None, 0
+        self._frame = 0
         self._stats = self._measure = self._counts = self._planned = None
-        if self._program is not None and self._size is not None:
-            self._start(self._program, (self._size[2], self._size[3]))
+        old = self._stream
+        if old is not None:
+            self._stream = self._start(old.program, old.state, old.tau, old.size)
 
     @property
     def reuse(self) -> ReuseOptions:
@@ -118,7 +136,7 @@ class Session:
     @property
     def origin(self) -> tuple[int, int]:
         """(y, x) of the last frame's image on what the outputs describe; (0, 0) without a canvas."""
-        return (0, 0) if self._canvas is None else self._canvas.origin
+        return (0, 0) if self._stream is None or self._stream.canvas is None else self._stream.canvas.origin
 
     @property
     def planned(self) -> PlannedFrame | None:
@@ -150,21 +168,20 @@ class Session:
           ShapeError: regions of another shape or dtype.
           StateError: no frame has run.
         """
-        program, _ = self._ran()
-        height, width = program.engine.plan.image_size
+        stream = self._ran()
+        height, width = stream.program.engine.plan.image_size
         expected = cells(height, CELL_PX), cells(width, CELL_PX)
         if regions.shape != expected or regions.dtype not in (np.bool_, np.uint8):
             raise ShapeError(
                 f"regions are {regions.shape} {regions.dtype}; expected {expected} uint8 or bool: one per 8 px of the "
                 f"outputs' {height}x{width} px"
             )
-        if self._planner is not None:
-            self._planner.focus(regions.astype(np.uint8))
+        stream.policy.focus(regions.astype(np.uint8))
 
     @property
     def state_bytes(self) -> int:
         """Memory that the stream's caches take; 0 before the first frame."""
-        return 0 if self._state is None else self._state.n_bytes
+        return 0 if self._stream is None else self._stream.state.n_bytes + self._stream.policy.n_bytes
 
     def run(self, image: Tensor, motion: MotionField | None = None) -> Any:
         """Runs one frame.
@@ -190,7 +207,7 @@ class Session:
           image, motion: as for `run`.
           work: `(H, W)` bool per index of `Plan.grids`; grids left out follow the values.
         """
-        return self._run(image, motion, dict(work))
+        return self._run(image, motion, work)
 
     def inspect(self) -> Inspection:
         """Masks, slot maps and features that the last frame left, as copies.
@@ -198,8 +215,8 @@ class Session:
         Raises:
           StateError: no frame has run.
         """
-        program, state = self._ran()
-        return program.engine.inspect(state)
+        stream = self._ran()
+        return stream.program.engine.inspect(stream.state)
 
     def recompute_mask(self) -> Mask:
         """S_0 of the last frame: `(H, W)` bool over input pixels."""
@@ -211,116 +228,89 @@ class Session:
         Returns:
           `(ceil(H / 8), ceil(W / 8))`, 0..1.
         """
-        program, _ = self._ran()
-        return work_map(program.engine.plan, self.inspect())
+        return work_map(self._ran().program.engine.plan, self.inspect())
 
-    def _ran(self) -> tuple[Program, StreamState]:
-        if self._program is None or self._state is None or self._measure is None:
+    def _ran(self) -> _Stream:
+        if self._stream is None or (self._measure is None and self._stats is None):
             raise StateError("session is closed" if self._closed else "session has run no frame yet")
-        return self._program, self._state
+        return self._stream
 
-    def _run(self, image: Tensor, motion: MotionField | None, work: dict[int, Mask] | None) -> Any:
-        started = time.perf_counter()
+    def propose(self, image: Tensor, motion: MotionField | None = None) -> Proposal:
+        """What `run` would recompute of a frame; evaluates no layer and changes nothing.
+
+        Args:
+          image, motion: as for `run`.
+
+        Raises:
+          ShapeError, StateError: as `run`.
+        """
+        return self._propose(image, motion, None).proposal
+
+    def _propose(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> _Offer:
         if self._closed:
             raise StateError("session is closed; make a new one with model.session()")
         _check_image(image)
         if motion is not None:
             motion.check_covers(image.shape[2], image.shape[3])
-        program, state = self._prepare(image)
-        if self._fresh:
-            motion = None
-        _check_device(image, program.engine.torch_device)
-        given = motion
-        image = image.detach()
-        if self._canvas is not None:
-            image, motion = self._canvas.place(image, motion)
-        if not self._reuse.remap and not self._fresh:
-            motion = self._compose(motion, image)
-        control, lasting = self._control(program, image, motion, work)
-        ready = time.perf_counter()
-        self._fresh = True  # until the step has succeeded: a failed one leaves nothing to reuse
+        stream = self._prepare(image)
+        _check_device(image, stream.program.engine.torch_device)
+        given = motion = None if stream.policy.is_fresh else motion
+        image, placement = image.detach(), None
+        if stream.canvas is not None:
+            placement = stream.canvas.place(image, motion)
+            image, motion = placement.image, placement.motion
+        image = image.contiguous()
+        if work is None:
+            return _Offer(stream.policy.propose(image, motion), placement, given)
+        return _Offer(stream.policy.propose_given(image, motion, work), placement, given)
+
+    def _run(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
+        started = time.perf_counter()
+        offer = self._propose(image, motion, work)
+        stream, proposal = self._stream, offer.proposal
+        assert stream is not None
+        self._planned = proposal.frame if isinstance(proposal, PlannedProposal) else None
         self._stats = self._measure = self._counts = None
-        result = program.engine.step(state, image.contiguous(), motion, control)
-        self._fresh, self._counts = not lasting, result.counts
-        if not self._reuse.remap and result.counts().keyframe:
-            self._since_keyframe = None
+        engine = stream.program.engine
+        try:
+            stream.policy.commit(proposal)
+            if stream.canvas is not None and offer.placement is not None:
+                stream.canvas.commit(offer.placement)
+            ready = time.perf_counter()
+            result = engine.step(stream.state, proposal.image, proposal.motion, proposal.control)
+        except BaseException:  # a frame that failed leaves nothing to reuse
+            stream.policy.reset()
+            raise
+        self._counts = result.counts
         stepped = time.perf_counter()
-        outputs = program.unflatten(result.leaves)
-        done = time.perf_counter()
-        times = Times(started, ready, stepped, done)
-        number, pixels, macs = self._frame, self._size[2] * self._size[3] if self._size else 0, self._macs
-        dense_macs = program.dense_macs or program.engine.plan.macs
-        assert macs is not None  # made with the program
-        self._stats, self._measure = (
-            None,
-            lambda: frame_stats(macs, result.counts(), given, times, number, pixels=pixels, dense_macs=dense_macs),
-        )
+        outputs = stream.program.unflatten(result.leaves)
+        times = Times(started, ready, stepped, time.perf_counter())
+        number, pixels, dense_macs = self._frame, image.shape[2] * image.shape[3], stream.program.dense_macs
+        self._measure = lambda: frame_stats(
+            stream.macs, result.counts(), offer.motion, times, number, pixels=pixels,
+            dense_macs=dense_macs or engine.plan.macs,
+        )  # fmt: skip
         self._frame += 1
         return outputs
 
-    def _control(
-        self, program: Program, image: Tensor, motion: MotionField | None, work: dict[int, Mask] | None
-    ) -> tuple[StepControl, bool]:
-        """How to run a frame, and whether the next one may reuse it."""
-        keyframe, lasting, tau = self._fresh, True, self._tau
-        scene_cut = self._reuse.scene_cut
-        plan = program.engine.plan
-        self._planned = None
-        if work is not None:
-            lasting = self._planner is None  # what features stand for is known of planned work only
-        elif self._planner is not None:
-            self._planned = self._plan_frame(self._planner, image, motion)
-            lasting = self._planner.commit(self._planned, image)
-            work, keyframe = self._planned.work, self._planned.work is None
-            # given work is compared with nothing; values off the grids count as changed whenever they are computed
-            tau, scene_cut = (-1.0,) * len(plan.layers), 1.0
-        elif self._reuse.execution == "dense" and not keyframe:
-            work = {
-                index: np.ones((grid.height, grid.width), np.bool_)
-                for index, grid in enumerate(plan.grids)
-                if index > 0
-            }
-        control = StepControl(
-            keyframe=keyframe,
-            rfap=self._reuse.rfap,
-            remap=self._reuse.remap,
-            input=self._reuse.input_mode,
-            tau_input=self._reuse.tau_input,
-            tau=tau,
-            scene_cut=scene_cut,
-            work=work,
-            keep_image=self._planner is None,
-        )
-        return control, lasting
-
-    def _plan_frame(self, planner: Planner, image: Tensor, motion: MotionField | None) -> PlannedFrame:
-        planned = None if self._fresh else planner.plan(image, motion)  # None as well: pixels that are not finite
-        return planner.whole() if planned is None or planner.is_cut(planned.work_ratio) else planned
-
-    def _prepare(self, image: Tensor) -> tuple[Program, StreamState]:
-        if self._program is None or self._state is None or self._size != tuple(image.shape):
+    def _prepare(self, image: Tensor) -> _Stream:
+        size = tuple(image.shape)
+        if self._stream is None or self._stream.size != size:
             program = self._program_for(image)
             tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
-            self._program, self._state, self._tau = program, program.engine.new_state(), tau
-            self._macs = WorkCounter(program.engine.plan)
-            self._size, self._fresh, self._since_keyframe = tuple(image.shape), True, None
-            self._start(program, (image.shape[2], image.shape[3]))
-        return self._program, self._state
+            self._stream = self._start(program, program.engine.new_state(), tau, size)
+        return self._stream
 
-    def _start(self, program: Program, size: tuple[int, int]) -> None:
-        """Makes what remembers earlier frames beside the engine's state."""
-        reuse = self._reuse
-        self._planner = self._canvas = None
+    def _start(self, program: Program, state: StreamState, tau: tuple[float, ...], size: tuple[int, ...]) -> _Stream:
+        """A stream that has seen nothing."""
+        reuse, plan = self._reuse, program.engine.plan
+        policy: WorkPolicy
         if reuse.policy == "planned":
-            self._planner = Planner(program.engine.plan, reuse.planned, reuse.scene_cut, program.make_test)
-        if program.canvas_px:
-            self._canvas = Canvas(size, program.canvas_px, reuse.canvas_fill)
-
-    def _compose(self, motion: MotionField | None, image: Tensor) -> MotionField | None:
-        if motion is not None:
-            earlier = self._since_keyframe or MotionField.zero(image.shape[2], image.shape[3], motion.cell_px)
-            self._since_keyframe = accumulate(earlier, motion, image.shape[2], image.shape[3])
-        return self._since_keyframe
+            policy = PlannedPolicy(plan, reuse, program.make_test, program.engine.new_input_cache)
+        else:
+            policy = PropagatedPolicy(plan, reuse, tau, program.engine.new_input_cache)
+        canvas = Canvas((size[2], size[3]), program.canvas_px, reuse.canvas_fill) if program.canvas_px else None
+        return _Stream(program, state, policy, canvas, WorkCounter(plan), tau, size)
 
 
 def _check_image(image: Tensor) -> None:

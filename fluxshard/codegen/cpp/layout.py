@@ -56,7 +56,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LevelLayout:
+class GridWorkLayout:
     """What stores of one grid share while all work is given: two slot maps, candidates and their fresh rows.
 
     Attributes:
@@ -101,8 +101,8 @@ class Layout:
     bases: int = 0
     current: int = 0  # which map is the last frame's, per store
     vector_changed: int = 0
-    is_level: int = 0  # a byte per store: it has its level's maps
-    levels: list[LevelLayout] = field(default_factory=list)  # per grid
+    shares: int = 0  # a byte per store: it has the maps of its grid
+    works: list[GridWorkLayout] = field(default_factory=list)  # per grid
     weight_floats: int = 0
 
     def axis(self, window: Window, n_in: int, n_out: int) -> int:
@@ -145,13 +145,10 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
     _, channels, height, width = plan.value(plan.input).shape
     stride = round_up(channels, 4)
     pixels = height * width
-    for name in ("buffer0", "buffer1", "fresh"):
-        layout.image[name] = arena.take(4 * (pixels * stride + ALIGN))
+    layout.image["fresh"] = arena.take(4 * (pixels * stride + ALIGN))
     for name in ("mask", "flags"):
         layout.image[name] = arena.take(pixels)
     layout.image["blocks"] = arena.take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1]))
-    layout.image["base"] = arena.take(4)
-    layout.image["is_stale"] = arena.take(1)
     layout.segments[plan.input] = (Segment(-1, 0, channels, 1, 1, width),)
     off_grid = []
     for layer in plan.layers:
@@ -176,12 +173,12 @@ def lay_out(plan: Plan, vector_floats: int) -> Layout:
     layout.current = arena.take(4 * len(layout.stores))
     layout.bases = arena.take(4 * len(layout.stores))
     layout.vector_changed = arena.take(len(off_grid))
-    layout.is_level = arena.take(len(layout.stores))
+    layout.shares = arena.take(len(layout.stores))
     stored = {store.grid for store in layout.stores.values()}
     for index, grid in enumerate(plan.grids):
         n = grid.cells if index in stored else 0
-        layout.levels.append(
-            LevelLayout(
+        layout.works.append(
+            GridWorkLayout(
                 map0=arena.take(4 * n), map1=arena.take(4 * n), base=arena.take(4), list=arena.take(4 * (n + 16)),
                 rows=arena.take(4 * (n + 16)),
             )

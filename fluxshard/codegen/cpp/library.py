@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.codegen.cpp.input_cache import InputCacheLibrary, InputCacheParams, build_input_cache
 from fluxshard.codegen.cpp.layout import Layout
 from fluxshard.codegen.cpp.lowering import StepSpec
 from fluxshard.codegen.cpp.pack import pack_all
@@ -16,6 +17,18 @@ from fluxshard.errors import CompileTimeError, KernelError
 from fluxshard.ir.kernel import Target
 
 ISLAND_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+
+
+class FieldArgs(ctypes.Structure):
+    """Mirror of Field in templates/cpp/field.h."""
+
+    _fields_ = [
+        ("dy", ctypes.c_void_p),
+        ("dx", ctypes.c_void_p),
+        ("valid", ctypes.c_void_p),
+        ("source", ctypes.c_void_p),
+        ("still", ctypes.c_int32),
+    ]
 
 
 class StepArgs(ctypes.Structure):
@@ -32,17 +45,15 @@ class StepArgs(ctypes.Structure):
         ("keyframe", ctypes.c_int32),
         ("rfap", ctypes.c_int32),
         ("remap", ctypes.c_int32),
-        ("input_fresh", ctypes.c_int32),
-        ("keep_image", ctypes.c_int32),
-        ("tau_input", ctypes.c_float),
-        ("scene_cut", ctypes.c_float),
+        ("threads", ctypes.c_int32),
+        ("fed", ctypes.c_void_p),
+        ("input_mask", ctypes.c_void_p),
+        ("field", FieldArgs),
         ("tau", ctypes.c_void_p),
         ("work", ctypes.c_void_p),
         ("outputs", ctypes.c_void_p),
         ("island", ISLAND_FUNCTION),
         ("user", ctypes.c_void_p),
-        ("threads", ctypes.c_int32),
-        ("took_keyframe", ctypes.c_int32),
         ("input_cells", ctypes.c_int64),
         ("candidates", ctypes.c_void_p),
         ("changed", ctypes.c_void_p),
@@ -99,6 +110,16 @@ class StepLibrary:
         state = raw[shift : shift + self.state_bytes]
         self._library.fs_init(state.ctypes.data)
         return state
+
+    def input_program(self) -> InputCacheLibrary:
+        """The program of the input caches that belong to this one, from the same kernel cache.
+
+        Raises:
+          CompileError, MissingKernelError: see `program_cache.get_or_build`.
+        """
+        _, channels, height, width = self.spec.plan.value(self.spec.plan.input).shape
+        params = InputCacheParams(height=height, width=width, channels=channels)
+        return build_input_cache(params, self.target, self.path.parent.parent)
 
     @staticmethod
     def new_args() -> StepArgs:

@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.errors import KernelError
+from fluxshard.errors import KernelError, StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import IslandProgram
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse.compare import close
+from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache, InputProgram
+from fluxshard.runtime.reuse.input_cache import InputOptions
 
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 
@@ -41,6 +43,10 @@ class StepProgram(Protocol):
 
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's state before its first frame."""
+        ...
+
+    def input_program(self) -> InputProgram:
+        """The program of the input caches that belong to this one; compiled at the first call."""
         ...
 
     def new_args(self) -> Any:
@@ -117,6 +123,10 @@ class CppEngine:
         }
         return StreamState(_Data(arena, buffers), arena.nbytes)
 
+    def new_input_cache(self, options: InputOptions) -> CppInputCache:
+        """See `Engine.new_input_cache`."""
+        return CppInputCache(self._program.input_program(), options)
+
     @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
@@ -137,9 +147,16 @@ class CppEngine:
             args.motion = motion.displacement.ctypes.data
             args.motion_valid = motion.valid.ctypes.data
             args.cell_px, args.motion_columns = motion.cell_px, motion.valid.shape[1]
-        args.keyframe, args.rfap, args.remap = control.keyframe, _RFAP[control.rfap], control.remap
-        args.input_fresh, args.keep_image = control.input == "fresh", control.keep_image
-        args.tau_input, args.scene_cut = control.tau_input, control.scene_cut
+        keyframe = control.keyframe
+        if isinstance(control.input, CppInput):
+            given, keyframe = control.input, control.input.keyframe
+            args.fed, args.input_mask, args.input_cells = given.fed, given.changed.ctypes.data, given.pixels
+            args.field.dy, args.field.dx, args.field.valid = given.dy, given.dx, given.valid
+            args.field.source, args.field.still = given.source, given.still
+        elif control.input is not None:
+            seen = type(control.input).__name__
+            raise StateError(f"the input was assembled by another backend ({seen}): take this engine's")
+        args.keyframe, args.rfap, args.remap = keyframe, _RFAP[control.rfap], control.remap
         args.tau, args.outputs = tau.ctypes.data, outputs.ctypes.data
         args.work = None if work is None else work.ctypes.data
         args.island, args.threads = callback, torch.get_num_threads()
@@ -155,7 +172,7 @@ class CppEngine:
             if leaf.value is not None and index not in self._dense_outputs:
                 leaves[index] = data.cached[leaf.value].clone()
         counts = StepCounts(
-            keyframe=bool(args.took_keyframe),
+            keyframe=keyframe,
             input_cells=int(args.input_cells),
             candidates=candidates,
             executed=candidates > 0,
@@ -190,7 +207,7 @@ class CppEngine:
         """Called from the generated program; must not raise."""
         island = self._islands[number]
         try:
-            self._evaluate(data, island, bool(args.took_keyframe), float(tau[island.index]))
+            self._evaluate(data, island, bool(args.keyframe), float(tau[island.index]))
         except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
             data.failure = error
             return 1
@@ -249,8 +266,8 @@ class CppInspection:
             return None
         grid, count = self.plan.grids[store.grid], (len(self.layout.stores),)
         current = _view(self.arena, self.layout.current, np.int32, count)[store.index]
-        is_level = _view(self.arena, self.layout.is_level, np.bool_, count)[store.index]
-        maps = self.layout.levels[store.grid] if is_level else store
+        shares = _view(self.arena, self.layout.shares, np.bool_, count)[store.index]
+        maps = self.layout.works[store.grid] if shares else store
         return _view(self.arena, maps.map1 if current else maps.map0, np.int32, (grid.height, grid.width)).copy()
 
     def value(self, value: str) -> Tensor | None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
-from fluxshard.options import InputMode, Rfap
+from fluxshard.options import Rfap
+from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal
 
 Mask = NDArray[np.bool_]
 
@@ -24,23 +25,20 @@ class StepControl:
 
     Attributes:
       keyframe: recompute everything and compare with nothing.
-      rfap, remap, input, tau_input, scene_cut: as in `ReuseOptions`.
+      rfap, remap: as in `ReuseOptions`.
       tau: threshold of every layer, in plan order.
       work: cells to recompute per grid index, `(H, W)` each, instead of what values ask for; grids left out follow the
         values. Nothing is compared, invalid cells are added.
-      keep_image: later frames of the stream may compare their pixels with this one's. An engine need not keep the image
-        otherwise; a frame that does compare is then a keyframe.
+      input: S_0 and what the network reads, from the input cache that belongs to the engine. None feeds the image
+        itself: then the frame is a keyframe, or `work` has cells for every grid that features live on, and the image's.
     """
 
     keyframe: bool
     rfap: Rfap
     remap: bool
-    input: InputMode
-    tau_input: float
     tau: tuple[float, ...]
-    scene_cut: float
     work: dict[int, Mask] | None = None
-    keep_image: bool = True
+    input: InputProposal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +132,10 @@ class Engine(Protocol):
 
     def new_state(self) -> StreamState:
         """Buffers of a stream that has seen nothing; its first frame must be a keyframe."""
+        ...
+
+    def new_input_cache(self, options: InputOptions) -> InputCache:
+        """The input cache of a stream; what it proposes is for this engine's `step` only."""
         ...
 
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:

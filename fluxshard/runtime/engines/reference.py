@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.errors import StateError
 from fluxshard.ir.params import Binary, Island, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
 from fluxshard.motion import MotionField
@@ -21,8 +22,9 @@ from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse import rfap, slot_map
-from fluxshard.runtime.reuse.compare import close, differs, gather, input_set
+from fluxshard.runtime.reuse.compare import close, differs, gather
 from fluxshard.runtime.reuse.displacement import DisplacementField, displacement_field
+from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInput, ReferenceInputCache
 
 Mask = NDArray[np.bool_]
 
@@ -43,7 +45,6 @@ class _Store:
 class _Data:
     """State of one stream."""
 
-    image: Tensor | None = None  # cached input F^_0, (1, C, H, W)
     input_mask: Mask | None = None
     stores: dict[str, _Store] = field(default_factory=dict)
     cached: dict[str, Tensor] = field(default_factory=dict)  # values off the grids: vectors and island outputs
@@ -83,7 +84,7 @@ class ReferenceEngine:
     def new_state(self) -> StreamState:
         """See `Engine.new_state`."""
         data = _Data()
-        n_bytes = 4 * int(np.prod(self.plan.value(self.plan.input).shape))
+        n_bytes = 0
         for layer in self.plan.layers:
             for name in layer.outputs:
                 value = self.plan.value(name)
@@ -97,6 +98,10 @@ class ReferenceEngine:
                 )
                 n_bytes += grid.cells * (8 * value.channels + 6)
         return StreamState(data, n_bytes)
+
+    def new_input_cache(self, options: InputOptions) -> ReferenceInputCache:
+        """See `Engine.new_input_cache`."""
+        return ReferenceInputCache(self.plan.grids[0], self.plan.value(self.plan.input).channels, options)
 
     @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
@@ -134,35 +139,28 @@ class ReferenceEngine:
         return ReferenceInspection(self.plan, state.data)
 
     def _begin(self, data: _Data, image: Tensor, motion: MotionField | None, control: StepControl) -> _Frame:
-        grids = self.plan.grids
-        fields = [displacement_field(motion, grid, grids[0]) for grid in grids]
-        keyframe = control.keyframe or data.image is None
+        grids, given = self.plan.grids, control.input
+        keyframe = control.keyframe
+        if given is None:
+            fed = previous = image.clone()
+        elif isinstance(given, ReferenceInput):
+            keyframe, fed, previous = given.keyframe, given.fed, given.previous
+        else:
+            raise StateError(f"the input was assembled by another backend ({type(given).__name__}): take this engine's")
+        fields = [displacement_field(None if keyframe else motion, grid, grids[0]) for grid in grids]
         if keyframe:
-            fields = [displacement_field(None, grid, grids[0]) for grid in grids]
             changed = np.ones(fields[0].valid.shape, np.bool_)
+        elif isinstance(given, ReferenceInput):
+            changed = given.mask()
         else:
-            assert data.image is not None
-            changed = input_set(image, data.image, fields[0], control.tau_input)
-            if control.work is not None and 0 in control.work:
-                changed = control.work[0] | ~fields[0].valid
-            keyframe = bool(changed.sum() > control.scene_cut * changed.size)
-            if keyframe:
-                fields = [displacement_field(None, grid, grids[0]) for grid in grids]
-                changed = np.ones_like(changed)
-        old_image = image if keyframe or data.image is None else data.image
-        cached = torch.where(torch.from_numpy(changed), image, gather(old_image, fields[0]))
-        if control.remap or keyframe:
-            data.image = cached
-        else:
-            rows = slot_map.scatter_back(_rows(old_image), _rows(cached), changed, fields[0])
-            data.image = torch.from_numpy(rows.T.reshape(image.shape).copy())
+            assert control.work is not None, "without an input, all work has to be given"
+            changed = control.work[0] | ~fields[0].valid
         data.input_mask = changed
         flags = None
         if control.rfap == "compact" and not keyframe:
             flags = rfap.compact_flags(fields[0], grids[0], self.plan.r_max, self.plan.s_max)
         name = self.plan.input
-        fed = image.clone() if control.input == "fresh" else cached
-        return _Frame(control, keyframe, fields, {name: fed}, {name: old_image}, {name: changed}, {}, flags)
+        return _Frame(control, keyframe, fields, {name: fed}, {name: previous}, {name: changed}, {}, flags)
 
     def _view(self, layer: LayerSpec, frame: _Frame) -> None:
         name = layer.output

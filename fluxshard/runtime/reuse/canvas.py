@@ -7,6 +7,8 @@ the canvas, or jumps by multiples of S_max. So what a panning camera sees is reu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,21 @@ from torch import Tensor
 from fluxshard.motion import CELL_PX, MotionField, centres
 
 Offset = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """A frame on the canvas.
+
+    Attributes:
+      image: `(1, C, H + canvas_px, W + canvas_px)`, valid until the next call of `Canvas.place`.
+      motion: in pixels of the canvas; what surrounds the image does not move. None where nothing is known.
+      origin: (y, x) of the image on the canvas.
+    """
+
+    image: Tensor
+    motion: MotionField | None
+    origin: Offset
 
 
 class Canvas:
@@ -37,34 +54,35 @@ class Canvas:
         """(H, W) of the canvas."""
         return self._size[0] + self._canvas_px, self._size[1] + self._canvas_px
 
-    def place(self, image: Tensor, motion: MotionField | None) -> tuple[Tensor, MotionField | None]:
-        """Places the next frame.
+    def place(self, image: Tensor, motion: MotionField | None) -> Placement:
+        """Places the next frame; the offset is kept by `commit`.
 
         Args:
           image: `(1, C, H, W)`.
           motion: since the frame before, in pixels of the image; None where nothing is known: the offset stays.
-
-        Returns:
-          the canvas `(1, C, H + canvas_px, W + canvas_px)`, valid until the next call, and motion in its pixels; what
-          surrounds the image does not move.
         """
-        before = self.origin
+        origin = before = self.origin
         if motion is not None:
             dominant = dominant_motion(motion)
             y, x = ((at - by) % self._canvas_px for at, by in zip(before, dominant, strict=True))
-            self.origin = y, x
-        (height, width), (top, left) = self._size, self.origin
+            origin = y, x
+        (height, width), (top, left) = self._size, origin
         if self._buffer is None or self._buffer.device != image.device or self._buffer.dtype != image.dtype:
             self._buffer = image.new_empty((1, image.shape[1], *self.size))
         canvas = self._buffer.fill_(self._fill)
         canvas[:, :, top : top + height, left : left + width] = image
         if motion is None:
-            return canvas, None
-        return canvas, self._moved(motion, (self.origin[0] - before[0], self.origin[1] - before[1]))
+            return Placement(canvas, None, origin)
+        return Placement(canvas, self._moved(motion, before, origin), origin)
 
-    def _moved(self, motion: MotionField, by: Offset) -> MotionField:
+    def commit(self, placement: Placement) -> None:
+        """Takes a placement: the next frame is placed from its offset."""
+        self.origin = placement.origin
+
+    def _moved(self, motion: MotionField, before: Offset, origin: Offset) -> MotionField:
         """Motion on the canvas's cells: that of the image's cell below the centre, and the change of the offset."""
-        rows, columns = (centres(px) - at for px, at in zip(self.size, self.origin, strict=True))
+        by = origin[0] - before[0], origin[1] - before[1]
+        rows, columns = (centres(px) - at for px, at in zip(self.size, origin, strict=True))
         inside_y, inside_x = (rows >= 0) & (rows < self._size[0]), (columns >= 0) & (columns < self._size[1])
         inside = inside_y[:, None] & inside_x[None, :]
         where = np.ix_(

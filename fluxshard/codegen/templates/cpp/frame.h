@@ -8,17 +8,16 @@ struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
   const int16_t* motion;   // (rows, columns, 2) input pixels (dy, dx), or null: nothing moved
   const uint8_t* motion_valid;
   int32_t cell_px, motion_columns;
-  int32_t keyframe, rfap /* 0 off, 1 compact, 2 per layer */, remap, input_fresh;
-  int32_t keep_image;            // else no later frame compares pixels with this one's
-  float tau_input, scene_cut;
+  int32_t keyframe, rfap /* 0 off, 1 compact, 2 per layer */, remap, threads;
+  const float* fed;              // (H, W, channels in steps of 4) what an input cache assembled, or null: the image itself
+  const uint8_t* input_mask;     // (H, W) S_0 of the input cache
+  Field field;                   // displacement of the image's grid, of the input cache
   const float* tau;              // per layer
   const uint8_t* const* work;    // per grid: cells to recompute, or null; null: none at all
   float* const* outputs;         // per plan output on a grid: (C, H, W), or null
   IslandFn island;
   void* user;
-  int32_t threads;
-  int32_t took_keyframe;         // out
-  int64_t input_cells;           // out
+  int64_t input_cells;           // |S_0|: of the input cache, or out
   int64_t* candidates;           // out, per layer
   int64_t* changed;              // out, per layer
   int64_t total_ns, conv_ns, island_ns;  // out
@@ -33,18 +32,18 @@ struct Store {             // a tensor that is kept: two rows a cell
   float* pool;
   Maps own;
   uint8_t *mask, *cand;
-  uint8_t* is_level;       // since the last keyframe all its work was given: it has the maps of its level; in the arena
+  uint8_t* shares;         // since the last keyframe all its work was given: it has the maps of its grid; in the arena
   int stride, channels, grid;
   int cur;                 // which map is this frame's
   bool any;                // the mask has a cell
-  Maps maps;               // own, or the level's
+  Maps maps;               // own, or the grid's
 };
 
 struct Mask { const uint8_t* cells; bool any; };
 
 // What stores of one grid have in common while all work is given and nothing compared. The first layer of a frame, the
 // leader, finds it out; the others take it over.
-struct Level {
+struct GridWork {
   Maps maps;
   int32_t *list, *rows;    // n cells, and their fresh rows
   const Store* leader;
@@ -55,7 +54,7 @@ struct Ctx {
   const StepArgs* a;
   const Grid* grids;
   Field* fields;
-  Level* levels;          // per grid
+  GridWork* works;        // per grid
   int32_t *list, *rows;   // scratch
   uint8_t* used;
   bool key;
@@ -92,32 +91,32 @@ struct Work {
   void all_if(bool changed) { if (open && changed) std::memset(s.cand, 1, cells); }
   // Remaps the cache and lists the candidates; false where there is nothing to evaluate.
   bool begin() {
-    Level& level = x.levels[s.grid];
-    together = x.key || (!open && *s.is_level && x.a->remap);
+    GridWork& work = x.works[s.grid];
+    together = x.key || (!open && *s.shares && x.a->remap);
     if (together) {
-      if (x.key) s.maps = level.maps;
-      *s.is_level = 1;
-      list = level.list, rows = level.rows;
-      if (!level.leader) lead(level);
-      n = level.n;
-      s.cur = level.leader->cur;
-      if (level.leader != &s) std::memcpy(s.cand, level.leader->cand, cells);
+      if (x.key) s.maps = work.maps;
+      *s.shares = 1;
+      list = work.list, rows = work.rows;
+      if (!work.leader) lead(work);
+      n = work.n;
+      s.cur = work.leader->cur;
+      if (work.leader != &s) std::memcpy(s.cand, work.leader->cand, cells);
       std::memcpy(s.mask, s.cand, cells);
       return n > 0;
     }
-    if (*s.is_level) {  // it goes its own way from here on
+    if (*s.shares) {  // it goes its own way from here on
       std::memcpy(s.own.map[0], s.maps.map[*s.maps.base], (size_t)cells * 4);
       *s.own.base = 0;
       s.maps = s.own;
-      *s.is_level = 0;
+      *s.shares = 0;
     }
     if (!open) std::memcpy(s.cand, x.a->work[s.grid], cells);
     std::memset(s.mask, 0, cells);
     remap();
     return n > 0;
   }
-  void lead(Level& level) {
-    level.leader = &s;
+  void lead(GridWork& work) {
+    work.leader = &s;
     if (x.key) {
       s.cur = 1 - *s.maps.base;
       int32_t* map = s.maps.map[s.cur];
@@ -130,7 +129,7 @@ struct Work {
       int32_t* map = s.maps.map[s.cur];
       for (int k = 0; k < n; ++k) map[list[k]] = rows[k];
     }
-    level.n = n;
+    work.n = n;
   }
   void remap() {
     const int base = *s.maps.base;

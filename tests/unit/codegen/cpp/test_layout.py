@@ -43,8 +43,8 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
     pixels = plan.grids[0].cells
     row = 4 * round_up(image.channels, 4)
     height, width = plan.image_size
-    sizes = {name: row * pixels for name in ("buffer0", "buffer1", "fresh")} | {"mask": pixels, "flags": pixels}
-    sizes |= {"blocks": -(-height // 8) * -(-width // 16), "base": 4, "is_stale": 1}
+    sizes = {"fresh": row * pixels, "mask": pixels, "flags": pixels}
+    sizes |= {"blocks": -(-height // 8) * -(-width // 16)}
     assert set(sizes) == set(layout.image)
     found |= {f"image {name}": (layout.image[name], size) for name, size in sizes.items()}
     for store in layout.stores.values():
@@ -68,13 +68,13 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
     found["bases"] = layout.bases, 4 * len(layout.stores)
     found["current"] = layout.current, 4 * len(layout.stores)
     found["vector changed"] = layout.vector_changed, len(layout.off_grid)
-    found["is level"] = layout.is_level, len(layout.stores)
+    found["shares"] = layout.shares, len(layout.stores)
     stored = {store.grid for store in layout.stores.values()}
-    assert len(layout.levels) == len(plan.grids) and stored < set(range(len(plan.grids)))
+    assert len(layout.works) == len(plan.grids) and stored < set(range(len(plan.grids)))
     for index in stored:
-        level, cells = layout.levels[index], plan.grids[index].cells
+        work, cells = layout.works[index], plan.grids[index].cells
         sizes = {"map0": cells, "map1": cells, "base": 1, "list": cells + 16, "rows": cells + 16}
-        found |= {f"level {index} {name}": (getattr(level, name), 4 * size) for name, size in sizes.items()}
+        found |= {f"work {index} {name}": (getattr(work, name), 4 * size) for name, size in sizes.items()}
     return found
 
 

@@ -38,9 +38,16 @@ def _inside(canvas: Canvas, size: tuple[int, int]) -> np.ndarray[tuple[int, int]
     return inside
 
 
+def _place(canvas: Canvas, image: Tensor, motion: MotionField | None) -> tuple[Tensor, MotionField | None]:
+    canvas.place(image, MotionField.uniform(*image.shape[2:], 3, 5))  # it is not committed, and changes nothing
+    placement = canvas.place(image, motion)
+    canvas.commit(placement)
+    return placement.image, placement.motion
+
+
 def test_the_first_image_lies_in_the_corner() -> None:
     canvas, image = Canvas(SIZE, CANVAS_PX, FILL), _image()
-    placed, motion = canvas.place(image, None)
+    placed, motion = _place(canvas, image, None)
     assert canvas.size == (56, 64) and placed.shape == (1, 3, 56, 64) and placed.dtype == torch.float32
     assert motion is None and canvas.origin == (0, 0)
     assert torch.equal(placed[..., :40, :48], image)
@@ -49,12 +56,12 @@ def test_the_first_image_lies_in_the_corner() -> None:
 
 def test_offsets_by_hand() -> None:
     canvas = Canvas(SIZE, CANVAS_PX, FILL)
-    canvas.place(_image(), None)
+    _place(canvas, _image(), None)
     for motion, origin in (((3, -5), (13, 5)), ((0, 0), (13, 5)), ((-4, 20), (1, 1)), ((-15, -15), (0, 0))):
-        canvas.place(_image(), MotionField.uniform(*SIZE, *motion))
+        _place(canvas, _image(), MotionField.uniform(*SIZE, *motion))
         assert canvas.origin == origin
-    canvas.place(_image(), MotionField.uniform(*SIZE, 1, 2))
-    canvas.place(_image(), None)
+    _place(canvas, _image(), MotionField.uniform(*SIZE, 1, 2))
+    _place(canvas, _image(), None)
     assert canvas.origin == (15, 14)  # where nothing is known the offset stays
 
 
@@ -76,12 +83,12 @@ def test_a_pan_moves_by_multiples_of_the_canvas(
     scene = _image(1, (height + 128, width + 128))
     canvas = Canvas(size, canvas_px, FILL)
     y = x = 64
-    placed, _ = canvas.place(scene[..., y : y + height, x : x + width], None)
+    placed, _ = _place(canvas, scene[..., y : y + height, x : x + width], None)
     for dy, dx in shifts:
         before, origin_before = placed.clone(), canvas.origin
         y, x = y - dy, x - dx  # content moves by (dy, dx) where the camera moves the other way
         image = scene[..., y : y + height, x : x + width]
-        placed, motion = canvas.place(image, MotionField.uniform(height, width, dy, dx, cell_px))
+        placed, motion = _place(canvas, image, MotionField.uniform(height, width, dy, dx, cell_px))
         assert all(0 <= at < canvas_px for at in canvas.origin)
         assert motion is not None and motion.cell_px == 8 and motion.valid.all()
         inside = _inside(canvas, size)
@@ -112,15 +119,15 @@ def _assert_moved(
 
 def test_bars_stand_still_and_are_filled_anew() -> None:
     canvas = Canvas(SIZE, CANVAS_PX, FILL)
-    canvas.place(_image(0), None)
-    placed, motion = canvas.place(_image(1), MotionField.uniform(*SIZE, -9, -9))
+    _place(canvas, _image(0), None)
+    placed, motion = _place(canvas, _image(1), MotionField.uniform(*SIZE, -9, -9))
     assert canvas.origin == (9, 9) and motion is not None
     outside = torch.ones(56, 64, dtype=torch.bool)
     outside[9:49, 9:57] = False
     assert (placed[..., outside] == FILL).all()
     # the image covers the centres 12, 20, ... 44 of rows and 12, 20, ... 52 of columns
     assert not motion.displacement.any() and motion.valid.all()  # what moves by (-9, -9) stands still
-    placed, motion = canvas.place(_image(1), MotionField.uniform(*SIZE, -9, 0))
+    placed, motion = _place(canvas, _image(1), MotionField.uniform(*SIZE, -9, 0))
     assert canvas.origin == (2, 9) and motion is not None
     expected = np.zeros((7, 8), np.int64)
     expected[:5, 1:7] = -16
@@ -129,13 +136,13 @@ def test_bars_stand_still_and_are_filled_anew() -> None:
 
 def test_cells_take_the_motion_and_validity_of_the_image_below_their_centre() -> None:
     canvas = Canvas(SIZE, CANVAS_PX, FILL)
-    canvas.place(_image(), None)
+    _place(canvas, _image(), None)
     vectors = np.zeros((5, 6, 2), np.int64)
     vectors[...] = (-4, 0)
     vectors[1, 2] = (7, 7)
     valid = np.ones((5, 6), np.bool_)
     valid[3, 4] = False
-    _, motion = canvas.place(_image(), MotionField(vectors, valid))
+    _, motion = _place(canvas, _image(), MotionField(vectors, valid))
     assert canvas.origin == (4, 0) and motion is not None
     # the centres 4, 12, 20 ... of the canvas are rows 0, 8, 16 ... of the image; the offset's change of 4 is added
     assert motion.displacement[1, 2].tolist() == [11, 7] and np.count_nonzero(motion.displacement.any(-1)) == 1
@@ -146,8 +153,8 @@ def test_inputs_are_only_read() -> None:
     canvas, image = Canvas(SIZE, CANVAS_PX, FILL), _image()
     motion = MotionField.uniform(*SIZE, 3, 5)
     kept, displacement = image.clone(), motion.displacement.copy()
-    canvas.place(image, None)
-    placed, _ = canvas.place(image, motion)
+    _place(canvas, image, None)
+    placed, _ = _place(canvas, image, motion)
     placed.fill_(7.0)
     assert torch.equal(image, kept) and (motion.displacement == displacement).all()
     image.fill_(9.0)
@@ -156,8 +163,8 @@ def test_inputs_are_only_read() -> None:
 
 def test_another_type_is_taken_as_it_comes() -> None:
     canvas, image = Canvas(SIZE, CANVAS_PX, FILL), _image()
-    canvas.place(image, None)
-    placed, _ = canvas.place(image.double(), None)
+    _place(canvas, image, None)
+    placed, _ = _place(canvas, image.double(), None)
     assert placed.dtype == torch.float64 and torch.equal(placed[..., :40, :48], image.double())
 
 
@@ -180,9 +187,9 @@ def test_invalid_cells_have_no_say() -> None:
     assert dominant_motion(_field(vectors, [[False, False, True]])) == (1, 0)
     assert dominant_motion(_field(vectors, [[False, False, False]])) == (0, 0)
     canvas = Canvas(SIZE, CANVAS_PX, FILL)
-    canvas.place(_image(), MotionField.uniform(*SIZE, 3, 3))
+    _place(canvas, _image(), MotionField.uniform(*SIZE, 3, 3))
     nothing = MotionField(np.full((5, 6, 2), 9), np.zeros((5, 6), np.bool_))
-    _, motion = canvas.place(_image(), nothing)
+    _, motion = _place(canvas, _image(), nothing)
     assert canvas.origin == (13, 13) and motion is not None
     assert (motion.valid == ~_inside(canvas, SIZE)).all()
 

@@ -1,0 +1,142 @@
+"""The input cache of propagated reuse as generated C++: parameters, text, and the loaded library. No torch."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.codegen.common.arena import round_up
+from fluxshard.codegen.common.templates import environment
+from fluxshard.codegen.cpp.program_cache import get_or_build
+from fluxshard.errors import CompileTimeError, RenderError
+from fluxshard.ir.kernel import Target
+
+_TEMPLATE = "cpp/input_cache.cpp.jinja"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputCacheParams:
+    """All that the template sees besides the target; thresholds come with every frame instead.
+
+    Attributes:
+      height, width, channels: of the image.
+    """
+
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def stride(self) -> int:
+        """Floats between pixels: as in the step, channels are padded to whole fours."""
+        return round_up(self.channels, 4)
+
+
+class InputArgs(ctypes.Structure):
+    """Mirror of InputArgs in templates/cpp/input_cache.cpp.jinja."""
+
+    _fields_ = [
+        ("state", ctypes.c_void_p),
+        ("image", ctypes.c_void_p),
+        ("motion", ctypes.c_void_p),
+        ("known", ctypes.c_void_p),
+        ("given", ctypes.c_void_p),
+        ("cell_px", ctypes.c_int32),
+        ("motion_columns", ctypes.c_int32),
+        ("keyframe", ctypes.c_int32),
+        ("remap", ctypes.c_int32),
+        ("fresh", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("tau", ctypes.c_float),
+        ("scene_cut", ctypes.c_float),
+        ("took_keyframe", ctypes.c_int32),
+        ("still", ctypes.c_int32),
+        ("pixels", ctypes.c_int64),
+        ("fed", ctypes.c_void_p),
+        ("mask", ctypes.c_void_p),
+        ("dy", ctypes.c_void_p),
+        ("dx", ctypes.c_void_p),
+        ("valid", ctypes.c_void_p),
+        ("source", ctypes.c_void_p),
+    ]
+
+
+class InputCacheLibrary:
+    """One generated input cache; it keeps nothing, so streams share it.
+
+    Attributes:
+      path: the shared library; its source lies beside it.
+      params: what it was rendered from.
+    """
+
+    def __init__(self, path: Path, params: InputCacheParams) -> None:
+        self.path = path
+        self.params = params
+        self._library = ctypes.CDLL(str(path))
+        for name in ("fs_input_state_bytes", "fs_input_args_bytes"):
+            getattr(self._library, name).restype = ctypes.c_uint64
+        if self._library.fs_input_args_bytes() != ctypes.sizeof(InputArgs):
+            raise CompileTimeError(
+                f"{path} takes arguments of {self._library.fs_input_args_bytes()} bytes, not "
+                f"{ctypes.sizeof(InputArgs)}: delete this cache entry"
+            )
+        for name in ("fs_input_propose", "fs_input_commit"):
+            function = getattr(self._library, name)
+            function.argtypes, function.restype = [ctypes.POINTER(InputArgs)], None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.params.channels, self.params.height, self.params.width
+
+    def new_state(self) -> NDArray[np.uint8]:
+        """A stream's zeroed state, 64-byte aligned."""
+        size = int(self._library.fs_input_state_bytes())
+        raw = np.zeros(size + 64, np.uint8)
+        shift = -raw.ctypes.data % 64
+        return raw[shift : shift + size]
+
+    @staticmethod
+    def new_args() -> InputArgs:
+        """An argument block, all zero."""
+        return InputArgs()
+
+    def propose(self, args: InputArgs) -> None:
+        """Computes S_0 and the assembled input of a frame; only scratch of the state is written."""
+        self._library.fs_input_propose(ctypes.byref(args))
+
+    def commit(self, args: InputArgs) -> None:
+        """Takes the last proposal; `args` are those of `propose`."""
+        self._library.fs_input_commit(ctypes.byref(args))
+
+
+def render_input_cache(params: InputCacheParams, target: Target) -> str:
+    """The C++ source of an input cache, which is also the cache key.
+
+    Raises:
+      RenderError: the template asked for something that its parameters do not have.
+    """
+    try:
+        return environment().get_template(_TEMPLATE).render(p=params, t=target)
+    except jinja2.TemplateError as error:
+        raise RenderError(f"template {_TEMPLATE}, line {getattr(error, 'lineno', '?')}: {error}") from error
+
+
+def build_input_cache(params: InputCacheParams, target: Target, cache_dir: Path | None = None) -> InputCacheLibrary:
+    """Renders, compiles or finds, and loads an input cache.
+
+    Args:
+      params: size of the image.
+      target: from `detect_target`.
+      cache_dir: instead of `FLUXSHARD_CACHE_DIR`.
+
+    Raises:
+      CompileError, MissingKernelError: see `program_cache.get_or_build`.
+    """
+    text = render_input_cache(params, target)
+    return InputCacheLibrary(get_or_build(f"input-{params.height}x{params.width}", text, target, cache_dir), params)

@@ -1,0 +1,107 @@
+// The image as the first layers read it: what an input cache has assembled, or this frame's own pixels.
+struct Picture {
+  float* fresh;       // this frame's own pixels
+  uint8_t *mask, *flags;
+  uint8_t* blocks;    // of FS_BLOCK_H x FS_BLOCK_W pixels: 1 where `fresh` has been filled, while it is filled on demand
+  const float* fed;
+  bool on_demand;
+};
+
+// S_0 of given pixels, to which those without a source are added. Returns its size.
+static int64_t given_pixels(const Ctx& c, Picture& q) {
+  const StepArgs& a = *c.a;
+  const Grid& g = c.grids[0];
+  const int cells = g.h * g.w;
+  std::memcpy(q.mask, a.work[0], cells);
+  for (int cy = 0; a.motion && cy * a.cell_px < g.h; ++cy)
+    for (int cx = 0; cx * a.cell_px < g.w; ++cx) {
+      const size_t cell = (size_t)cy * a.motion_columns + cx;
+      const int y0 = cy * a.cell_px, y1 = y0 + a.cell_px < g.h ? y0 + a.cell_px : g.h;
+      const int x0 = cx * a.cell_px, x1 = x0 + a.cell_px < g.w ? x0 + a.cell_px : g.w;
+      const int dy = a.motion[2 * cell], dx = a.motion[2 * cell + 1];
+      const bool known = a.motion_valid[cell];
+      if (known && y0 - dy >= 0 && y1 - dy <= g.h && x0 - dx >= 0 && x1 - dx <= g.w) continue;
+      for (int y = y0; y < y1; ++y)
+        for (int x = x0; x < x1; ++x)
+          q.mask[(size_t)y * g.w + x] |= !known || y - dy < 0 || y - dy >= g.h || x - dx < 0 || x - dx >= g.w;
+    }
+  int64_t count = 0;
+  for (int y = 0; y < g.h; ++y) {
+    int row = 0;
+    for (int x = 0; x < g.w; ++x) row += q.mask[(size_t)y * g.w + x];
+    count += row;
+  }
+  return count;
+}
+
+// Puts all pixels of this frame in order.
+template <int C, int STRIDE> static void order_pixels(const Ctx& c, Picture& q) {
+  const Grid& g = c.grids[0];
+#pragma omp parallel for num_threads(c.a->threads)
+  for (int y = 0; y < g.h; ++y)
+    for (int p = y * g.w, end = p + g.w, n; p < end; p += n) {
+      n = end - p >= 4 ? 4 : 1;
+      read_pixels<C, STRIDE>(c.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
+    }
+}
+
+// Takes the frame's input; where pixels may be put in order on demand, layers ask for theirs. Returns |S_0|.
+template <int C, int STRIDE> static int64_t take_picture(const Ctx& c, Picture& q, bool on_demand) {
+  const StepArgs& a = *c.a;
+  const Grid& g = c.grids[0];
+  const int cells = g.h * g.w;
+  q.fed = a.fed ? a.fed : q.fresh;
+  if (a.fed) {
+    std::memcpy(q.mask, a.input_mask, cells);
+    return a.input_cells;
+  }
+  int64_t count = cells;
+  if (c.key) std::memset(q.mask, 1, cells);
+  else count = given_pixels(c, q);
+  q.on_demand = on_demand && !c.key;
+  if (q.on_demand) std::memset(q.blocks, 0, (size_t)((g.h + FS_BLOCK_H - 1) / FS_BLOCK_H) * ((g.w + FS_BLOCK_W - 1) / FS_BLOCK_W));
+  else order_pixels<C, STRIDE>(c, q);
+  return count;
+}
+
+// Puts the pixels in order that a layer's candidates read.
+template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const Axis& ay, const Axis& ax) {
+  if (!q.on_demand) return;
+  const Grid& g = w.x.grids[0];
+  const int rows = (g.h + FS_BLOCK_H - 1) / FS_BLOCK_H, columns = (g.w + FS_BLOCK_W - 1) / FS_BLOCK_W;
+  uint8_t wanted[columns];
+  std::memset(wanted, 0, columns);
+  auto end_row = [&](int y) {
+    for (int k = 0; k < ay.taps; ++k)
+      if (ay.tap[y * ay.taps + k] >= 0) {
+        uint8_t* to = q.blocks + (size_t)(ay.tap[y * ay.taps + k] / FS_BLOCK_H) * columns;
+        for (int x = 0; x < columns; ++x) to[x] = to[x] == 1 ? 1 : to[x] | wanted[x];  // 2: wanted
+      }
+    std::memset(wanted, 0, columns);
+  };
+  for (int y = 0, k = 0; k < w.n; ++y) {
+    const int start = y * w.g.w, end = start + w.g.w;
+    if (w.list[k] >= end) continue;
+    for (; k < w.n && w.list[k] < end; ++k) {
+      const int32_t* taps = ax.tap + (w.list[k] - start) * ax.taps;
+      for (int t = 0; t < ax.taps; ++t)
+        if (taps[t] >= 0) wanted[taps[t] / FS_BLOCK_W] = 2;
+    }
+    end_row(y);
+  }
+#pragma omp parallel for num_threads(w.x.a->threads) schedule(dynamic, 4)
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; ++j) {
+      uint8_t& block = q.blocks[(size_t)i * columns + j];
+      if (block != 2) continue;
+      block = 1;
+      const int y0 = FS_BLOCK_H * i, y1 = y0 + FS_BLOCK_H < g.h ? y0 + FS_BLOCK_H : g.h;
+      const int x0 = FS_BLOCK_W * j, x1 = x0 + FS_BLOCK_W < g.w ? x0 + FS_BLOCK_W : g.w;
+      for (int y = y0; y < y1; ++y)
+        for (int x = x0, n; x < x1; x += n) {
+          n = x1 - x >= 4 ? 4 : 1;
+          const int p = y * g.w + x;
+          read_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+"""Planned reuse as a policy: the image test and the planner decide all work of a frame before the network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.errors import ShapeError
+from fluxshard.ir.plan import Plan
+from fluxshard.motion import MotionField
+from fluxshard.options import ReuseOptions
+from fluxshard.runtime.engines.engine import Mask, StepControl
+from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
+from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, MakeInputCache
+from fluxshard.runtime.reuse.policy import Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlannedProposal(Proposal):
+    """See `Proposal`.
+
+    Attributes:
+      frame: all work of the frame.
+    """
+
+    frame: PlannedFrame
+
+    @property
+    def input_cells(self) -> int:
+        """See `Proposal.input_cells`."""
+        return self.frame.counts.input_cells
+
+    @property
+    def predicted_work(self) -> float:
+        """See `Proposal.predicted_work`."""
+        return self.frame.work_ratio
+
+
+class PlannedPolicy:
+    """See `WorkPolicy`.
+
+    The network reads the whole new frame, so there is nothing to keep of the image but what the test keeps; with
+    `input="assembled"` an input cache keeps what an offloading endpoint would have been sent.
+
+    Args:
+      plan: of the network.
+      reuse: thresholds.
+      make_test: makes the image test.
+      make_cache: makes the input cache.
+    """
+
+    def __init__(self, plan: Plan, reuse: ReuseOptions, make_test: MakeTest, make_cache: MakeInputCache) -> None:
+        self._plan = plan
+        self._reuse = reuse
+        self._planner = Planner(plan, reuse.planned, reuse.scene_cut, make_test)
+        options = InputOptions(tau=0.0, scene_cut=1.0, mode="assembled", remap=True)
+        self._cache: InputCache | None = None
+        if reuse.input_mode == "assembled":
+            self._cache = make_cache(options)
+        self._fresh = True  # the next frame must be a keyframe
+
+    @property
+    def n_bytes(self) -> int:
+        """See `WorkPolicy.n_bytes`; the image test's own memory is not counted."""
+        return 0 if self._cache is None else self._cache.n_bytes
+
+    @property
+    def is_fresh(self) -> bool:
+        """See `WorkPolicy.is_fresh`."""
+        return self._fresh
+
+    def propose(self, image: Tensor, motion: MotionField | None) -> Proposal:
+        """See `WorkPolicy.propose`."""
+        motion = None if self._fresh else motion
+        frame = None if self._fresh else self._planner.plan(image, motion)
+        if frame is None or self._planner.is_cut(frame.work_ratio):  # None: pixels that are not finite
+            frame = self._planner.whole()
+        control = self._control(image, motion, frame.work)
+        return PlannedProposal(
+            image=image, motion=motion, control=control, grid_cells=self._plan.grids[0].cells, frame=frame
+        )
+
+    def propose_given(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask]) -> Proposal:
+        """See `WorkPolicy.propose_given`. The test does not know what such a frame's features stand for.
+
+        Raises:
+          ShapeError: a grid with features, or the image's, is left out: planned reuse compares no values.
+        """
+        missing = sorted({0, *(grid for level in self._planner.levels for grid in level.grids)} - set(work))
+        if missing:
+            raise ShapeError(f"work has no cells for grids {missing}: with planned reuse, give those of every grid")
+        motion = None if self._fresh else motion
+        control = self._control(image, motion, None if self._fresh else dict(work))
+        return Proposal(image=image, motion=motion, control=control, grid_cells=self._plan.grids[0].cells)
+
+    def commit(self, proposal: Proposal) -> None:
+        """See `WorkPolicy.commit`."""
+        if proposal.control.input is not None:
+            assert self._cache is not None
+            self._cache.commit(proposal.control.input)
+        known = isinstance(proposal, PlannedProposal) and self._planner.commit(proposal.frame, proposal.image)
+        self._fresh = not known
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """See `WorkPolicy.focus`."""
+        self._planner.focus(regions)
+
+    def reset(self) -> None:
+        """See `WorkPolicy.reset`."""
+        self._fresh = True
+
+    def _control(self, image: Tensor, motion: MotionField | None, work: dict[int, Mask] | None) -> StepControl:
+        keyframe, given = work is None, None
+        if self._cache is not None:
+            given = self._cache.propose(image, motion, keyframe=keyframe, given=None if work is None else work.get(0))
+        # given work is compared with nothing; values off the grids count as changed whenever they are computed
+        tau = (-1.0,) * len(self._plan.layers)
+        return StepControl(keyframe=keyframe, rfap=self._reuse.rfap, remap=True, tau=tau, work=work, input=given)
