@@ -1,0 +1,102 @@
+"""The generated input cache against its definition: S_0, the assembled input and the cache, bit for bit."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fluxshard.codegen.common.toolchain import detect_target
+from fluxshard.codegen.cpp.input_cache import InputCacheLibrary, InputCacheParams, build_input_cache
+from fluxshard.errors import ShapeError, StateError
+from fluxshard.geometry import Grid
+from fluxshard.motion import MotionField, cells
+from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache
+from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInputCache
+
+SHAPES = ((3, 24, 40), (3, 13, 19), (1, 9, 8), (5, 16, 7))
+
+
+@cache
+def _library(channels: int, height: int, width: int, isa: str = "native") -> InputCacheLibrary:
+    target = detect_target(isa)  # type: ignore[arg-type]
+    return build_input_cache(InputCacheParams(height=height, width=width, channels=channels), target)
+
+
+def _fed(found: CppInput, shape: tuple[int, int, int]) -> Tensor:
+    channels, height, width = shape
+    stride = -(-channels // 4) * 4
+    numbers = (ctypes.c_float * (height * width * stride)).from_address(found.fed)
+    pixels = torch.from_numpy(np.frombuffer(numbers, np.float32).reshape(height, width, stride).copy())
+    assert (pixels[..., channels:] == 0).all()
+    return pixels[..., :channels].permute(2, 0, 1)[None]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    shape=st.sampled_from(SHAPES),
+    tau=st.sampled_from([0.0, 0.1]),
+    scene_cut=st.sampled_from([0.3, 0.9, 1.0]),
+    fresh=st.booleans(),
+    remap=st.booleans(),
+    isa=st.sampled_from(["native", "portable"]),
+    seed=st.integers(0, 2**31),
+)
+def test_agrees_with_the_definition(
+    shape: tuple[int, int, int], tau: float, scene_cut: float, fresh: bool, remap: bool, isa: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    channels, height, width = shape
+    options = InputOptions(tau=tau, scene_cut=scene_cut, mode="fresh" if fresh else "assembled", remap=remap)
+    one = ReferenceInputCache(Grid(height, width), channels, options)
+    two = CppInputCache(_library(*shape, isa), options)
+    image = torch.from_numpy(rng.random((1, *shape), np.float32))
+    for number in range(5):
+        image = image.clone()
+        y, x = rng.integers(0, height), rng.integers(0, width)
+        image[..., y : y + 5, x : x + 5] = float(rng.choice([rng.random(), np.nan, np.inf], p=[0.9, 0.05, 0.05]))
+        cell_px = int(rng.choice([4, 8, 16]))
+        lattice = cells(height, cell_px), cells(width, cell_px)
+        spread = int(rng.choice([0, 2, 30]))
+        motion = MotionField(
+            rng.integers(-spread, spread + 1, (*lattice, 2)), rng.random(lattice) < rng.choice([1, 0.9]), cell_px
+        )
+        given_cells = rng.random((height, width)) < 0.2 if rng.random() < 0.3 else None
+        keyframe = bool(number == 0 or rng.random() < 0.1)
+        moved = None if keyframe or rng.random() < 0.2 else motion
+        two.propose(torch.rand(1, *shape), None, keyframe=False, given=None)  # dropped: it changes nothing
+        expected = one.propose(image, moved, keyframe=keyframe, given=given_cells)
+        found = two.propose(image, moved, keyframe=keyframe, given=given_cells)
+        assert (found.keyframe, found.pixels) == (expected.keyframe, expected.pixels)
+        assert (found.mask() == expected.mask()).all()
+        assert torch.equal(_fed(found, shape).nan_to_num(7), expected.fed.nan_to_num(7))
+        if rng.random() < 0.85 or number == 0:
+            one.commit(expected)
+            two.commit(found)
+
+
+def test_only_the_last_proposal_can_be_committed() -> None:
+    options = InputOptions(tau=0.0, scene_cut=1.0, mode="assembled", remap=True)
+    test = CppInputCache(_library(*SHAPES[0]), options)
+    image = torch.rand(1, *SHAPES[0])
+    first, second = (test.propose(image, None, keyframe=True, given=None) for _ in range(2))
+    with pytest.raises(StateError, match="not the last one"):
+        test.commit(first)
+    with pytest.raises(StateError, match="not the last one"):  # it is gone by now
+        test.commit(second)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    options = InputOptions(tau=0.0, scene_cut=1.0, mode="assembled", remap=True)
+    test = CppInputCache(_library(*SHAPES[0]), options)
+    for image in (torch.rand(1, 3, 24, 41), torch.rand(1, *SHAPES[0]).double()):
+        with pytest.raises(ShapeError, match=r"expected \(1, 3, 24, 40\)"):
+            test.propose(image, None, keyframe=True, given=None)
+    with pytest.raises(ShapeError, match="do not cover"):
+        test.propose(torch.rand(1, *SHAPES[0]), MotionField.zero(8, 8), keyframe=True, given=None)
