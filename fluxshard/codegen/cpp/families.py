@@ -15,7 +15,7 @@ NUMBERS = {"relu": "RELU", "relu6": "RELU6", "silu": "SILU", "hardswish": "HARDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Epilogue:
     """What happens to a row after its raw values: `act_after(act(row + bias) + residual)`, then the comparison.
 
     `bias` and `slope` are offsets into the weights, None where absent.
@@ -62,12 +62,12 @@ class Layer:
     axis_x: int = 0
     flags: int = 0
     first: bool = False
-    finish: Finish
+    finish: Epilogue
     p: object = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gemm:
+class Convolution:
     """Convolution without groups."""
 
     cells: int
@@ -107,7 +107,7 @@ class Transposed:
 
     stride: tuple[int, int]
     phases: tuple[Phase, ...]
-    gemm: Gemm | None
+    gemm: Convolution | None
     grouped: Grouped | None
 
 
@@ -119,7 +119,7 @@ class AvgPool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class ConstantRows:
     """Ops that read constant rows: offsets of scale, gamma, beta or operand in the weights."""
 
     one: int

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
-from fluxshard.codegen.cpp.layout import Layout, Packed
+from fluxshard.codegen.cpp.layout import Layout, PackedWeight
 
 Array = NDArray[np.float32]
 
@@ -24,7 +24,7 @@ def pack_all(layout: Layout, weights: Mapping[str, NDArray[np.generic]]) -> Arra
     return blob
 
 
-def _pack(item: Packed, arrays: list[Array]) -> Array:
+def _pack(item: PackedWeight, arrays: list[Array]) -> Array:
     if item.kind == "vector":
         return arrays[0].reshape(-1) if arrays[0].size > 1 else np.full(item.meta[0], arrays[0].item(), np.float32)
     if item.kind == "gemm":

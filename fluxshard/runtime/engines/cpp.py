@@ -14,6 +14,7 @@ from torch import Tensor
 from fluxshard.errors import KernelError, StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.step_layout import StateLayout
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import IslandProgram
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
@@ -28,7 +29,7 @@ class StepProgram(Protocol):
     """What the engine needs of a loaded program; `codegen.StepLibrary` is one."""
 
     @property
-    def layout(self) -> Any:
+    def layout(self) -> StateLayout:
         """Offsets in the state."""
         ...
 
@@ -98,6 +99,7 @@ class CppEngine:
         self.plan = plan
         self._program = program
         self._layout = program.layout
+        self._off_grid = {name: index for index, name in enumerate(self._layout.off_grid)}
         self._islands = [
             _Island(
                 index=index,
@@ -230,7 +232,7 @@ class CppEngine:
             if new or cached is None:
                 # what an island gives back may be what it was given, under another shape
                 data.cached[name] = fresh.clone() if fresh.untyped_storage().data_ptr() in given else fresh
-            data.arena[self._layout.vector_changed + self._layout.off_grid.index(name)] = new
+            data.arena[self._layout.vector_changed + self._off_grid[name]] = new
             vector = self._layout.vectors.get(name)
             if vector is not None and new:
                 flat = fresh.reshape(-1)
@@ -243,12 +245,12 @@ class CppInspection:
     """See `Inspection`: reads the state through the program's layout."""
 
     plan: Plan
-    layout: Any
+    layout: StateLayout
     arena: NDArray[np.uint8]
 
     def input_mask(self) -> Mask:
         """See `Inspection.input_mask`."""
-        return _view(self.arena, self.layout.image["mask"], np.bool_, self.plan.image_size).copy()
+        return _view(self.arena, self.layout.image.mask, np.bool_, self.plan.image_size).copy()
 
     def candidates(self, layer: str) -> Mask | None:
         """See `Inspection.candidates`."""

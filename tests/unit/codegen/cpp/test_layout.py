@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from fluxshard.codegen.common.arena import ALIGN, round_up
 from fluxshard.codegen.common.segments import Segment, _cut
-from fluxshard.codegen.cpp.layout import Layout, lay_out
+from fluxshard.codegen.cpp.allocation import Allocator
+from fluxshard.codegen.cpp.layout import Layout
 from fluxshard.codegen.cpp.lowering import describe
 from fluxshard.ir import params as P
 from fluxshard.ir.plan import Plan
@@ -37,16 +39,16 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
     """Every block of the arena: (offset, bytes that are read or written there)."""
     found: dict[str, tuple[int, int]] = {}
     for index, (grid, offsets) in enumerate(zip(plan.grids, layout.fields, strict=True)):
-        for name, offset, size in zip(("dy", "dx", "valid", "src"), offsets, (2, 2, 1, 4), strict=True):
-            found[f"field {index} {name}"] = offset, size * grid.cells
+        for name, size in (("dy", 2), ("dx", 2), ("valid", 1), ("source", 4)):
+            found[f"field {index} {name}"] = getattr(offsets, name), size * grid.cells
     image = plan.value(plan.input)
     pixels = plan.grids[0].cells
     row = 4 * round_up(image.channels, 4)
     height, width = plan.image_size
     sizes = {"fresh": row * pixels, "mask": pixels, "flags": pixels}
     sizes |= {"blocks": -(-height // 8) * -(-width // 16)}
-    assert set(sizes) == set(layout.image)
-    found |= {f"image {name}": (layout.image[name], size) for name, size in sizes.items()}
+    assert set(sizes) | {"block"} == {f.name for f in fields(layout.image)}
+    found |= {f"image {name}": (getattr(layout.image, name), size) for name, size in sizes.items()}
     for store in layout.stores.values():
         n = plan.grids[store.grid].cells
         found[f"{store.name} pool"] = store.pool, 4 * 2 * n * store.stride
@@ -63,8 +65,8 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
         found[f"dense {buffer.value}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
     cells = max(grid.cells for grid in plan.grids)
     sizes = {"list": 4 * cells, "rows": 4 * cells, "pick": 4 * cells, "used": 2 * cells}
-    assert set(sizes) == set(layout.scratch)
-    found |= {f"scratch {name}": (layout.scratch[name], size) for name, size in sizes.items()}
+    assert set(sizes) == {f.name for f in fields(layout.scratch)}
+    found |= {f"scratch {name}": (getattr(layout.scratch, name), size) for name, size in sizes.items()}
     found["bases"] = layout.bases, 4 * len(layout.stores)
     found["current"] = layout.current, 4 * len(layout.stores)
     found["vector changed"] = layout.vector_changed, len(layout.off_grid)
@@ -89,7 +91,7 @@ def test_blocks_are_aligned_and_apart(target: object) -> None:
     for (one, (start, size)), (two, (following, _)) in itertools.pairwise(in_order):
         assert start + size <= following, f"{one} runs into {two}"
     name, (start, size) = in_order[-1]
-    assert start + size <= layout.arena.size, f"{name} runs out of the arena"
+    assert start + size <= layout.size, f"{name} runs out of the arena"
 
 
 @pytest.mark.parametrize("target", [AVX512, PORTABLE], ids=lambda target: target.isa)
@@ -143,7 +145,7 @@ def test_views_resolve_to_the_channels_that_they_show() -> None:
     b.add(P.Cat(), last, whole, last)
     b.add(P.UpsampleNearest(factor=(2, 1)), some)
     plan = b.finish()
-    layout = lay_out(plan, 16)
+    layout = Allocator(plan, 16).layout()
     stored = [
         torch.arange(float(np.prod(plan.value(name).shape))).view(plan.value(name).shape) + 10_000 * index
         for index, name in enumerate(layout.stores)

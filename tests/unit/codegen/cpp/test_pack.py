@@ -1,4 +1,4 @@
-"""Packed weights, read back by the index that kernels compute."""
+"""PackedWeight weights, read back by the index that kernels compute."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_dense_convolution(channels: int, target: Target) -> None:
     b = PlanBuilder(5, 6, 7)
     b.conv("image", channels, (3, 2), bias=False)
     layer, blob = packed(b, target)
-    assert isinstance(layer.p, fam.Gemm)
+    assert isinstance(layer.p, fam.Convolution)
     block = layer.p.vectors * target.vector_floats
     assert layer.p.cells * layer.p.vectors + layer.p.vectors + 1 <= target.registers
     weight = b.weights[f"{layer.name}.weight"].numpy()

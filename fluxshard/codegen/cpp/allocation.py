@@ -1,0 +1,172 @@
+"""Allocates a plan for a target: the memory of a stream, the blob of weights, and the operands of every layer.
+
+It is the first of two steps. The second, lowering.py, describes the generated program and allocates nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fluxshard.codegen.common.arena import ALIGN, Arena, round_up
+from fluxshard.codegen.common.axes import AxisLayout
+from fluxshard.codegen.common.segments import Segment, view_segments
+from fluxshard.codegen.cpp.layout import FieldLayout, Flags, Layout, PackedWeight, ScratchLayout
+from fluxshard.geometry import Window
+from fluxshard.ir.params import Cat, UpsampleNearest
+from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.step_layout import DenseBuffer, GridWorkLayout, ImageLayout, StoreLayout
+
+IMAGE_BLOCK = 8, 16  # pixels (y, x) of the image that are put in order at once: whole cache lines of floats
+
+
+class Allocator:
+    """Hands out memory of one plan, and in the end says where everything lies.
+
+    Args:
+      plan: the network.
+      vector_floats: rows hold whole vectors of so many floats.
+    """
+
+    def __init__(self, plan: Plan, vector_floats: int) -> None:
+        self.plan = plan
+        self.vector_floats = vector_floats
+        self.arena = Arena()
+        self.axes: list[AxisLayout] = []
+        self._segments: dict[str, tuple[Segment, ...]] = {}
+        self._stores: dict[str, StoreLayout] = {}
+        self._vectors: dict[str, DenseBuffer] = {}
+        self._buffers: dict[str, DenseBuffer] = {}
+        self._view_masks: dict[str, int] = {}
+        self._flags: list[Flags] = []
+        self._packed: list[PackedWeight] = []
+        self._weight_floats = 0
+        take = self.arena.take
+        self._fields = tuple(
+            FieldLayout(take(2 * n), take(2 * n), take(n), take(4 * n)) for n in (grid.cells for grid in plan.grids)
+        )
+        self._image = self._take_image()
+        self._off_grid = self._take_values()
+        n_stores = len(self._stores)
+        self._current, self._bases = take(4 * n_stores), take(4 * n_stores)
+        self._vector_changed, self._shares = take(len(self._off_grid)), take(n_stores)
+        self._works = self._take_works()
+        most = max(grid.cells for grid in plan.grids)
+        self._scratch = ScratchLayout(
+            list=take(4 * (most + 16)), rows=take(4 * (most + 16)), pick=take(4 * (most + 16)), used=take(2 * most)
+        )
+
+    def segments_of(self, name: str) -> tuple[Segment, ...]:
+        """What a value reads."""
+        return self._segments[name]
+
+    def axis(self, window: Window, n_in: int, n_out: int) -> int:
+        """Index of an axis, shared by all layers with the same window and sizes."""
+        for index, axis in enumerate(self.axes):
+            if (axis.window, axis.n_in, axis.n_out) == (window, n_in, n_out):
+                return index
+        taps = max(1, *(len(row) for row in window.offsets))
+        self.axes.append(AxisLayout(window, n_in, n_out, self.arena.take(4 * n_out * taps), self.arena.take(n_out)))
+        return len(self.axes) - 1
+
+    def axes_of(self, layer: LayerSpec) -> tuple[int, int]:
+        """Indices (y, x) of a layer's axes."""
+        assert layer.windows is not None
+        grid_in, grid_out = self.plan.grid_of(layer.inputs[0]), self.plan.grid_of(layer.output)
+        return (
+            self.axis(layer.windows[0], grid_in.height, grid_out.height),
+            self.axis(layer.windows[1], grid_in.width, grid_out.width),
+        )
+
+    def flag(self, grid_in: int, grid_out: int, axis_y: int, axis_x: int) -> int:
+        """Index of a window rule."""
+        key = (grid_in, grid_out, axis_y, axis_x)
+        for index, known in enumerate(self._flags):
+            if (known.grid_in, known.grid_out, known.axis_y, known.axis_x) == key:
+                return index
+        self._flags.append(Flags(*key, self.arena.take(self.plan.grids[grid_out].cells)))
+        return len(self._flags) - 1
+
+    def pack(self, kind: str, names: tuple[str, ...], meta: tuple[int, ...], floats: int) -> int:
+        """Offset in floats of a packed weight."""
+        for known in self._packed:
+            if (known.kind, known.names, known.meta) == (kind, names, meta):
+                return known.offset
+        offset = self._weight_floats
+        self._packed.append(PackedWeight(kind=kind, names=names, meta=meta, offset=offset, floats=floats))
+        self._weight_floats = round_up(offset + floats, 16)
+        return offset
+
+    def buffer(self, name: str) -> DenseBuffer:
+        """The dense tensor of a value on a grid that an island reads or fills."""
+        if name not in self._buffers:
+            shape = self.plan.value(name).shape[1:]
+            offset = self.arena.take(4 * int(np.prod(shape)))
+            self._buffers[name] = DenseBuffer(value=name, offset=offset, shape=shape)
+        return self._buffers[name]
+
+    def vector(self, name: str) -> DenseBuffer:
+        """A value off the grids that sparse layers read, as wide as the widest of them."""
+        if name not in self._vectors:
+            # one number for all channels may be read by layers of different widths
+            widest = max(
+                self.plan.value(other.output).channels for other in self.plan.layers if name in other.inputs[1:]
+            )
+            offset = self.arena.take(4 * round_up(widest, 64))
+            self._vectors[name] = DenseBuffer(value=name, offset=offset, shape=(widest,))
+        return self._vectors[name]
+
+    def layout(self) -> Layout:
+        """Where everything lies; nothing may be taken afterwards."""
+        return Layout(
+            size=self.arena.size, image=self._image, stores=self._stores, works=self._works, buffers=self._buffers,
+            vectors=self._vectors, off_grid=self._off_grid, current=self._current, shares=self._shares,
+            vector_changed=self._vector_changed, segments=self._segments, view_masks=self._view_masks,
+            axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields, scratch=self._scratch,
+            bases=self._bases, packed=tuple(self._packed), weight_floats=self._weight_floats,
+        )  # fmt: skip
+
+    def _take_image(self) -> ImageLayout:
+        take = self.arena.take
+        _, channels, height, width = self.plan.value(self.plan.input).shape
+        pixels = height * width
+        self._segments[self.plan.input] = (Segment(-1, 0, channels, 1, 1, width),)
+        return ImageLayout(
+            fresh=take(4 * (pixels * round_up(channels, 4) + ALIGN)), mask=take(pixels), flags=take(pixels),
+            blocks=take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1])), block=IMAGE_BLOCK,
+        )  # fmt: skip
+
+    def _take_values(self) -> tuple[str, ...]:
+        """Stores and views; returns the values off the grids."""
+        take, off_grid = self.arena.take, []
+        for layer in self.plan.layers:
+            if layer.mode == "view":
+                inputs = [self._segments[name] for name in layer.inputs]
+                self._segments[layer.output] = view_segments(layer.params, inputs)
+                if isinstance(layer.params, Cat | UpsampleNearest):
+                    self._view_masks[layer.output] = take(self.plan.grid_of(layer.output).cells)
+                continue
+            for name in layer.outputs:
+                value = self.plan.value(name)
+                if value.grid is None:
+                    off_grid.append(name)
+                    continue
+                grid = self.plan.grids[value.grid]
+                n, row = grid.cells, round_up(value.channels, self.vector_floats)
+                store = self._stores[name] = StoreLayout(
+                    index=len(self._stores), name=name, channels=value.channels, stride=row, grid=value.grid,
+                    pool=take(4 * (2 * n * row + ALIGN)), map0=take(4 * n), map1=take(4 * n), mask=take(n),
+                    cand=take(n),
+                )  # fmt: skip
+                self._segments[name] = (Segment(store.index, 0, value.channels, 1, 1, grid.width),)
+        return tuple(off_grid)
+
+    def _take_works(self) -> tuple[GridWorkLayout, ...]:
+        take = self.arena.take
+        stored = {store.grid for store in self._stores.values()}
+        cells = [grid.cells if index in stored else 0 for index, grid in enumerate(self.plan.grids)]
+        return tuple(
+            GridWorkLayout(
+                map0=take(4 * n), map1=take(4 * n), base=take(4), list=take(4 * (n + 16)), rows=take(4 * (n + 16))
+            )
+            for n in cells
+        )
