@@ -79,6 +79,7 @@ class ReferenceEngine:
         self.plan = plan
         self._weights = weights
         self._first_windowed = first_windowed_layers(plan)
+        self._index = {layer.name: index for index, layer in enumerate(plan.layers)}
         self._read_later = {name for layer in plan.layers for name in layer.inputs}
 
     def new_state(self) -> StreamState:
@@ -191,7 +192,7 @@ class ReferenceEngine:
         weights = {role: self._weights[name] for role, name in layer.weights}
         fresh = evaluate(layer, [frame.values[i] for i in layer.inputs], weights) if candidates.any() else None
         forced = frame.control.work is not None and self.plan.value(layer.output).grid in frame.control.work
-        tau = frame.control.tau[self.plan.layers.index(layer)]
+        tau = frame.control.tau[self._index[layer.name]]
         self._store(layer.output, data, frame, candidates, fresh, None if forced else tau)
         return int(candidates.sum()), bool(candidates.any())
 
@@ -264,7 +265,7 @@ class ReferenceEngine:
         names = {name: frame.values[name] for name in layer.inputs}
         names |= {role: self._weights[name] for role, name in layer.weights}
         results = run_island(params.steps, names)
-        tau = frame.control.tau[self.plan.layers.index(layer)]
+        tau = frame.control.tau[self._index[layer.name]]
         evaluated = 0
         for name in layer.outputs:
             fresh = results[name]
