@@ -15,9 +15,9 @@ from fluxshard.errors import ShapeError
 
 CELL_PX = 8  # cells of 8 px resolve every H.264 partition that decoders report
 
-# Where a frame's motion comes from. A video says "codec" (vectors of the stream itself), "encoder" (vectors of an encoder
-# that the images are run through), "block_matching" (a search) or "none"; a session, which only sees what it is handed,
-# says "given" or "none".
+# Where a frame's motion comes from. A video says "codec" (vectors of the stream itself), "encoder" (vectors of an
+# encoder that the images are run through), "block_matching" (a search) or "none"; a session, which only sees what it is
+# handed, says "given" or "none".
 MotionSource = Literal["codec", "encoder", "block_matching", "given", "none"]
 
 

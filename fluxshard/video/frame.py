@@ -21,7 +21,7 @@ class Frame:
       motion: whole pixels of `image` since the last frame yielded, on cells of 8 px; None where nothing is known.
       index: position in the source, dropped frames counted.
       time_s: seconds since the first frame of the source.
-      motion_source: "codec" (vectors of the stream itself), "encoder" (vectors of a fast encoder that the images are run
+      motion_source: "codec" (vectors of the stream itself), "encoder" (vectors of a fast encoder that the images run
         through) or "none" (no motion).
       letterbox: how the picture was placed into `image`.
       picture: `(h, w, 3)` uint8, RGB, the frame as it was decoded.
