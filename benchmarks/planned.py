@@ -28,10 +28,10 @@ import fluxshard
 from benchmarks.frame import cpu_name
 from benchmarks.plans import load_plan, seeded_weights
 from fluxshard.backends import image_tests
-from fluxshard.models.detections.postprocess import decode
-from fluxshard.models.detections.regions import regions
 from fluxshard.models.loading import ultralytics
 from fluxshard.motion import MotionField
+from fluxshard.pipeline.detection_head import DetectionHead
+from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.engines.cpp import CppEngine
 from fluxshard.runtime.session import Program, Session
 from fluxshard.runtime.threshold_profile import ThresholdProfile
@@ -77,14 +77,16 @@ def regions_of(weights: Path, frames: Frames, reuse: fluxshard.ReuseOptions, can
     loaded = ultralytics.load(weights)
     assert loaded.layout is not None
     model = fluxshard.compile(loaded.net, options=fluxshard.CompileOptions(canvas_px=canvas_px))
-    floor, small = reuse.planned.region_confidence, reuse.planned.small_px
+    height, width = frames[0][0].shape[2:]
+    shape = height + canvas_px, width + canvas_px
+    head = DetectionHead(loaded.layout, shape, confidence=reuse.planned.region_confidence)
     result = []
     with model.session(reuse) as session, torch.inference_mode():
+        loop = StreamLoop(session=session, detect=head, objects=reuse.planned)
         for image, motion in frames:
-            shape = image.shape[2] + canvas_px, image.shape[3] + canvas_px
-            found = decode(session.run(image, motion), loaded.layout, shape, confidence=floor)
-            result.append(regions(found, floor, small))
-            session.focus(result[-1])
+            marked = loop.step(image, motion).regions
+            assert marked is not None  # the head is known, and planned reuse is told
+            result.append(marked)
     return result
 
 
@@ -141,7 +143,7 @@ def main() -> None:
     parser.add_argument("--plan", default=None, help="a network of benchmarks/plans instead, with seeded weights")
     parser.add_argument("--regions", default=None, help="weights of the network that gives regions; those of --model")
     parser.add_argument(
-        "--profile", type=Path, default=None, help="calibrated profile; the shipped thresholds unless given"
+        "--profile", type=Path, default=None, help="calibrated threshold profile; the shipped thresholds unless given"
     )
     parser.add_argument("--size", type=int, nargs="+", default=[640], help="H W, or one number for a square")
     parser.add_argument("--clip", nargs="+", required=True, help="videos, looked for in FLUXSHARD_DATA")

@@ -6,7 +6,7 @@ Motion is in whole pixels of the network's input, `(dy, dx)`, with `source = pos
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 from fluxshard.errors import ShapeError
 
 CELL_PX = 8  # cells of 8 px resolve every H.264 partition that decoders report
+
+# Where a frame's motion comes from. A video says "codec" (vectors of the stream itself), "encoder" (vectors of an
+# encoder that the images are run through), "block_matching" (a search) or "none"; a session, which only sees what it is
+# handed, says "given" or "none".
+MotionSource = Literal["codec", "encoder", "block_matching", "given", "none"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""`fluxshard calibrate`: from clips and weights to a profile."""
+"""`fluxshard calibrate`: from clips and weights to a threshold profile."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def calibrate(
         typer.Argument(help="Videos, directories of videos or images, or a DAVIS layout.", show_default=False),
     ],
     model: Annotated[Path, typer.Option("--model", "-m", help="Ultralytics .pt weights.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The profile to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The threshold profile to write.", show_default=False)],
     alpha: Annotated[float, typer.Option(help="Accuracy to keep, as a share of the dense network's.")] = 0.97,
-    policy: Annotated[Literal["planned", "propagated"], typer.Option(help="What the profile is for.")] = "planned",
+    policy: Annotated[Literal["planned", "propagated"], typer.Option(help="What the thresholds are for.")] = "planned",
     split: Annotated[
         float, typer.Option(help="Share of the budget for the input's threshold (propagated; the paper's r).")
     ] = 2 / 3,
@@ -38,12 +38,12 @@ def calibrate(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; one per processor unless given.", show_default=False)
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing profile.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing threshold profile.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show stack traces.")] = False,
 ) -> None:
-    """Finds the thresholds that do the least work at a budget of accuracy, and writes them as a profile.
+    """Finds the thresholds that do the least work at a budget of accuracy, and writes them as a threshold profile.
 
-    What has been measured is kept beside the profile: a search that was stopped goes on where it was.
+    What has been measured is kept beside the file: a search that was stopped goes on where it was.
     """
     from rich.console import Console
 
@@ -72,9 +72,11 @@ def calibrate(
     console = Console(stderr=True, highlight=False)
     log = out.with_name(out.name + ".search.jsonl")
     with WorkerPool(setup, workers, tasks=len(request.clips)) as pool, StepProgress(console) as progress:
-        profile, within = find(request, setup, pool, log, ProgressCallbacks(frames=progress.frames, step=progress.step))
-    profile.save(out)
-    facts = profile.facts
+        threshold_profile, within = find(
+            request, setup, pool, log, ProgressCallbacks(frames=progress.frames, step=progress.step)
+        )
+    threshold_profile.save(out)
+    facts = threshold_profile.facts
     print(
         f"{out}: compute {facts['compute_ratio']:.3f} of dense at {facts['accuracy_kept']:.4f} of its accuracy "
         f"({facts['measure']})"

@@ -37,15 +37,15 @@ def reuse(
     budget: Annotated[
         list[float] | None,
         typer.Option(
-            help="Loss of accuracy, such as 0.01, to calibrate profiles for: on one half of the clips, reported on the "
-            "other, both ways; may be given again.",
+            help="Loss of accuracy, such as 0.01, to calibrate threshold profiles for: on one half of the clips, "
+            "reported on the other, both ways; may be given again.",
             show_default=False,
         ),
     ] = None,
-    policies: Annotated[str, typer.Option(help="Policies that profiles are calibrated for.")] = "planned",
+    policies: Annotated[str, typer.Option(help="Policies that threshold profiles are calibrated for.")] = "planned",
     profile: Annotated[
         list[str] | None,
-        typer.Option(help="A calibrated profile, as LABEL=FILE; may be given again.", show_default=False),
+        typer.Option(help="A calibrated threshold profile, as LABEL=FILE; may be given again.", show_default=False),
     ] = None,
     split: Annotated[float, typer.Option(help="Share of the budget for the input's threshold (propagated).")] = 2 / 3,
     points: Annotated[int, typer.Option(min=1, help="Settings that a calibration may measure (planned).")] = 60,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fluxshard.cli.figure import draw_summary
-from fluxshard.cli.records import FrameRecord
 from fluxshard.cli.settings import FIGURE, OUTPUTS, SUMMARY
-from fluxshard.cli.summary import summarise
+from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.summary import summarise
+from fluxshard.pipeline.summary_figure import draw_summary
 
 
 def write_results(records: Sequence[FrameRecord], facts: Mapping[str, Any], out: Path) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def run(
     profile: Annotated[
         Path | None,
         typer.Option(
-            help="Policy, thresholds and canvas that `fluxshard calibrate` found for this model.", show_default=False
+            help="Threshold profile: policy, thresholds and canvas that `fluxshard calibrate` found for this model.",
+            show_default=False,
         ),
     ] = None,
     canvas: Annotated[
@@ -150,8 +151,8 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Runs a model over a video; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""
-    from fluxshard.cli.command import RunRequest, run_command
-    from fluxshard.cli.reuse import ReuseFlags
+    from fluxshard.cli.run_command import RunRequest, run_command
+    from fluxshard.cli.run_reuse import ReuseFlags
 
     reuse = ReuseFlags(
         policy=policy,
@@ -202,7 +203,7 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Prints what every layer of a model becomes, and why; with --target, the registers and memory of its kernels."""
-    from fluxshard.cli.command import ExplainRequest, explain_command
+    from fluxshard.cli.explain_command import ExplainRequest, explain_command
 
     request = ExplainRequest(model=model, task=task, size=size, backend=backend, target=target, dtype=dtype)
     print(explain_command(request))

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fluxshard.cli.records import FrameRecord
+from fluxshard.pipeline.frame_record import FrameRecord
 
 
 class _Bar:

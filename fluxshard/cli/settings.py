@@ -1,50 +1,15 @@
-"""What `fluxshard run` was asked to do, checked before anything slow begins."""
+"""The files of a run, and checks of its flags before anything slow begins."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from fluxshard.errors import OptionError
-from fluxshard.options import PlannedOptions
 
 VIDEO, FRAMES, SUMMARY, FIGURE = "annotated.mp4", "frames.jsonl", "summary.json", "summary.png"
 OUTPUTS = (VIDEO, FRAMES, SUMMARY, FIGURE)
 ON_CPU, ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """One run of a model over a video.
-
-    Attributes:
-      video, model, out: what to read and where to write.
-      shape: (H, W) of the network's input.
-      confidence, iou: thresholds of the post-processing.
-      show_reuse: tint what was recomputed.
-      canvas_px: how much larger, per axis, the outputs of the stream are than the image.
-      planned: of planned reuse, which is told where objects are: what they are; None: the stream does not want to know.
-    """
-
-    video: str
-    model: Path
-    out: Path
-    shape: tuple[int, int]
-    confidence: float = 0.25
-    iou: float = 0.7
-    show_reuse: bool = False
-    canvas_px: int = 0
-    planned: PlannedOptions | None = None
-
-    def __post_init__(self) -> None:
-        check_share("conf", self.confidence)
-        check_share("iou", self.iou)
-
-    @property
-    def canvas_shape(self) -> tuple[int, int]:
-        """(H, W) of what the outputs of the stream describe."""
-        return self.shape[0] + self.canvas_px, self.shape[1] + self.canvas_px
 
 
 def check_share(name: str, value: float) -> None:

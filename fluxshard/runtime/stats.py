@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from fluxshard.motion import MotionSource
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameStats:
@@ -22,7 +24,7 @@ class FrameStats:
       inference_ms: the network's step.
       post_ms: assembling what the caller gets.
       overhead_ms: the part of inference_ms outside convolutions and islands; 0 where the engine does not measure it.
-      motion_source: "given" by the caller, or "none": compared at zero displacement.
+      motion_source: "given": motion came with the frame; "none": the frame was compared at zero displacement.
       placement: where the frame ran.
       bytes_sent: over the link.
       layers_executed: layers that evaluated at least one cell.
@@ -40,7 +42,7 @@ class FrameStats:
     inference_ms: float
     post_ms: float
     overhead_ms: float
-    motion_source: Literal["given", "none"]
+    motion_source: MotionSource
     placement: Literal["edge", "cloud"]
     bytes_sent: int
     layers_executed: int

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.motion import MotionField
+from fluxshard.motion import MotionField, MotionSource
 from fluxshard.video.letterbox import Letterbox
-
-MotionSource = Literal["codec", "encoded", "none"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +21,8 @@ class Frame:
       motion: whole pixels of `image` since the last frame yielded, on cells of 8 px; None where nothing is known.
       index: position in the source, dropped frames counted.
       time_s: seconds since the first frame of the source.
-      motion_source: "codec" (the stream's own vectors), "encoded" (vectors of a fast encoder), "none" (no motion).
+      motion_source: "codec" (vectors of the stream itself), "encoder" (vectors of a fast encoder that the images run
+        through) or "none" (no motion).
       letterbox: how the picture was placed into `image`.
       picture: `(h, w, 3)` uint8, RGB, the frame as it was decoded.
     """

@@ -13,9 +13,9 @@ from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.global_motion import global_shift
 from fluxshard.evaluate.methods.ssim import quarter_area, quarter_bits, ssim
 from fluxshard.models.detections.detections import Detections
-from fluxshard.models.detections.regions import regions
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.pipeline.stream_loop import StreamLoop
 
 LOWEST_CONFIDENCE = 0.1  # detections below are in no trace
 
@@ -102,6 +102,13 @@ class Reuse:
     def start(self, subject: CompiledNetwork) -> Stream:
         """See `Method`."""
         session = subject.model(self.canvas_px).session(self.options)
+        planned = self.options.planned
+        lowest = min(LOWEST_CONFIDENCE, planned.region_confidence)
+        loop = StreamLoop(
+            session=session,
+            detect=lambda outputs: subject.detect(outputs, self.canvas_px, lowest),
+            objects=planned if self.regions else None,
+        )
 
         def run(image: Tensor, motion: MotionField | None) -> Outcome:
             started = time.perf_counter()
@@ -111,20 +118,16 @@ class Reuse:
                 motion = MotionField.uniform(image.shape[2], image.shape[3], *global_shift(motion))
             if self.whole:
                 session.reset()
-            outputs = session.run(image, motion)
-            latency_ms = 1e3 * (time.perf_counter() - started)
-            floor = self.options.planned.region_confidence
-            found = subject.detect(outputs, self.canvas_px, min(LOWEST_CONFIDENCE, floor))
-            if self.regions:
-                session.focus(regions(found, floor, self.options.planned.small_px))
-            stats = session.stats
+            prepared_ms = 1e3 * (time.perf_counter() - started)
+            frame = loop.step(image, motion)
+            assert frame.found is not None  # a subject's head is known
             return Outcome(
-                found=found,
-                origin=session.origin,
-                compute_ratio=stats.compute_ratio,
-                recompute_ratio=stats.recompute_ratio,
-                keyframe=stats.keyframe,
-                latency_ms=latency_ms,
+                found=frame.found,
+                origin=frame.origin,
+                compute_ratio=frame.stats.compute_ratio,
+                recompute_ratio=frame.stats.recompute_ratio,
+                keyframe=frame.stats.keyframe,
+                latency_ms=prepared_ms + frame.run_ms,
             )
 
         return run

@@ -19,10 +19,10 @@ from fluxshard.evaluate.report.report import Example, Figure
 from fluxshard.evaluate.report.timelines import draw_clip, draw_remap
 from fluxshard.evaluate.traces.workers import Setup
 from fluxshard.models.detections.draw import Picture, draw_caption, draw_detections, draw_work
-from fluxshard.models.detections.regions import regions
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.options import CompileOptions, ReuseOptions
+from fluxshard.pipeline.stream_loop import StreamLoop
 
 SHOWN_CONFIDENCE = 0.25
 MOST_EXAMPLE_FRAMES = 30
@@ -136,18 +136,22 @@ def _example(
     """The last frame of the clip's beginning, with detections and work, and a line about it."""
     prepared = prepare(clip, subject.shape, min(MOST_EXAMPLE_FRAMES, max_frames or MOST_EXAMPLE_FRAMES))
     box = prepared.letterbox
+    lowest = min(SHOWN_CONFIDENCE, reuse.planned.region_confidence)
     with subject.model(canvas_px).session(reuse) as session:
+        loop = StreamLoop(
+            session=session,
+            detect=lambda outputs: subject.detect(outputs, canvas_px, lowest),
+            objects=reuse.planned,
+        )
         for index in range(len(prepared)):
-            outputs = session.run(prepared.image(index), prepared.motion[index])
-            found = subject.detect(outputs, canvas_px, min(SHOWN_CONFIDENCE, reuse.planned.region_confidence))
-            session.focus(regions(found, reuse.planned.region_confidence, reuse.planned.small_px))
-        y, x = session.origin
-        offset = (box.offset[0] + y, box.offset[1] + x)
-        shown = found.select((found.scores > SHOWN_CONFIDENCE).nonzero()[0])
+            last = loop.step(prepared.image(index), prepared.motion[index])
+        assert last.found is not None  # a subject's head is known
+        offset = (box.offset[0] + last.origin[0], box.offset[1] + last.origin[1])
+        shown = last.found.select((last.found.scores > SHOWN_CONFIDENCE).nonzero()[0])
         rows, columns = box.crop
         pixels = prepared.pixels[-1][rows.start : rows.stop, columns.start : columns.stop]
         scale = (1.0, 1.0)
         picture = draw_work(pixels, session.work_map(), scale, offset)
         picture = draw_detections(picture, shown.to_picture(scale, offset, pixels.shape[:2]), subject.loaded.names)
-        text = f"frame {len(prepared) - 1}, {session.stats.compute_ratio:.0%} of the dense work; tinted: recomputed"
+        text = f"frame {len(prepared) - 1}, {last.stats.compute_ratio:.0%} of the dense work; tinted: recomputed"
     return draw_caption(picture, text), text

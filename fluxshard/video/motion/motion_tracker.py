@@ -9,8 +9,7 @@ import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
-from fluxshard.motion import MotionField, accumulate
-from fluxshard.video.frame import MotionSource
+from fluxshard.motion import MotionField, MotionSource, accumulate
 from fluxshard.video.letterbox import Letterbox
 from fluxshard.video.motion.codec_vectors import field_from_vectors, vectors_of
 from fluxshard.video.motion.encoder_motion import MotionEncoder
@@ -60,7 +59,7 @@ class MotionTracker:
         """Returns the motion of the frame last decoded, whose image is `(H, W, 3)` uint8, and where it comes from."""
         source: MotionSource = "codec"
         if self._encoder is not None:
-            motion, source = self._encoder.motion(pixels), "encoded"
+            motion, source = self._encoder.motion(pixels), "encoder"
         else:
             motion = None if self._last is None else self._pending
         if self._vectors == "auto" or self._reading:

@@ -44,10 +44,10 @@ def residuals(source: video.VideoSource) -> tuple[float, float, set[str]]:
     ("name", "kind", "ratio"),
     [
         ("videos/carnd_solidWhiteRight_540p25.mp4", "codec", 0.6),
-        ("videos/openpose_street_720p50.avi", "encoded", 0.35),
-        ("videos/mmhuman3d_single_person_3dpw_like.mp4", "encoded", 0.5),
-        ("davis/JPEGImages/480p/dog", "encoded", 0.5),
-        ("davis/JPEGImages/480p/blackswan", "encoded", 0.6),
+        ("videos/openpose_street_720p50.avi", "encoder", 0.35),
+        ("videos/mmhuman3d_single_person_3dpw_like.mp4", "encoder", 0.5),
+        ("davis/JPEGImages/480p/dog", "encoder", 0.5),
+        ("davis/JPEGImages/480p/blackswan", "encoder", 0.6),
     ],
 )
 def test_motion_explains_real_films(data_dir: Path, name: str, kind: str, ratio: float) -> None:

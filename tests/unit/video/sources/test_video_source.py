@@ -201,7 +201,7 @@ def test_pictures_out_of_order_are_encoded_instead(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "b.mkv", panning(SIZE, (3, -5), 8), "libx264", B_FRAMES)
     with video.open(path, size=SIZE) as source:
         frames = list(source)
-    assert [frame.motion_source for frame in frames] == ["none"] + ["encoded"] * 7
+    assert [frame.motion_source for frame in frames] == ["none"] + ["encoder"] * 7
     assert agreement(frames, (3, -5)) >= 0.98
     for vectors in ("codec", "none"):
         with video.open(path, size=SIZE, vectors=vectors) as source:
@@ -220,7 +220,7 @@ def test_a_stream_that_turns_to_b_frames_goes_over_without_a_gap(tmp_path: Path)
         frames = list(source)
     kinds = [frame.motion_source for frame in frames]
     assert len(kinds) == 90 and kinds[:81] == ["none"] + ["codec"] * 79 + ["none"]  # frame 80 is intra
-    assert kinds[81:] == ["encoded"] * 9
+    assert kinds[81:] == ["encoder"] * 9
     assert agreement(frames[80:], (1, -2), 24) >= 0.9
     with video.open(both, size=(96, 128), vectors="codec") as source:
         assert sources(source)[80:] == ["none"] * 10
@@ -247,7 +247,7 @@ def test_directory_of_images(tmp_path: Path) -> None:
         assert (source.frame_count, source.fps, source.picture_size) == (12, 30.0, (121, 203))
         frames = list(source)
     assert all((frame.picture == picture).all() for frame, picture in zip(frames, pictures, strict=True))
-    assert [frame.motion_source for frame in frames] == ["none"] + ["encoded"] * 11
+    assert [frame.motion_source for frame in frames] == ["none"] + ["encoder"] * 11
     assert agreement(frames, (6, -10), 40) >= 0.98
     with video.open(tmp_path, size=None, fps=10, stride=5, max_frames=2) as source:
         assert (source.frame_count, source.fps, source.size) == (2, 2.0, (128, 224))
@@ -320,7 +320,7 @@ def test_rotated_film_is_upright(tmp_path: Path) -> None:
     for frame, picture in zip(frames, pictures, strict=True):
         assert np.abs(np.rot90(picture, -1).astype(int) - frame.picture).mean() < 12
     assert agreement(frames, (-5, -3)) >= 0.98  # down becomes left, left becomes up
-    assert frames[1].motion_source == "encoded"
+    assert frames[1].motion_source == "encoder"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`summary.png`: latency, work and agreement over the frames of a run."""
+"""A picture of a run: latency, work and agreement over its frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxshard.cli.records import FrameRecord
+from fluxshard.pipeline.frame_record import FrameRecord
 
 INCREMENTAL, DENSE, COMPUTE, RECOMPUTE, GOOD, QUIET = "#e8590c", "#868e96", "#1971c2", "#66a6e0", "#2b8a3e", "#adb5bd"
 

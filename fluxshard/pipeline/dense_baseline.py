@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch.export import ExportedProgram
 
 from fluxshard.errors import OptionError
 from fluxshard.passes.capture.device_copy import moved
+from fluxshard.pipeline.stream_loop import Detect
+
+Net = Callable[[Any], Any]
 
 
-def dense_runner(
-    net: Any, shape: tuple[int, int], *, device: str = "cpu", dtype: str = "float32"
-) -> Callable[[Any], Any]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DenseBaseline:
+    """The original network beside a stream, on the same frames.
+
+    Attributes:
+      run: takes `(1, 3, H, W)` float32 on the device; returns what the network returns.
+      detect: decodes its outputs, in pixels of the image; None where the head is not known.
+      pairs: the outputs have the shapes of the session's, and are compared with them; False beside a larger canvas.
+    """
+
+    run: Net
+    detect: Detect | None = None
+    pairs: bool = True
+
+
+def dense_network(net: Any, shape: tuple[int, int], *, device: str = "cpu", dtype: str = "float32") -> Net:
     """Returns a function that runs a copy of the network in channels-last layout under inference mode.
 
     Args:
@@ -23,9 +43,6 @@ def dense_runner(
     Raises:
       OptionError: the network does not run in this dtype.
     """
-    import torch
-    from torch.export import ExportedProgram
-
     number = getattr(torch, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of copying its own classes
@@ -44,8 +61,5 @@ def dense_runner(
         raise
     except RuntimeError as error:
         seen = str(error).strip().partition("\n")[0]
-        raise OptionError(
-            f"--compare dense: the original network does not run in {dtype} on {device} ({seen}); "
-            "use --dtype float32 or --compare none"
-        ) from error
+        raise OptionError(f"the original network does not run in {dtype} on {device} ({seen})") from error
     return run

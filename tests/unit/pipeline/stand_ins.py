@@ -1,4 +1,4 @@
-"""What takes the place of a model, a session and a film in tests of the command line."""
+"""What takes the place of a model, a session and a film in tests of the pipeline and of the command line."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from fluxshard.cli.records import RecordFile
-from fluxshard.cli.run import run_frames
-from fluxshard.cli.settings import RunSettings
 from fluxshard.errors import FluxShardError
 from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.motion import MotionField
+from fluxshard.pipeline.dense_baseline import DenseBaseline
+from fluxshard.pipeline.detection_head import DetectionHead
+from fluxshard.pipeline.run_video import run_video
+from fluxshard.pipeline.sinks.annotated_film import annotate
+from fluxshard.pipeline.sinks.json_lines import JsonLines
+from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.video import Frame, Letterbox
 
 YOLO_LIKE = LoadedModel(torch.nn.Identity(), "detect", HeadLayout("detect", 2), ("cat", "dog"), stride_px=32)
+IMAGE, PICTURE = (64, 96), (128, 192)
 
 
 @dataclass
@@ -70,23 +74,56 @@ def outputs(x, y=30.0, score=0.9):
 
 
 def frames(n):
-    letterbox = Letterbox((128, 192), (64, 96))
+    letterbox = Letterbox(PICTURE, IMAGE)
     for index in range(n):
-        picture = np.full((128, 192, 3), 60, np.uint8)
-        yield Frame(letterbox.apply(picture), MotionField.zero(64, 96), index, index / 25, "codec", letterbox, picture)
+        picture = np.full((*PICTURE, 3), 60, np.uint8)
+        yield Frame(letterbox.apply(picture), MotionField.zero(*IMAGE), index, index / 25, "codec", letterbox, picture)
 
 
-def settings(tmp_path, **more):
-    return RunSettings(video="v.mp4", model=tmp_path / "m.pt", out=tmp_path, shape=(64, 96), **more)
+@dataclass
+class Pictures:
+    """A sink that keeps annotated pictures."""
+
+    kept: list
+    show_work: bool = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def write(self, record, view):
+        self.kept.append(annotate(record, view, names=YOLO_LIKE.names, show_work=self.show_work))
 
 
-def run_loop(tmp_path, stream, n=5, loaded=YOLO_LIKE, dense=None, pictures=None, **more):
-    pictures = [] if pictures is None else pictures
-    with RecordFile(tmp_path / "frames.jsonl") as lines:
-        options = settings(tmp_path, **more)
-        yield from run_frames(
-            frames(n), stream, loaded, options, records=lines, write_picture=pictures.append, dense=dense
-        )
+def head_of(loaded, confidence, canvas_px=0):
+    if loaded.layout is None:
+        return None
+    return DetectionHead(loaded.layout, (IMAGE[0] + canvas_px, IMAGE[1] + canvas_px), confidence=confidence)
+
+
+def run_loop(
+    tmp_path,
+    stream,
+    n=5,
+    loaded=YOLO_LIKE,
+    dense=None,
+    pictures=None,
+    *,
+    confidence=0.25,
+    planned=None,
+    canvas_px=0,
+    show_work=False,
+):
+    lowest = confidence if planned is None else min(confidence, planned.region_confidence)
+    loop = StreamLoop(session=stream, detect=head_of(loaded, lowest, canvas_px), objects=planned)
+    baseline = None
+    if dense is not None:
+        baseline = DenseBaseline(run=dense, detect=head_of(loaded, confidence), pairs=not canvas_px)
+    kept = Pictures([] if pictures is None else pictures, show_work)
+    with JsonLines(tmp_path / "frames.jsonl", loaded.names) as lines:
+        yield from run_video(frames(n), loop, (lines, kept), confidence=confidence, dense=baseline)
 
 
 def read_lines(tmp_path):

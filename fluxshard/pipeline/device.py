@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
-
-from fluxshard.errors import DeviceError, DeviceMemoryError
 
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -62,23 +59,3 @@ def full_float32(device: torch.device) -> None:
     """Keeps torch from TF32 on a GPU, for islands and the dense network: our own kernels do not use it."""
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-
-
-@contextlib.contextmanager
-def device_errors() -> Iterator[None]:
-    """Turns what torch says of a GPU into errors of this package.
-
-    Raises:
-      DeviceMemoryError: the GPU has no memory left.
-      DeviceError: it stopped working for this process.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(f"{_first_line(error)}: use a smaller --size, --dtype or network") from error
-    except torch.AcceleratorError as error:
-        raise DeviceError(f"the GPU stopped working for this process ({_first_line(error)}): start again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")

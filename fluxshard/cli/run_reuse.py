@@ -1,4 +1,4 @@
-"""What `fluxshard run` reuses: from the flags about it, or a calibrated profile, to options."""
+"""What `fluxshard run` reuses: from the flags about it, or a calibrated threshold profile, to options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ class ReuseFlags:
     """The flags about reuse as given; None: not given. See the help of `fluxshard run`.
 
     Attributes:
-      policy, profile, canvas: which way, with which thresholds, on which canvas.
+      policy: what decides which work is done.
+      profile: file of a calibrated threshold profile.
+      canvas: place the image on a larger canvas.
       tau_input, tau, rfap, input, remap: of propagated reuse; see `ReuseOptions`.
     """
 
@@ -39,17 +41,17 @@ class ReuseFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reuse:
+class RunReuse:
     """What a run reuses.
 
     Attributes:
       options: of the session.
-      profile: where they come from; None: from flags and defaults.
-      canvas: whether the image is placed on a larger canvas.
+      threshold_profile: where the options come from; None: from flags and defaults.
+      canvas: the image is placed on a larger canvas; a threshold profile says itself.
     """
 
     options: ReuseOptions
-    profile: ThresholdProfile | None = None
+    threshold_profile: ThresholdProfile | None = None
     canvas: bool = False
 
     def canvas_px(self, loaded: LoadedModel) -> int:
@@ -58,8 +60,8 @@ class Reuse:
         Raises:
           OptionError: a canvas is wanted, and the network takes images of one size only.
         """
-        if self.profile is not None:
-            wanted = self.profile.canvas_px
+        if self.threshold_profile is not None:
+            wanted = self.threshold_profile.canvas_px
         elif self.canvas:
             wanted = loaded.stride_px if loaded.stride_px > 1 else STRIDE_PX
         else:
@@ -69,7 +71,7 @@ class Reuse:
         height, width = loaded.input_shape
         source, instead = (
             ("--canvas", "leave it out")
-            if self.profile is None
+            if self.threshold_profile is None
             else (f"the profile's canvas of {wanted} px", "calibrate without one")
         )
         raise OptionError(
@@ -78,12 +80,12 @@ class Reuse:
         )
 
 
-def settle(flags: ReuseFlags) -> Reuse:
-    """Reads the profile, or fills what was not given with defaults.
+def settle(flags: ReuseFlags) -> RunReuse:
+    """Reads the threshold profile, or fills what was not given with defaults.
 
     Raises:
       OptionError: flags that do not go together, or a value that is not allowed.
-      ProfileError: the profile is missing or damaged.
+      ProfileError: the threshold profile is missing or damaged.
     """
     if flags.profile is not None:
         clashing = [name for name in flags.given() if name != "--profile"]
@@ -91,8 +93,8 @@ def settle(flags: ReuseFlags) -> Reuse:
             raise OptionError(
                 f"--profile sets what {', '.join(clashing)} would set: leave out {_it(clashing)}, or the profile"
             )
-        profile = ThresholdProfile.load(flags.profile)
-        return Reuse(options=profile.reuse, profile=profile)
+        threshold_profile = ThresholdProfile.load(flags.profile)
+        return RunReuse(options=threshold_profile.reuse, threshold_profile=threshold_profile)
     policy = flags.policy or "planned"
     if policy == "planned":
         own = [name for name in flags.given() if name not in ("--policy", "--canvas", "--no-canvas")]
@@ -102,7 +104,7 @@ def settle(flags: ReuseFlags) -> Reuse:
                 f"{', '.join(own)} {are} for --policy propagated; planned reuse, the default, takes its thresholds "
                 f"from --profile: add --policy propagated, or leave out {_it(own)}"
             )
-        return Reuse(options=ReuseOptions(policy="planned"), canvas=bool(flags.canvas))
+        return RunReuse(options=ReuseOptions(policy="planned"), canvas=bool(flags.canvas))
     if flags.canvas:
         raise OptionError("--canvas is for --policy planned: leave it out")
     options = ReuseOptions(
@@ -112,7 +114,7 @@ def settle(flags: ReuseFlags) -> Reuse:
         input=flags.input or "assembled",
         remap=flags.remap is not False,
     )
-    return Reuse(options=options)
+    return RunReuse(options=options)
 
 
 def describe(
@@ -123,9 +125,9 @@ def describe(
     Args:
       flags: as given.
       options: of the session.
-      canvas_px: how much larger than the image the canvas is.
+      canvas_px: how much larger than the image the canvas is, per axis.
       dtype: what features are stored as.
-      finds_objects: whether what the outputs mean is known: otherwise all of the image counts as near objects.
+      finds_objects: the head is known; otherwise all of the image counts as near objects.
     """
     source = thresholds_of(flags)
     canvas = f", on a canvas of +{canvas_px} px" if canvas_px else ""

@@ -1,0 +1,54 @@
+"""`fluxshard explain`: what every layer of a model becomes, or what its kernels need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+import fluxshard
+from fluxshard.cli.messages import warnings_as_notes
+from fluxshard.codegen.cuda.report import parse_arch
+from fluxshard.errors import OptionError
+from fluxshard.models.loading.load import load
+from fluxshard.models.loading.sizes import network_shape, parse_size
+from fluxshard.options import Backend, CompileOptions, DType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainRequest:
+    """The options of `fluxshard explain`, as given; see its help. A single size is the side of a square."""
+
+    model: Path
+    task: str = "auto"
+    size: str | None = None
+    backend: Backend = "auto"
+    target: str | None = None
+    dtype: DType = "float32"
+
+
+def explain_command(request: ExplainRequest) -> str:
+    """What every layer of a model becomes, or what its kernels need, as text.
+
+    Raises:
+      FluxShardError: what cannot go on.
+    """
+    if request.size is not None:
+        parse_size(request.size)
+    if request.target is not None:
+        parse_arch(request.target)
+    elif request.dtype != "float32":
+        raise OptionError(f"--dtype {request.dtype} is for --target: give an architecture such as cuda:sm_90")
+    screen = Console(stderr=True, highlight=False)
+    with warnings_as_notes(screen):
+        loaded = load(request.model, request.task)
+        shape = network_shape(request.size, (1, 1), loaded)
+        # kernels for another machine need none for this one
+        backend: Backend = request.backend if request.target is None else "reference"
+        model = fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=CompileOptions(backend=backend))
+        if request.target is None:
+            return str(model.explain())
+        with screen.status(f"compiling the kernels of {request.model.name} for {request.target} ..."):
+            return str(model.explain(target=request.target, dtype=request.dtype))

@@ -1,0 +1,256 @@
+"""`fluxshard run`: wires model, video, session, sinks and files together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+import fluxshard
+from fluxshard import video
+from fluxshard.backends import check_target
+from fluxshard.cli.files import remove_outputs, write_results
+from fluxshard.cli.messages import device_errors, warnings_as_notes
+from fluxshard.cli.progress import FrameProgress
+from fluxshard.cli.run_reuse import ReuseFlags, RunReuse, describe, settle
+from fluxshard.cli.settings import FRAMES, VIDEO, check_device, check_share, prepare_directory
+from fluxshard.cli.stopping import Stopping
+from fluxshard.cli.summary_table import summary_table
+from fluxshard.errors import FluxShardError, OptionError
+from fluxshard.models.loading.checkpoint import identify
+from fluxshard.models.loading.load import load
+from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.models.loading.sizes import network_shape, parse_size
+from fluxshard.options import Backend, CompileOptions, DType
+from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
+from fluxshard.pipeline.detection_head import DetectionHead
+from fluxshard.pipeline.device import RunDevice, full_float32
+from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.run_video import run_video
+from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
+from fluxshard.pipeline.sinks.json_lines import JsonLines
+from fluxshard.pipeline.stream_loop import StreamLoop
+
+DEFAULT_FPS = 25.0  # of the film, where the source does not say
+EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this is for checking them, and takes long"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """The options of `fluxshard run`, as given; see its help."""
+
+    video: str
+    model: Path
+    out: Path
+    task: str = "auto"
+    size: str | None = None
+    dense: bool = False
+    max_frames: int | None = None
+    show_reuse: bool = False
+    device: str = "cpu"
+    dtype: DType = "float32"
+    backend: Backend = "auto"
+    confidence: float = 0.25
+    iou: float = 0.7
+    overwrite: bool = False
+    reuse: ReuseFlags = field(default_factory=ReuseFlags)
+
+    def options(self, canvas_px: int = 0) -> CompileOptions:
+        """How the model is compiled."""
+        return CompileOptions(backend=self.backend, dtype=self.dtype, canvas_px=canvas_px)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Model:
+    """The model of a run.
+
+    Attributes:
+      loaded: as read from its file.
+      compiled: for images of `shape`.
+      shape: (H, W) of the image.
+      canvas_px: how much larger than the image the canvas is, per axis.
+    """
+
+    loaded: LoadedModel
+    compiled: fluxshard.CompiledModel
+    shape: tuple[int, int]
+    canvas_px: int
+
+    @property
+    def canvas_shape(self) -> tuple[int, int]:
+        """(H, W) of what the session's outputs describe."""
+        return self.shape[0] + self.canvas_px, self.shape[1] + self.canvas_px
+
+
+def run_command(request: RunRequest) -> int:
+    """Runs a model over a video and writes what came out.
+
+    Returns:
+      the exit status: 0, or 128 plus the signal that ended the run early.
+
+    Raises:
+      FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
+    """
+    reuse = _check(request)
+    # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
+    with video.open(request.video) as probe:
+        picture_size = probe.picture_size
+    prepare_directory(request.out, request.overwrite)
+    notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
+    with warnings_as_notes(notes), device_errors():
+        loaded = load(request.model, request.task)
+        shape = network_shape(request.size, picture_size, loaded)
+        with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
+            model = _compile(request, reuse, loaded, shape)
+            full_float32(model.compiled.device)
+            dense = _dense_baseline(request, model) if request.dense else None
+        if model.compiled.backend == "emulated":
+            notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
+        note = describe(
+            request.reuse, reuse.options, model.canvas_px, request.dtype, finds_objects=loaded.layout is not None
+        )
+        notes.print(note, style="dim", markup=False, soft_wrap=True)
+        facts = _facts(request, reuse, model)
+        records: list[FrameRecord] = []
+        stopping = Stopping()
+        try:
+            with device_errors(), model.compiled.session(reuse.options) as session:
+                loop = _loop(request, reuse, model, session)
+                _run(request, model, loop, dense, records, stopping, screen)
+                facts["state_bytes"] = session.state_bytes
+        except KeyboardInterrupt:  # asked twice
+            stopping.signal = stopping.signal or signal.SIGINT
+        except (FluxShardError, OSError):
+            with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
+                if records:
+                    write_results(records, facts | {"complete": False}, request.out)
+                else:
+                    remove_outputs(request.out)
+            raise
+        summary = write_results(records, facts | {"complete": stopping.signal is None}, request.out)
+    notes.print(summary_table(summary))
+    if stopping.signal is not None:
+        screen.print(f"fluxshard: stopped after {len(records)} frames; {request.out} holds what ran", soft_wrap=True)
+    return stopping.exit_code
+
+
+def _check(request: RunRequest) -> RunReuse:
+    """What can be said before anything slow is imported or opened; what to reuse."""
+    check_share("conf", request.confidence)
+    check_share("iou", request.iou)
+    check_device(request.device, request.dtype, request.backend)
+    check_target(request.device, request.options())
+    if request.size is not None:
+        parse_size(request.size)
+    reuse = settle(request.reuse)
+    kind = identify(request.model)
+    if kind != "ultralytics" and request.task not in ("auto", "raw"):
+        raise OptionError(
+            f"--task {request.task} needs an Ultralytics checkpoint; use auto or raw for {str(request.model)!r}"
+        )
+    return reuse
+
+
+def _compile(request: RunRequest, reuse: RunReuse, loaded: LoadedModel, shape: tuple[int, int]) -> _Model:
+    canvas_px = reuse.canvas_px(loaded)
+    options = request.options(canvas_px)
+    compiled = fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=options, target=request.device)
+    if reuse.threshold_profile is not None:
+        reuse.threshold_profile.check(compiled.plan, compiled.weights)
+    return _Model(loaded=loaded, compiled=compiled, shape=shape, canvas_px=canvas_px)
+
+
+def _dense_baseline(request: RunRequest, model: _Model) -> DenseBaseline:
+    loaded, device = model.loaded, model.compiled.device
+    try:
+        run = dense_network(loaded.net, model.shape, device=str(device), dtype=request.dtype)
+    except OptionError as error:
+        raise OptionError(f"--compare dense: {error}; use --dtype float32 or --compare none") from error
+    head = None
+    if loaded.layout is not None:
+        head = DetectionHead(loaded.layout, model.shape, confidence=request.confidence, iou=request.iou)
+    return DenseBaseline(run=run, detect=head, pairs=not model.canvas_px)
+
+
+def _loop(request: RunRequest, reuse: RunReuse, model: _Model, session: fluxshard.Session) -> StreamLoop:
+    objects = reuse.options.planned if reuse.options.policy == "planned" else None
+    head = None
+    if model.loaded.layout is not None:
+        # fainter detections than those that are shown are regions, too
+        lowest = request.confidence if objects is None else min(request.confidence, objects.region_confidence)
+        head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou)
+    return StreamLoop(session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device))
+
+
+def _run(
+    request: RunRequest,
+    model: _Model,
+    loop: StreamLoop,
+    dense: DenseBaseline | None,
+    records: list[FrameRecord],
+    stopping: Stopping,
+    screen: Console,
+) -> None:
+    """Fills `records` frame by frame, so that they are there whatever ends the run."""
+    out, names = request.out, model.loaded.names
+    with (
+        stopping,
+        video.open(request.video, size=model.shape, max_frames=request.max_frames) as frames,
+        JsonLines(out / FRAMES, names) as lines,
+        AnnotatedFilm(
+            out / VIDEO, frames.picture_size, frames.fps or DEFAULT_FPS, names=names, show_work=request.show_reuse
+        ) as film,
+        FrameProgress(screen, frames.frame_count) as progress,
+    ):
+        for record in run_video(frames, loop, (lines, film), confidence=request.confidence, dense=dense):
+            records.append(record)
+            progress.show(record)
+            if stopping.signal is not None:
+                return
+
+
+def _facts(request: RunRequest, reuse: RunReuse, model: _Model) -> dict[str, Any]:
+    """What summary.json says besides the figures."""
+    options, compiled = asdict(reuse.options), model.compiled
+    return {
+        "version": fluxshard.__version__,
+        "model": str(request.model),
+        "video": request.video,
+        "out": str(request.out),
+        "task": model.loaded.task,
+        "network_size": list(model.shape),
+        "backend": compiled.backend,
+        "device": str(compiled.device),
+        "dtype": request.dtype,
+        "plan": compiled.plan.digest(),
+        "policy": reuse.options.policy,
+        "profile": None if request.reuse.profile is None else str(request.reuse.profile),
+        "canvas_px": model.canvas_px,
+        "reuse": {name: value for name, value in options.items() if value is not None},
+        "confidence": request.confidence,
+        "iou": request.iou,
+        "machine": {
+            "cpu": _cpu(),
+            "gpu": RunDevice(compiled.device).describe(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        },
+        "state_bytes": None,
+    }
+
+
+def _cpu() -> str:
+    """The processor's name, where the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,77 @@
+"""The table of a run's figures that is printed at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """Lays a summary out for people, figures that nobody measured left out."""
+    table = Table(show_header=False, title="FluxShard", title_style="bold", pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    frames = f"{summary['frames']}"
+    if summary["keyframes_counted"]:
+        frames += f", {summary['keyframes_counted']} of them run whole"
+    if summary["frames"]:
+        frames += " (the first is left out of the figures)"
+    table.add_row("frames", frames)
+    if summary.get("policy") is not None:
+        table.add_row("reuse", summary["policy"] + (f", canvas +{px} px" if (px := summary["canvas_px"]) else ""))
+    latency = summary["latency_ms"]
+    table.add_row("incremental", _milliseconds(latency["incremental"]))
+    if latency["dense"] is not None:
+        table.add_row("dense (torch, same frames)", _milliseconds(latency["dense"]))
+        if summary["speedup"] is not None:
+            table.add_row("dense / incremental", f"{summary['speedup']:.2f}x (medians)")
+    overhead = latency["overhead"]
+    measured = overhead is not None and overhead["max"] > 0
+    table.add_row("engine overhead", _milliseconds(overhead) if measured else "not measured by this backend")
+    table.add_row("detections from outputs", _milliseconds(latency["decode"]))
+    if latency["focus"] is not None and latency["focus"]["max"] > 0:
+        table.add_row("objects for the next frame", _milliseconds(latency["focus"]))
+    table.add_row("video and its motion", _milliseconds(latency["source"]))
+    table.add_row("compute ratio", _percent(summary["compute_ratio"]))
+    table.add_row("recompute ratio (pixels)", _percent(summary["recompute_ratio"]))
+    for name, text in _agreement_rows(summary["agreement"]):
+        table.add_row(name, text)
+    if summary.get("state_bytes") is not None:
+        table.add_row("cache of the stream", f"{summary['state_bytes'] / 2**20:.1f} MiB")
+    sources = ", ".join(f"{name} {count}" for name, count in summary["motion_sources"].items())
+    table.add_row("motion from", sources or "-")
+    table.add_row("files", str(summary.get("out", "-")))
+    return table
+
+
+def _agreement_rows(agreement: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if agreement is None:
+        return []
+    rows: list[tuple[str, str]] = []
+
+    def add(key: str, name: str, show: Callable[[float], str]) -> None:
+        if agreement.get(key) is not None:
+            rows.append((name, show(agreement[key])))
+
+    counts = f" ({agreement.get('matched')} matched, {agreement.get('missed')} missed, {agreement.get('extra')} extra)"
+    add("f1", "agreement with dense: F1", lambda value: f"{value:.4f}{counts}")
+    add("box_iou", "mean box IoU", lambda value: f"{value:.4f}")
+    add("mask_iou", "mean mask IoU", lambda value: f"{value:.4f}")
+    add("keypoint_px", "mean keypoint distance", lambda value: f"{value:.2f} px of the network's input")
+    add("oks", "mean OKS", lambda value: f"{value:.4f}")
+    add("max_difference", "largest raw difference", lambda value: f"{value:.4g}")
+    return rows
+
+
+def _milliseconds(distribution: Mapping[str, float] | None) -> str:
+    if distribution is None:
+        return "-"
+    return f"median {distribution['median']:.2f} ms, p95 {distribution['p95']:.2f} ms"
+
+
+def _percent(distribution: Mapping[str, float] | None) -> str:
+    if distribution is None:
+        return "-"
+    return f"mean {distribution['mean']:.1%}, median {distribution['median']:.1%}"

@@ -1,0 +1,1 @@
+"""From frames to results: run, decode detections, mark regions, focus; records of frames and sinks for them."""

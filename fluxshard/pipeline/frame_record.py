@@ -1,0 +1,50 @@
+"""What is kept of every frame of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fluxshard.models.detections.agreement import Agreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRecord:
+    """Figures of one frame; pictures and detections are not kept.
+
+    Attributes:
+      frame: index in the video.
+      time_s: presentation time; None where the source has none.
+      stats: fields of the session's FrameStats as JSON-like values; `motion_source` is what the video says.
+      incremental_ms, dense_ms: wall clock of the calls, until the device has done them; dense_ms is None where dense
+        was not run.
+      decode_ms: post-processing of the incremental outputs.
+      focus_ms: marking the regions of the detections and handing them to the session.
+      source_ms: decoding the video, placing the picture, finding its motion and copying the image to the device.
+      agreement: detections against those of the dense network.
+      max_difference: largest absolute difference of the raw outputs; None where they are those of a larger canvas.
+      detections: how many were found.
+      origin: (y, x) of the image on what the outputs describe.
+      planned_work: multiply-accumulates that were planned for the frame before it ran, over those of the network on
+        what the outputs describe; None for other policies than planned.
+    """
+
+    frame: int
+    time_s: float | None
+    stats: Mapping[str, Any]
+    incremental_ms: float
+    dense_ms: float | None = None
+    decode_ms: float = 0.0
+    focus_ms: float = 0.0
+    source_ms: float = 0.0
+    agreement: Agreement | None = None
+    max_difference: float | None = None
+    detections: int = 0
+    origin: tuple[int, int] = (0, 0)
+    planned_work: float | None = None
+
+    def ratio(self, name: str) -> float:
+        """A ratio of the stats; NaN where it is not there."""
+        value = self.stats.get(name)
+        return float("nan") if value is None else float(value)

@@ -1,0 +1,139 @@
+"""Frames of a video through the loop and, for comparison, through the dense network; records and sinks are fed."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from fluxshard.models.detections.agreement import Agreement, compare, max_difference
+from fluxshard.models.detections.detections import Detections
+from fluxshard.pipeline.dense_baseline import DenseBaseline
+from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.json_values import plain
+from fluxshard.pipeline.sinks.sink import FrameSink, FrameView
+from fluxshard.pipeline.stream_loop import StreamFrame, StreamLoop
+from fluxshard.video import Frame
+
+
+def run_video(
+    frames: Iterable[Frame],
+    loop: StreamLoop,
+    sinks: Sequence[FrameSink],
+    *,
+    confidence: float = 0.25,
+    dense: DenseBaseline | None = None,
+) -> Iterator[FrameRecord]:
+    """Runs every frame through the loop, and through the dense network where there is one.
+
+    All sinks have a frame before its record is yielded, whatever ends the run afterwards.
+
+    Args:
+      frames: of a video.
+      loop: over the video's stream.
+      sinks: open; each frame is written to them in this order, and they are left open.
+      confidence: detections that score above it are shown and compared; `loop.detect` may find more, for regions.
+      dense: the original network; it is timed on the same frames, before and after the session in turns.
+
+    Raises:
+      FluxShardError, OSError: the video, the session or a sink failed.
+    """
+    iterator = iter(frames)
+    for count in itertools.count():
+        start = time.perf_counter()
+        frame = next(iterator, None)
+        if frame is None:
+            return
+        image = loop.device.place(frame.image)
+        source_ms = 1e3 * (time.perf_counter() - start)
+        result, reference = _run(image, frame, loop, dense, dense_first=count % 2 == 1)
+        record, view = _record_and_view(frame, loop, result, reference, confidence, source_ms)
+        for sink in sinks:
+            sink.write(record, view)
+        yield record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reference:
+    """What the dense network made of a frame: its outputs on the CPU, and the wall clock of its call."""
+
+    dense: DenseBaseline
+    outputs: Any
+    run_ms: float
+
+
+def _run(
+    image: Tensor, frame: Frame, loop: StreamLoop, dense: DenseBaseline | None, *, dense_first: bool
+) -> tuple[StreamFrame, _Reference | None]:
+    """One frame through both; whoever runs second finds the image in the processor's cache, so they take turns."""
+    if dense is None:
+        return loop.step(image, frame.motion), None
+    if dense_first:
+        outputs, run_ms = loop.device.timed(dense.run, image)
+        result = loop.step(image, frame.motion)
+    else:
+        result = loop.step(image, frame.motion)
+        outputs, run_ms = loop.device.timed(dense.run, image)
+    return result, _Reference(dense, loop.device.fetch(outputs), run_ms)
+
+
+def _record_and_view(
+    frame: Frame,
+    loop: StreamLoop,
+    result: StreamFrame,
+    reference: _Reference | None,
+    confidence: float,
+    source_ms: float,
+) -> tuple[FrameRecord, FrameView]:
+    letterbox, decode_ms, found, in_picture = frame.letterbox, result.decode_ms, None, None
+    if result.found is not None:
+        start = time.perf_counter()
+        found = _on_image(result.found, confidence, letterbox.size, result.origin)
+        decode_ms += 1e3 * (time.perf_counter() - start)
+        in_picture = found.to_picture(letterbox.scale, letterbox.offset, letterbox.picture_size)
+    agreement, difference = None, None
+    if reference is not None:
+        agreement = _agreement(found, reference, confidence, letterbox.size)
+        difference = max_difference(result.outputs, reference.outputs) if reference.dense.pairs else None
+    planned = loop.session.planned
+    record = FrameRecord(
+        frame=frame.index,
+        time_s=frame.time_s,
+        stats=plain(asdict(result.stats)) | {"motion_source": frame.motion_source},
+        incremental_ms=result.run_ms,
+        dense_ms=None if reference is None else reference.run_ms,
+        decode_ms=decode_ms,
+        focus_ms=result.focus_ms,
+        source_ms=source_ms,
+        agreement=agreement,
+        max_difference=difference,
+        detections=0 if found is None else len(found),
+        origin=result.origin,
+        planned_work=None if planned is None else planned.work_ratio,
+    )
+    view = FrameView(frame=frame, found=in_picture, outputs=result.outputs, work_map=loop.session.work_map)
+    return record, view
+
+
+def _on_image(
+    found: Detections, confidence: float, size: tuple[int, int], origin: tuple[int, int] = (0, 0)
+) -> Detections:
+    """Detections above the confidence, in pixels of the image.
+
+    They are those that a suppression of their own would leave: it takes the best first, and lower scores suppress none.
+    """
+    shown = found.select(np.flatnonzero(found.scores > confidence))
+    return shown.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), size)
+
+
+def _agreement(
+    found: Detections | None, reference: _Reference, confidence: float, size: tuple[int, int]
+) -> Agreement | None:
+    if found is None or reference.dense.detect is None:
+        return None
+    return compare(found, _on_image(reference.dense.detect(reference.outputs), confidence, size))

@@ -1,0 +1,1 @@
+"""Where frames of a run go: JSON lines, an annotated film."""

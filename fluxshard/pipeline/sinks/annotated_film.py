@@ -1,0 +1,87 @@
+"""A film of the frames with detections, a tint where work was done, and a caption."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fluxshard.models.detections.draw import Picture, draw_caption, draw_detections, draw_work
+from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.sinks.sink import FrameView
+from fluxshard.video import VideoWriter
+
+
+class AnnotatedFilm:
+    """An H.264 MP4 file that can be played while it is written; see `fluxshard.video.VideoWriter`.
+
+    Args:
+      path: file to write, replaced if it exists; its directory must exist.
+      size: (h, w) of the pictures.
+      fps: frames per second.
+      names: class names; a class without one shows its number.
+      show_work: tint what was recomputed.
+
+    Raises:
+      VideoError: the file cannot be written, or a size or rate is not allowed.
+    """
+
+    def __init__(
+        self, path: Path, size: tuple[int, int], fps: float, *, names: tuple[str, ...] = (), show_work: bool = False
+    ) -> None:
+        self._writer = VideoWriter(path, size, fps)
+        self._names, self._show_work = names, show_work
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finishes the file."""
+        self._writer.__exit__(kind, error, trace)
+
+    def write(self, record: FrameRecord, view: FrameView) -> None:
+        """Appends the frame's picture, annotated.
+
+        Raises:
+          VideoError: the disk is full, the file is gone, or the picture has another size.
+        """
+        self._writer.write(annotate(record, view, names=self._names, show_work=self._show_work))
+
+
+def annotate(record: FrameRecord, view: FrameView, *, names: tuple[str, ...] = (), show_work: bool = False) -> Picture:
+    """The frame's picture with what is known of it.
+
+    Args:
+      record: figures, for the caption.
+      view: the picture and what was found in it.
+      names: class names; a class without one shows its number.
+      show_work: tint what was recomputed.
+
+    Returns:
+      a new `(h, w, 3)` uint8 RGB picture.
+    """
+    picture = view.frame.picture
+    if show_work:  # below the boxes, whose colours mean something else
+        letterbox = view.frame.letterbox
+        (top, left), (y, x) = letterbox.offset, record.origin
+        picture = draw_work(picture, view.work_map(), letterbox.scale, (top + y, left + x))
+    if view.found is not None:
+        picture = draw_detections(picture, view.found, names)
+    return draw_caption(picture, caption(record))
+
+
+def caption(record: FrameRecord) -> str:
+    """One line of figures: frame, shares of the dense work and of the pixels, latency."""
+    parts = [f"frame {record.frame}"]
+    for name, field in (("compute", "compute_ratio"), ("pixels", "recompute_ratio")):
+        value = record.ratio(field)
+        if math.isfinite(value):
+            parts.append(f"{name} {value:.0%}")
+    latency = f"{record.incremental_ms:.1f} ms"
+    parts.append(latency if record.dense_ms is None else f"{latency} (dense {record.dense_ms:.1f} ms)")
+    if record.stats.get("keyframe"):
+        parts.append("whole frame")
+    return "   ·   ".join(parts)

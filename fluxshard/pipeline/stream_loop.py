@@ -1,0 +1,133 @@
+"""The loop over one video stream: run a frame, decode its detections, mark their regions, focus the session on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.regions import regions
+from fluxshard.motion import MotionField
+from fluxshard.options import PlannedOptions
+from fluxshard.pipeline.device import RunDevice
+from fluxshard.runtime.planned.planner import PlannedFrame
+from fluxshard.runtime.stats import FrameStats
+
+# outputs of the network, on the CPU, to detections in their pixels, the best score first
+Detect = Callable[[Any], Detections]
+
+
+class StreamSession(Protocol):
+    """What the loop and those who show its frames need of a `fluxshard.Session`; see there."""
+
+    @property
+    def stats(self) -> FrameStats:
+        """Measurements of the last frame."""
+        ...
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """(y, x) of the last frame's image on what its outputs describe."""
+        ...
+
+    @property
+    def planned(self) -> PlannedFrame | None:
+        """What was planned for the last frame; None under a policy that plans nothing."""
+        ...
+
+    def run(self, image: Tensor, motion: MotionField | None = None) -> Any:
+        """Runs one frame."""
+        ...
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes the regions of the last frame."""
+        ...
+
+    def work_map(self) -> NDArray[np.float32]:
+        """Executed share of the last frame's work around each 8-px cell of what the outputs describe."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamFrame:
+    """One frame after the loop is done with it.
+
+    Attributes:
+      outputs: the structure that the network returns, on the CPU, half precision as float32.
+      found: detections in pixels of the outputs (the image, or the canvas); None where the head is not known.
+      regions: `(ceil(H / 8), ceil(W / 8))` uint8 that the session was focused on; None where it was not.
+      stats: the session's measurements.
+      origin: (y, x) of the image on what the outputs describe.
+      run_ms: wall clock of the session's call, until the device is done.
+      decode_ms: wall clock of decoding the detections.
+      focus_ms: wall clock of marking the regions and handing them to the session.
+    """
+
+    outputs: Any
+    found: Detections | None
+    regions: NDArray[np.uint8] | None
+    stats: FrameStats
+    origin: tuple[int, int]
+    run_ms: float
+    decode_ms: float = 0.0
+    focus_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamLoop:
+    """One video stream through one session.
+
+    Attributes:
+      session: runs the frames and is focused on their objects.
+      detect: decodes outputs, down to scores of `objects.region_confidence`. None where the head is not known.
+      objects: which detections are regions. None: the session is never focused, for policies that ignore regions.
+      device: where the session takes images.
+    """
+
+    session: StreamSession
+    detect: Detect | None = None
+    objects: PlannedOptions | None = None
+    device: RunDevice = field(default_factory=RunDevice)
+
+    def step(self, image: Tensor, motion: MotionField | None = None) -> StreamFrame:
+        """Runs the next frame and focuses the session for the one after it.
+
+        Args:
+          image: `(1, 3, H, W)` float32 on the device.
+          motion: since the frame before; None compares at zero displacement.
+
+        Raises:
+          FluxShardError: the session refuses the frame or fails, or the outputs are not those of the head.
+        """
+        outputs, run_ms = self.device.timed(self.session.run, image, motion)
+        outputs = self.device.fetch(outputs)
+        found, marked, decode_ms, focus_ms = None, None, 0.0, 0.0
+        if self.detect is not None:
+            start = time.perf_counter()
+            found = self.detect(outputs)
+            decode_ms = _ms_since(start)
+            if self.objects is not None:
+                start = time.perf_counter()
+                marked = regions(found, self.objects.region_confidence, self.objects.small_px)
+                self.session.focus(marked)
+                focus_ms = _ms_since(start)
+        return StreamFrame(
+            outputs=outputs,
+            found=found,
+            regions=marked,
+            stats=self.session.stats,
+            origin=self.session.origin,
+            run_ms=run_ms,
+            decode_ms=decode_ms,
+            focus_ms=focus_ms,
+        )
+
+
+def _ms_since(start: float) -> float:
+    return 1e3 * (time.perf_counter() - start)

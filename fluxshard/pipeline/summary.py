@@ -1,0 +1,93 @@
+"""Figures of a whole run, from the records of its frames."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.json_values import plain
+
+
+def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures over all frames but the first, which fills the caches.
+
+    Args:
+      records: all frames that ran.
+      facts: what is known besides: model, video, options, cache bytes; copied into the result.
+
+    Returns:
+      a JSON-like dict; figures that cannot be computed are None.
+    """
+    counted = records[1:]
+    dense = [record.dense_ms for record in counted if record.dense_ms is not None]
+    incremental = _distribution([record.incremental_ms for record in counted])
+    dense_ms = _distribution(dense)
+    speedup = None
+    if incremental is not None and dense_ms is not None and incremental["median"] > 0:
+        speedup = dense_ms["median"] / incremental["median"]
+    summary = {
+        **facts,
+        "frames": len(records),
+        "frames_counted": len(counted),
+        "keyframes_counted": sum(bool(record.stats.get("keyframe")) for record in counted),
+        "latency_ms": {
+            "incremental": incremental,
+            "dense": dense_ms,
+            "overhead": _of(counted, "overhead_ms"),
+            "decode": _distribution([record.decode_ms for record in counted]),
+            "focus": _distribution([record.focus_ms for record in counted]),
+            "source": _distribution([record.source_ms for record in counted]),
+        },
+        "speedup": speedup,
+        "compute_ratio": _of(counted, "compute_ratio"),
+        "recompute_ratio": _of(counted, "recompute_ratio"),
+        "planned_work": _distribution([record.planned_work for record in counted if record.planned_work is not None]),
+        "motion_sources": dict(Counter(str(record.stats.get("motion_source")) for record in counted)),
+        "agreement": _agreement(counted),
+    }
+    result: dict[str, Any] = plain(summary)
+    return result
+
+
+def _distribution(values: Sequence[float]) -> dict[str, float] | None:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    return {
+        "median": float(np.median(finite)),
+        "p95": float(np.percentile(finite, 95)),
+        "mean": float(np.mean(finite)),
+        "min": min(finite),
+        "max": max(finite),
+    }
+
+
+def _of(records: Sequence[FrameRecord], name: str) -> dict[str, float] | None:
+    return _distribution([record.ratio(name) for record in records])
+
+
+def _agreement(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
+    differences = [record.max_difference for record in records if record.max_difference is not None]
+    frames = [record.agreement for record in records if record.agreement is not None]
+    if not differences and not frames:
+        return None
+    result: dict[str, Any] = {
+        "max_difference": max(differences, default=None),
+        "median_max_difference": float(np.median(differences)) if differences else None,
+    }
+    if frames:
+        matched, extra, missed = (
+            sum(getattr(frame, key) for frame in frames) for key in ("matched", "extra", "missed")
+        )
+        total = 2 * matched + extra + missed
+        result |= {"matched": matched, "extra": extra, "missed": missed, "f1": 2 * matched / total if total else None}
+        for name in ("box_iou", "mask_iou", "keypoint_px", "oks"):
+            pairs = [(getattr(frame, name), frame.matched) for frame in frames if getattr(frame, name) is not None]
+            weight = sum(count for _, count in pairs)
+            result[name] = sum(value * count for value, count in pairs) / weight if weight else None
+    return result

@@ -1,0 +1,59 @@
+"""How `fluxshard run` wires model, session and dense network together."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import torch
+
+import fluxshard
+from fluxshard.cli.run_command import RunRequest, _dense_baseline, _loop, _Model
+from fluxshard.cli.run_reuse import ReuseFlags, settle
+from fluxshard.errors import OptionError
+from fluxshard.models.loading.loaded_model import LoadedModel
+from tests.unit.pipeline.stand_ins import YOLO_LIKE, Stream
+
+
+def model_of(loaded: LoadedModel, canvas_px: int = 0) -> _Model:
+    compiled = cast(fluxshard.CompiledModel, SimpleNamespace(device=torch.device("cpu")))
+    return _Model(loaded=loaded, compiled=compiled, shape=(64, 96), canvas_px=canvas_px)
+
+
+def request_of(tmp_path, **more) -> RunRequest:
+    return RunRequest(video="v.mp4", model=tmp_path / "m.pt", out=tmp_path, **more)
+
+
+@pytest.mark.parametrize(
+    ("policy", "confidence", "lowest"), [("planned", 0.25, 0.1), ("planned", 0.05, 0.05), ("propagated", 0.25, 0.25)]
+)
+def test_planned_reuse_is_told_of_fainter_objects_than_are_shown(policy, confidence, lowest, tmp_path):
+    reuse, stream = settle(ReuseFlags(policy=policy)), Stream()
+    request = request_of(tmp_path, confidence=confidence, iou=0.6)
+    loop = _loop(request, reuse, model_of(YOLO_LIKE, 32), stream)
+    assert loop.session is stream and loop.device.device == torch.device("cpu")
+    assert loop.objects == (reuse.options.planned if policy == "planned" else None)
+    assert (loop.detect.shape, loop.detect.confidence, loop.detect.iou) == ((96, 128), lowest, 0.6)
+
+
+def test_a_network_without_a_task_has_no_head(tmp_path):
+    model = model_of(LoadedModel(torch.nn.Conv2d(3, 2, 1)))
+    assert _loop(request_of(tmp_path), settle(ReuseFlags()), model, Stream()).detect is None
+    assert _dense_baseline(request_of(tmp_path), model).detect is None
+
+
+@pytest.mark.parametrize("canvas_px", [0, 32])
+def test_dense_detections_are_those_of_the_image(canvas_px, tmp_path):
+    baseline = _dense_baseline(request_of(tmp_path, confidence=0.3), model_of(YOLO_LIKE, canvas_px))
+    assert (baseline.detect.shape, baseline.detect.confidence) == ((64, 96), 0.3)
+    assert baseline.pairs == (canvas_px == 0)
+
+
+def test_a_dense_network_that_does_not_run_in_half_precision(tmp_path):
+    class Single(torch.nn.Conv2d):
+        def forward(self, image):
+            return super().forward(image.float())
+
+    with pytest.raises(OptionError, match=r"^--compare dense: .* does not run in float16 on cpu \(.*\); use --dtype"):
+        _dense_baseline(request_of(tmp_path, dtype="float16"), model_of(LoadedModel(Single(3, 4, 1))))

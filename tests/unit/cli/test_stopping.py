@@ -1,0 +1,29 @@
+"""Signals end a run between two frames."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from fluxshard.cli.stopping import Stopping
+from tests.unit.pipeline.stand_ins import Stream, run_loop
+
+
+def test_signals_end_a_run_between_frames(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with Stopping() as stopping:
+        records = []
+        for record in run_loop(tmp_path, Stream(), n=100):
+            records.append(record)
+            if len(records) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if stopping.signal is not None:
+                break
+        assert stopping.exit_code == 143 and 4 <= len(records) <= 5
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGTERM) is before
