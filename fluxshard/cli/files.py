@@ -11,12 +11,13 @@ from fluxshard.cli.figure import draw_summary
 from fluxshard.cli.records import FrameRecord
 from fluxshard.cli.settings import FIGURE, OUTPUTS, SUMMARY
 from fluxshard.cli.summary import summarise
+from fluxshard.files import write_whole
 
 
 def write_results(records: Sequence[FrameRecord], facts: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Writes both files; returns the summary."""
     summary = summarise(records, facts)
-    (out / SUMMARY).write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(out / SUMMARY, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     draw_summary(records, summary, out / FIGURE)
     return summary
 
