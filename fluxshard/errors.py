@@ -1,4 +1,4 @@
-"""Every error that FluxShard raises on purpose.
+"""Every error that FluxShard raises on purpose, and how it warns.
 
 ```
 FluxShardError
@@ -28,7 +28,13 @@ Messages say what was seen, what is allowed and what to do.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
+from types import FrameType
+
+_PACKAGE, _COMMAND_LINE = "fluxshard", "fluxshard.cli"
+_THREADS = ("threading", "concurrent")  # where the stack of a thread starts
 
 
 class FluxShardError(Exception):
@@ -128,3 +134,34 @@ class ProfileError(FluxShardError, ValueError):
 
 class EvaluationError(FluxShardError):
     """Clips, annotations or kept results of an evaluation are missing or damaged."""
+
+
+def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Issues a warning at the line that called this package, from any depth of calls.
+
+    The command line counts as a caller. In a thread that this package started, the line is the outermost one of the
+    package.
+
+    Args:
+      message: what was seen, and what happens because of it.
+      category: class of the warning.
+    """
+    frame = inside = sys._getframe(1)
+    while _is_ours(_module(frame)) and frame.f_back is not None:
+        inside, frame = frame, frame.f_back
+    if _module(frame).partition(".")[0] in _THREADS:
+        frame = inside
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, _module(frame), registry)
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "<unknown>"))
+
+
+def _is_ours(module: str) -> bool:
+    return _is_within(module, _PACKAGE) and not _is_within(module, _COMMAND_LINE)
+
+
+def _is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxshard.cli.settings import FIGURE, OUTPUTS, SUMMARY
+from fluxshard.files import write_whole
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.summary import summarise
 from fluxshard.pipeline.summary_figure import draw_summary
@@ -16,7 +17,7 @@ from fluxshard.pipeline.summary_figure import draw_summary
 def write_results(records: Sequence[FrameRecord], facts: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Writes both files; returns the summary."""
     summary = summarise(records, facts)
-    (out / SUMMARY).write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(out / SUMMARY, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     draw_summary(records, summary, out / FIGURE)
     return summary
 

@@ -6,8 +6,10 @@ they run the same model. Weights travel beside it, by name.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -129,17 +131,50 @@ class Plan:
     weights: tuple[WeightSpec, ...]
     outputs: tuple[Output, ...]
     output_tree: str
+    # by name; no part of the plan's text, of its digest or of comparisons
     _values: dict[str, ValueSpec] = field(init=False, repr=False, compare=False)
+    _layer_indices: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_values", {value.name: value for value in self.values})
+        object.__setattr__(self, "_layer_indices", {layer.name: index for index, layer in enumerate(self.layers)})
 
     def value(self, name: str) -> ValueSpec:
-        """The value of this name."""
-        return self._values[name]
+        """The value of this name.
+
+        Raises:
+          PlanError: there is none.
+        """
+        try:
+            return self._values[name]
+        except KeyError:
+            raise PlanError(_unknown(self.name, "value", name, self._values)) from None
+
+    def layer(self, name: str) -> LayerSpec:
+        """The layer of this name.
+
+        Raises:
+          PlanError: there is none.
+        """
+        return self.layers[self.layer_index(name)]
+
+    def layer_index(self, name: str) -> int:
+        """Position in `layers` of the layer of this name: where per-layer arrays hold its thresholds and counts.
+
+        Raises:
+          PlanError: there is none.
+        """
+        try:
+            return self._layer_indices[name]
+        except KeyError:
+            raise PlanError(_unknown(self.name, "layer", name, self._layer_indices)) from None
 
     def grid_of(self, name: str) -> Grid:
-        """The grid that a value lives on; the value must have one."""
+        """The grid of a value.
+
+        Raises:
+          PlanError: there is no such value, or it has no grid.
+        """
         index = self.value(name).grid
         if index is None:
             raise PlanError(f"value {name!r} has no grid")
@@ -227,6 +262,11 @@ def first_windowed_layers(plan: Plan) -> frozenset[str]:
         elif layer.inputs[0] in reaches:
             first.add(layer.name)
     return frozenset(first)
+
+
+def _unknown(plan: str, kind: str, name: str, known: Iterable[str]) -> str:
+    close = ", ".join(map(repr, difflib.get_close_matches(name, known))) or "none is close"
+    return f"plan {plan} has no {kind} {name!r} ({close}); see plan.to_text()"
 
 
 _CLASSES = {

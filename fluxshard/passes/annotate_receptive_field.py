@@ -1,4 +1,4 @@
-"""Writes grids, windows and receptive fields on every node."""
+"""Annotates every node with its parameters, grid, windows and receptive fields."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ Fields = tuple[ReceptiveField, ReceptiveField]
 
 
 def annotate_receptive_field(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Finds the lattice of cells that every value lives on, and the image pixels that a cell sees. Changes no node.
+    """Annotates each value with its grid of cells, and each cell with the input cells and image pixels that it reads.
 
-    Given:  y = conv2d(x, w, None, [2, 2], [1, 1])
-    Result: the same; on y: Conv2d(…), Grid(H / 2, W / 2, 2, 2), windows (2, 1, ((-1, 0, 1),)), fields of 3 pixels
+    Given:
+        y (1, 16, 40, 40) = conv2d(x, w, None, [2, 2], [1, 1])  # x (1, 3, 80, 80) is the image, w (16, 3, 3, 3)
+        s (1, 16, 40, 40) = softmax(y, 1)
+    Result: the same graph, annotated:
+        x (1, 3, 80, 80)   grid 80x80 of stride 1
+        y (1, 16, 40, 40)  Conv2d(stride=(2, 2), padding=((1, 1), (1, 1))), grid 40x40 of stride 2, per axis
+                           Window(2, 1, ((-1, 0, 1),)) and ReceptiveField(size=3, stride=2, offset=-1)
+        s (1, 16, 40, 40)  grid 40x40 of stride 2, reason "aten.softmax.int: softmax over an axis"
 
-    What runs whole gets a reason instead of windows, and a grid only where its result fits one that flows into it.
+    An op that runs dense gets a reason instead of windows, and a grid only where its result has the size of a grid that
+    flows into it. Earlier annotations are replaced.
+
+    Leaves alone: all nodes; only `node.meta["fluxshard"]` is written.
     """
     del options
-    flowing: dict[fx.Node, tuple[Grid, ...]] = {}  # grids that an op that runs whole may give its result
+    flowing: dict[fx.Node, tuple[Grid, ...]] = {}  # grids that the result of a dense op may be on
     for node in graph_module.graph.nodes:
         forget(node)
         if node.op == "placeholder" and is_map(node):
@@ -41,7 +50,7 @@ def annotate_receptive_field(graph_module: fx.GraphModule, options: CompileOptio
 
 
 def mapped_inputs(node: fx.Node, params: Params) -> list[fx.Node]:
-    """Inputs that have to be on a grid: the first is the one that windows are about."""
+    """Inputs that must be on a grid, in order; windows are those of the first."""
     sources = [source for source in tensor_inputs(node) if source.op != "get_attr"]
     if isinstance(params, Binary) and params.operand == "vector":
         return [source for source in sources if shape(source) == shape(node)][:1]
@@ -69,7 +78,7 @@ def _annotate(node: fx.Node, flowing: dict[fx.Node, tuple[Grid, ...]]) -> None:
 
 
 def node_windows(node: fx.Node, params: Params) -> tuple[Window, Window]:
-    """The (y, x) windows of a call with these parameters."""
+    """(y, x) windows from the first mapped input to the output of a call with these parameters."""
     source = mapped_inputs(node, params)[0]
     height_in, width_in = shape(source)[2:]
     height, width = shape(node)[2:]
@@ -82,7 +91,7 @@ def node_windows(node: fx.Node, params: Params) -> tuple[Window, Window]:
 
 
 def _obstacle(node: fx.Node, params: Params) -> str:
-    """Why an op that has a place in a Plan has none here."""
+    """Why a call with parameters cannot be a layer: its inputs are on no grid or on several; empty where it can."""
     sources = mapped_inputs(node, params)
     if not sources:
         return "none of its inputs is a map"

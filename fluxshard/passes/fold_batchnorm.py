@@ -1,4 +1,4 @@
-"""Folds what scales and shifts channels by constants into the convolution before it."""
+"""Folds constant scales and shifts of channels into the convolution in front of them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ _ARITHMETIC = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor"
 
 
 def fold_batchnorm(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Folds batch norms, and sums and products with a constant per channel, into convolutions.
+    """Folds batch norms, and arithmetic with a number or a constant per channel, into convolutions.
 
-    Given:  c = conv2d(x, w, b); y = batch_norm(c, gamma, beta, mean, var)
-    Result: y = conv2d(x, w_folded, b_folded)
+    Given:
+        c (1, 16, 40, 40) = conv2d(x, w, b)                     # x (1, 3, 40, 40), w (16, 3, 1, 1), b (16,)
+        n (1, 16, 40, 40) = batch_norm(c, gamma, beta, mean, var, False, 0.1, 1e-05, True)      # all (16,)
+        y (1, 16, 40, 40) = mul(n, layer_scale)                 # layer_scale (1, 16, 1, 1)
+    Result:
+        y (1, 16, 40, 40) = conv2d(x, w_folded, b_folded)       # w_folded (16, 3, 1, 1), b_folded (16,)
 
-    Leaves alone: convolutions that somebody else reads too (their batch norm becomes an affine later); weights that
-    are not constants.
+    Products are computed in float64 and rounded to the weight's dtype once per fold.
+
+    Leaves alone: convolutions with several readers (the batch norm becomes an affine layer); weights that are not
+    constant; batch norms in training mode; constants that vary over positions or stretch the result.
     """
     del options
     for node in list(graph_module.graph.nodes):
@@ -36,7 +42,7 @@ def fold_batchnorm(graph_module: fx.GraphModule, options: CompileOptions) -> fx.
 
 
 def scale_and_shift(root: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor] | None:
-    """`(C,)` float64 numbers with which a call scales and shifts its first input; None where it does something else."""
+    """`(scale, shift)` of a call that computes `x * scale + shift` per channel, each `(C,)` float64; otherwise None."""
     if overload(node) in _ARITHMETIC:
         return _arithmetic(root, node)
     if overload(node) != "aten.batch_norm.default":
@@ -87,7 +93,7 @@ def _fold(root: fx.GraphModule, conv: fx.Node, node: fx.Node, scale: Tensor, shi
         factors = per_group.reshape(weight.shape[0], weight.shape[1], 1, 1)
     else:
         factors = scale.view(-1, 1, 1, 1)
-    # float64 products, rounded once, without a float64 copy of the weight
+    # products in float64, rounded on writing: there is no float64 copy of the weight
     folded = torch.mul(weight, factors, out=torch.empty_like(weight, memory_format=torch.contiguous_format))
     folded_bias = shift if bias is None else bias.double() * scale + shift
     target, kind = str(weight_node.target), weight.dtype

@@ -1,4 +1,4 @@
-"""Fuses what follows an op, cell by cell, into the op: its result is then stored and compared once."""
+"""Fuses activations and residual sums into the op in front of them: one result is stored and compared, not several."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fluxshard.passes.support.reference_call import prelu_slopes, reference_call
 
 @dataclass(slots=True)
 class _Chain:
-    """An op and the calls after it that its kernel will do; all but the last are read by nobody else."""
+    """An op and the calls after it that become its epilogue; each but the last has the next as its only reader."""
 
     nodes: list[fx.Node]
     act: Activation | None = None
@@ -31,17 +31,24 @@ class _Chain:
 
 
 def fuse_epilogue(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Fuses activations and residual sums into convolutions, activations into norms, sums and products.
+    """Fuses activations and residual sums into convolutions, and activations into affine layers and arithmetic.
 
-    Given:  c = conv2d(x, w, b); a = relu(c); s = add(a, r); y = relu(s)
-    Result: y = reference.conv2d(x, w, b, residual=r, act=("relu",), act_after=("relu",), …)
+    Given:
+        c (1, 16, 40, 40) = conv2d(x, w, b)                     # x (1, 8, 40, 40), w (16, 8, 1, 1)
+        a (1, 16, 40, 40) = relu(c)
+        s (1, 16, 40, 40) = add(a, r)                           # r (1, 16, 40, 40), on the same grid
+        y (1, 16, 40, 40) = relu(s)
+    Result:
+        y (1, 16, 40, 40) = reference.conv2d(x, w, b, residual=r, act=("relu",), act_after=("relu",), …)
 
-    Leaves alone: values with several readers; sums with a stretched operand or one on another grid; a second
-    PReLU; what runs whole anyway.
+    Of two convolutions that are added, the later one takes the sum.
+
+    Leaves alone: values with several readers; sums with an operand that is stretched or on another grid; a second
+    PReLU; calls that run dense.
     """
     del options
     nodes = graph_module.graph.nodes
-    # convolutions come first, from the end: of two that are added, the later one has the other's result
+    # from the end: of two convolutions that are added, only the later one can read the other's result
     for node in reversed(list(nodes)):
         if isinstance(params := info(node).params, (Conv2d, ConvTranspose2d)):
             _fuse(graph_module, node, params)
@@ -53,7 +60,7 @@ def fuse_epilogue(graph_module: fx.GraphModule, options: CompileOptions) -> fx.G
 
 def _fuse(root: fx.GraphModule, node: fx.Node, params: Conv2d | ConvTranspose2d | Affine | Binary) -> None:
     if params.act is not None or "residual" in node.kwargs:
-        return  # has its epilogue
+        return  # fused before
     chain = _Chain([node])
     chain.act = _take_activation(chain)
     fused: Params

@@ -1,4 +1,4 @@
-"""Lets convolutions pad for themselves."""
+"""Fuses zero padding into the convolutions that read it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from fluxshard.passes.support.reference_call import reference_call
 
 
 def fuse_padding(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Moves zero padding into the convolutions that read it: the padded map is then never stored.
+    """Moves zero padding into the convolutions that read it, so that the padded map is never stored.
 
-    Given:  p = pad(x, [0, 1, 0, 1]); y = conv2d(p, w, b, [2, 2])
-    Result: y = reference.conv2d(x, w, b, stride=(2, 2), padding=((0, 1), (0, 1)), …)
+    Given:
+        p (1, 3, 81, 81) = pad(x, [0, 1, 0, 1])                 # x (1, 3, 80, 80)
+        y (1, 16, 40, 40) = conv2d(p, w, b, [2, 2])             # w (16, 3, 3, 3)
+    Result:
+        y (1, 16, 40, 40) = reference.conv2d(x, w, b, stride=(2, 2), padding=((0, 1), (0, 1)), …)
 
-    Leaves alone: other values and modes than zeros; crops; padding that something else reads too.
+    Leaves alone: padding with other values or modes; crops; padding with any reader that is not a convolution, such as
+    the first of two in a row; transposed convolutions.
     """
     del options
     for pad in list(graph_module.graph.nodes):

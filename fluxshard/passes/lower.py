@@ -1,4 +1,4 @@
-"""Turns the final graph into a Plan; after this file fx does not exist."""
+"""Lowers the rewritten graph to a Plan: everything after it is free of fx."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ from fluxshard.passes.support.params_of import params_of
 
 
 def lower(graph_module: fx.GraphModule, traced: Traced) -> tuple[Plan, dict[str, Tensor]]:
-    """Reads a graph of reference calls and islands as a Plan and its weights.
+    """Lowers a graph of reference calls and islands to a Plan and its weights.
+
+    Given:
+        y (1, 16, 40, 40) = reference.conv2d(x, w, act=("relu",), …)    # x (1, 3, 40, 40), w (16, 3, 1, 1)
+    Result:
+        Plan(values=(x, y), layers=(LayerSpec(name="y", params=Conv2d(act=("relu",)), …),), …), {"w": (16, 3, 1, 1)}
 
     Args:
-      graph_module: what `run_passes` returned.
-      traced: what it was made from: name and output structure.
+      graph_module: the result of `run_passes`.
+      traced: the captured model that it was made from: gives name and output structure.
 
     Returns:
-      the verified plan, and its constants by name: contiguous copies, float32 except for integers of islands.
+      the verified plan, and its constants by name: contiguous, float32 except for those of islands that are no floats,
+      sharing no memory with the model.
 
     Raises:
-      PlanError: the plan breaks a rule of `ir/verify.py`.
+      PlanError: the plan breaks a rule of `ir/verify.py`, or the model returns leaves of other types.
     """
     plan, weights = _Lowering(graph_module, traced).run()
     verify(plan)
@@ -57,7 +63,7 @@ class _Lowering:
 
     def run(self) -> tuple[Plan, dict[str, Tensor]]:
         graph = self.root.graph
-        for node in graph.nodes:  # weights keep the names that the model gave them
+        for node in graph.nodes:  # weights first: they keep the names that the model gave them
             if node.op == "get_attr":
                 self.names[node] = str(node.target)
                 self.namer.free(str(node.target))
@@ -100,7 +106,7 @@ class _Lowering:
             assert value is not None, "get_attr nodes read tensors"
             kind = torch.float32 if value.is_floating_point() else value.dtype
             own = value.to(kind).contiguous()
-            # the model's own parameters are copied: it may be trained on
+            # the model's own parameters are copied: its training may go on
             self.weights[name] = own.clone() if own.untyped_storage().data_ptr() in self.borrowed else own
         return name
 

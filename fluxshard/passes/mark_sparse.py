@@ -1,4 +1,4 @@
-"""Decides how every call will run, and says why where it runs whole."""
+"""Decides how every call runs: on changed cells, as a view, or dense."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from fluxshard.passes.support.meta import annotate, info
 
 
 def mark_sparse(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Marks calls as "sparse" (its cells are recomputed), "view" (nothing is stored) or "dense". Changes no node.
+    """Marks each call "sparse" (changed cells are recomputed), "view" (nothing is stored) or "dense" (runs whole).
 
-    Given:  c = conv2d(x, …); s = slice(c, 1, 0, 8); m = matmul(…)
-    Result: the same; c sparse, s a view, m dense because "a matrix product mixes all positions"
+    Given:
+        c (1, 16, 40, 40) = conv2d(x, w)                        # x (1, 3, 40, 40), w (16, 3, 1, 1)
+        s (1, 8, 40, 40) = slice(c, 1, 0, 8)
+        f (1, 8, 1600) = flatten(s, 2)
+    Result: the same graph, annotated:
+        c (1, 16, 40, 40)  sparse
+        s (1, 8, 40, 40)   view
+        f (1, 8, 1600)     dense, for the reason "aten.flatten.using_ints: changes the layout of cells"
 
-    Views of the image itself are noted on it: they will read a copy.
+    A view of the image marks the image as `copied`: its buffer is overwritten each frame, so views read a copy.
+
+    Leaves alone: all nodes; only `node.meta["fluxshard"]` is written. Reasons come from `annotate_receptive_field`.
     """
     del options
     for node in graph_module.graph.nodes:

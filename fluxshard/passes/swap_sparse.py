@@ -1,4 +1,4 @@
-"""Rewrites what was marked; decides nothing."""
+"""Replaces marked calls by reference calls and islands; decides nothing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,19 @@ aten = torch.ops.aten
 
 
 def swap_sparse(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
-    """Turns sparse calls and views into reference calls, and dense ones into islands.
+    """Replaces sparse calls and views by calls of `ops/reference.py`, and dense calls by islands.
 
-    Given:  c = conv2d(x, w); m = matmul(…); v = view(m, …)     c sparse, m and v dense
-    Result: c = reference.conv2d(x, w, …); v = island_0(c)
+    Given:
+        c (1, 16, 40, 40) = conv2d(x, w)                        # sparse; x (1, 3, 40, 40), w (16, 3, 1, 1)
+        f (1, 16, 1600) = flatten(c, 2)                         # dense
+        s (1, 16, 1600) = softmax(f, 2)                         # dense
+    Result:
+        c (1, 16, 40, 40) = reference.conv2d(x, w, stride=(1, 1), …)
+        s (1, 16, 1600) = island_0(c)
+
+    Where the image is marked `copied`, its views read `reference.copy(x)`.
+
+    Leaves alone: reference calls that earlier passes made, constants, the image and outputs.
     """
     del options
     for node in list(graph_module.graph.nodes):
@@ -51,7 +60,7 @@ def _copy_for_views(image: fx.Node) -> None:
 
 
 def _spell_out_channel_norm(node: fx.Node) -> fx.Node:
-    """The ATen ops of a norm over channels, for an island."""
+    """A norm over channels as ATen ops in NHWC, for an island: islands hold ATen ops only."""
     x, gamma, beta = node.args
     assert isinstance(x, fx.Node)
     batch, channels, height, width = shape(node)

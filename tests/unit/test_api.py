@@ -90,7 +90,7 @@ def test_graphs_are_dumped(tmp_path: Path) -> None:
     options = fluxshard.CompileOptions(backend="reference", dump_dir=tmp_path)
     fluxshard.compile(Two().eval(), torch.rand(1, 3, 16, 24), options=options)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names[0] == "00_canonicalize.txt" and names[-1].endswith("_swap_sparse.txt")
+    assert names[0] == "00_fold_constants.txt" and names[-1].endswith("_swap_sparse.txt")
 
 
 def test_the_device_is_known_before_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,12 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxshard.errors import CacheError, CompileError, MissingKernelError
+from fluxshard.errors import CacheError, CompileError, MissingKernelError, warn
 
 SCHEMA = 1
 _META = "meta.json"
@@ -84,7 +83,7 @@ def find_or_build(entry: Entry, root: Path | None = None) -> Path:
     try:
         return _build(root, entry)
     except CacheError as error:
-        warnings.warn(f"{error}; compiling into a temporary directory", RuntimeWarning, stacklevel=4)
+        warn(f"{error}; compiling into a temporary directory")
         private = Path(tempfile.mkdtemp(prefix="fluxshard-"))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
         return _build(private, entry)

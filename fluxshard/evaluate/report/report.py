@@ -16,6 +16,7 @@ from fluxshard.evaluate.metrics.clip_scores import ClipScores
 from fluxshard.evaluate.report.grouping import by_method
 from fluxshard.evaluate.report.tables import frontier_table, per_clip_table, summary_rows, summary_table
 from fluxshard.evaluate.report.text_table import NOTHING, Cell, Table, markdown_paragraph, markdown_text, words
+from fluxshard.files import write_whole
 
 OWN_FACTS = frozenset({"family", "label", "parameter"})  # these name a method, and tables show them
 SHOWN_VALUES, LONGEST_VALUE = 6, 400
@@ -110,7 +111,7 @@ def write_report(
     )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text.encode())
     return path
 
 
@@ -161,7 +162,7 @@ def write_markdown(
     if settings is not None:
         parts += ["### Settings of the methods", settings.markdown()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join(part.rstrip("\n") for part in parts) + "\n", encoding="utf-8")
+    write_whole(path, ("\n\n".join(part.rstrip("\n") for part in parts) + "\n").encode())
     return path
 
 

@@ -1,1 +1,1 @@
-"""Rewrites that leave one form for each op."""
+"""Passes that rewrite a captured graph in the vocabulary of `ops/table.py`: one overload per op, maps in NCHW."""

@@ -1,4 +1,4 @@
-"""Activations that a model spells out in sums and products."""
+"""Recognises activations that a model writes as sums and products."""
 
 from __future__ import annotations
 
@@ -8,19 +8,29 @@ from collections.abc import Callable
 import torch
 from torch import fx
 
+from fluxshard.options import CompileOptions
 from fluxshard.passes.support.graph_edit import constant, insert, overload, swap
 
 aten = torch.ops.aten
 
 
-def recognise_activations(graph_module: fx.GraphModule) -> None:
-    """Replaces formulas by the activation that they are.
+def recognise_activations(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
+    """Replaces a formula by the activation that it computes: silu, hardswish, hardsigmoid, mish, gelu.
 
-    Given:  s = sigmoid(x); y = mul(x, s)        h = relu6(add(x, 3)); z = div(mul(x, h), 6)
-    Result: y = silu(x)                          z = hardswish(x)
+    Given:
+        s (1, 16, 40, 40) = sigmoid(x)                          # x (1, 16, 40, 40)
+        y (1, 16, 40, 40) = mul(x, s)
+        a (1, 16, 40, 40) = add(y, 3)
+        r (1, 16, 40, 40) = relu6(a)
+        p (1, 16, 40, 40) = mul(y, r)
+        z (1, 16, 40, 40) = div(p, 6)
+    Result:
+        y (1, 16, 40, 40) = silu(x)
+        z (1, 16, 40, 40) = hardswish(y)
 
-    Leaves alone: formulas over different inputs.
+    Leaves alone: formulas whose factors have different inputs, such as `x * sigmoid(w)`, or other constants.
     """
+    del options
     for node in list(graph_module.graph.nodes):
         for rule in (_gated, _hardsigmoid, _hardswish, _gelu):
             found = rule(graph_module, node)
@@ -29,6 +39,7 @@ def recognise_activations(graph_module: fx.GraphModule) -> None:
                 swap(node, insert(node, target, (source,), like=node))
                 break
     graph_module.graph.eliminate_dead_code()
+    return graph_module
 
 
 Found = tuple[Callable[..., object], fx.Node]
@@ -66,7 +77,7 @@ def _hardsigmoid(root: fx.GraphModule, node: fx.Node) -> Found | None:
 
 
 def _hardswish(root: fx.GraphModule, node: fx.Node) -> Found | None:
-    """`x * relu6(x + 3) / 6`, divided before or after."""
+    """`x * relu6(x + 3) / 6`, the division on any factor or on the product."""
     product = _scaled(root, node, 1 / 6)
     for x, gate in _both_orders(_operands(product, "aten.mul.Tensor")):
         if isinstance(x, fx.Node) and _relu6_of_shifted(root, gate) is x:
@@ -79,7 +90,7 @@ def _hardswish(root: fx.GraphModule, node: fx.Node) -> Found | None:
 
 
 def _gelu(root: fx.GraphModule, node: fx.Node) -> Found | None:
-    """`x * 0.5 * (1 + erf(x / sqrt(2)))`, halved anywhere."""
+    """`x * 0.5 * (1 + erf(x / sqrt(2)))`, the 0.5 on any factor or on the product."""
     for left, right in _both_orders(_operands(node, "aten.mul.Tensor")):
         half = _scaled(root, left, 0.5)
         if isinstance(half, fx.Node) and _one_plus_erf(root, right) is half:
@@ -106,7 +117,7 @@ def _number(root: fx.GraphModule, argument: object) -> float | None:
 
 
 def _scaled(root: fx.GraphModule, node: object, factor: float) -> object | None:
-    """`x` where the node is `x * factor` or `x / (1 / factor)`."""
+    """`x` where the node is `x * factor` or `x / (1 / factor)`; otherwise None."""
     for x, by in _both_orders(_operands(node, "aten.mul.Tensor")):
         number = _number(root, by)
         if number is not None and math.isclose(number, factor, rel_tol=1e-6):

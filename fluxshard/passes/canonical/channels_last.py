@@ -1,4 +1,4 @@
-"""Moves permutes out of the way of ops that work on the channels of one cell."""
+"""Moves permutes to channels-last behind the ops that work on the channels of one cell."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ import torch
 from torch import fx
 
 from fluxshard.ops.reference import REFERENCE
+from fluxshard.options import CompileOptions
 from fluxshard.passes.support.graph_edit import add_constant, argument, constant, insert, overload, swap
 from fluxshard.passes.support.meta import is_map, shape
 from fluxshard.passes.support.params_of import activation
 
 aten = torch.ops.aten
-_LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+_LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # NCHW -> NHWC, NHWC -> NCHW
 _ARITHMETIC = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"})
 
 
-def move_permutes(graph_module: fx.GraphModule) -> None:
-    """Lets per-cell ops on channels-last maps work on the map before the permute; permutes that meet their inverse go.
+def move_permutes(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
+    """Computes per-cell ops on the NCHW map in front of a permute to NHWC; a permute that meets its inverse vanishes.
 
-    Given:  a = permute(x, 0, 2, 3, 1); b = layer_norm(a); c = linear(b, w); y = permute(c, 0, 3, 1, 2)
-    Result: b = channel_norm(x); y = conv2d(b, w[:, :, None, None])
+    Given:
+        a (1, 40, 40, 16) = permute(x, [0, 2, 3, 1])            # x (1, 16, 40, 40)
+        b (1, 40, 40, 16) = layer_norm(a, [16], gamma, beta)
+        c (1, 40, 40, 64) = linear(b, w)                        # w (64, 16)
+        y (1, 64, 40, 40) = permute(c, [0, 3, 1, 2])
+    Result:
+        b (1, 16, 40, 40) = channel_norm(x, gamma, beta)
+        y (1, 64, 40, 40) = conv2d(b, w_1x1)                    # w_1x1 (64, 16, 1, 1)
 
-    Leaves alone: ops that mix positions, and operands that were never permuted.
+    Leaves alone: ops that mix positions, arithmetic with an operand that is neither permuted nor constant per channel,
+    and other permutations.
     """
+    del options
     for node in list(graph_module.graph.nodes):
         if _order(node) == _FIRST:
             inner = node.args[0]
@@ -35,6 +44,7 @@ def move_permutes(graph_module: fx.GraphModule) -> None:
         if moved is not None:
             swap(node, insert(node, aten.permute.default, (moved, list(_LAST)), like=node))
     graph_module.graph.eliminate_dead_code()
+    return graph_module
 
 
 def _order(node: object) -> list[int] | None:
@@ -44,7 +54,7 @@ def _order(node: object) -> list[int] | None:
 
 
 def _before(node: object) -> fx.Node | None:
-    """The map that a node is the channels-last permutation of."""
+    """The NCHW map of which a node is the NHWC permutation; None where it is anything else."""
     if not isinstance(node, fx.Node) or _order(node) != _LAST:
         return None
     source = cast(fx.Node, node.args[0])

@@ -1,4 +1,4 @@
-"""Evaluates once what does not depend on the image."""
+"""Evaluates calls that do not depend on the image, once, when the model is compiled."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import Argument
 
+from fluxshard.options import CompileOptions
 from fluxshard.passes.support.graph_edit import add_constant, constant, overload
 
 _RANDOM = ("rand", "bernoulli", "normal", "dropout", "multinomial", "poisson", "uniform")
-# ops that read the shape and the type of an argument, not its values: detectors make their anchors with these
+# overload -> position of the argument of which it reads shape and dtype only; detectors make their anchors with these
 _SHAPE_ONLY = {
     "aten.new_full.default": 0,
     "aten.new_ones.default": 0,
@@ -25,16 +26,23 @@ _SHAPE_ONLY = {
 
 
 @torch.no_grad()
-def fold_constants(graph_module: fx.GraphModule) -> None:
-    """Replaces calls on constants by their results.
+def fold_constants(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
+    """Replaces calls on constants by their results, as buffers or numbers.
 
-    Given:  a = arange(80); b = add(a, 0.5); y = add(x, b)
-    Result: b = get_attr[b]; y = add(x, b)
+    Given:
+        a (80,) = arange(80)
+        b (80,) = add(a, 0.5)
+        y (1, 3, 80, 80) = add(x, b)            # x (1, 3, 80, 80)
+    Result:
+        b (80,) = get_attr[b]
+        y (1, 3, 80, 80) = add(x, b)
 
-    An op that reads only the shape and type of a tensor (`zeros_like(x)`) is constant whatever the tensor is.
+    An op that reads only the shape and dtype of a tensor, such as `zeros_like(x)`, is constant for every x.
 
-    Leaves alone: random numbers; constants that the model returns as they are (they are called outputs, not weights).
+    Leaves alone: random numbers and what is computed from them; calls that return several tensors, of which the results
+    are folded one by one.
     """
+    del options
     graph = graph_module.graph
     known: dict[fx.Node, object] = {}
     for node in graph.nodes:
@@ -59,20 +67,21 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
         elif isinstance(result, (bool, int, float, str)):
             replacement = result
         else:
-            continue  # several tensors: their getitems are folded
+            continue  # several tensors: the getitems that read them are folded
         for user in readers:
             _replace(user, node, replacement)
     graph.eliminate_dead_code()
+    return graph_module
 
 
 def _with_values(node: fx.Node, given: Mapping[fx.Node, object]) -> tuple[Any, Any]:
-    """Arguments of a call with nodes replaced by what they are."""
+    """`(args, kwargs)` of a call, nodes replaced by their values."""
     args, kwargs = fx.map_arg(cast(Any, (node.args, node.kwargs)), lambda source: cast(Any, given[source]))
     return args, kwargs
 
 
 def _stand_ins(node: fx.Node) -> dict[fx.Node, object]:
-    """An empty tensor for an argument whose values are not read."""
+    """An uninitialised tensor for an argument of which only shape and dtype are read, by node."""
     position = _SHAPE_ONLY.get(overload(node))
     source = node.args[position] if position is not None and position < len(node.args) else None
     if not isinstance(source, fx.Node):

@@ -1,4 +1,4 @@
-"""One spelling for each op, whatever exporter or decomposition wrote it."""
+"""Rewrites variants of an op as the one overload that `ops/table.py` knows, whatever exporter wrote them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from fluxshard.options import CompileOptions
 from fluxshard.passes.support.graph_edit import argument, insert, overload, swap
 from fluxshard.passes.support.meta import shape
 from fluxshard.passes.support.params_of import pair
@@ -17,20 +18,32 @@ from fluxshard.passes.support.params_of import pair
 aten = torch.ops.aten
 
 
-def respell(graph_module: fx.GraphModule) -> None:
-    """Rewrites variants of an op as the one that later passes know.
+def unify_op_variants(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
+    """Gives every op one overload and one form of its arguments.
 
-    Given:  a, b = chunk(x, 2, 1); y = hardtanh(a, 0, 6); z = convolution(b, w, None, …, False, …)
-    Result: y = relu6(slice(x, 1, 0, 8)); z = conv2d(slice(x, 1, 8, 16), w, None, …)
+    Given:
+        a, b (1, 8, 40, 40) = chunk(x, 2, 1)                    # x (1, 16, 40, 40)
+        y (1, 8, 40, 40) = hardtanh(a, 0, 6)
+        z (1, 32, 20, 20) = convolution(b, w, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1)    # w (32, 8, 3, 3)
+        c (1, 32, 18, 20) = slice(z, 2, 1, -1)
+    Result:
+        a (1, 8, 40, 40) = slice(x, 1, 0, 8)
+        y (1, 8, 40, 40) = relu6(a)
+        b (1, 8, 40, 40) = slice(x, 1, 8, 16)
+        z (1, 32, 20, 20) = conv2d(b, w, None, [2, 2], [1, 1], [1, 1], 1)
+        c (1, 32, 18, 20) = pad(z, [0, 0, -1, -1])
 
-    Leaves alone: variants with arguments that the one spelling does not have.
+    Leaves alone: variants whose arguments the overload cannot express: batch norms in training mode, `rsub` with a
+    factor, clamps to tensors, slices with steps, adaptive pooling by a factor that is not whole or to one cell.
     """
+    del options
     for node in list(graph_module.graph.nodes):
         rule = _RULES.get(overload(node)) or (_getitem if node.target is operator.getitem else None)
         replacement = rule(node) if rule is not None else None
         if replacement is not None:
             swap(node, replacement)
     graph_module.graph.eliminate_dead_code()
+    return graph_module
 
 
 def _call(node: fx.Node, target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
@@ -99,7 +112,7 @@ def _conv2d_padding(node: fx.Node) -> fx.Node | None:
         argument(node, 6, "groups", 1),
     )
     total = [0, 0] if padding == "valid" else [d * (k - 1) for d, k in zip(dilation, shape(weight)[2:], strict=True)]
-    before = [amount // 2 for amount in total]  # torch puts the odd cell after
+    before = [amount // 2 for amount in total]  # torch pads an odd total by one more cell after
     after = [amount - first for amount, first in zip(total, before, strict=True)]
     if before == after:
         return _call(node, aten.conv2d.default, x, weight, bias, list(stride), before, list(dilation), groups)
@@ -156,7 +169,7 @@ def _square(node: fx.Node) -> fx.Node | None:
 
 
 def _scaled_sum(node: fx.Node) -> fx.Node | None:
-    """`add(a, 2, alpha=3)` and `add(2, a)`: numbers come second, unscaled."""
+    """Sums and differences with a number: `add(a, 2, alpha=3)` is `add(a, 6)`."""
     a, b = node.args[:2]
     alpha = argument(node, 2, "alpha", 1)
     target = aten.add.Tensor if "add" in overload(node) else aten.sub.Tensor
@@ -178,7 +191,7 @@ def _upsample(node: fx.Node) -> fx.Node | None:
 
 
 def _adaptive_avg_pool2d(node: fx.Node) -> fx.Node | None:
-    """Adaptive pooling by a whole factor is plain pooling; to one cell it stays what it is, global."""
+    """Adaptive pooling by a whole factor as average pooling; to one cell it stays, and is global."""
     source = node.args[0]
     assert isinstance(source, fx.Node)
     if len(shape(source)) != 4 or shape(node)[2:] == (1, 1):
@@ -199,7 +212,7 @@ def _pad(mode: str) -> Callable[[fx.Node], fx.Node | None]:
 
 
 def _crop(node: fx.Node) -> fx.Node | None:
-    """A slice of rows or columns is a padding by negative numbers."""
+    """A slice of rows or columns as a padding by negative amounts."""
     source = node.args[0]
     assert isinstance(source, fx.Node)
     rank = len(shape(source))
@@ -215,7 +228,7 @@ def _crop(node: fx.Node) -> fx.Node | None:
 
 
 def _channels(node: fx.Node) -> fx.Node | None:
-    """Slices with clamped, positive ends; those of rows and columns become crops."""
+    """Slices with ends in `[0, size]`; slices of rows and columns as crops."""
     cropped = _crop(node)
     if cropped is not None:
         return cropped

@@ -1,4 +1,4 @@
-"""Removes calls that return their input as it is."""
+"""Removes calls that return their input unchanged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import cast
 
 from torch import fx
 
+from fluxshard.options import CompileOptions
 from fluxshard.passes.support.graph_edit import argument, overload, swap
 from fluxshard.passes.support.meta import is_tensor, shape
 
@@ -14,12 +15,12 @@ _ALWAYS = frozenset({
     "aten.alias.default", "aten.detach.default", "aten.clone.default", "aten.contiguous.default",
     "aten.lift_fresh.default", "aten.lift_fresh_copy.default", "aten.positive.default",
 })  # fmt: skip
-# Identities where they are told that nobody trains.
+# Identities where their argument `train` is False.
 _DROPOUTS = frozenset({
     "aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default",
     "aten.feature_alpha_dropout.default",
 })  # fmt: skip
-# Identities where shape and dtype stay what they were.
+# Identities where the result has the input's shape and dtype.
 _SAME_SHAPE = frozenset({
     "aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.flatten.using_ints",
     "aten.expand.default", "aten.expand_as.default", "aten.view_as.default", "aten.repeat.default",
@@ -29,17 +30,29 @@ _SAME_SHAPE = frozenset({
 })  # fmt: skip
 
 
-def drop_identities(graph_module: fx.GraphModule) -> None:
-    """Lets users of an identity read its input.
+def drop_identities(graph_module: fx.GraphModule, options: CompileOptions) -> fx.GraphModule:
+    """Removes identities: the users of one read its input.
 
-    Given:  y = dropout(x, 0.5, False); z = contiguous(y); return z
-    Result: return x
+    Given:
+        d (1, 16, 40, 40) = dropout(x, 0.5, False)              # x (1, 16, 40, 40)
+        v (1, 16, 40, 40) = view(d, [1, 16, 40, 40])
+        p (1, 16, 40, 40) = permute(v, [0, 1, 2, 3])
+        y (1, 16, 40, 40) = relu(p)
+    Result:
+        y (1, 16, 40, 40) = relu(x)
+
+    Checks of dtype and device that capture adds in front of casts go, too.
+
+    Leaves alone: views, casts, slices and pads that change shape or dtype; dropout in training mode; a clone or alias
+    of a constant that the model returns, since outputs are never the model's own tensors.
     """
+    del options
     for node in list(graph_module.graph.nodes):
         if _is_identity(node):
             swap(node, node.args[0])
         elif overload(node) == "aten._assert_tensor_metadata.default":
             graph_module.graph.erase_node(node)
+    return graph_module
 
 
 def _is_identity(node: fx.Node) -> bool:

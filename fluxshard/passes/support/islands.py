@@ -119,6 +119,7 @@ def _call_island(
         for index, node in enumerate(results):
             copies[node] = graph.call_function(operator.getitem, (call, index))
             copies[node].meta = dict(node.meta)
+            annotate(copies[node], mode=None)  # the island is what runs
     annotate(call, mode="dense", reason="; ".join(reasons))
 
 

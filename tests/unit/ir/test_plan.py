@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -55,3 +56,30 @@ def test_what_is_not_a_plan(text: str) -> None:
 
 def test_json_is_json(plan: Plan) -> None:
     assert json.loads(plan.to_json())["name"] == "Sequential"
+
+
+def test_layers_are_found_by_name(plan: Plan) -> None:
+    assert [plan.layer(layer.name) for layer in plan.layers] == list(plan.layers)
+    assert [plan.layer_index(layer.name) for layer in plan.layers] == list(range(len(plan.layers)))
+    changed = replace(plan, layers=plan.layers[1:])
+    assert changed.layer_index(plan.layers[1].name) == 0
+
+
+def test_names_that_are_not_there(plan: Plan) -> None:
+    name = plan.layers[0].name
+    with pytest.raises(PlanError, match=f"plan Sequential has no layer '{name}x' \\('{name}'.*see plan.to_text"):
+        plan.layer(f"{name}x")
+    with pytest.raises(PlanError, match=r"has no layer 'qqqq' \(none is close\)"):
+        plan.layer_index("qqqq")
+    with pytest.raises(PlanError, match="has no value 'qqqq'"):
+        plan.value("qqqq")
+
+
+def test_indices_by_name_are_no_part_of_a_plan(plan: Plan) -> None:
+    again = Plan.from_json(plan.to_json())
+    object.__setattr__(again, "_values", {})
+    object.__setattr__(again, "_layer_indices", {})
+    assert again == plan and hash(again) == hash(plan) and repr(again) == repr(plan)
+    assert again.digest() == plan.digest() and "_layer" not in plan.to_json()
+    copied = pickle.loads(pickle.dumps(plan))
+    assert copied == plan and copied.layer(plan.layers[0].name) == plan.layers[0]

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 
 from fluxshard.geometry import Grid, ReceptiveField, Window, conv_window
 from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
-from fluxshard.passes.canonicalize import canonicalize
 from fluxshard.passes.support.meta import info
-from fluxshard.testing import assert_pass_preserves
+from fluxshard.testing import ops
+from tests.unit.passes.through import before, rewritten
 
 IMAGE = torch.rand(1, 2, 13, 18, generator=torch.Generator().manual_seed(0))
 
@@ -28,7 +28,7 @@ class Net(nn.Module):
 
 
 def annotated(function: Callable[[Net, Tensor], object], image: Tensor = IMAGE) -> list[fx.Node]:
-    graph_module = assert_pass_preserves((canonicalize, annotate_receptive_field), Net(function), image)
+    graph_module = rewritten(annotate_receptive_field, Net(function), image)
     return [node for node in graph_module.graph.nodes if node.op in ("placeholder", "call_function")]
 
 
@@ -102,3 +102,10 @@ def test_results_of_the_right_size_are_maps_again() -> None:
     assert by_name["softmax"] == Grid(13, 18)
     assert by_name["adaptive_avg_pool2d"] is None
     assert by_name["conv2d"] == Grid(11, 16)
+
+
+def test_no_node_is_changed() -> None:
+    net = Net(lambda m, x: F.conv2d(x, m.weight, stride=2).softmax(1))
+    given, found = before(annotate_receptive_field, net, IMAGE), rewritten(annotate_receptive_field, net, IMAGE)
+    assert ops(found) == ops(given) == ["conv2d", "softmax"]
+    assert [info(node).grid for node in given.graph.nodes] == [None] * len(given.graph.nodes)

@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fluxshard.ir.params import Binary, Resize, UpsampleNearest
-from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
-from fluxshard.passes.canonicalize import canonicalize
 from fluxshard.passes.mark_sparse import mark_sparse
 from fluxshard.passes.support.meta import info
-from fluxshard.testing import assert_pass_preserves
+from fluxshard.testing import ops
+from tests.unit.passes.through import before, rewritten
 
 IMAGE = torch.rand(1, 4, 8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -29,7 +28,7 @@ class Net(nn.Module):
 
 
 def marked(function: Callable[[Net, Tensor], object]) -> dict[str, object]:
-    graph_module = assert_pass_preserves((canonicalize, annotate_receptive_field, mark_sparse), Net(function), IMAGE)
+    graph_module = rewritten(mark_sparse, Net(function), IMAGE)
     return {node.name: info(node) for node in graph_module.graph.nodes}
 
 
@@ -58,7 +57,7 @@ def test_modes(function: Callable[[Net, Tensor], object], expected: list[str]) -
 @pytest.mark.parametrize(
     ("function", "operand"),
     [
-        (lambda m, x: x + m.conv(x), "value"),
+        (lambda m, x: x + F.max_pool2d(x, 3, 1, 1), "value"),
         (lambda m, x: x.mean((2, 3), keepdim=True) * x, "vector"),
         (lambda m, x: x * x.mean((1, 2, 3), keepdim=True), "vector"),
         (lambda m, x: m.vector - x, "weight"),
@@ -90,3 +89,13 @@ def test_resampling(options: dict[str, object], kind: type) -> None:
 def test_views_of_the_image_ask_for_a_copy() -> None:
     assert marked(lambda m, x: m.conv(torch.cat([x[:, :2], x[:, 2:]], 1)))["x"].copied  # type: ignore[attr-defined]
     assert not marked(lambda m, x: m.conv(x))["x"].copied  # type: ignore[attr-defined]
+
+
+def test_no_node_is_changed() -> None:
+    net = Net(lambda m, x: m.conv(x)[:, 1:].flatten(2).softmax(2))
+    assert ops(rewritten(mark_sparse, net, IMAGE)) == ops(before(mark_sparse, net, IMAGE))
+
+
+def test_only_calls_have_a_mode() -> None:
+    graph_module = rewritten(mark_sparse, Net(lambda m, x: m.conv(x) + m.vector), IMAGE)
+    assert {node.op for node in graph_module.graph.nodes if info(node).mode} == {"call_function"}

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fluxshard.ops.reference import REFERENCE
-from fluxshard.passes import PIPELINE
-from fluxshard.testing import assert_pass_preserves, ops
+from fluxshard.passes.support.meta import info
+from fluxshard.passes.swap_sparse import swap_sparse
+from fluxshard.testing import ops
+from tests.unit.passes.through import before, rewritten
 
 IMAGE = torch.rand(1, 4, 8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -26,7 +28,7 @@ class Net(nn.Module):
 
 
 def swapped(function: Callable[[Net, Tensor], object]) -> fx.GraphModule:
-    return assert_pass_preserves(PIPELINE, Net(function), IMAGE, idempotent=False)
+    return rewritten(swap_sparse, Net(function), IMAGE)
 
 
 def test_sparse_calls_are_reference_calls_and_print() -> None:
@@ -83,3 +85,22 @@ def test_channel_norms_in_islands_are_spelled_in_aten() -> None:
 
 def test_constant_outputs_come_from_an_island() -> None:
     assert ops(swapped(lambda m, x: (m.a(x), torch.arange(3)))) in (["conv2d", "island_0"], ["island_0", "conv2d"])
+
+
+def test_it_decides_nothing() -> None:
+    net = Net(lambda m, x: F.max_pool2d(m.a(x), 2).softmax(1))
+    given = before(swap_sparse, net, IMAGE)
+    for node in given.graph.nodes:
+        if node.op == "call_function":
+            assert info(node).mode in ("sparse", "dense")
+    found = rewritten(swap_sparse, net, IMAGE)
+    modes = [info(node).mode for node in found.graph.nodes if node.op in ("call_function", "call_module")]
+    assert modes == ["sparse", "sparse", "dense"]
+
+
+def test_reference_calls_and_constants_stay() -> None:
+    net = Net(lambda m, x: F.relu(m.a(x)))  # fused before: a reference call already
+    given, found = before(swap_sparse, net, IMAGE), rewritten(swap_sparse, net, IMAGE)
+    assert [str(node.format_node()) for node in found.graph.nodes] == [
+        str(node.format_node()) for node in given.graph.nodes
+    ]
