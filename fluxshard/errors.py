@@ -8,13 +8,13 @@ FluxShardError
 │   ├── PassError          a graph pass failed or changed the model's outputs
 │   ├── PlanError          a Plan breaks a rule of ir/verify.py or cannot be read
 │   ├── RenderError        a template asked for something that its parameters do not have
-│   ├── ToolchainError     there is no usable compiler, or no GPU driver that can load what it made
+│   ├── ToolchainError     there is no usable compiler, or no GPU driver that can load compiled kernels
 │   │   └── CompileError   the compiler refused generated source (command, log and source path inside)
 │   ├── MissingKernelError FLUXSHARD_NO_COMPILE=1 and the kernel is not in the cache
 │   └── CacheError         the kernel cache cannot be written
 ├── RunTimeError
 │   ├── ShapeError         an image or a motion field of the wrong shape, dtype or device
-│   ├── StateError         a session used after it was closed
+│   ├── StateError         a session used after it was closed or before its first frame, or a model before it is compiled
 │   ├── KernelError        a generated program reported a failure, or cannot be launched
 │   ├── DeviceError        the GPU stopped working for this process: an illegal address, a timeout, a hardware fault
 │   └── DeviceMemoryError  the GPU has no memory left, for kernels or for a stream
@@ -38,7 +38,7 @@ _THREADS = ("threading", "concurrent")  # where the stack of a thread starts
 
 
 class FluxShardError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all errors of this package."""
 
 
 class OptionError(FluxShardError, ValueError):
@@ -46,7 +46,7 @@ class OptionError(FluxShardError, ValueError):
 
 
 class CompileTimeError(FluxShardError):
-    """Something went wrong between the model and the loaded kernels."""
+    """Compilation failed, from capture to loading kernels."""
 
 
 class TraceError(CompileTimeError):
@@ -54,7 +54,7 @@ class TraceError(CompileTimeError):
 
 
 class PassError(CompileTimeError):
-    """A graph pass failed, or changed the shape of what the model returns."""
+    """A graph pass failed, or changed the shape or dtype of an output of the model."""
 
 
 class PlanError(CompileTimeError, ValueError):
@@ -66,17 +66,17 @@ class RenderError(CompileTimeError):
 
 
 class ToolchainError(CompileTimeError):
-    """No usable compiler was found, or no GPU driver that can load what it made."""
+    """No usable compiler was found, or no GPU driver that can load compiled kernels."""
 
 
 class CompileError(ToolchainError):
     """The compiler refused generated source.
 
     Attributes:
-      command: the command line that was run.
-      log: what the compiler printed.
-      source_path: where the source was kept for reading, or None.
-      kernel: name of the one kernel that the source is of, or None.
+      command: command line of the compiler.
+      log: output of the compiler.
+      source_path: path of the kept source, or None.
+      kernel: name of the kernel where the source holds one only, or None.
     """
 
     kernel: str | None = None
@@ -97,7 +97,7 @@ class CacheError(CompileTimeError):
 
 
 class RunTimeError(FluxShardError):
-    """Something went wrong while frames were running."""
+    """A frame failed to run."""
 
 
 class ShapeError(RunTimeError, ValueError):
@@ -105,7 +105,7 @@ class ShapeError(RunTimeError, ValueError):
 
 
 class StateError(RunTimeError):
-    """A session was used after it was closed."""
+    """A session was used after it was closed or before its first frame, or a model before it was compiled."""
 
 
 class KernelError(RunTimeError):
@@ -113,19 +113,19 @@ class KernelError(RunTimeError):
 
 
 class DeviceError(RunTimeError):
-    """The GPU stopped working for this process; all that was on it is lost."""
+    """The GPU stopped working for this process; its memory is lost."""
 
 
 class DeviceMemoryError(RunTimeError, MemoryError):
-    """The GPU has no memory left, for kernels or for a stream."""
+    """The GPU is out of memory, for kernels or for a session."""
 
 
 class VideoError(FluxShardError):
-    """A video is missing, damaged, empty or without pictures; or cannot be written."""
+    """A video is missing, damaged or empty, has no picture, or cannot be written."""
 
 
 class ModelError(FluxShardError):
-    """A weights file is missing, damaged or not a model that can be read."""
+    """A weights file is missing, damaged or not a readable model."""
 
 
 class ProfileError(FluxShardError, ValueError):

@@ -1,16 +1,16 @@
 """Exact geometry of CNN layers: windows, grids and receptive fields.
 
-Everything is per axis, (y, x) where both axes appear, in integers and Fractions; no torch and no floats.
+Everything is per axis, in integers and Fractions; where both axes appear the order is (y, x). No torch, no floats.
 
-A *window* says which input cells an output cell reads. With `base = p * in_step // out_step` and
+A *window* lists the input cells that an output cell reads. With `base = p * in_step // out_step` and
 `phase = p % out_step`, the output cell `p` reads the input cells `base + offset` for every offset of `offsets[phase]`:
 
 * convolution and pooling, stride s: `in_step = s`, `out_step = 1`, offsets `-padding + tap * dilation`;
 * transposed convolution, nearest and bilinear upsampling by s: `in_step = 1`, `out_step = s`;
-* anything without a period (align_corners, non-integer factors, adaptive pooling): `in_step = 0`, `out_step` = the
-  number of output cells, and `offsets[p]` lists absolute input cells.
+* ops without a period (align_corners, non-integer factors, adaptive pooling): `in_step = 0`, `out_step` is the number
+  of output cells, and `offsets[p]` lists absolute input cells.
 
-Offsets are raw: they may point outside the input. `edge` says what is read there.
+Offsets are raw: they may point outside the input, where `edge` decides what is read.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ Edge = Literal["constant", "replicate", "reflect", "circular"]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One axis of an op: which input cells an output cell reads (see the module's docstring).
+    """Input cells that an output cell reads along one axis of an op (see the module's docstring).
 
     Attributes:
-      in_step: input cells that the window moves by `out_step` output cells; 0 for a table of absolute positions.
+      in_step: input cells by which the window moves every `out_step` output cells; 0 for a table of absolute positions.
       out_step: period of the offsets in output cells.
-      offsets: for each phase `p % out_step`, the raw positions read, relative to `p * in_step // out_step`.
-      edge: what a position outside the input reads: a constant, or another cell.
+      offsets: raw positions that each phase `p % out_step` reads, relative to `p * in_step // out_step`.
+      edge: what is read outside the input: a constant, or the cell of this padding mode.
+
+    Raises:
+      ValueError: a negative `in_step`, an `out_step` below 1, or not one tuple of offsets per phase.
     """
 
     in_step: int = 1
@@ -50,24 +53,24 @@ class Window:
 
     @property
     def is_pointwise(self) -> bool:
-        """True where output cell p reads input cell p and nothing else."""
+        """True where output cell p reads input cell p only."""
         return self.in_step == 1 and self.out_step == 1 and self.offsets == ((0,),)
 
     @property
     def is_periodic(self) -> bool:
-        """False for tables of absolute positions, which are reusable only where nothing moves."""
+        """False for tables of absolute positions, whose features can be reused at zero displacement only."""
         return self.in_step > 0
 
     def raw_taps(self, p: int) -> tuple[int, ...]:
-        """Positions that output cell `p` reads, those outside the input included."""
+        """Positions that output cell `p` reads, including those outside the input."""
         base = p * self.in_step // self.out_step
         return tuple(base + offset for offset in self.offsets[p % self.out_step])
 
     def tap_table(self, n_out: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Raw taps of all output cells, padded to the same count.
+        """Raw taps of all output cells, padded to the largest count.
 
         Returns:
-          `(n_out, T)` positions, and `(n_out, T)` flags that are False on the padding of shorter phases.
+          `(n_out, T)` int64 positions, and `(n_out, T)` bool flags that are False on padding.
         """
         width = max(len(offsets) for offsets in self.offsets)
         taps = np.zeros((n_out, width), np.int64)
@@ -82,8 +85,13 @@ class Window:
 def map_edge(taps: NDArray[np.int64], n_in: int, edge: Edge) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Maps raw positions to cells of the input.
 
+    Args:
+      taps: raw positions, of any shape.
+      n_in: input cells.
+      edge: what is read outside `[0, n_in)`.
+
     Returns:
-      positions clipped into `[0, n_in)` after the edge rule, and flags that are False where a constant is read instead.
+      positions in `[0, n_in)`, and flags that are False where a constant is read instead; both of the shape of `taps`.
     """
     inside = (taps >= 0) & (taps < n_in)
     if edge == "constant":
@@ -98,12 +106,26 @@ def map_edge(taps: NDArray[np.int64], n_in: int, edge: Edge) -> tuple[NDArray[np
 
 
 def conv_window(kernel: int, stride: int, padding: int, dilation: int = 1) -> Window:
-    """Window of a convolution or pooling axis; `padding` is what stands before the first cell."""
+    """Window of a convolution or pooling along one axis.
+
+    Args:
+      kernel: taps.
+      stride: input cells per output cell.
+      padding: cells before the first cell.
+      dilation: input cells between neighbouring taps.
+    """
     return Window(stride, 1, (tuple(tap * dilation - padding for tap in range(kernel)),))
 
 
 def transposed_window(kernel: int, stride: int, padding: int, dilation: int = 1) -> Window:
-    """Window of a transposed convolution axis: `i * stride - padding + tap * dilation = p` solved for i."""
+    """Window of a transposed convolution along one axis: `i * stride - padding + tap * dilation = p` solved for i.
+
+    Args:
+      kernel: taps.
+      stride: output cells per input cell.
+      padding: output cells that are cut off before the first.
+      dilation: output cells between neighbouring taps.
+    """
     return Window(
         1, stride, tuple(tuple(i for _, i in phase) for phase in transposed_taps(kernel, stride, padding, dilation))
     )
@@ -112,7 +134,11 @@ def transposed_window(kernel: int, stride: int, padding: int, dilation: int = 1)
 def transposed_taps(
     kernel: int, stride: int, padding: int, dilation: int = 1
 ) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """For each output phase of a transposed convolution: pairs (kernel tap, input offset from `p // stride`)."""
+    """Taps of each output phase of a transposed convolution along one axis; arguments as for `transposed_window`.
+
+    Returns:
+      for each phase `p % stride`, pairs (kernel tap, input offset from `p // stride`).
+    """
     return tuple(
         tuple(
             (tap, (phase + padding - tap * dilation) // stride)
@@ -124,7 +150,7 @@ def transposed_taps(
 
 
 def bilinear_window(factor: int) -> Window:
-    """Window of bilinear upsampling by an integer with align_corners=False: two neighbours, borders replicated."""
+    """Window of bilinear upsampling by a whole factor with align_corners=False: two neighbours, borders replicated."""
     offsets = []
     for phase in range(factor):
         low = (2 * phase + 1 - factor) // (2 * factor)  # floor((phase + 1/2) / factor - 1/2)
@@ -133,22 +159,23 @@ def bilinear_window(factor: int) -> Window:
 
 
 def nearest_window(factor: int) -> Window:
-    """Window of nearest-neighbour upsampling by an integer."""
+    """Window of nearest upsampling by a whole factor."""
     return Window(1, factor, ((0,),) * factor)
 
 
 def table_window(table: Sequence[Sequence[int]], edge: Edge = "constant") -> Window:
-    """Window of an op without a period: `table[p]` lists the input cells that output cell p reads."""
+    """Window of an op without a period; `table[p]` lists the input cells that output cell p reads."""
     return Window(0, len(table), tuple(tuple(row) for row in table), edge)
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The lattice of cells that a feature map lives on.
+    """The lattice of cells of a feature map.
 
     Attributes:
-      height, width: cells.
-      stride_y, stride_x: input pixels per cell, from the algebra of the ops (never `H0 / H`: odd sizes differ).
+      height, width: number of cells along each axis.
+      stride_y, stride_x: cumulative stride in image pixels per cell. It is the product of the strides of the ops, not
+        `H0 / H`, which differs for odd sizes.
     """
 
     height: int
@@ -162,7 +189,14 @@ class Grid:
         return self.height * self.width
 
     def through(self, window_y: Window, window_x: Window, height: int, width: int) -> Grid:
-        """The grid of `(height, width)` output cells of an op with these windows on this grid."""
+        """The grid of the output of an op on this grid.
+
+        Args:
+          window_y: window along y.
+          window_x: window along x.
+          height: output cells along y.
+          width: output cells along x.
+        """
         return Grid(
             height,
             width,
@@ -177,9 +211,14 @@ def _step(window: Window, n_in: int, n_out: int) -> Fraction:
 
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
-    """One axis of a receptive field: output cell p reads input pixels `[p*stride + offset, p*stride + offset + size)`.
+    """A receptive field along one axis: cell p sees image pixels `[p * stride + offset, p * stride + offset + size)`.
 
-    For ops whose windows differ by phase it is the hull over the phases.
+    Where windows differ by phase, it is the hull over the phases.
+
+    Attributes:
+      size: in pixels.
+      stride: pixels between neighbouring cells.
+      offset: first pixel that cell 0 sees; negative in the padding.
     """
 
     size: Fraction = Fraction(1)
@@ -187,14 +226,14 @@ class ReceptiveField:
     offset: Fraction = Fraction(0)
 
     def through(self, window: Window, n_in: int, n_out: int) -> ReceptiveField:
-        """The receptive field after an op with this window."""
+        """The receptive field of the output of an op with this window, from `n_in` to `n_out` cells."""
         if not window.is_periodic:
             used = [tap for row in window.offsets for tap in row]
             low, high = (min(used), max(used)) if used else (0, 0)
             return ReceptiveField(
                 self.size + (high - low) * self.stride, self.stride * Fraction(n_in, n_out), self.offset
             )
-        # the position of a tap relative to p * in_step / out_step, over all phases
+        # positions of taps relative to p * in_step / out_step, over all phases
         shifts = [
             offset - Fraction(phase * window.in_step % window.out_step, window.out_step)
             for phase, row in enumerate(window.offsets)
@@ -208,7 +247,7 @@ class ReceptiveField:
         )
 
     def union(self, other: ReceptiveField) -> ReceptiveField:
-        """The hull of two receptive fields of the same stride."""
+        """The hull of two receptive fields of one stride."""
         low = min(self.offset, other.offset)
         high = max(self.offset + self.size, other.offset + other.size)
         return ReceptiveField(high - low, self.stride, low)

@@ -1,6 +1,6 @@
-"""Motion fields: where the content of each cell of the current frame was in an earlier one.
+"""Motion fields: the displacement of the content of each cell since an earlier frame.
 
-Motion is in whole pixels of the network's input, `(dy, dx)`, with `source = position - motion` (the paper's m).
+Motion is `(dy, dx)` in whole pixels of the network's input, with `source = position - motion` (the paper's m).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fluxshard.errors import ShapeError
 
-CELL_PX = 8  # cells of 8 px resolve every H.264 partition that decoders report
+CELL_PX = 8  # resolves every H.264 partition that decoders report
 
 # Where a frame's motion comes from. A video says "codec" (vectors of the stream itself), "encoder" (vectors of an
 # encoder that the images are run through), "block_matching" (a search) or "none"; a session, which only sees what it is
@@ -26,12 +26,13 @@ class MotionField:
     """Block motion of one frame.
 
     Attributes:
-      displacement: `(Hc, Wc, 2)` int16, input pixels, `(dy, dx)`; zero where invalid.
-      valid: `(Hc, Wc)` bool; False where nothing is known of the source: such cells are recomputed.
-      cell_px: side of a cell in input pixels; `Hc = ceil(H / cell_px)`.
+      displacement: `(Hc, Wc, 2)` int16 `(dy, dx)` in input pixels; zero where invalid. Any integers are taken; cells
+        whose displacement does not fit int16 become invalid.
+      valid: `(Hc, Wc)` bool; False where the source is unknown: such cells are recomputed.
+      cell_px: side of a cell in input pixels; `Hc = ceil(H / cell_px)`, `Wc = ceil(W / cell_px)`.
 
     Raises:
-      ShapeError: shapes, dtypes or values outside int16.
+      ShapeError: wrong shapes or dtypes, or `cell_px` below 1.
     """
 
     displacement: NDArray[Any]  # any integers in; int16 after construction
@@ -53,7 +54,7 @@ class MotionField:
             )
         if self.cell_px < 1:
             raise ShapeError(f"motion: cell_px (={self.cell_px}) must be at least 1")
-        # vectors beyond int16 cannot point into any frame that the engine accepts: nothing is known of such a cell
+        # vectors beyond int16 point outside every frame that the engine accepts: the source is unknown
         inside = (np.abs(displacement.astype(np.int64)) <= np.iinfo(np.int16).max).all(-1)
         valid = np.ascontiguousarray(valid & inside)
         displacement = np.where(valid[..., None], displacement, 0).astype(np.int16)
@@ -62,19 +63,31 @@ class MotionField:
 
     @classmethod
     def zero(cls, height: int, width: int, cell_px: int = CELL_PX) -> MotionField:
-        """Nothing moved on a frame of `(height, width)` pixels."""
+        """The field of a still frame of `(height, width)` pixels."""
         return cls.uniform(height, width, 0, 0, cell_px)
 
     @classmethod
     def uniform(cls, height: int, width: int, dy: int, dx: int, cell_px: int = CELL_PX) -> MotionField:
-        """All content moved by `(dy, dx)` pixels on a frame of `(height, width)` pixels."""
+        """The field of a frame whose content moved as a whole.
+
+        Args:
+          height: of the frame in pixels.
+          width: of the frame in pixels.
+          dy: motion along y in pixels.
+          dx: motion along x in pixels.
+          cell_px: side of a cell in pixels.
+        """
         shape = cells(height, cell_px), cells(width, cell_px)
         displacement = np.empty((*shape, 2), np.int64)
         displacement[...] = (dy, dx)
         return cls(displacement, np.ones(shape, np.bool_), cell_px)
 
     def check_covers(self, height: int, width: int) -> None:
-        """Raises ShapeError unless the field has one entry per cell of a `(height, width)` frame."""
+        """Checks that the field has one entry per cell of a frame of `(height, width)` pixels.
+
+        Raises:
+          ShapeError: it has other cells.
+        """
         expected = cells(height, self.cell_px), cells(width, self.cell_px)
         if self.valid.shape != expected:
             raise ShapeError(
@@ -89,20 +102,26 @@ def cells(length_px: int, cell_px: int) -> int:
 
 
 def centres(length_px: int, cell_px: int = CELL_PX) -> NDArray[np.int64]:
-    """The middle pixel of every cell of one axis; of a cell that the border cuts, the last pixel at most."""
+    """Middle pixel of every cell along one axis, at most the last pixel of the frame."""
     return np.minimum(np.arange(cells(length_px, cell_px), dtype=np.int64) * cell_px + cell_px // 2, length_px - 1)
 
 
 def accumulate(earlier: MotionField, later: MotionField, height: int, width: int) -> MotionField:
     """Composes two fields: `m(p) <- earlier(p - later(p)) + later(p)`.
 
-    The source is looked up in the cell that holds it; a source that is invalid or outside the frame makes the cell
-    invalid. Source: the paper's Eq. 15.
+    A cell is followed from its middle: the earlier motion is that of the cell that holds the source. The result is
+    invalid where the source is invalid or outside the frame.
+
+    Source: the paper's Eq. 15.
 
     Args:
       earlier: motion from an old frame to the previous one.
       later: motion from the previous frame to the current one, on the same cells.
-      height, width: the frame in pixels.
+      height: of the frame in pixels.
+      width: of the frame in pixels.
+
+    Raises:
+      ShapeError: the fields have different cells.
     """
     if earlier.valid.shape != later.valid.shape or earlier.cell_px != later.cell_px:
         raise ShapeError(

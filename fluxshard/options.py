@@ -1,4 +1,4 @@
-"""What users can choose: at compile time, and for each session."""
+"""Options of compilation and of sessions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ InputMode = Literal["assembled", "fresh"]
 Execution = Literal["sparse", "dense"]
 Isa = Literal["native", "avx512", "avx2", "portable"]
 
-MOST_FRAMES = 250  # ages are kept in a byte
-OBJECT, SMALL_OBJECT = 1, 2  # what a cell of a region holds
+MOST_FRAMES = 250  # ages are stored in a byte
+OBJECT, SMALL_OBJECT = 1, 2  # values of cells of a region mask; 0 is background
 
 
 def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -39,23 +39,26 @@ def _check_count(name: str, value: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """How a model is compiled.
+    """Options of `fluxshard.compile`.
 
     Attributes:
-      backend: "cpp" generates and compiles C++; "reference" runs the same plan in torch, slowly, anywhere; "cuda"
-        generates and compiles CUDA; "emulated" runs the CUDA kernels on the processor, very slowly, for tests and
-        debugging. "auto" takes what the target has: CUDA, or C++ where there is a compiler and otherwise the
-        reference, with a warning.
-      dtype: storage of features; sums are float32. "float16" and "bfloat16" are for CUDA.
+      backend: "cpp" generates C++ for the CPU; "cuda" generates CUDA; "reference" runs the plan in eager torch on any
+        machine, slowly; "emulated" runs the CUDA kernels on the CPU, very slowly, for tests and debugging. "auto" is
+        "cuda" on a GPU; on the CPU it is "cpp" where there is a compiler, otherwise "reference", with a warning.
+      dtype: storage type of features; accumulation is float32. "float16" and "bfloat16" need the backend "cuda" or
+        "emulated".
+      canvas_px: pixels per axis by which the canvas that the network runs on is larger than the image. The image is
+        placed on it so that the dominant motion becomes a multiple of every stride (phase lock); best is the network's
+        largest stride. Outputs are in coordinates of the canvas; `Session.origin` is the image's position on it. 0 runs
+        the image itself.
+      isa: vector instruction set of the C++ backend; "native" is the best of this machine.
       arch: GPU architecture to generate for, such as "sm_90"; "native" is that of the device (the emulator: sm_80).
-      autotune: measure several tiles for each convolution on the GPU, once per device (minutes; the results are kept in
-        the kernel cache); False takes them by rule.
-      canvas_px: the network runs on a canvas that is larger than the image by so many pixels per axis, and the image is
-        placed on it so that the dominant motion becomes a multiple of every stride (the phase lock); best is the
-        network's largest stride. Outputs are those of the canvas: `Session.origin` says where the image lies on it.
-        0 runs the image itself.
-      isa: vector instructions of the C++ backend; "native" is the best that this machine has.
+      autotune: True measures several tiles for each convolution on the GPU (minutes, once per device: the results are
+        kept in the kernel cache); False chooses tiles by rule.
       dump_dir: directory that receives the graph after every pass, as `NN_pass.txt`; None writes nothing.
+
+    Raises:
+      OptionError: a value that is not allowed.
     """
 
     backend: Backend = "auto"
@@ -79,14 +82,18 @@ class CompileOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelOptions:
-    """How planned reuse tests the image for the features of one stride.
+    """Image test of planned reuse for the features of one stride.
 
     Attributes:
-      gain: factor on the thresholds of this level; None: 0.8 up to a stride of 8, 1.2 up to 16, otherwise 1.5.
-      dilation: a recomputed shard takes its neighbours with it, so many times.
-      shard_px: side of a shard, a multiple of 8; None: 8 up to a stride of 8, else 16, or the stride if that is more.
-      low_pass_px: the images are compared as means over so many pixels a side, 1, 2, 4 or 8: what features of a large
-        stride do not see costs nothing. None: a quarter of the stride.
+      gain: factor on the thresholds of this level; None: 0.8 up to stride 8, 1.2 up to stride 16, 1.5 above.
+      dilation: how many times the recompute mask is dilated, by one shard each time.
+      shard_px: side of a shard in pixels, a multiple of 8; None: 8 up to stride 8, otherwise the larger of 16 and the
+        stride.
+      low_pass_px: side in pixels, 1, 2, 4 or 8, of the blocks over which images are averaged before they are compared:
+        detail that features of a large stride do not resolve causes no work. None: a quarter of the stride.
+
+    Raises:
+      OptionError: a value that is not allowed.
     """
 
     gain: float | None = None
@@ -108,25 +115,28 @@ class LevelOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedOptions:
-    """When planned reuse recomputes a shard. Thresholds are shares of the pixels' range.
+    """Conditions under which planned reuse recomputes a shard. Thresholds are fractions of the pixel range.
 
-    The residual of a shard is the largest mean, over its 4x4-px blocks, of the difference between the frame and what
-    the cached features stand for, at the displacement that these features get.
+    The residual of a shard is the largest mean absolute difference, over blocks of 4x4 px, between the frame and the
+    pixels that the cached features represent, at the displacement of these features and after the level's low-pass.
 
     Attributes:
-      tau: a shard is recomputed where its residual is larger; with regions, near them.
-      tau_background: the same away from regions (`Session.focus`); None, or as long as there are none, takes `tau`.
-      tau_small: the same near small objects; None takes `tau`. Small objects are lost more easily, and cost little.
-      tau_waiting: a shard whose residual is larger than this is recomputed when it is `wait_frames` old.
-      wait_frames: how long a moderate change may wait; 0 never recomputes for it.
-      refresh_frames: a shard is recomputed when its features are so many frames old; 0 never for that.
-      hold_frames: for so many frames a region goes on after it was last given, moving along.
-      margin_px: regions are taken larger by so much, rounded up to 8.
-      small_px: task adapters call an object small whose box covers less than a square of this side.
-      region_confidence: what task adapters call an object: detections that score higher are regions. Lower than where
-        detections are shown: an object that is about to be found or lost needs the work most.
-      levels: by stride in pixels, rounded up; strides left out take the defaults.
-      pixel_range: the image's values that stand for black and white.
+      tau: largest residual that is reused; where there are regions, near them.
+      tau_background: the same away from regions (`Session.focus`); None, and while there are no regions: `tau`.
+      tau_small: the same near small objects, which are lost more easily and cost little; None: `tau`.
+      tau_waiting: largest residual that is reused at any age: a shard above it is recomputed at age `wait_frames`.
+      wait_frames: age in frames at which a shard above `tau_waiting` is recomputed; 0 disables it.
+      refresh_frames: maximum feature age in frames; 0 disables refresh.
+      hold_frames: frames for which a region persists after it was last given, moved along with its content.
+      margin_px: margin around regions in pixels, rounded up to a multiple of 8.
+      small_px: side in pixels of the square below whose area task adapters call an object's box small.
+      region_confidence: score above which task adapters make a detection a region. It is lower than the score at which
+        detections are shown: objects that are about to be found or lost need recomputation most.
+      levels: options by stride in pixels, rounded up; absent strides take the defaults.
+      pixel_range: values of black and white in the image.
+
+    Raises:
+      OptionError: a value that is not allowed.
     """
 
     tau: float = 0.02
@@ -160,25 +170,26 @@ class PlannedOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReuseOptions:
-    """What a session reuses. Changing it needs no recompilation.
+    """Options of a session; changing them needs no recompilation.
 
     Attributes:
-      policy: "propagated" finds each layer's work from the values of the layer before (the paper's way); "planned"
-        decides all work from the image before the network runs.
-      rfap: the receptive-field check: "per_layer" is exact at zero thresholds, "compact" is the paper's one pass over
-        the input motion (cheaper, not exact: docs/exactness.md), "off" disables it.
-      remap: False keeps the cache in the coordinates of the last keyframe (the paper's "w/o remap" ablation).
-      input: "assembled" feeds cached pixels outside the recompute set, as an offloading endpoint has to;
-        "fresh" feeds the whole new frame. None takes "assembled" for propagated reuse and "fresh" for planned.
-      tau_input: threshold on pixels, 0..1; a pixel that differs by more in any colour is recomputed.
-      tau: threshold on features: one number for all layers, or a number per layer name (others 0).
-      scene_cut: a frame whose recompute set covers more than this share of the pixels (planned: whose work is more than
-        this share of the network's) is run whole, as a keyframe; 1.0 never does.
-      execution: "dense" computes every layer whole, whatever was found to have changed (the paper's "w/o sparse"
-        ablation: what would be sent stays the same); for policy "propagated".
-      planned: thresholds of planned reuse.
+      policy: "propagated" derives the work of a layer from the changed values of the layer before, as the paper does;
+        "planned" decides all work from the image before the network runs.
+      rfap: receptive field alignment check. "per_layer" is exact at zero thresholds; "compact" is the paper's one pass
+        over the input motion, cheaper but not exact (docs/exactness.md); "off" disables it.
+      remap: False keeps the cache in coordinates of the last keyframe (the paper's "w/o remap" ablation).
+      input: pixels that the network reads outside the recompute set. "assembled": cached pixels, as on an offloading
+        endpoint; "fresh": those of the new frame. None: "assembled" for policy "propagated", "fresh" for "planned".
+      tau_input: threshold on pixels, in units of the image's values: a pixel is recomputed where any channel differs by
+        more.
+      tau: threshold on features: one number for all layers, or numbers by layer name, 0 for absent names.
+      scene_cut: fraction above which a frame runs dense, as a keyframe: of pixels in the recompute set, or, for policy
+        "planned", of the network's work; 1.0 disables it.
+      execution: "dense" evaluates every layer on all cells while the recompute set, and so what would be transmitted,
+        stays the same (the paper's "w/o sparse" ablation); for policy "propagated".
+      planned: options of planned reuse.
       canvas_fill: value of the canvas around the image (`CompileOptions.canvas_px`).
-      profile: path of a calibrated profile, whose options take the place of all others; None takes those given here.
+      profile: path of a calibrated threshold profile, whose options replace all others here; None uses these.
 
     Raises:
       OptionError: a value that is not allowed.
@@ -218,5 +229,5 @@ class ReuseOptions:
 
     @property
     def input_mode(self) -> InputMode:
-        """What `input` means for this policy."""
+        """`input` with None resolved for this policy."""
         return self.input or ("fresh" if self.policy == "planned" else "assembled")

@@ -1,1 +1,1 @@
-"""The intermediate representation that passes, code generation and the runtime share. No torch."""
+"""Intermediate representation shared by passes, code generation and the runtime; free of torch."""

@@ -1,4 +1,4 @@
-"""What code is generated for, and the shapes that a convolution kernel may take."""
+"""Targets of code generation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fluxshard.options import DType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A processor and the compiler for it.
+    """An instruction set of the CPU and the compiler for it.
 
     Attributes:
       isa: "avx512", "avx2" or "portable".
-      vector_floats: float32 lanes of a vector.
-      registers: vector registers, which bound the tile of a convolution kernel.
-      compiler: command, found or from the environment variable CXX.
-      compiler_id: first line that the compiler prints of its version; part of the cache key.
-      flags: what it is called with.
+      vector_floats: float32 lanes of a vector register.
+      registers: vector registers; they bound the tile of a convolution kernel.
+      compiler: command of the C++ compiler: the environment variable CXX, or found on the path.
+      compiler_id: first line of its `--version`; part of the cache key.
+      flags: compiler flags.
     """
 
     isa: str
@@ -30,7 +30,7 @@ class Target:
     flags: tuple[str, ...]
 
 
-# arch -> dynamic shared memory that one block may ask for, in bytes. Source: CUDA C++ Programming Guide, table of
+# arch -> largest dynamic shared memory of a thread block, in bytes. Source: CUDA C++ Programming Guide, table of
 # technical specifications per compute capability ("maximum amount of shared memory per thread block").
 CUDA_ARCHES: dict[str, int] = {
     "sm_72": 96 << 10, "sm_75": 64 << 10, "sm_80": 163 << 10, "sm_86": 99 << 10, "sm_87": 163 << 10,
@@ -40,14 +40,14 @@ CUDA_ARCHES: dict[str, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CudaTarget:
-    """A GPU architecture, and what features are stored as.
+    """A GPU architecture and the storage type of features.
 
     Attributes:
       arch: key of `CUDA_ARCHES`.
-      dtype: storage of features and weights; sums are float32.
+      dtype: storage type of features and weights; accumulation is float32.
 
     Raises:
-      OptionError: an architecture that kernels are not generated for.
+      OptionError: `arch` is not in `CUDA_ARCHES`.
     """
 
     arch: str
@@ -59,10 +59,15 @@ class CudaTarget:
 
     @classmethod
     def nearest(cls, major: int, minor: int, dtype: DType) -> CudaTarget:
-        """The target for a device of this compute capability: its own, or the latest before it of the same major.
+        """The target for a device: its own architecture, or the latest earlier one of the same major version.
+
+        Args:
+          major: of the device's compute capability.
+          minor: of the device's compute capability.
+          dtype: storage type of features and weights.
 
         Raises:
-          OptionError: no code that we generate runs on it.
+          OptionError: no generated code runs on the device.
         """
         known = [int(arch[3:]) for arch in CUDA_ARCHES]
         able = [number for number in known if number // 10 == major and number % 10 <= minor]
@@ -74,22 +79,22 @@ class CudaTarget:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one stored number."""
+        """Bytes of a stored number."""
         return 4 if self.dtype == "float32" else 2
 
     @property
     def lanes(self) -> int:
-        """Stored numbers in 16 bytes: what one instruction copies, and what rows are padded to."""
+        """Stored numbers in 16 bytes, the widest access of a thread; rows are padded to a multiple of it."""
         return 16 // self.itemsize
 
     @property
     def shared_bytes(self) -> int:
-        """Dynamic shared memory that one block may ask for."""
+        """Largest dynamic shared memory of a thread block, in bytes."""
         return CUDA_ARCHES[self.arch]
 
     @property
     def math(self) -> Literal["m16n8k16", "m16n8k8", "ffma"]:
-        """How products are summed: a tensor-core instruction, or one multiply-add at a time."""
+        """Instruction of matrix products: a tensor-core MMA shape, or scalar fused multiply-add."""
         number = int(self.arch[3:])
         if self.dtype == "float32" or number < 75:
             return "ffma"  # TF32 is off: float32 means float32
@@ -99,5 +104,5 @@ class CudaTarget:
 
     @property
     def copies_async(self) -> bool:
-        """Shared memory can be filled by cp.async."""
+        """True where `cp.async` can fill shared memory."""
         return int(self.arch[3:]) >= 80

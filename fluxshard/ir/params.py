@@ -1,7 +1,8 @@
-"""Parameters of each op of a Plan: frozen, made of numbers, strings and tuples only.
+"""Parameters of the ops of a Plan: frozen dataclasses of numbers, strings and tuples.
 
-Field names are those of the reference op of the same name (`ops/reference.py`). Pairs are (y, x); paddings are
-`((top, bottom), (left, right))`.
+Fields are keyword arguments of the reference op of the same name (`ops/reference.py`). Pairs are (y, x); paddings are
+`((top, bottom), (left, right))` in cells. Roles are the names under which a layer has its weights; `?` marks those that
+may be absent.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import ClassVar, Literal
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
-# An activation: its name and up to two numbers. None is the identity.
+# An activation: its name and up to two numbers; None is the identity.
 #   relu, relu6, silu, hardswish, hardsigmoid, gelu (erf), gelu_tanh, sigmoid, tanh, mish   -> (name,)
 #   leaky_relu -> (name, negative slope); elu -> (name, alpha); clamp -> (name, low, high);
-#   prelu -> (name,) with the slopes, one per channel, as the weight of role "slope"
+#   prelu -> (name,), with `(C,)` slopes as the weight of role "slope"
 Activation = tuple[str] | tuple[str, float] | tuple[str, float, float]
 
+# name -> how many numbers it takes
 ACTIVATIONS: dict[str, int] = {
     "relu": 0, "relu6": 0, "silu": 0, "hardswish": 0, "hardsigmoid": 0, "gelu": 0, "gelu_tanh": 0, "sigmoid": 0,
     "tanh": 0, "mish": 0, "prelu": 0, "leaky_relu": 1, "elu": 1, "clamp": 2,
@@ -26,9 +28,10 @@ ACTIVATIONS: dict[str, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conv2d:
-    """`act_after(act(conv(x) + bias) + residual)`; weight `(Co, Ci / groups, kh, kw)`.
+    """Convolution with a fused epilogue: `act_after(act(conv(x) + bias) + residual)`.
 
-    Roles of weights: weight, bias?, slope? (of a prelu in `act` or `act_after`). Inputs: x, residual?.
+    Inputs: x `(1, Ci, H, W)`; residual?, of the output's shape.
+    Roles: weight `(Co, Ci / groups, kh, kw)`; bias? `(Co,)`; slope? `(Co,)`, of a prelu in `act` or `act_after`.
     """
 
     op: ClassVar[str] = "conv2d"
@@ -42,7 +45,11 @@ class Conv2d:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvTranspose2d:
-    """As Conv2d, transposed; weight `(Ci, Co / groups, kh, kw)`, padding `(y, x)` symmetric as in torch."""
+    """Transposed convolution with the epilogue of `Conv2d`.
+
+    Inputs and roles are those of `Conv2d`, but weight is `(Ci, Co / groups, kh, kw)`. Padding `(y, x)` is symmetric, as
+    in torch.
+    """
 
     op: ClassVar[str] = "conv_transpose2d"
     stride: Pair = (1, 1)
@@ -56,7 +63,7 @@ class ConvTranspose2d:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaxPool2d:
-    """Maximum over a window; padding reads -inf."""
+    """Maximum over a window; padding is -inf."""
 
     op: ClassVar[str] = "max_pool2d"
     kernel: Pair
@@ -68,7 +75,7 @@ class MaxPool2d:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvgPool2d:
-    """Mean over a window; the divisor is torch's (count_include_pad, ceil_mode, divisor_override)."""
+    """Mean over a window, with the divisor of `torch.nn.functional.avg_pool2d` (`divisor` is its divisor_override)."""
 
     op: ClassVar[str] = "avg_pool2d"
     kernel: Pair
@@ -81,7 +88,7 @@ class AvgPool2d:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointwise:
-    """An activation on its own. Role: slope?."""
+    """An activation that no other op absorbed. Role: slope? `(C,)`."""
 
     op: ClassVar[str] = "pointwise"
     act: Activation
@@ -89,7 +96,7 @@ class Pointwise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affine:
-    """`act(x * scale + shift)` per channel: a batch norm that no convolution absorbed. Roles: scale, shift, slope?."""
+    """`act(x * scale + shift)`: a batch norm that no convolution absorbed. Roles: scale, shift, slope?, all `(C,)`."""
 
     op: ClassVar[str] = "affine"
     act: Activation | None = None
@@ -97,7 +104,7 @@ class Affine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelNorm:
-    """Layer norm over the channels of each cell. Roles: gamma?, beta?."""
+    """Layer norm over the channels of each cell. Roles: gamma?, beta?, both `(C,)`."""
 
     op: ClassVar[str] = "channel_norm"
     eps: float = 1e-5
@@ -105,11 +112,18 @@ class ChannelNorm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binary:
-    """`act(a kind b)`.
+    """Elementwise arithmetic: `act(a kind b)`.
 
-    `operand` says what b is: "value" a second input on the same grid and with the same channels; "vector" a second
-    input of shape `(1, C, 1, 1)` or `(1, 1, 1, 1)` (an island's output); "weight" a constant of shape `(1, C, 1, 1)`,
-    role operand; "scalar" the number `scalar`. `swapped` computes `b kind a`. Role: slope?.
+    Roles: operand? (see `operand`), slope? `(C,)`.
+
+    Attributes:
+      kind: the operation.
+      operand: what b is. "value": a second input of a's shape, on the same grid; "vector": a second input of shape
+        `(1, C, 1, 1)` or `(1, 1, 1, 1)`, an island's output; "weight": a constant of one of these shapes, of role
+        operand; "scalar": the number `scalar`.
+      scalar: the number, for operand "scalar".
+      swapped: computes `b kind a`.
+      act: the activation, or None.
     """
 
     op: ClassVar[str] = "binary"
@@ -122,9 +136,13 @@ class Binary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize:
-    """Bilinear or nearest resampling to `size`, as `torch.nn.functional.interpolate`.
+    """Bilinear or nearest resampling, as `torch.nn.functional.interpolate`.
 
-    `scale` holds the factors that torch uses for source positions, or None where it derives them from the sizes.
+    Attributes:
+      mode: the interpolation.
+      size: (H, W) of the output in cells.
+      align_corners: as in torch; for mode "bilinear".
+      scale: (y, x) factors from which torch computes source positions; None: it takes the quotients of the sizes.
     """
 
     op: ClassVar[str] = "resize"
@@ -136,7 +154,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pad:
-    """Padding by `pads`; negative numbers crop. `value` is what mode "constant" writes."""
+    """Padding by `pads` cells; negative amounts crop. Mode "constant" fills with `value`."""
 
     op: ClassVar[str] = "pad"
     pads: Pads
@@ -146,14 +164,14 @@ class Pad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """A tensor of its own with the values of its input (views of the image need one)."""
+    """A copy of the input in memory of its own; views of the image read one."""
 
     op: ClassVar[str] = "copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cat:
-    """View: channels of the inputs, one after another, all on one grid."""
+    """View: concatenation of the channels of the inputs, which share a grid."""
 
     op: ClassVar[str] = "cat"
 
@@ -169,7 +187,7 @@ class ChannelSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsampleNearest:
-    """View: every cell repeated `factor` times along (y, x)."""
+    """View: nearest upsampling; every cell appears `factor` times along (y, x)."""
 
     op: ClassVar[str] = "upsample_nearest"
     factor: Pair
@@ -177,7 +195,7 @@ class UpsampleNearest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ref:
-    """In an island: the value or weight of this name."""
+    """In an argument of an island's step: the value or weight of this name."""
 
     name: str
 
@@ -187,13 +205,13 @@ Argument = None | bool | int | float | str | Ref | tuple["Argument", ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IslandStep:
-    """One torch op of an island, for example `aten.matmul.default`.
+    """A call of one torch op in an island.
 
     Attributes:
-      name: what its result is called.
-      target: overload under `torch.ops`, or "getitem".
-      args, kwargs: base types, Refs and nested tuples. A dtype, device, layout or memory format is the string that
-        torch prints ("torch.float32").
+      name: of its result; unique in the island.
+      target: overload under `torch.ops`, such as `aten.matmul.default`, or "getitem".
+      args, kwargs: numbers, strings, None, Refs and nested tuples. A dtype, device, layout or memory format is the
+        string that torch prints, such as "torch.float32".
     """
 
     name: str
@@ -204,7 +222,7 @@ class IslandStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Island:
-    """Dense torch ops that run whole: attention, global pooling, a head's decoding. A weight's role is its name."""
+    """Torch ops that run dense: attention, global pooling, the decoding of a head. A weight's role is its name."""
 
     op: ClassVar[str] = "island"
     steps: tuple[IslandStep, ...]

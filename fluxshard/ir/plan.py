@@ -1,7 +1,7 @@
 """Plan: a network as a list of layers, independent of the target and free of torch.
 
-A Plan is what `passes` produce and what `codegen` and `runtime` consume. Two machines compare its digest to prove that
-they run the same model. Weights travel beside it, by name.
+`passes` produce a Plan; `codegen` and `runtime` consume it. Two machines that run the same model have plans of the same
+digest. Weights are kept beside the plan, by name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ValueSpec:
     Attributes:
       name: unique in the plan.
       shape: `(1, C, H, W)` for values on a grid; any shape otherwise.
-      grid: index into `Plan.grids`; None for values without cells (vectors of SE blocks, decoded boxes).
+      grid: index into `Plan.grids`; None for values without cells, such as vectors of SE blocks or decoded boxes.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ValueSpec:
 
     @property
     def channels(self) -> int:
-        """Channels of a value on a grid."""
+        """Number of channels; for values on a grid."""
         return self.shape[1]
 
 
@@ -46,16 +46,16 @@ class LayerSpec:
     """One step of the network.
 
     Attributes:
-      name: unique; the key of thresholds and statistics.
+      name: unique in the plan; the key of thresholds and statistics.
       params: the op and its parameters.
-      inputs: names of values; their order is fixed by the params' docstring.
+      inputs: names of values, in the order that the docstring of the params gives.
       outputs: names of values; one, except for islands.
-      weights: (role, weight name) pairs; roles are in the params' docstring.
-      windows: (y, x) windows of the first input; None for islands.
-      fields: (y, x) receptive fields of the output in image pixels; None where there is none.
-      mode: "sparse" stores rows and recomputes cells; "view" stores nothing; "dense" is an island.
-      reason: why it is dense, empty otherwise.
-      macs: multiply-accumulates when everything is computed.
+      weights: (role, weight name) pairs; the docstring of the params lists the roles.
+      windows: (y, x) windows from the first input; None for islands.
+      fields: (y, x) receptive fields of the output in image pixels; None where it has none.
+      mode: "sparse" stores rows and recomputes changed cells; "view" stores nothing; "dense" is an island.
+      reason: why it is dense; empty otherwise.
+      macs: multiply-accumulates on all cells.
     """
 
     name: str
@@ -76,15 +76,17 @@ class LayerSpec:
 
     @property
     def output(self) -> str:
-        """The only output."""
+        """Name of the only output."""
         (name,) = self.outputs
         return name
 
     @property
     def is_windowed(self) -> bool:
-        """True where an output cell reads anything but the same cell: the RFAP rule applies (1x1 stride 2 counts).
+        """True where an output cell reads other cells than its own: the layer is subject to RFAP.
 
-        Padding behind the last cell shows in no window, but the grid changes.
+        A 1x1 convolution of stride 2 is windowed. So is padding after the last cell: it changes the grid, if no window.
+
+        Source: the paper's Section IV-C, layers whose receptive field exceeds one position.
         """
         if isinstance(self.params, Pad):
             return True
@@ -95,7 +97,7 @@ class LayerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSpec:
-    """A constant tensor by name; all are float32 unless `dtype` says otherwise."""
+    """Name, shape and dtype of a constant tensor; only islands have other dtypes than float32."""
 
     name: str
     shape: tuple[int, ...]
@@ -104,7 +106,7 @@ class WeightSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A leaf of what the model returns: a value, or a constant that does not depend on the image."""
+    """A leaf of the model's output: the name of a value, or a literal."""
 
     value: str | None = None
     literal: None | bool | int | float | str = None
@@ -112,15 +114,15 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A network ready to be run by any backend.
+    """A network that any backend can run.
 
     Attributes:
-      name: the model's class, for people.
-      input: name of the image's value, always `(1, C, H, W)` on `grids[0]`.
-      grids: all lattices, the image's first.
-      values, layers, weights: in execution order; every value is produced before it is used.
-      outputs: leaves of the model's result, in the order of `output_tree`.
-      output_tree: how the leaves nest, as JSON of `torch.utils._pytree.treespec_dumps`.
+      name: class of the model, for display.
+      input: name of the image, a value `(1, C, H, W)` on `grids[0]`.
+      grids: lattices of cells, each once, the image's first.
+      values, layers, weights: in execution order; every value is produced before it is read.
+      outputs: leaves of the model's output, in the order of `output_tree`.
+      output_tree: pytree structure of the output, as JSON of `torch.utils._pytree.treespec_dumps`.
     """
 
     name: str
@@ -187,19 +189,25 @@ class Plan:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the whole network: what compute ratios are measured against."""
+        """Multiply-accumulates of a dense run: the denominator of compute ratios."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def s_max(self) -> int:
-        """Largest cumulative stride of a sparse layer's output in pixels, rounded up (the paper's S_max)."""
+        """Largest cumulative stride of a sparse layer's output in pixels, rounded up.
+
+        Source: S_max in the paper's Section IV-C.
+        """
         used = {self.value(layer.outputs[0]).grid for layer in self.layers if layer.mode == "sparse"}
         strides = [max(self.grids[i].stride_y, self.grids[i].stride_x) for i in used if i is not None]
         return -(-max(strides, default=Fraction(1)) // 1)
 
     @property
     def r_max(self) -> int:
-        """Largest window of a sparse layer times the cumulative stride of its input, in pixels (the paper's R_max)."""
+        """Largest window of a sparse layer times the cumulative stride of its input, in pixels, rounded up.
+
+        Source: R_max in the paper's Section IV-C.
+        """
         reach = [Fraction(1)]
         for layer in self.layers:
             if layer.mode != "sparse" or not layer.windows:
@@ -211,16 +219,16 @@ class Plan:
         return -(-max(reach) // 1)
 
     def to_json(self) -> str:
-        """The plan as JSON: stable, so equal plans give equal text."""
+        """The plan as canonical JSON: equal plans give equal text."""
         body = {f.name: _encode(getattr(self, f.name)) for f in fields(self) if f.init}
         return json.dumps({"format": FORMAT, **body}, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Reads what `to_json` wrote.
+        """The plan that `to_json` wrote.
 
         Raises:
-          PlanError: not a plan, or one of another format.
+          PlanError: the text is not a plan, or one of another format version.
         """
         try:
             body = json.loads(text)
@@ -234,11 +242,11 @@ class Plan:
             raise PlanError(f"not a plan: {type(error).__name__}: {error}") from error
 
     def digest(self) -> str:
-        """SHA-256 of `to_json()`, 64 hex digits."""
+        """SHA-256 of `to_json()` as 64 hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_text(self) -> str:
-        """One line per layer, for people and golden files."""
+        """A listing with one line per grid and layer, for display and golden files."""
         lines = [f"plan {self.name}: image {self.image_size[0]}x{self.image_size[1]}, {self.macs / 1e6:.1f} MMAC"]
         for index, grid in enumerate(self.grids):
             lines.append(f"  grid {index}: {grid.height}x{grid.width} stride {grid.stride_y}x{grid.stride_x}")
@@ -251,7 +259,13 @@ class Plan:
 
 
 def first_windowed_layers(plan: Plan) -> frozenset[str]:
-    """Windowed layers that read the image through pointwise ops and channel views only: where compact flags merge."""
+    """Names of windowed layers that read the image through per-cell ops and channel views only.
+
+    There compact RFAP flags join the recompute set.
+
+    Source: the paper's Section IV-C, "merged into the recomputation set at the first DNN layer whose receptive field
+    exceeds one".
+    """
     reaches = {plan.input}
     first = set()
     for layer in plan.layers:

@@ -1,6 +1,7 @@
-"""The rules that every Plan keeps, one a line, with the reason above.
+"""Invariants of a Plan, each with its reason above it.
 
-Generators yield `(where, kept, rule)`; the first that is not kept is an error, so each may rely on those before it.
+Generators yield `(where, kept, rule)`. The first rule that is not kept raises an error, so each may rely on the rules
+before it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from fluxshard.ir.windows import windows_of
 
 Checks = Iterator[tuple[str, bool, str]]
 
-# op -> roles of its weights: (always there, may be there)
+# op -> roles of its weights: (required, optional)
 _ROLES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "conv2d": (frozenset({"weight"}), frozenset({"bias", "slope"})),
     "conv_transpose2d": (frozenset({"weight"}), frozenset({"bias", "slope"})),
@@ -48,10 +49,10 @@ _ROLES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 
 
 def verify(plan: Plan) -> None:
-    """Checks a plan against every rule.
+    """Checks every invariant of a plan.
 
     Raises:
-      PlanError: names the layer or value, and the rule that it breaks.
+      PlanError: a rule is broken; names the layer or value, and the rule.
     """
     for part in (_values(plan), _order(plan), *(_layer(plan, layer) for layer in plan.layers), _outputs(plan)):
         for where, kept, rule in part:
@@ -60,7 +61,7 @@ def verify(plan: Plan) -> None:
 
 
 def _values(plan: Plan) -> Checks:
-    # names are keys everywhere
+    # names are keys of thresholds, statistics and buffers
     yield "values", _unique([value.name for value in plan.values]), "each value has its own name"
     yield "layers", _unique([layer.name for layer in plan.layers]), "each layer has its own name"
     yield "weights", _unique([weight.name for weight in plan.weights]), "each weight has its own name"
@@ -68,18 +69,18 @@ def _values(plan: Plan) -> Checks:
     names = {value.name for value in plan.values}
     yield plan.input, plan.input in names, "the image is a value"
     image = plan.value(plan.input)
-    # motion is in pixels of the image
+    # motion is in pixels of the image; strides are relative to it
     yield (
         plan.input,
         image.grid == 0 and plan.grids[0] == Grid(image.shape[2], image.shape[3]),
         "the first grid is the image's, of stride 1",
     )
     for value in plan.values:
-        # an index out of range would read another grid's motion
+        # an index out of range would take the motion of another grid
         yield value.name, value.grid is None or 0 <= value.grid < len(plan.grids), "its grid is one of the plan's"
         if value.grid is not None:
             grid = plan.grids[value.grid]
-            # cells and rows are one to one
+            # every cell has one row of features
             yield (
                 value.name,
                 value.shape[0] == 1 and value.shape[2:] == (grid.height, grid.width),
@@ -93,10 +94,10 @@ def _order(plan: Plan) -> Checks:
     weights = {weight.name: weight for weight in plan.weights}
     for layer in plan.layers:
         for name in layer.inputs:
-            # one pass over the layers computes everything
+            # layers run in order, once
             yield layer.name, name in ready, f"input {name!r} is produced before it is used"
         for name in layer.outputs:
-            # nothing is written twice
+            # a value has one producer
             yield (
                 layer.name,
                 name in names and name not in ready,
@@ -106,10 +107,10 @@ def _order(plan: Plan) -> Checks:
         for role, name in layer.weights:
             # weights travel beside the plan
             yield layer.name, name in weights, f"its {role} {name!r} is a weight of the plan"
-    # a value without a producer would be read as garbage
+    # a value without a producer would be read uninitialised
     yield "values", ready == names, f"every value is produced: {', '.join(sorted(names - ready)) or 'all are'}"
     used = {name for layer in plan.layers for _, name in layer.weights}
-    # weights that nobody reads would still be sent and hashed
+    # weights that no layer reads would still be sent and hashed
     yield (
         "weights",
         used == set(weights),
@@ -119,7 +120,7 @@ def _order(plan: Plan) -> Checks:
 
 def _outputs(plan: Plan) -> Checks:
     names = {value.name for value in plan.values}
-    # a model without outputs has nothing to run for
+    # a model whose outputs are all literals has nothing to run
     yield "outputs", any(leaf.value is not None for leaf in plan.outputs), "at least one output is a value"
     for index, leaf in enumerate(plan.outputs):
         yield f"output {index}", leaf.value is None or leaf.value in names, f"{leaf.value!r} is a value"
@@ -128,7 +129,7 @@ def _outputs(plan: Plan) -> Checks:
 def _layer(plan: Plan, layer: LayerSpec) -> Checks:
     where = layer.name
     island = isinstance(layer.params, Island)
-    # the mode says which state a layer owns
+    # the mode decides which state a layer owns
     yield (
         where,
         layer.mode == ("dense" if island else "view" if layer.op in VIEWS else "sparse"),
@@ -142,7 +143,7 @@ def _layer(plan: Plan, layer: LayerSpec) -> Checks:
     yield where, len(layer.outputs) == 1, "only islands have several outputs"
     yield where, plan.value(layer.output).grid is not None, "its output is on a grid"
     yield where, plan.value(layer.inputs[0]).grid is not None, "its input is on a grid"
-    # the image's buffer is written anew each frame: a view of it would have no old rows
+    # the buffer of the image is overwritten each frame: a view of it would have no earlier rows
     yield where, layer.mode != "view" or plan.input not in layer.inputs, "a view reads a copy of the image"
     yield from _inputs(plan, layer)
     yield from _weights(plan, layer)
@@ -165,7 +166,7 @@ def _inputs(plan: Plan, layer: LayerSpec) -> Checks:
         expected = 2 if params.operand in ("value", "vector") else 1
         yield where, len(layer.inputs) == expected, f"operand {params.operand!r} takes {expected} inputs"
     if isinstance(params, Binary) and params.operand == "vector":
-        # what is stretched over the map has no cells of its own
+        # an operand that is broadcast over the map has no cells
         yield (
             where,
             others[0].grid is None and others[0].shape in ((1, out.channels, 1, 1), (1, 1, 1, 1)),
@@ -173,7 +174,7 @@ def _inputs(plan: Plan, layer: LayerSpec) -> Checks:
         )
         return
     for other in others:
-        # masks of several inputs are joined cell by cell
+        # masks of several inputs are united cell by cell
         yield where, other.grid == out.grid, f"{other.name!r} is on the grid of the result"
         yield where, isinstance(params, Cat) or other.shape == out.shape, f"{other.name!r} has the shape of the result"
 
@@ -219,14 +220,14 @@ def _weights(plan: Plan, layer: LayerSpec) -> Checks:
 def _activations(layer: LayerSpec) -> Checks:
     acts = _acts(layer)
     for act in acts:
-        # numbers are arguments of the kernel's function
+        # the numbers are arguments of the kernel's activation function
         yield (
             layer.name,
             act[0] in ACTIVATIONS and len(act) - 1 == ACTIVATIONS[act[0]],
             f"{act!r} is an activation with its numbers",
         )
     n_prelu = sum(act[0] == "prelu" for act in acts)
-    # there is one set of slopes
+    # a layer has one weight of role slope
     yield layer.name, n_prelu <= 1, "at most one PReLU"
     yield layer.name, ("slope" in dict(layer.weights)) == (n_prelu == 1), "slopes are there for a PReLU only"
     if isinstance(layer.params, (Conv2d, ConvTranspose2d)):
@@ -305,7 +306,7 @@ def _pooled(params: MaxPool2d | AvgPool2d, n: int, axis: int) -> int:
     stride, padding = params.stride[axis], params.padding[axis]
     room = n + 2 * padding - dilation * (params.kernel[axis] - 1) - 1
     cells = (-(-room // stride) if params.ceil_mode else room // stride) + 1
-    # ceil mode never starts a window in the padding after the input
+    # torch: in ceil mode no window starts in the padding after the input
     return cells - 1 if params.ceil_mode and (cells - 1) * stride >= n + padding else cells
 
 
@@ -313,7 +314,7 @@ def _windows(plan: Plan, layer: LayerSpec) -> Checks:
     before, after = plan.value(layer.inputs[0]), plan.value(layer.output)
     sizes = cast(Pair, before.shape[2:]), cast(Pair, after.shape[2:])
     windows = windows_of(layer.params, *sizes, _kernel(plan, layer))
-    # masks are propagated through the windows: one that misses a tap would miss changes
+    # masks propagate through windows: a missing tap would miss changes
     yield layer.name, layer.windows == windows, "its windows are those of its parameters"
     grid = plan.grid_of(before.name).through(*windows, *sizes[1])
     yield layer.name, plan.grid_of(after.name) == grid, "its grid follows from its input's"
@@ -327,11 +328,11 @@ def _kernel(plan: Plan, layer: LayerSpec) -> Pair | None:
 def _island(layer: LayerSpec) -> Checks:
     assert isinstance(layer.params, Island)
     known = {*layer.inputs, *(name for _, name in layer.weights)}
-    # results are found by name
+    # weights and results of steps share one namespace
     yield layer.name, all(role == name for role, name in layer.weights), "each weight's role is its name"
     yield layer.name, layer.windows is None and layer.fields is None, "an island has no window"
     for step in layer.params.steps:
-        # what would be resolved against torch.ops at run time
+        # targets are resolved against torch.ops at run time
         yield layer.name, step.target == "getitem" or step.target.count(".") == 2, f"{step.target!r} is an overload"
         missing = sorted(set(_refs((step.args, *(value for _, value in step.kwargs)))) - known)
         yield layer.name, not missing, f"step {step.name!r} reads {missing}, which nothing produced"

@@ -1,4 +1,4 @@
-"""Windows of each op of a Plan: which input cells an output cell reads."""
+"""Windows of the ops of a Plan: the input cells that an output cell reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from fluxshard.ir.params import (
 
 
 def windows_of(params: Params, size_in: Pair, size_out: Pair, kernel: Pair | None = None) -> tuple[Window, Window]:
-    """The (y, x) windows of an op from `size_in` to `size_out` cells; convolutions need their kernel's size."""
+    """(y, x) windows of an op.
+
+    Args:
+      params: the op.
+      size_in: (H, W) of its first input in cells.
+      size_out: (H, W) of its output in cells.
+      kernel: (kh, kw); required for convolutions.
+    """
     y, x = (_window(params, axis, size_in[axis], size_out[axis], kernel) for axis in (0, 1))
     return y, x
 
@@ -55,7 +62,7 @@ def _window(params: Params, axis: int, n_in: int, n_out: int, kernel: Pair | Non
 
 
 def whole_factors(params: Resize, size_in: Pair) -> Pair | None:
-    """(y, x) factors of nearest resampling that repeats every cell; None where it does anything else."""
+    """(y, x) factors of a nearest resampling that repeats every cell equally often; otherwise None."""
     factors = params.size[0] // size_in[0], params.size[1] // size_in[1]
     for axis in (0, 1):
         scale = None if params.scale is None else params.scale[axis]
@@ -69,7 +76,7 @@ def whole_factors(params: Resize, size_in: Pair) -> Pair | None:
 
 
 def nearest_sources(n_in: int, n_out: int, scale: float | None) -> list[int]:
-    """The input cell of each output cell, in the float32 arithmetic of torch.
+    """Input cell of each output cell of nearest resampling, in the float32 arithmetic of torch.
 
     Source: aten/src/ATen/native/UpSample.h, nearest_neighbor_compute_source_index.
     """
@@ -79,7 +86,7 @@ def nearest_sources(n_in: int, n_out: int, scale: float | None) -> list[int]:
 
 
 def _bilinear_sources(n_in: int, n_out: int, scale: float | None, align_corners: bool) -> list[list[int]]:
-    # Positions are exact here and float32 in torch: next to a whole number both of its neighbours may be read.
+    # positions are exact here and float32 in torch, which may round to either side of a whole number
     near = Fraction(1, 1000)
     table = []
     for p in range(n_out):

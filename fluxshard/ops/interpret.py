@@ -1,4 +1,4 @@
-"""Runs a Plan densely in eager torch: what every backend has to agree with."""
+"""Runs a Plan densely in eager torch: the result that every backend must agree with."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fluxshard.ops.reference import REFERENCE, run_island
 
 @torch.no_grad()
 def interpret(plan: Plan, weights: Mapping[str, Tensor], image: Tensor) -> list[object]:
-    """Computes every layer of a plan on every cell.
+    """Evaluates every layer of a plan on every cell.
 
     Args:
       plan: the network.
-      weights: its constants by name.
-      image: `(1, C, H, W)`, of the plan's size.
+      weights: constants of the plan by name.
+      image: `(1, C, H, W)` float32, of the plan's size.
 
     Returns:
-      leaves of the model's result, in the order of `plan.outputs`.
+      leaves of the model's output, in the order of `plan.outputs`.
     """
     values: dict[str, Tensor] = {plan.input: image}
     for layer in plan.layers:
@@ -40,11 +40,11 @@ def interpret(plan: Plan, weights: Mapping[str, Tensor], image: Tensor) -> list[
 
 @torch.no_grad()
 def evaluate(layer: LayerSpec, inputs: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
-    """Computes one layer, not an island, on every cell.
+    """Evaluates one layer on every cell; `run_island` evaluates islands.
 
     Args:
-      layer: the layer.
-      inputs: its inputs, in order.
+      layer: the layer; not an island.
+      inputs: values of its inputs, in order.
       weights: its constants by role.
     """
     tensors, roles = list(inputs), dict(weights)

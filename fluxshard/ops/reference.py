@@ -1,8 +1,8 @@
-"""The living definition of every op of a Plan: eager torch on dense `(1, C, H, W)` tensors.
+"""Reference semantics of every op of a Plan: eager torch on dense `(1, C, H, W)` tensors.
 
-Kernels of all backends are tested against these functions, and the graph that the passes produce calls them, so the
-rewritten graph can be run and compared with the original model. Keyword arguments are the fields of the dataclass of
-the same name in `ir/params.py`; tensors come first, `None` where absent.
+Kernels of all backends are tested against these functions. The graph that the passes produce calls them, so it can be
+run and compared with the original model. Tensors come first, `None` where absent; keyword arguments are the fields of
+the dataclass of the same name in `ir/params.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fluxshard.ir.params import Activation, IslandStep, Pads, Pair, Ref
 
 
 def activate(x: Tensor, act: Activation | None, slope: Tensor | None = None) -> Tensor:
-    """Applies an activation of `ir.params.ACTIVATIONS`; `slope` holds a prelu's `(C,)` slopes."""
+    """Applies an activation of `ir.params.ACTIVATIONS`; `slope` holds the `(C,)` slopes of a prelu."""
     if act is None:
         return x
     kind, *numbers = act
@@ -68,7 +68,7 @@ def conv2d(
     act: Activation | None,
     act_after: Activation | None,
 ) -> Tensor:
-    """See `ir.params.Conv2d`."""
+    """`act_after(act(conv(x) + bias) + residual)`; shapes as in `ir.params.Conv2d`, padding may be asymmetric."""
     (top, bottom), (left, right) = padding
     if top == bottom and left == right:
         y = F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
@@ -92,13 +92,13 @@ def conv_transpose2d(
     act: Activation | None,
     act_after: Activation | None,
 ) -> Tensor:
-    """See `ir.params.ConvTranspose2d`."""
+    """`act_after(act(conv_transpose(x) + bias) + residual)`; shapes as in `ir.params.ConvTranspose2d`."""
     y = F.conv_transpose2d(x, weight, bias, stride, padding, output_padding, groups, dilation)
     return _finish(y, residual, slope, act, act_after)
 
 
 def max_pool2d(x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Tensor:
-    """See `ir.params.MaxPool2d`."""
+    """Maximum over a window; padding is -inf."""
     return F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode)
 
 
@@ -112,22 +112,22 @@ def avg_pool2d(
     count_include_pad: bool,
     divisor: int | None,
 ) -> Tensor:
-    """See `ir.params.AvgPool2d`."""
+    """Mean over a window, with the divisor of `torch.nn.functional.avg_pool2d`."""
     return F.avg_pool2d(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
 
 
 def pointwise(x: Tensor, slope: Tensor | None = None, *, act: Activation) -> Tensor:
-    """See `ir.params.Pointwise`."""
+    """An activation."""
     return activate(x, act, slope)
 
 
 def affine(x: Tensor, scale: Tensor, shift: Tensor, slope: Tensor | None = None, *, act: Activation | None) -> Tensor:
-    """See `ir.params.Affine`; `scale` and `shift` are `(C,)`."""
+    """`act(x * scale + shift)`; `scale` and `shift` are `(C,)`."""
     return activate(torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)), act, slope)
 
 
 def channel_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, *, eps: float) -> Tensor:
-    """See `ir.params.ChannelNorm`; `gamma` and `beta` are `(C,)`."""
+    """Layer norm over the channels of each cell; `gamma` and `beta` are `(C,)`."""
     last = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), gamma, beta, eps)
     return last.permute(0, 3, 1, 2).contiguous()
 
@@ -151,14 +151,25 @@ def binary(
     swapped: bool,
     act: Activation | None,
 ) -> Tensor:
-    """See `ir.params.Binary`; `b` is `(1, C, H, W)`, `(1, C, 1, 1)`, `(1, 1, 1, 1)` or None for a scalar."""
+    """`act(a kind b)`, or `act(b kind a)` where `swapped`.
+
+    Args:
+      a: `(1, C, H, W)`.
+      b: `(1, C, H, W)`, `(1, C, 1, 1)` or `(1, 1, 1, 1)`; None takes `scalar`.
+      slope: `(C,)` slopes of a prelu.
+      kind: "add", "sub", "mul" or "div".
+      operand: where b comes from (`ir.params.Binary`); does not change the result.
+      scalar: the second operand where b is None.
+      swapped: exchanges the operands.
+      act: the activation, or None.
+    """
     other: Tensor | float = scalar if b is None else b
     left, right = (other, a) if swapped else (a, other)
     return activate(_BINARY[kind](left, right), act, slope)
 
 
 def resize(x: Tensor, *, mode: str, size: Pair, align_corners: bool, scale: tuple[float, float] | None) -> Tensor:
-    """See `ir.params.Resize`."""
+    """Nearest or bilinear resampling to `size` cells; `scale` is the factor that torch takes for source positions."""
     scale_y, scale_x = scale or (None, None)
     if mode == "nearest":
         nearest: Tensor = torch.ops.aten.upsample_nearest2d.default(x, size, scale_y, scale_x)
@@ -168,29 +179,29 @@ def resize(x: Tensor, *, mode: str, size: Pair, align_corners: bool, scale: tupl
 
 
 def pad(x: Tensor, *, pads: Pads, mode: str, value: float) -> Tensor:
-    """See `ir.params.Pad`."""
+    """Padding by `((top, bottom), (left, right))` cells; negative amounts crop."""
     (top, bottom), (left, right) = pads
     amounts = (left, right, top, bottom)
     return F.pad(x, amounts, mode, value) if mode == "constant" else F.pad(x, amounts, mode)
 
 
 def copy(x: Tensor) -> Tensor:
-    """See `ir.params.Copy`."""
+    """A copy in memory of its own."""
     return x.clone()
 
 
 def cat(*xs: Tensor) -> Tensor:
-    """See `ir.params.Cat`."""
+    """Concatenation of channels."""
     return torch.cat(xs, 1)
 
 
 def channel_slice(x: Tensor, *, start: int, stop: int) -> Tensor:
-    """See `ir.params.ChannelSlice`."""
+    """Channels `[start, stop)`."""
     return x[:, start:stop]
 
 
 def upsample_nearest(x: Tensor, *, factor: Pair) -> Tensor:
-    """See `ir.params.UpsampleNearest`."""
+    """Repeats every cell `factor` times along (y, x)."""
     return x.repeat_interleave(factor[0], 2).repeat_interleave(factor[1], 3)
 
 
@@ -198,20 +209,20 @@ def run_island(steps: Sequence[IslandStep], names: Mapping[str, Tensor]) -> dict
     """Runs the steps of an island (`ir.params.Island`).
 
     Args:
-      steps: `IslandStep`s.
+      steps: the ops, in order.
       names: inputs and weights by name.
 
     Returns:
-      every result by name, the inputs included.
+      inputs, weights and the result of every step, by name.
     """
     return IslandProgram(steps)(names)
 
 
 class IslandProgram:
-    """The steps of an island, looked up once for many runs.
+    """An island with its ops resolved once, to be run many times.
 
     Args:
-      steps: `IslandStep`s.
+      steps: the ops, in order.
     """
 
     def __init__(self, steps: Sequence[IslandStep]) -> None:
@@ -227,7 +238,7 @@ class IslandProgram:
 
     @torch.no_grad()
     def __call__(self, names: Mapping[str, Tensor]) -> dict[str, object]:
-        """Runs all steps; arguments and result are those of `run_island`."""
+        """Runs all steps on inputs and weights by name; returns what `run_island` does."""
         results: dict[str, object] = dict(names)
         for name, target, args, kwargs in self._steps:
             results[name] = target(
@@ -246,7 +257,7 @@ def _target(name: str) -> Callable[..., object]:
 
 
 def _reader(argument: object) -> Callable[[Mapping[str, object]], object]:
-    """What an argument is, given the results so far."""
+    """A function from the results so far to the value of an argument."""
     if isinstance(argument, Ref):
         return operator.itemgetter(argument.name)
     if isinstance(argument, tuple):
@@ -257,7 +268,7 @@ def _reader(argument: object) -> Callable[[Mapping[str, object]], object]:
     return lambda _: argument
 
 
-# op of ir.params -> definition; `cat` takes its inputs as separate arguments, islands are run by `run_island`
+# op of ir.params -> definition; `cat` takes its inputs as separate arguments, `run_island` runs islands
 REFERENCE: Mapping[str, Callable[..., Tensor]] = {
     function.__name__: function
     for function in (
@@ -265,7 +276,7 @@ REFERENCE: Mapping[str, Callable[..., Tensor]] = {
         cat, channel_slice, upsample_nearest,
     )
 }  # fmt: skip
-# order of the weight roles among the tensor arguments of each definition, after the inputs
+# op -> roles of its tensor arguments after the inputs, in order
 ROLES: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("weight", "bias", "residual", "slope"),
     "conv_transpose2d": ("weight", "bias", "residual", "slope"),

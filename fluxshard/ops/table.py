@@ -1,6 +1,6 @@
-"""Which ATen ops have a place in a Plan, and why the others run whole.
+"""ATen overloads that become layers of a Plan, and why the others run dense.
 
-The analysis reads this table; what an op's arguments have to be is in `passes/support/params_of.py`.
+Conditions on the arguments of an op are in `passes/support/params_of.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OpInfo:
-    """What becomes of an ATen overload.
+    """How an ATen overload runs.
 
     Attributes:
-      op: key of `ir.params.PARAMS`, or None for ops that always run whole.
-      why_not: for those, the reason that users read.
-      counts: True where the op multiplies and accumulates.
+      op: key of `ir.params.PARAMS`; None for ops that always run dense.
+      why_not: why they do, as `explain()` prints it.
+      counts: True where multiply-accumulates are counted.
     """
 
     op: str | None = None
@@ -35,7 +35,7 @@ _RESHAPE = "changes the layout of cells"
 _UNKNOWN = "no cell-wise kernel for it"
 
 OPS: Mapping[str, OpInfo] = {
-    # windows
+    # ops with windows
     "aten.conv2d.default": OpInfo("conv2d", counts=True),
     "aten.conv_transpose2d.input": OpInfo("conv_transpose2d", counts=True),
     "aten.max_pool2d.default": OpInfo("max_pool2d"),
@@ -43,7 +43,7 @@ OPS: Mapping[str, OpInfo] = {
     "aten.pad.default": OpInfo("pad"),
     "aten.upsample_nearest2d.default": OpInfo("resize"),
     "aten.upsample_bilinear2d.default": OpInfo("resize"),
-    # per cell
+    # per-cell ops
     "aten.batch_norm.default": OpInfo("affine"),
     "aten.relu.default": _act(),
     "aten.relu6.default": _act(),
@@ -65,7 +65,7 @@ OPS: Mapping[str, OpInfo] = {
     # views
     "aten.cat.default": OpInfo("cat"),
     "aten.slice.Tensor": OpInfo("channel_slice"),
-    # whole
+    # dense ops
     "aten.adaptive_avg_pool2d.default": OpInfo(why_not=_GLOBAL),
     "aten.adaptive_max_pool2d.default": OpInfo(why_not=_GLOBAL),
     "aten.mean.dim": OpInfo(why_not="means over an axis"),
@@ -107,5 +107,5 @@ OPS: Mapping[str, OpInfo] = {
 
 
 def op_info(overload: str) -> OpInfo:
-    """The row of an overload (`aten.relu.default`); ops without one run whole."""
+    """The entry of an overload such as `aten.relu.default`; overloads without one run dense."""
     return OPS.get(overload, OpInfo(why_not=_UNKNOWN))

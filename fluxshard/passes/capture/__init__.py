@@ -1,1 +1,1 @@
-"""From a model to an fx graph of ATen ops on the CPU."""
+"""Captures a model as an fx graph of ATen ops on the CPU."""

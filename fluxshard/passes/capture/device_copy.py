@@ -1,4 +1,4 @@
-"""Copies of a net on another device."""
+"""Copies a model to another device."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from torch.export import ExportedProgram
 
 
 def tensors_of(net: nn.Module) -> list[Tensor]:
-    """Parameters, buffers and tensors that are plain attributes; some modules have such."""
+    """Parameters, buffers, and tensors that modules keep as plain attributes."""
     attributes = (value for part in net.modules() for value in vars(part).values())
     return [*net.parameters(), *net.buffers(), *(value for value in attributes if isinstance(value, Tensor))]
 
 
 def moved(net: nn.Module | ExportedProgram, device: torch.device | str) -> nn.Module:
-    """A copy of a net with all its tensors on a device; the net itself is only read.
+    """A copy of a model with all its tensors on a device; the model itself is only read.
 
-    Graphs that name a device, as captured ones do, name the new one. Whatever copying a module raises is raised here.
+    Devices among the arguments of captured graphs are replaced by the new one.
+
+    Raises:
+      Exception: whatever `copy.deepcopy` of a module raises.
     """
     module = net.module() if isinstance(net, ExportedProgram) else net
-    # tensors are replaced while the rest is copied: there is never a second net on the old device
+    # tensors are moved while the rest is copied: the old device never holds a second model
     result: nn.Module = copy.deepcopy(module, {id(tensor): _moved(tensor, device) for tensor in tensors_of(module)})
     for part in result.modules():
         if isinstance(part, fx.GraphModule):

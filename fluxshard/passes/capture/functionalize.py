@@ -1,7 +1,7 @@
-"""Rewrites in-place ops as functional ones, writes to views included.
+"""Rewrites in-place ops as functional ones, including writes through views.
 
-Several times faster than `ExportedProgram.run_decompositions`, which traces the whole model again, and enough for what
-CNNs do: activations in place, `x += y`, assignments to slices. It refuses everything else; then the slow way is taken.
+Several times faster than `ExportedProgram.run_decompositions`, which traces the whole model again, and sufficient for
+what CNNs do: in-place activations, `x += y`, assignments to slices. Everything else is left to `run_decompositions`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fluxshard.passes.support.meta import shape
 
 aten = torch.ops.aten
 
-# Views through which a write can be carried back to what they look at.
+# Views through which a write can be carried back to their base.
 _SAME = frozenset({"aten.alias.default", "aten.detach.default", "aten.lift_fresh.default", "aten.contiguous.default"})
 _RESHAPES = frozenset({"aten.view.default", "aten.unsqueeze.default", "aten.squeeze.dim", "aten.flatten.using_ints"})
 _WRITABLE = _SAME | _RESHAPES | {"aten.slice.Tensor", "aten.select.int", "aten.transpose.int", "aten.permute.default"}
-# May return their input itself, although their schemas do not say so.
+# May return their input itself, although their schemas declare no alias.
 _SILENT = frozenset({
     "aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default", "aten.type_as.default",
     "aten.meshgrid.indexing", "aten.meshgrid.default", "aten.pad.default",
@@ -32,7 +32,7 @@ _SILENT = frozenset({
 
 @dataclass(slots=True)
 class _Memory:
-    """Nodes of the original graph that look at the same memory, in graph order."""
+    """Nodes of the original graph that share memory: the owner first, then its views in graph order."""
 
     nodes: list[fx.Node] = field(default_factory=list)
 
@@ -45,7 +45,7 @@ class _State:
     current: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
     def now(self, node: fx.Node) -> fx.Node:
-        """What holds a node's value after the writes so far."""
+        """The node that holds a node's value after the writes so far."""
         return self.current.get(node, node)
 
     def update(self, argument: Argument) -> Argument:
@@ -58,11 +58,23 @@ class _State:
 def functionalize(graph_module: fx.GraphModule) -> bool:
     """Removes in-place ops from a graph.
 
-    Given:  relu_ = relu_(conv); s = slice(relu_, …); copy_ = copy_(s, y); return relu_
-    Result: relu = relu(conv); s = slice(relu, …); copy = copy(s, y); put = slice_scatter(relu, copy, …); return put
+    Given:
+        r (1, 16, 40, 40) = relu_(c)                            # c (1, 16, 40, 40)
+        s (1, 16, 20, 40) = slice(r, 2, 0, 20)
+        w (1, 16, 20, 40) = copy_(s, y)                         # y (1, 16, 20, 40)
+        return r
+    Result:
+        relu (1, 16, 40, 40) = relu(c)
+        s (1, 16, 20, 40) = slice(relu, 2, 0, 20)
+        copy (1, 16, 20, 40) = copy(s, y)
+        put (1, 16, 40, 40) = slice_scatter(relu, copy, 2, 0, 20)
+        return put
+
+    Leaves alone: graphs without in-place ops.
 
     Returns:
-      False, with the graph half changed, where it cannot: another way must be taken.
+      True; False, with the graph partly rewritten, where an op has no functional form, writes to the module's own
+      state or to a view that cannot be carried back.
     """
     state = _State()
     for node in list(graph_module.graph.nodes):
@@ -83,13 +95,13 @@ def functionalize(graph_module: fx.GraphModule) -> bool:
 
 
 def is_in_place(node: fx.Node) -> bool:
-    """True for a call that writes to one of its arguments."""
+    """True for a call whose schema says that it writes to an argument."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
 
 
 def _looks_at(node: fx.Node) -> fx.Node | None:
-    """The input whose memory a node may share."""
+    """The input whose memory a node may share; None where it owns its memory."""
     first = next(iter(node.all_input_nodes), None)
     if node.op != "call_function" or first is None:
         return None
@@ -106,13 +118,13 @@ def _write(node: fx.Node, state: _State) -> bool:
     root = memory.nodes[0]
     others = [other for other in memory.nodes if other is not written and any(node < user for user in other.users)]
     if root.op == "get_attr":
-        return False  # the module's own state
+        return False  # a write to the module's own state
     fresh = insert(node, target, state.update(node.args), state.update(node.kwargs), like=node)  # type: ignore[arg-type]
     fresh.meta["val"] = written.meta["val"]
     state.current[written] = fresh
     if others and not _replay(node, written, memory, state):
         return False
-    node.replace_all_uses_with(written)  # readers look up what holds its value now
+    node.replace_all_uses_with(written)  # readers go through _State.now to what holds its value
     node.graph.erase_node(node)
     return True
 
@@ -124,7 +136,7 @@ def _functional(node: fx.Node) -> Callable[..., object] | None:
 
 
 def _replay(before: fx.Node, written: fx.Node, memory: _Memory, state: _State) -> bool:
-    """Carries a write up to the memory's owner, then down to the other views of it."""
+    """Carries a write up to the owner of the memory, then down to its other views; False where it cannot."""
     changed, view = {written}, written
     while view in state.base:
         base = state.base[view]

@@ -31,9 +31,9 @@ class Traced:
     """A captured model.
 
     Attributes:
-      graph_module: one image in, the model's structure out; no in-place ops; shares the model's parameters.
-      out_spec: how the leaves of the output nest.
-      name: the model's class.
+      graph_module: takes one image, returns the model's structure; free of in-place ops; shares the model's parameters.
+      out_spec: pytree structure of the output.
+      name: class of the model.
     """
 
     graph_module: fx.GraphModule
@@ -42,15 +42,15 @@ class Traced:
 
 
 def trace(net: nn.Module | ExportedProgram, example: Tensor) -> Traced:
-    """Captures `net(example)` in evaluation mode; the model is left as it was.
+    """Captures `net(example)` in evaluation mode; the model is not changed.
 
     Args:
-      net: a module, a GraphModule or an exported program, of one image. Submodules in training mode are captured as if
-        they were in evaluation mode.
-      example: `(1, C, H, W)`, float32: the graph is specialised to its shape.
+      net: a module, a GraphModule or an exported program that takes one image. Submodules in training mode are captured
+        as in evaluation mode.
+      example: `(1, C, H, W)` float32; the graph is specialised to its shape.
 
     Raises:
-      TraceError: the model or the example is not one that can be captured; one line that says why and where.
+      TraceError: the model or the example cannot be captured; one line says why and where.
     """
     _check_example(example)
     program = isinstance(net, ExportedProgram)
@@ -110,7 +110,7 @@ def _check_state(program: ExportedProgram, graph_module: fx.GraphModule, name: s
     signature = program.graph_signature
     mutated = sorted(signature.buffers_to_mutate.values())
     for node in graph_module.graph.nodes:
-        if is_in_place(node):  # on what the module owns: nothing else was left
+        if is_in_place(node):  # functionalize left writes to the module's own state only
             mutated.append(str(node.args[0].target if isinstance(node.args[0], fx.Node) else node.args[0]))
         if str(node.target) == "aten.batch_norm.default" and node.args[5] is True and node.args[3] is not None:
             raise TraceError(f"{name} holds a batch norm that was exported in training mode; export it after .eval()")
@@ -124,7 +124,7 @@ def _decompose(program: ExportedProgram, name: str) -> ExportedProgram:
     with _quiet():
         try:
             return cast(ExportedProgram, program.run_decompositions({}))
-        except Exception as error:  # it runs the captured ops again, and fails where they do
+        except Exception as error:  # it runs the captured ops again, which may raise anything
             raise TraceError(_explain(error, name)) from error
 
 
@@ -184,7 +184,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
             warnings.simplefilter("ignore")
             yield
-        sys.stderr.write(printed.getvalue())  # the model's own words
+        sys.stderr.write(printed.getvalue())  # what the model itself printed
     finally:
         for logger, was in zip(loggers, disabled, strict=True):
             logger.disabled = was

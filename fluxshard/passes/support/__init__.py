@@ -1,1 +1,1 @@
-"""What the passes share: edits, annotations, names, parameters, islands, counts."""
+"""Helpers of the passes: graph edits, annotations, names, parameters, reference calls, islands, MACs."""

@@ -1,4 +1,4 @@
-"""Small edits of an fx graph that keep shapes, module paths and constants in order."""
+"""Edits of an fx graph that keep shapes, module paths and constants consistent."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fluxshard.passes.support.meta import is_tensor
 
 
 def overload(node: object) -> str:
-    """`aten.relu.default` for a call of that overload; empty for anything else."""
+    """Name of the ATen overload that a node calls, such as `aten.relu.default`; empty for anything else."""
     if isinstance(node, fx.Node) and node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
         return str(node.target)
     return ""
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
-    """An argument of a call, wherever it was given."""
+    """An argument of a call, positional or by keyword."""
     if position < len(node.args):
         return node.args[position]
     return node.kwargs.get(name, default)
@@ -35,7 +35,16 @@ def insert(
     like: fx.Node,
     shape: Sequence[int] | None = None,
 ) -> fx.Node:
-    """Inserts a call before a node, with the module path of `like`, and its shape unless another one is given."""
+    """Inserts a call before a node.
+
+    Args:
+      before: where to insert.
+      target: the function or overload to call.
+      args: positional arguments.
+      kwargs: keyword arguments.
+      like: gives module path, stack trace and the value's shape and dtype.
+      shape: shape of the result where it differs from that of `like`.
+    """
     with before.graph.inserting_before(before):
         node = before.graph.call_function(target, tuple(args), kwargs or {})
     node.meta = {key: value for key, value in like.meta.items() if key in ("nn_module_stack", "stack_trace", "val")}
@@ -45,7 +54,7 @@ def insert(
 
 
 def swap(node: fx.Node, replacement: fx.Node) -> None:
-    """Lets all users of a node read another one, and erases the node."""
+    """Replaces all uses of a node by another node, and erases it."""
     node.replace_all_uses_with(replacement)
     node.graph.erase_node(node)
 
@@ -61,7 +70,14 @@ def constant(root: fx.GraphModule, node: object) -> Tensor | None:
 
 
 def add_constant(root: fx.GraphModule, before: fx.Node, name: str, value: Tensor) -> fx.Node:
-    """Registers a tensor under a free name close to `name` and inserts a `get_attr` of it before a node."""
+    """Registers a tensor as a buffer and inserts a `get_attr` of it.
+
+    Args:
+      root: the module that owns the graph.
+      before: where to insert.
+      name: dotted path of the buffer; numbered where it is taken.
+      value: the tensor.
+    """
     *path, leaf = name.split(".")
     owner: nn.Module = root
     for part in path:
@@ -80,7 +96,7 @@ def add_constant(root: fx.GraphModule, before: fx.Node, name: str, value: Tensor
 
 
 def only_user(node: fx.Node) -> fx.Node | None:
-    """The node's user, if it has exactly one and is read there once."""
+    """The only user of a node, where it has one that reads it once; otherwise None."""
     if len(node.users) != 1:
         return None
     (user,) = node.users
@@ -95,5 +111,5 @@ def _flat_inputs(node: fx.Node) -> list[fx.Node]:
 
 
 def tensor_inputs(node: fx.Node) -> list[fx.Node]:
-    """Nodes that a node reads and that yield a tensor, in order, constants included."""
+    """Inputs of a node that are tensors, constants included, in order."""
     return [source for source in node.all_input_nodes if is_tensor(source)]

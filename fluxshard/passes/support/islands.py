@@ -1,4 +1,4 @@
-"""Groups ops that run whole into islands: the fewest that leave the graph without cycles."""
+"""Groups dense ops into islands: the fewest that leave the graph acyclic."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from fluxshard.passes.support.meta import annotate, info, take
 
 
 def group_islands(graph_module: fx.GraphModule) -> fx.GraphModule:
-    """Moves dense nodes into submodules `island_0`, `island_1`, ….
+    """Moves dense calls into submodules `island_0`, `island_1`, ….
 
-    Given:  a = conv2d(x); m = matmul(a, a); s = softmax(m); b = conv2d(s)
-    Result: a = conv2d(x); s = island_0(a); b = conv2d(s)
+    Given:
+        a (1, 16, 40, 40) = reference.conv2d(x, w, …)           # sparse
+        m (1, 16, 40, 40) = matmul(a, a)                        # dense
+        s (1, 16, 40, 40) = softmax(m, 3)                       # dense
+        b (1, 16, 40, 40) = reference.conv2d(s, v, …)           # sparse
+    Result:
+        a (1, 16, 40, 40) = reference.conv2d(x, w, …)
+        s (1, 16, 40, 40) = island_0(a)
+        b (1, 16, 40, 40) = reference.conv2d(s, v, …)
 
-    A sparse op that reads a dense one starts a new level. Dense ops of one level that are joined by an edge, or read
-    the same dense result, share an island. A path between two ops of one level passes through dense ops of that level
-    only, so no island depends on itself.
+    The depth of a node is the largest number of steps from a dense to a sparse op on a path to it. Dense ops of one
+    depth share an island where one reads the other or both read the same dense result. A path between two of them goes
+    through dense ops of that depth only, so no island depends on itself.
+
+    Leaves alone: graphs without dense calls.
     """
     return _rebuild(graph_module, _groups(graph_module.graph))
 
@@ -28,7 +37,7 @@ def _is_dense(node: fx.Node) -> bool:
 
 
 def _groups(graph: fx.Graph) -> list[list[fx.Node]]:
-    level: dict[fx.Node, int] = {}
+    depth: dict[fx.Node, int] = {}
     parent: dict[fx.Node, fx.Node] = {}
 
     def find(node: fx.Node) -> fx.Node:
@@ -38,8 +47,8 @@ def _groups(graph: fx.Graph) -> list[list[fx.Node]]:
 
     for node in graph.nodes:
         dense = _is_dense(node)
-        level[node] = max(
-            (level[source] + (not dense and _is_dense(source)) for source in node.all_input_nodes), default=0
+        depth[node] = max(
+            (depth[source] + (not dense and _is_dense(source)) for source in node.all_input_nodes), default=0
         )
         if not dense:
             continue
@@ -48,7 +57,7 @@ def _groups(graph: fx.Graph) -> list[list[fx.Node]]:
             if not _is_dense(source):
                 continue
             for relative in (source, *source.users):
-                if relative in parent and level[relative] == level[node]:
+                if relative in parent and depth[relative] == depth[node]:
                     parent[find(relative)] = find(node)
     groups: dict[fx.Node, list[fx.Node]] = {}
     for node in graph.nodes:
@@ -58,7 +67,7 @@ def _groups(graph: fx.Graph) -> list[list[fx.Node]]:
 
 
 def _rebuild(graph_module: fx.GraphModule, groups: list[list[fx.Node]]) -> fx.GraphModule:
-    """The graph with every group as one call, in an order that keeps producers first."""
+    """The graph with every group as one call, producers before their readers, otherwise in the old order."""
     graph = graph_module.graph
     group_of = {node: members for members in groups for node in members}
     position = {node: index for index, node in enumerate(graph.nodes)}
@@ -94,7 +103,7 @@ def _call_island(
     inside = set(members)
     read = dict.fromkeys(source for node in members for source in node.all_input_nodes if source not in inside)
     values = [source for source in read if source.op != "get_attr"]
-    # islands run when an input changes: one that only returns constants reads the image, to run once
+    # an island runs when an input changes; one without inputs reads the image, so that it runs once
     values = values or [next(node for node in members[0].graph.nodes if node.op == "placeholder")]
     inputs = values + [source for source in read if source.op == "get_attr"]
     results = [node for node in members if any(user not in inside for user in node.users)]
@@ -124,7 +133,7 @@ def _call_island(
 
 
 def island_results(island: fx.GraphModule) -> list[fx.Node]:
-    """Nodes inside an island that it returns, in order."""
+    """Nodes inside an island that it returns, in order of its outputs."""
     returned = island.graph.output_node().args[0]
     return [returned] if isinstance(returned, fx.Node) else list(returned)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a call when everything is computed."""
+"""Multiply-accumulates of dense calls."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from fluxshard.passes.support.meta import shape
 
 
 def layer_macs(node: fx.Node, params: Params) -> int:
-    """Of a reference call; only convolutions count.
+    """Multiply-accumulates of a reference call on all cells; zero for all but convolutions.
 
-    Taps on padding count; a transposed convolution counts, for each cell, the taps of its phase.
+    Taps on padding count. A transposed convolution counts, for each output cell, the taps of its phase.
     """
     if not isinstance(params, (Conv2d, ConvTranspose2d)):
         return 0
     weight = shape(cast(fx.Node, node.args[1]))
     if isinstance(params, Conv2d):
         return math.prod(shape(node)) * math.prod(weight[1:])
-    # every input cell reaches each tap once; an output cell of phase p reads the taps of its phase
+    # separable: the taps of an output cell are the product of those of its phase along y and along x
     return weight[0] * weight[1] * _reached(node, params, weight, 0) * _reached(node, params, weight, 1)
 
 
 def _reached(node: fx.Node, params: ConvTranspose2d, weight: tuple[int, ...], axis: int) -> int:
-    """Taps of all output cells along one axis, counted per phase."""
+    """Number of taps, over all output cells of one axis."""
     phases = transposed_taps(weight[2 + axis], params.stride[axis], params.padding[axis], params.dilation[axis])
     return sum(len(phases[p % params.stride[axis]]) for p in range(shape(node)[2 + axis]))
 
 
 def aten_macs(node: fx.Node) -> int:
-    """Of an ATen call inside an island."""
+    """Multiply-accumulates of an ATen call inside an island; zero where `ops/table.py` says that it does not count."""
     if not op_info(overload(node)).counts:
         return 0
     name = overload(node).split(".")[1]
@@ -56,7 +56,7 @@ def aten_macs(node: fx.Node) -> int:
 
 
 def _einsum(node: fx.Node) -> int:
-    """The product of the sizes of all letters: what a contraction of two operands costs."""
+    """Product of the sizes of all indices: the cost of contracting two operands."""
     equation = str(node.args[0]).replace(" ", "").split("->")[0].split(",")
     operands = cast(list[fx.Node], node.args[1])
     sizes: dict[str, int] = {}

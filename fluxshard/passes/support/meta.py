@@ -1,4 +1,4 @@
-"""What the passes know about a node: the one typed accessor of `node.meta["fluxshard"]`, and of its shape."""
+"""Typed access to the annotations of a node, `node.meta["fluxshard"]`, and to its shape."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class NodeInfo:
     """Annotations of a node, written by analysis passes and read by those after them.
 
     Attributes:
-      params: the op of a Plan that the node is, or None where there is none.
-      grid: the lattice of the node's value; None for values without cells.
-      windows: (y, x) windows of its first input; None where it has none.
-      fields: (y, x) receptive fields in image pixels; None where there is none.
-      mode: how it will run; None until `mark_sparse`.
-      reason: why it is dense, or what keeps it from being anything else.
-      copied: for the image: views read a copy of it.
+      params: op and parameters of the layer that the node becomes; None where it runs dense.
+      grid: lattice of cells of the node's value; None for values without cells.
+      windows: (y, x) windows from its first input; None where it has none.
+      fields: (y, x) receptive fields in image pixels; None where it has none.
+      mode: how it runs; None before `mark_sparse`.
+      reason: why it runs dense; empty otherwise.
+      copied: of the image: its views read a copy of it.
     """
 
     params: Params | None = None
@@ -38,7 +38,7 @@ class NodeInfo:
 
 
 def info(node: fx.Node) -> NodeInfo:
-    """The annotations of a node; the defaults where nothing was written yet."""
+    """Annotations of a node; the defaults where none were written."""
     found = node.meta.get(_KEY)
     return found if isinstance(found, NodeInfo) else NodeInfo()
 
@@ -71,5 +71,5 @@ def is_map(node: fx.Node) -> bool:
 
 
 def take(node: fx.Node, other: fx.Node) -> None:
-    """Gives a node the annotations of another one that it replaces."""
+    """Gives a node the annotations of the node that it replaces."""
     node.meta[_KEY] = info(other)

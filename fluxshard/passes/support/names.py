@@ -1,4 +1,4 @@
-"""Readable, unique names for the values of a Plan, from the module paths of a model."""
+"""Names values of a Plan uniquely, after the module paths of the model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ _CONVOLUTIONS = frozenset({"conv2d", "conv_transpose2d"})
 
 
 class Namer:
-    """Gives out names; every name once.
+    """Hands out names, each once.
 
-    A layer of `torch.nn` is called by its path (`backbone.pool`). A block that holds one convolution, such as
-    `conv -> bn -> act`, is called by the block's path (`model.2.cv1`, not `model.2.cv1.conv`). Anything else is called
-    by its module's path and its op (`model.2.cat`). A name that is taken gets a number.
+    A layer of `torch.nn` is named after its path (`backbone.pool`). A block that holds one convolution, such as
+    `conv -> bn -> act`, gives that layer the block's path (`model.2.cv1`, not `model.2.cv1.conv`). Any other call is
+    named after its module's path and its op (`model.2.cat`). A name that is taken gets a number.
+
+    Args:
+      graph: the graph whose calls will be named.
     """
 
     def __init__(self, graph: fx.Graph) -> None:
@@ -25,7 +28,7 @@ class Namer:
         self._convolutions = Counter(ancestor for path in paths for ancestor in _ancestors(path))
 
     def name(self, node: fx.Node) -> str:
-        """A free name for the value of a node."""
+        """Takes a name for the value of a node."""
         path, kind = _path(node)
         op = _op(node)
         if op in _CONVOLUTIONS and path:
@@ -37,7 +40,7 @@ class Namer:
         return self.free(f"{path}.{op}" if path else op)
 
     def free(self, wanted: str) -> str:
-        """The name itself, or with a number where it is taken."""
+        """Takes the wanted name, with a number where it is taken."""
         name, count = wanted, 0
         while name in self._taken:
             count += 1
@@ -47,7 +50,7 @@ class Namer:
 
 
 def convolutions_first(graph: fx.Graph) -> list[fx.Node]:
-    """Calls in the order in which they get names: those that give blocks theirs come first."""
+    """Calls in the order in which they are named: convolutions first, since they take the paths of their blocks."""
     calls = [node for node in graph.nodes if node.op == "call_function" and node.target is not operator.getitem]
     return sorted(calls, key=lambda node: _op(node) not in _CONVOLUTIONS)
 

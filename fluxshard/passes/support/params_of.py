@@ -1,4 +1,4 @@
-"""Reads a node's arguments as the parameters of an op of a Plan, or says why it has none."""
+"""Reads the arguments of a call as parameters of a layer, or says why the call has to run dense."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ REFERENCE_OPS: Mapping[Callable[..., Tensor], str] = {function: name for name, f
 
 
 def params_of(node: fx.Node) -> Params | str:
-    """The op of a Plan that a call is, in itself: grids are not looked at.
+    """Parameters of the layer that a call becomes, from the call alone; grids are not considered.
 
     Returns:
-      its parameters, or the reason why it has to run whole.
+      the parameters, or the reason why the call has to run dense.
     """
     if node.op != "call_function":
         return "not a call"
@@ -58,7 +58,7 @@ def params_of(node: fx.Node) -> Params | str:
 
 
 def activation(node: fx.Node) -> Activation | str:
-    """The activation that a call is; "prelu" stands for one with constant slopes, the second argument."""
+    """The activation that a call computes, or why it computes none; slopes of a "prelu" are its second argument."""
     if node.target is REFERENCE["pointwise"]:
         return cast(Activation, node.kwargs["act"])
     name = overload(node).split(".")[1] if overload(node) else ""
@@ -83,7 +83,7 @@ def activation(node: fx.Node) -> Activation | str:
 
 
 def pair(value: Any) -> Pair:
-    """`(y, x)` of what torch accepts for two axes."""
+    """`(y, x)` of an argument for two axes: a number, a sequence of one or a sequence of two."""
     if isinstance(value, int):
         return value, value
     numbers = tuple(int(number) for number in value)

@@ -1,4 +1,4 @@
-"""Writes a node as a call of the op's definition in `ops/reference.py`."""
+"""Writes a call as a call of the op's definition in `ops/reference.py`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def reference_call(
     residual: fx.Node | None = None,
     slope: fx.Node | None = None,
 ) -> fx.Node:
-    """Inserts the call that `params` describe, on the tensors of `node`.
+    """Inserts a reference call with the given parameters on the tensors of a node.
 
     Args:
       root: the module that owns the constants.
-      node: an ATen call, or an earlier reference call.
-      params: what the new call is to be; more than the node is where an epilogue was fused.
-      before: where to insert; at the node by default.
-      residual: what a convolution adds.
-      slope: `(C,)` slopes of its PReLU.
+      node: an ATen call or an earlier reference call.
+      params: parameters of the new call; they go beyond the node's own where an epilogue is fused.
+      before: where to insert; None: at the node.
+      residual: `(1, C, H, W)` map that a convolution adds.
+      slope: `(C,)` slopes of a PReLU in the epilogue.
     """
     before = before or node
     tensors: tuple[Argument, ...]
@@ -80,7 +80,7 @@ def _scale_and_shift(root: fx.GraphModule, before: fx.Node, node: fx.Node) -> tu
 
 
 def prelu_slopes(root: fx.GraphModule, before: fx.Node, node: fx.Node) -> fx.Node:
-    """A `get_attr` of a PReLU's slopes, one per channel."""
+    """A `get_attr` of the `(C,)` slopes of a PReLU; a single slope is repeated."""
     source = cast(fx.Node, node.args[1])
     slopes = constant(root, source)
     assert slopes is not None, "a PReLU with constant slopes"
