@@ -14,7 +14,7 @@ FluxShardError
 │   └── CacheError         the kernel cache cannot be written
 ├── RunTimeError
 │   ├── ShapeError         an image or a motion field of the wrong shape, dtype or device
-│   ├── StateError         a session used after it was closed or before its first frame, or a model before it is compiled
+│   ├── StateError         a session used after it was closed or before its first frame; an uncompiled model
 │   ├── KernelError        a generated program reported a failure, or cannot be launched
 │   ├── DeviceError        the GPU stopped working for this process: an illegal address, a timeout, a hardware fault
 │   └── DeviceMemoryError  the GPU has no memory left, for kernels or for a stream
