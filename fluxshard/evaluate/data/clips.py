@@ -81,6 +81,11 @@ def find_clips(places: Sequence[Path]) -> list[Clip]:
 
 
 def _clips_at(place: Path) -> list[Clip]:
+    """Clips at one path.
+
+    Raises:
+      EvaluationError: the path does not exist or holds no clip.
+    """
     if not place.exists():
         raise EvaluationError(f"clips: {str(place)!r} does not exist; give videos, or directories of them")
     if place.is_file():

@@ -106,6 +106,7 @@ class Trace:
 
 
 def _object(entry: dict[str, Any]) -> FoundObject:
+    """Object of a trace from JSON, whose lists become tuples."""
     keypoints = entry["keypoints"]
     return FoundObject(
         **{**entry, "box": tuple(entry["box"]), "keypoints": None if keypoints is None else tuple(keypoints)}

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.errors import OptionError
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.global_motion import global_shift
 from fluxshard.evaluate.methods.method import (
@@ -27,12 +26,11 @@ from fluxshard.evaluate.methods.method import (
     motion_delta_cnn,
 )
 from fluxshard.evaluate.methods.ssim import quarter_area, quarter_bits, ssim
-from fluxshard.models.detections.detections import Detections
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions, ReuseOptions
 from fluxshard.runtime.stats import FrameStats
-from tests.unit.evaluate.stand_ins import SIZE, Bright, box_at, bright_network, square
+from tests.unit.evaluate.stand_ins import SIZE, box_at, bright_network, square
 
 
 @pytest.fixture(scope="module")
@@ -270,15 +268,3 @@ def test_regions_are_where_objects_are() -> None:
     options = ReuseOptions(planned=PlannedOptions(region_confidence=0.9))
     session, _, outcome = run_logged(replace(PLAIN, regions=True, options=options), None)
     assert len(outcome.found) == 1 and not session.calls[1][1].any()
-
-
-def test_a_subject_is_compiled_once_per_canvas(network: CompiledNetwork) -> None:
-    assert network.model() is network.model(0) and network.model(8) is network.model(8) is not network.model()
-    with pytest.raises(OptionError, match="task 'raw' cannot be evaluated"):
-        CompiledNetwork(LoadedModel(Bright()), SIZE)
-
-
-def test_detections_on_a_canvas_have_its_shape(network: CompiledNetwork) -> None:
-    output = torch.tensor([[[20.0], [12.0], [8.0], [8.0], [0.5]]])
-    found: Detections = network.detect(output, 8, 0.4)
-    assert found.shape == (40, 56) and len(found) == 1 and len(network.detect(output, 0, 0.6)) == 0
