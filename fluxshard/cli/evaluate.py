@@ -115,7 +115,7 @@ def reuse(
         methods=chosen,
         budgets=tuple(budget or ()),
         policies=wanted,
-        profiles=profiles,
+        threshold_profiles=profiles,
         split=split,
         points=points,
         layers=layers,

@@ -1,1 +1,1 @@
-"""How well incremental execution does: clips, methods to compare, metrics, and the runner that joins them."""
+"""Evaluation of incremental execution: clips, methods, traces, metrics, calibration and reports."""

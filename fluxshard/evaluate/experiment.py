@@ -1,4 +1,4 @@
-"""The evaluation of reuse: methods over clips, calibrated across halves, scored, drawn and written down."""
+"""A complete evaluation: cross-calibrated threshold profiles, methods over clips, scores, figures and report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from fluxshard.evaluate.calibration.calibrate import (
     DenseBaseline,
     ProgressCallbacks,
     find_thresholds,
-    look_at,
+    inspect_network,
     run_dense,
 )
 from fluxshard.evaluate.calibration.objective import Calibration
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.methods.method import Method
-from fluxshard.evaluate.methods.method_sets import NamedProfile, ablations, method_of_profile, methods_named
+from fluxshard.evaluate.methods.method_sets import (
+    NamedThresholdProfile,
+    ablations,
+    method_of_threshold_profile,
+    methods_named,
+)
 from fluxshard.evaluate.metrics.clip_scores import ClipScores
 from fluxshard.evaluate.report.figures import draw_examples, draw_figures
 from fluxshard.evaluate.report.report import write_markdown, write_report
@@ -32,29 +37,30 @@ from fluxshard.evaluate.traces.workers import Setup, WorkerPool
 from fluxshard.files import write_whole
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 
-SCORES, PROFILES, FIGURES = "scores.json", "profiles", "figures"
+SCORES, THRESHOLD_PROFILES, FIGURES = "scores.json", "profiles", "figures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """What is asked for.
+    """Request for an evaluation.
 
     Attributes:
-      clips: to evaluate on.
-      setup: of the network.
-      out: directory for everything that is made.
-      methods: names of sets of methods.
-      budgets: losses, as shares of the dense network's accuracy, that profiles are calibrated for: on one half of the
-        clips, reported on the other, and the other way round.
-      policies: that profiles are calibrated for.
-      profiles: calibrated already, by label.
-      split: the paper's r, for propagated profiles.
-      points: settings that a calibration may measure.
-      layers: that get thresholds in propagated profiles.
-      workers: processes; None takes one per processor.
-      examples: clips that example pictures are made of.
-      measure: of accuracy; None takes J where clips have annotations, OKS for poses, and otherwise mIoU.
-      command: how it was started, for the report.
+      clips: clips to evaluate on.
+      setup: network, image size and backend.
+      out: output directory.
+      methods: names of sets of methods, see `method_sets.set_names`.
+      budgets: accuracy losses, as fractions of the dense network's accuracy, to calibrate threshold profiles for. Each
+        is calibrated on one half of the clips and reported on the other half, both ways.
+      policies: policies to calibrate threshold profiles for, "planned" or "propagated".
+      threshold_profiles: existing threshold profiles to evaluate, by label.
+      split: fraction of the budget for the input's threshold (the paper's r); propagated reuse only.
+      points: maximum number of points that a calibration measures; planned reuse only.
+      layers: number of layers with thresholds, islands not counted; propagated reuse only.
+      workers: number of processes; None starts one per processor.
+      examples: number of clips to draw example pictures of.
+      measure: measure of accuracy in the report; None selects J where all clips have annotations, OKS for poses and
+        mIoU otherwise.
+      command: command line, for the report; empty takes `sys.argv`.
     """
 
     clips: tuple[Clip, ...]
@@ -63,7 +69,7 @@ class Experiment:
     methods: tuple[str, ...] = ()
     budgets: tuple[float, ...] = ()
     policies: tuple[str, ...] = ("planned",)
-    profiles: Mapping[str, Path] | None = None
+    threshold_profiles: Mapping[str, Path] | None = None
     split: float = 2 / 3
     points: int = 60
     layers: int = 12
@@ -74,46 +80,51 @@ class Experiment:
 
 
 def halves(clips: Sequence[Clip]) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """Every second clip in order of name, and the others."""
+    """Splits clips, sorted by name, into those at even and those at odd positions."""
     ordered = sorted(clips, key=lambda clip: clip.name)
     return tuple(ordered[::2]), tuple(ordered[1::2])
 
 
-def run_experiment(request: Experiment, watch: ProgressCallbacks | None = None) -> list[ClipScores]:
-    """Runs what is missing, scores everything and writes the report.
+def run_experiment(request: Experiment, progress: ProgressCallbacks | None = None) -> list[ClipScores]:
+    """Makes missing threshold profiles and traces, scores all traces, and writes scores, figures and report.
 
     Raises:
-      EvaluationError: see `Runner` and `calibrate`.
+      EvaluationError: clips cannot be read or calibrated on, or a task failed; finished traces remain.
+      OptionError: a set of methods is unknown, or the network cannot be evaluated at the size.
+      ProfileError: a threshold profile cannot be read.
     """
-    watch = watch or ProgressCallbacks()
+    progress = progress or ProgressCallbacks()
     request.out.mkdir(parents=True, exist_ok=True)
-    network = look_at(request.setup, request.clips[0])
-    named = [NamedProfile(label, ThresholdProfile.load(path)) for label, path in (request.profiles or {}).items()]
-    named += _calibrated(request, watch)
+    network = inspect_network(request.setup, request.clips[0])
+    named = [
+        NamedThresholdProfile(label, ThresholdProfile.load(path))
+        for label, path in (request.threshold_profiles or {}).items()
+    ]
+    named += _calibrated(request, progress)
     tasks: list[tuple[Method, Clip]] = [
         (method, clip) for method in methods_named(request.methods, network.plan.s_max) for clip in request.clips
     ]
     for one in named:
-        method = method_of_profile(one)
+        method = method_of_threshold_profile(one)
         variants: list[Method] = [method]
-        if one.profile.reuse.policy == "propagated" and "ablations" in request.methods:
+        if one.threshold_profile.reuse.policy == "propagated" and "ablations" in request.methods:
             variants += ablations(method)
         mine = [clip for clip in request.clips if one.clips is None or clip.name in one.clips]
         tasks += [(variant, clip) for variant in variants for clip in mine]
     runner = Runner(request.setup, request.out)
-    kept = runner.run(tasks, workers=request.workers, on_frames=watch.frames, on_trace=watch.step)
-    watch.step("scores")
-    scores = runner.score(kept, workers=request.workers)
+    stored = runner.run(tasks, workers=request.workers, on_frames=progress.frames, on_trace=progress.step)
+    progress.step("scores")
+    scores = runner.score(stored, workers=request.workers)
     write_whole(request.out / SCORES, (json.dumps([asdict(one) for one in scores]) + "\n").encode())
-    _report(request, scores, named, watch)
+    _report(request, scores, named, progress)
     return scores
 
 
-def _calibrated(request: Experiment, watch: ProgressCallbacks) -> list[NamedProfile]:
-    """Profiles for each budget: found on one half, to be reported on the other."""
+def _calibrated(request: Experiment, progress: ProgressCallbacks) -> list[NamedThresholdProfile]:
+    """Threshold profiles of each policy and budget, calibrated on one half of the clips to be reported on the other."""
     if not request.budgets:
         return []
-    folder = request.out / PROFILES
+    folder = request.out / THRESHOLD_PROFILES
     folder.mkdir(exist_ok=True)
     parts = halves(request.clips)
     found = []
@@ -126,12 +137,12 @@ def _calibrated(request: Experiment, watch: ProgressCallbacks) -> list[NamedProf
             for policy in request.policies
             for budget in sorted(request.budgets)
         }
-        missing = {asked: path for asked, path in files.items() if not path.exists()}
+        missing = {target: path for target, path in files.items() if not path.exists()}
         if missing:
             with WorkerPool(request.setup, request.workers, tasks=len(mine)) as pool:
-                _calibrate_all(request, mine, half, missing, pool, watch)
+                _calibrate_all(request, mine, half, missing, pool, progress)
         found += [
-            NamedProfile(_label(policy, budget), ThresholdProfile.load(path), names)
+            NamedThresholdProfile(_label(policy, budget), ThresholdProfile.load(path), names)
             for (policy, budget), path in files.items()
         ]
     return found
@@ -143,12 +154,12 @@ def _calibrate_all(
     half: str,
     files: Mapping[tuple[str, float], Path],
     pool: WorkerPool,
-    watch: ProgressCallbacks,
+    progress: ProgressCallbacks,
 ) -> None:
-    """Writes the profiles of policies and budgets, all found on the same clips."""
-    known: DenseBaseline | None = None
+    """Calibrates and writes the threshold profiles of policies and budgets, with one dense run of the clips."""
+    baseline: DenseBaseline | None = None
     for (policy, budget), path in files.items():
-        question = Calibration(
+        calibration = Calibration(
             clips=clips,
             alpha=1 - budget,
             policy=policy,  # type: ignore[arg-type]
@@ -156,11 +167,11 @@ def _calibrate_all(
             most_points=request.points,
             truncation_points=request.layers,
         )
-        known = known or run_dense(question, request.setup, pool, watch)
-        watch.step(f"calibrating {_label(policy, budget)} on {', '.join(clip.name for clip in clips)}")
+        baseline = baseline or run_dense(calibration, request.setup, pool, progress)
+        progress.step(f"calibrating {_label(policy, budget)} on {', '.join(clip.name for clip in clips)}")
         log = path.with_name(f"{policy}-{half}.search.jsonl")
-        profile, _ = find_thresholds(question, known, pool, log, watch)
-        profile.save(path)
+        threshold_profile, _ = find_thresholds(calibration, baseline, pool, log, progress)
+        threshold_profile.save(path)
 
 
 def _label(policy: str, budget: float) -> str:
@@ -168,17 +179,21 @@ def _label(policy: str, budget: float) -> str:
 
 
 def measure_of(scores: Sequence[ClipScores]) -> str:
-    """J where all clips have annotations, OKS for poses, otherwise mIoU against the dense network."""
+    """Default measure of accuracy: J where all clips have annotations, OKS for poses, mIoU otherwise."""
     if all(one.jaccard is not None for one in scores):
         return "jaccard"
     return "oks" if any(one.oks is not None for one in scores) else "miou"
 
 
 def _report(
-    request: Experiment, scores: list[ClipScores], named: Sequence[NamedProfile], watch: ProgressCallbacks
+    request: Experiment,
+    scores: list[ClipScores],
+    named: Sequence[NamedThresholdProfile],
+    progress: ProgressCallbacks,
 ) -> None:
+    """Draws the figures and writes the report as HTML and Markdown."""
     measure = request.measure or measure_of(scores)
-    watch.step("figures")
+    progress.step("figures")
     figures = draw_figures(scores, request.out / FIGURES, measure)
     examples = draw_examples(request.clips[: request.examples], request.setup, named, request.out / FIGURES)
     facts: dict[str, Any] = {
@@ -196,7 +211,8 @@ def _report(
         write(scores, path, title=title, notes=notes, figures=figures, examples=examples, facts=facts, measure=measure)
 
 
-def _notes(named: Sequence[NamedProfile]) -> list[str]:
+def _notes(named: Sequence[NamedThresholdProfile]) -> list[str]:
+    """Paragraphs of the report on what its numbers mean."""
     notes = [
         "Work is counted in multiply-accumulates against the dense network on the image itself, also where a method "
         "runs on a larger canvas. First frames, which fill the caches, are left out.",

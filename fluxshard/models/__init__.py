@@ -1,1 +1,1 @@
-"""Models in and pictures out: checkpoints, post-processing, agreement and drawing."""
+"""Loading of weights files; decoding, comparison and drawing of detections."""

@@ -1,4 +1,4 @@
-"""Video in and out: frames with the motion that the engine moves its cache by, and annotated films."""
+"""Video input and output: decoded frames with motion fields, and annotated MP4 files."""
 
 from __future__ import annotations
 

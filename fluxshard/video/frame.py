@@ -1,4 +1,4 @@
-"""One frame of a video, ready for a network."""
+"""One frame of a video as input of a network."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fluxshard.video.letterbox import Letterbox
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A picture on the network's grid and where its content was in the frame yielded before it.
+    """A letterboxed picture and its motion since the previously yielded frame.
 
     Attributes:
       image: `(1, 3, H, W)` float32, RGB, 0..1, letterboxed.
-      motion: whole pixels of `image` since the last frame yielded, on cells of 8 px; None where nothing is known.
-      index: position in the source, dropped frames counted.
+      motion: motion since the previously yielded frame, whole pixels of `image`, on cells of 8 px; None where unknown.
+      index: frame number in the source from 0, dropped frames included.
       time_s: seconds since the first frame of the source.
       motion_source: "codec" (vectors of the stream itself), "encoder" (vectors of a fast encoder that the images run
         through) or "none" (no motion).

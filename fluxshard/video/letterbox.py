@@ -1,4 +1,4 @@
-"""Placing a picture of any shape on the network's grid without distorting it."""
+"""Letterboxing: placement of pictures in images of the network's input size with their aspect ratio preserved."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 
 from fluxshard.errors import VideoError
 
-GREY = 114  # the bars that the YOLO family is trained with
-MULTIPLE_PX = 32  # cumulative stride of the usual detectors: sizes chosen here divide by it
+GREY = 114  # bars of the YOLO family's training images. Source: Ultralytics' LetterBox
+MULTIPLE_PX = 32  # cumulative stride of common detectors, which must divide input sizes
 
-Size = tuple[int, int]
+Size = tuple[int, int]  # (height, width)
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Letterbox:
-    """Where the pixels of a picture lie in the network's image.
+    """Placement of a picture in an image of the network's input size.
 
-    With a `size` the picture is scaled as large as fits, and centred. Without, it keeps its pixels: it lies in the
-    upper left corner of an image padded to multiples of 32 px, so that cells coincide with blocks of the codec.
+    With `size`, the picture is scaled to the largest size that fits, and centred. Without, it is not scaled: it is in
+    the upper left corner of an image padded to multiples of 32 px, so that cells coincide with the codec's blocks.
 
     Attributes:
       picture_size: (h, w) of the picture.
-      size: (H, W) of the image; leave it out for the picture's own size, padded.
-      content_size: (rows, columns) of the image that the picture covers.
-      offset: (y, x) of the first of them.
+      size: (H, W) of the image; None as argument pads the picture's own size.
+      content_size: (rows, columns) of the scaled picture.
+      offset: (y, x) of its upper left corner in the image.
 
     Raises:
-      VideoError: a size that is not positive whole pixels.
+      VideoError: a size is not in positive whole pixels.
     """
 
     picture_size: Size
@@ -68,19 +68,23 @@ class Letterbox:
 
     @property
     def crop(self) -> tuple[range, range]:
-        """Rows and columns of the image that show the picture; the rest are bars."""
+        """Rows and columns of the image that the picture covers; the rest is bars."""
         (top, left), (rows, columns) = self.offset, self.content_size
         return range(top, top + rows), range(left, left + columns)
 
     def apply(self, picture: NDArray[np.uint8]) -> Tensor:
-        """Scales and places a `(h, w, 3)` uint8 picture: `(1, 3, H, W)` float32 in 0..1."""
+        """Letterboxes a `(h, w, 3)` uint8 picture to `(1, 3, H, W)` float32 in 0..1.
+
+        Raises:
+          VideoError: the picture has another size or dtype.
+        """
         return to_image(self.place(picture))
 
     def place(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Scales and places a `(h, w, 3)` uint8 picture: `(H, W, 3)` uint8, bars grey.
+        """Letterboxes a `(h, w, 3)` uint8 picture to `(H, W, 3)` uint8 with grey bars.
 
         Raises:
-          VideoError: a picture of another size.
+          VideoError: the picture has another size or dtype.
         """
         if picture.shape != (*self.picture_size, 3) or picture.dtype != np.uint8:
             raise VideoError(
@@ -89,7 +93,7 @@ class Letterbox:
             )
         if self.content_size != self.picture_size:
             planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-            # antialias: without it a static scene flickers wherever the camera moves by a fraction of a pixel
+            # antialias: without it, static content flickers under subpixel camera motion
             planes = torch.nn.functional.interpolate(planes, size=self.content_size, mode="bilinear", antialias=True)
             picture = planes[0].permute(1, 2, 0).numpy()
         if self.content_size == self.size:
@@ -100,7 +104,7 @@ class Letterbox:
         return placed
 
     def points_to_picture(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Maps `(..., 2)` positions (x, y) of the image to the picture; they are not clipped.
+        """Maps `(..., 2)` positions (x, y) in the image to the picture, without clipping.
 
         Positions are continuous: pixel (i, j) covers `[i, i + 1) x [j, j + 1)`.
         """
@@ -109,13 +113,13 @@ class Letterbox:
         return np.asarray((points - origin) / step, np.float32)
 
     def boxes_to_picture(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Maps `(N, 4)` boxes x1, y1, x2, y2 of the image to the picture, clipped to it."""
+        """Maps `(N, 4)` boxes x1, y1, x2, y2 in the image to the picture, clipped to it."""
         corners = self.points_to_picture(np.asarray(boxes).reshape(-1, 2, 2))
         limit = np.asarray(self.picture_size[::-1], np.float32)
         return np.clip(corners, 0, limit).reshape(-1, 4)
 
     def masks_to_picture(self, masks: Tensor) -> Tensor:
-        """Maps `(N, H, W)` masks or scores of the image to `(N, h, w)`: bool stays bool, numbers become float32."""
+        """Resamples `(N, H, W)` masks or scores of the image to `(N, h, w)`: bool to bool, numbers to float32."""
         rows, columns = self.crop
         content = masks[:, rows.start : rows.stop, columns.start : columns.stop][None].float()
         scaled = torch.nn.functional.interpolate(content, size=self.picture_size, mode="bilinear", align_corners=False)[
@@ -125,21 +129,28 @@ class Letterbox:
 
 
 def to_image(pixels: NDArray[np.uint8]) -> Tensor:
-    """Turns `(H, W, 3)` uint8 into `(1, 3, H, W)` float32 in 0..1."""
+    """Converts `(H, W, 3)` uint8 to `(1, 3, H, W)` float32 in 0..1."""
     image = np.empty((1, 3, *pixels.shape[:2]), np.float32)
-    # numpy: waking torch's threads for a millisecond of work can cost ten where the cores are busy
+    # numpy: waking torch's threads for one millisecond of work can take ten on busy cores
     np.divide(pixels.transpose(2, 0, 1)[None], np.float32(255), out=image)
     return torch.from_numpy(image)
 
 
 def _divide_half_up(numerator: int, denominator: int) -> int:
+    """Quotient rounded to the nearest integer, halves up."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
 def _padded(length_px: int) -> int:
+    """Smallest multiple of `MULTIPLE_PX` that is not below the length."""
     return -(-length_px // MULTIPLE_PX) * MULTIPLE_PX
 
 
 def _check(name: str, size: Size) -> None:
+    """Checks a size.
+
+    Raises:
+      VideoError: it is not in positive whole pixels.
+    """
     if len(size) != 2 or any(isinstance(length, bool) or not isinstance(length, int) or length < 1 for length in size):
         raise VideoError(f"{name} (={size!r}) must be (height, width) in whole pixels, both at least 1")

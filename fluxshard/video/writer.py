@@ -1,4 +1,4 @@
-"""Writing annotated frames as a film that survives whatever stops the program."""
+"""Writer of H.264 MP4 files that remain playable if the process is killed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from fluxshard.errors import VideoError
 
 _MP4 = {
-    # the index goes with every frame instead of to the end, and to the file at once: a killed program leaves a film
+    # fragmented: the index is written with every frame, not at the end, so a killed process leaves a playable file
     "movflags": "frag_every_frame+empty_moov+default_base_moof",
     "flush_packets": "1",
 }
-_GOP_S = 2  # seconds that a player needs to decode at most to seek
+_GOP_S = 2  # interval of keyframes in seconds: the most that a player decodes to seek
 
 
 class VideoWriter:
-    """Writes `(h, w, 3)` uint8 RGB frames to an H.264 MP4 file, replacing it.
+    """Encodes `(h, w, 3)` uint8 RGB frames to an H.264 MP4 file, replacing an existing file.
 
-    The file can be played while it is written; if the process is killed, all frames but the last are in it. Odd sizes
-    are padded by a repeated row or column, since players expect colour at half resolution.
+    The file is playable while it is written; if the process is killed, it contains all frames but the last. Odd sizes
+    are padded by repeating the last row or column, since players expect 4:2:0 chroma subsampling.
 
     Args:
       path: file to write; its directory must exist.
@@ -34,7 +34,7 @@ class VideoWriter:
       fps: frames per second.
 
     Raises:
-      VideoError: the file cannot be written, or a size or rate is not allowed.
+      VideoError: the file cannot be written, or the size or rate is out of range.
     """
 
     def __init__(self, path: str | Path, size: tuple[int, int], fps: float) -> None:
@@ -53,9 +53,9 @@ class VideoWriter:
             codec.pix_fmt = "yuv420p"
             codec.colorspace, codec.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
             codec.gop_size = max(1, round(_GOP_S * fps))
-            # zerolatency: every frame is in the file before the next one is asked for
+            # zerolatency: every frame is in the file before the next is encoded
             self._stream.options = {"preset": "veryfast", "tune": "zerolatency", "crf": "23"}
-            self._container.start_encoding()  # tells now, before any work is done, that the file cannot be written
+            self._container.start_encoding()  # fails here, before any work is done, if the file cannot be written
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._failed(error) from error
         self._open = True
@@ -64,7 +64,7 @@ class VideoWriter:
         """Appends a `(h, w, 3)` uint8 RGB picture.
 
         Raises:
-          VideoError: the disk is full or the file is gone; a picture of another size; a closed writer.
+          VideoError: the file cannot be written, the picture has another size or dtype, or the writer is closed.
         """
         if not self._open:
             raise VideoError(f"video {str(self.path)!r} is closed; open a new writer")
@@ -88,10 +88,10 @@ class VideoWriter:
         self._frames += 1
 
     def close(self) -> None:
-        """Finishes the file.
+        """Flushes the encoder and closes the file; does nothing if it is closed.
 
         Raises:
-          VideoError: the rest cannot be written.
+          VideoError: the remaining frames cannot be written.
         """
         if not self._open:
             return
@@ -112,17 +112,18 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finishes the file; an error that is on its way out already is not replaced by another."""
+        """Closes the file; an error in flight is not replaced by one of closing."""
         if kind is None:
             self.close()
         else:
             self._abandon()
 
     def _abandon(self) -> None:
-        """Closes after an error, keeping what is in the file."""
-        with suppress(VideoError):  # the first error is the one to tell
+        """Closes after an error; the frames in the file remain."""
+        with suppress(VideoError):  # the first error is the one to report
             self.close()
 
     def _failed(self, error: Exception) -> VideoError:
+        """Error that reports a failed write."""
         why = " ".join(str(getattr(error, "strerror", None) or error).split())
         return VideoError(f"video {str(self.path)!r} cannot be written after {self._frames} frames: {why}")

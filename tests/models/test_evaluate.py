@@ -12,15 +12,16 @@ import pytest
 
 import fluxshard
 from fluxshard.errors import ProfileError
-from fluxshard.evaluate.calibration.calibrate import Network, calibrate, look_at
+from fluxshard.evaluate.calibration.calibrate import CalibratedNetwork, calibrate, inspect_network
 from fluxshard.evaluate.calibration.objective import Calibration
 from fluxshard.evaluate.calibration.propagated_search import truncation_points
 from fluxshard.evaluate.data.clips import Clip, find_clips, prepare
 from fluxshard.evaluate.methods.method import Method, dense_method
 from fluxshard.evaluate.methods.method_sets import propagated
 from fluxshard.evaluate.metrics.search_accuracy import accuracies
-from fluxshard.evaluate.runner import Kept, Runner
+from fluxshard.evaluate.runner import Runner
 from fluxshard.evaluate.traces.trace import Trace
+from fluxshard.evaluate.traces.trace_store import StoredTrace
 from fluxshard.evaluate.traces.workers import Setup, Task, WorkerPool
 from fluxshard.models.loading.load import load
 
@@ -59,8 +60,8 @@ def pool(setup: Setup, clips: tuple[Clip, ...]) -> Iterator[WorkerPool]:
 
 
 @pytest.fixture(scope="module")
-def network(setup: Setup, clips: tuple[Clip, ...]) -> Network:
-    return look_at(setup, clips[0])
+def network(setup: Setup, clips: tuple[Clip, ...]) -> CalibratedNetwork:
+    return inspect_network(setup, clips[0])
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +94,15 @@ def test_two_processes_find_what_one_finds_and_their_traces_are_kept(
 ) -> None:
     runner = Runner(setup, tmp_path)
     lines: list[str] = []
-    kept: list[Kept] = runner.run(
+    stored: list[StoredTrace] = runner.run(
         [(method, clip) for method in METHODS for clip in clips], workers=2, on_trace=lines.append
     )
     assert len(lines) == 4
-    for one in kept:
+    for one in stored:
         trace = Trace.load(one.path)
         # through a file, as the others came through a pipe: tuples of facts, and every bit of every number
         assert without_latency(trace) == without_latency(alone[trace.method, trace.clip])
-    scores = {(one.method, one.clip): one for one in runner.score(kept, workers=1)}
+    scores = {(one.method, one.clip): one for one in runner.score(stored, workers=1)}
     for clip in clips:
         dense = scores["dense", clip.name]
         assert dense.f1 == 1 and dense.miou == pytest.approx(1)
@@ -111,7 +112,7 @@ def test_two_processes_find_what_one_finds_and_their_traces_are_kept(
 
 
 def test_a_profile_within_its_budget_or_one_that_says_not(
-    setup: Setup, clips: tuple[Clip, ...], pool: WorkerPool, network: Network, data_dir: Path, tmp_path: Path
+    setup: Setup, clips: tuple[Clip, ...], pool: WorkerPool, network: CalibratedNetwork, data_dir: Path, tmp_path: Path
 ) -> None:
     request = Calibration(clips=clips[:1], alpha=0.9, most_points=3)
     profile, within = calibrate(request, setup, pool, tmp_path / "log")
@@ -120,7 +121,7 @@ def test_a_profile_within_its_budget_or_one_that_says_not(
     assert facts["measure"].startswith("best mask IoU") and facts["size"] == [160, 256]
     assert 0 < facts["compute_ratio"] < 1 and 0.3 < facts["accuracy_dense"] < 1 and 0.5 < facts["accuracy_kept"] <= 1
     assert len((tmp_path / "log").read_text().splitlines()) == 3
-    assert (profile.network, profile.weights) == (network.network, network.weights)
+    assert (profile.network, profile.weights) == (network.network_digest, network.weights_digest)
 
     path = tmp_path / "car.json"
     profile.save(path)
@@ -142,7 +143,7 @@ def test_a_profile_within_its_budget_or_one_that_says_not(
         session.run(prepared.image(0))
 
 
-def test_layers_that_get_thresholds(network: Network) -> None:
+def test_layers_that_get_thresholds(network: CalibratedNetwork) -> None:
     """Attention of the backbone, whose result is read, and twelve activated layers or fewer besides."""
     points = truncation_points(network.plan, 12)
     order = [layer.name for layer in network.plan.layers]

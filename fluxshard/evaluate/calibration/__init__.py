@@ -1,1 +1,1 @@
-"""The search for the thresholds of least work at a budget of accuracy."""
+"""Calibration: searches for the thresholds of least compute within an accuracy budget."""

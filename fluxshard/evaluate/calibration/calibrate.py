@@ -1,4 +1,4 @@
-"""From clips and weights to a profile: what `fluxshard calibrate` does."""
+"""Calibration of one network on clips: dense baseline, threshold search and the resulting `ThresholdProfile`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fluxshard import video
-from fluxshard.evaluate.calibration.coordinate_descent import Visited
-from fluxshard.evaluate.calibration.objective import (
-    Calibration,
-    Objective,
-    SearchLog,
-    frontier_facts,
-    measure_method,
-    prepare_ground,
-)
-from fluxshard.evaluate.calibration.planned_search import dimensions, method_at, question, search_planned
+from fluxshard.evaluate.calibration.coordinate_descent import MeasuredPoint
+from fluxshard.evaluate.calibration.objective import Calibration, Objective, measure_method, prepare_objective
+from fluxshard.evaluate.calibration.planned_search import dimensions, method_at, search_key, search_planned
 from fluxshard.evaluate.calibration.propagated_search import INPUT, Stage, greedy, stages, truncation_points
+from fluxshard.evaluate.calibration.search_log import SearchLog, frontier_facts
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Reuse
@@ -32,50 +26,51 @@ from fluxshard.runtime.threshold_profile import ThresholdProfile, network_digest
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """The network that is calibrated.
+class CalibratedNetwork:
+    """Plan and identity of the network under calibration.
 
     Attributes:
-      plan: at the calibration's size.
-      network, weights: digests.
+      plan: plan at the image size of the calibration.
+      network_digest: `runtime.threshold_profile.network_digest` of the plan.
+      weights_digest: `runtime.threshold_profile.weights_digest` of the plan and its weights.
     """
 
     plan: Plan
-    network: str
-    weights: str
+    network_digest: str
+    weights_digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class DenseBaseline:
-    """What is found out once for all budgets on the same clips.
+    """Results of the dense network, shared by all accuracy budgets on the same clips.
 
     Attributes:
-      network: that is calibrated.
-      ground: what points are measured against.
+      network: the network under calibration.
+      objective: dense traces and accuracies that candidate thresholds are measured against.
     """
 
-    network: Network
-    ground: Objective
+    network: CalibratedNetwork
+    objective: Objective
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressCallbacks:
-    """Who is told of progress.
+    """Callbacks that report progress.
 
     Attributes:
-      frames: called with frames done.
-      step: called with a line that says what was measured.
+      frames: receives the number of frames done since its last call.
+      step: receives one line of text per finished step.
     """
 
     frames: Callable[[int], None] = lambda _: None
     step: Callable[[str], None] = lambda _: None
 
 
-def look_at(setup: Setup, clip: Clip) -> Network:
-    """Lowers the network for the size that a clip gives it.
+def inspect_network(setup: Setup, clip: Clip) -> CalibratedNetwork:
+    """Loads the network and lowers it at the image size that a clip gives it.
 
     Raises:
-      OptionError: the outputs of the network are not known, or the size does not fit it.
+      OptionError: the meaning of the network's outputs is unknown, or the network does not take the size.
     """
     loaded = load(setup.weights, setup.task)
     with video.open(clip.source, max_frames=1) as source:
@@ -84,121 +79,145 @@ def look_at(setup: Setup, clip: Clip) -> Network:
     import torch
 
     model.specialise(torch.zeros(1, 3, *shape))
-    return Network(model.plan, network_digest(model.plan), weights_digest(model.plan, model.weights))
+    return CalibratedNetwork(model.plan, network_digest(model.plan), weights_digest(model.plan, model.weights))
 
 
 def calibrate(
-    request: Calibration, setup: Setup, pool: WorkerPool, log_path: Path, watch: ProgressCallbacks | None = None
+    request: Calibration, setup: Setup, pool: WorkerPool, log_path: Path, progress: ProgressCallbacks | None = None
 ) -> tuple[ThresholdProfile, bool]:
-    """Runs the dense network, then finds the thresholds of least work within the budget.
+    """Runs the dense network, then searches for the thresholds of least compute within the accuracy budget.
 
     Args:
-      request: what is asked for.
-      setup: of the pool.
-      pool: runs the network.
-      log_path: where points are kept; a search that was stopped goes on from there.
-      watch: who is told of progress.
+      request: clips, policy and accuracy budget.
+      setup: network and image size; the pool must have been made with the same.
+      pool: worker processes that run the network.
+      log_path: file of measured points; an interrupted search resumes from it.
+      progress: callbacks; None reports nothing.
 
     Returns:
-      the profile, and whether it is within the budget; if not, it is the most accurate one that was seen, and its facts
-      say what it reaches.
+      the threshold profile, and whether it is within the budget. If no point is, the profile is the most accurate point
+      measured, and its facts state the accuracy that it reaches.
 
     Raises:
-      EvaluationError: clips that cannot be calibrated on.
+      EvaluationError: the clips are too short, lack required annotations, or the dense network detects nothing in one.
     """
-    return find_thresholds(request, run_dense(request, setup, pool, watch), pool, log_path, watch)
+    return find_thresholds(request, run_dense(request, setup, pool, progress), pool, log_path, progress)
 
 
 def run_dense(
-    request: Calibration, setup: Setup, pool: WorkerPool, watch: ProgressCallbacks | None = None
+    request: Calibration, setup: Setup, pool: WorkerPool, progress: ProgressCallbacks | None = None
 ) -> DenseBaseline:
-    """What does not depend on the budget; arguments are as for `calibrate`.
+    """Runs the dense network over the clips; the result does not depend on policy or budget.
+
+    Args:
+      request: clips and measure of accuracy.
+      setup: network and image size; the pool must have been made with the same.
+      pool: worker processes that run the network.
+      progress: callbacks; None reports nothing.
 
     Raises:
-      EvaluationError: clips that cannot be calibrated on.
+      EvaluationError: the clips are too short, lack required annotations, or the dense network detects nothing in one.
     """
-    watch = watch or ProgressCallbacks()
-    network = look_at(setup, request.clips[0])
-    watch.step("dense network")
-    return DenseBaseline(network, prepare_ground(request, pool, watch.frames))
+    progress = progress or ProgressCallbacks()
+    network = inspect_network(setup, request.clips[0])
+    progress.step("dense network")
+    return DenseBaseline(network, prepare_objective(request, pool, progress.frames))
 
 
 def find_thresholds(
-    request: Calibration, known: DenseBaseline, pool: WorkerPool, log_path: Path, watch: ProgressCallbacks | None = None
+    request: Calibration,
+    baseline: DenseBaseline,
+    pool: WorkerPool,
+    log_path: Path,
+    progress: ProgressCallbacks | None = None,
 ) -> tuple[ThresholdProfile, bool]:
-    """Finds the thresholds of least work within the budget.
+    """Searches for the thresholds of least compute within the accuracy budget.
 
     Args:
-      request: what is asked for.
-      known: from `run_dense` for the same clips.
-      pool, log_path, watch: as for `calibrate`.
+      request: clips, policy and accuracy budget.
+      baseline: result of `run_dense` on the same clips.
+      pool: worker processes that run the network.
+      log_path: file of measured points; an interrupted search resumes from it.
+      progress: callbacks; None reports nothing.
 
     Returns:
       as `calibrate`.
     """
-    watch = watch or ProgressCallbacks()
-    network, ground = known.network, known.ground
-    facts = {"network": network.network, "weights": network.weights, "size": list(network.plan.image_size)}
+    progress = progress or ProgressCallbacks()
+    network, objective = baseline.network, baseline.objective
+    facts = {
+        "network": network.network_digest,
+        "weights": network.weights_digest,
+        "size": list(network.plan.image_size),
+    }
     if request.policy == "planned":
-        method, reached, seen = _planned(request, ground, pool, network, log_path, facts, watch)
+        method, best, measured = _planned(request, objective, pool, network, log_path, facts, progress)
     else:
-        method, reached, seen = _propagated(request, ground, pool, network, watch)
-    kept = reached.accuracy
-    profile = ThresholdProfile(
+        method, best, measured = _propagated(request, objective, pool, network, progress)
+    threshold_profile = ThresholdProfile(
         reuse=method.options,
         canvas_px=method.canvas_px,
-        network=network.network,
-        weights=network.weights,
+        network=network.network_digest,
+        weights=network.weights_digest,
         facts={
             **facts,
             "plan": network.plan.name,
             "policy": request.policy,
             "alpha": request.alpha,
-            "measure": _described(ground),
-            "accuracy_dense": ground.accuracy,
-            "accuracy_kept": kept,
-            "compute_ratio": reached.work,
-            "within_budget": kept >= request.alpha,
+            "measure": _described(objective),
+            "accuracy_dense": objective.accuracy,
+            "accuracy_kept": best.accuracy,
+            "compute_ratio": best.work,
+            "within_budget": best.accuracy >= request.alpha,
             "clips": [clip.name for clip in request.clips],
-            "frames": {name: len(trace.frames) for name, trace in sorted(ground.dense.items())},
-            "frontier": frontier_facts(seen),
+            "frames": {name: len(trace.frames) for name, trace in sorted(objective.dense.items())},
+            "frontier": frontier_facts(measured),
             "machine": platform.machine(),
         },
     )
-    return profile, kept >= request.alpha
+    return threshold_profile, best.accuracy >= request.alpha
 
 
-def _described(ground: Objective) -> str:
-    if ground.measure == "jaccard":
+def _described(objective: Objective) -> str:
+    """Definition of the accuracy measure, as threshold profiles state it."""
+    if objective.measure == "jaccard":
         return "best mask IoU with the annotated object, averaged over confidences 0.15 to 0.5"
     return "agreement with the dense network's objects, averaged over confidences 0.15 to 0.5"
 
 
 def _planned(
     request: Calibration,
-    ground: Objective,
+    objective: Objective,
     pool: WorkerPool,
-    network: Network,
+    network: CalibratedNetwork,
     log_path: Path,
     facts: dict[str, Any],
-    watch: ProgressCallbacks,
-) -> tuple[Reuse, Visited, list[Visited]]:
+    progress: ProgressCallbacks,
+) -> tuple[Reuse, MeasuredPoint, list[MeasuredPoint]]:
+    """Method, its point and all measured points of planned reuse."""
     canvas_px = network.plan.s_max
-    log = SearchLog(log_path, question(request, ground, canvas_px, facts))
+    log = SearchLog(log_path, search_key(request, objective, canvas_px, facts))
 
-    def told(visited: Visited, count: int) -> None:
-        watch.step(_line(f"point {count}", visited))
+    def report_point(point: MeasuredPoint, count: int) -> None:
+        progress.step(_line(f"point {count}", point))
 
-    best, seen = search_planned(request, ground, pool, log, canvas_px, on_point=told, on_frames=watch.frames)
+    best, measured = search_planned(
+        request, objective, pool, log, canvas_px, on_point=report_point, on_frames=progress.frames
+    )
     if best is None:
-        best = max(seen, key=lambda visited: (visited.accuracy, -visited.work))
-    names = {dimension.name for dimension in dimensions(canvas_px, ground.measure)}
-    return method_at({name: best.point[name] for name in names}), best, seen
+        best = max(measured, key=lambda point: (point.accuracy, -point.work))
+    names = {dimension.name for dimension in dimensions(canvas_px, objective.measure)}
+    return method_at({name: best.point[name] for name in names}), best, measured
 
 
 def _propagated(
-    request: Calibration, ground: Objective, pool: WorkerPool, network: Network, watch: ProgressCallbacks
-) -> tuple[Reuse, Visited, list[Visited]]:
+    request: Calibration,
+    objective: Objective,
+    pool: WorkerPool,
+    network: CalibratedNetwork,
+    progress: ProgressCallbacks,
+) -> tuple[Reuse, MeasuredPoint, list[MeasuredPoint]]:
+    """Method, its point and all measured points of propagated reuse."""
     base = Reuse(name="propagated", family="propagated", options=ReuseOptions())
 
     def at(thresholds: dict[str, float]) -> Reuse:
@@ -206,15 +225,15 @@ def _propagated(
         return replace(base, options=ReuseOptions(tau_input=thresholds.get(INPUT, 0.0), tau=layers))
 
     def evaluate(thresholds: dict[str, float]) -> tuple[float, float]:
-        return measure_method(at(thresholds), request, ground, pool, watch.frames)
+        return measure_method(at(thresholds), request, objective, pool, progress.frames)
 
-    def told(stage: Stage, tau: float, visited: Visited) -> None:
-        watch.step(_line(f"{stage.name}: tau {tau:g}", visited))
+    def report_stage(stage: Stage, tau: float, point: MeasuredPoint) -> None:
+        progress.step(_line(f"{stage.name}: tau {tau:g}", point))
 
     points = truncation_points(network.plan, request.truncation_points)
-    chosen, best, seen = greedy(stages(points, request.alpha, request.split), evaluate, 1.0, told)
-    return at(chosen), best, seen
+    chosen, best, measured = greedy(stages(points, request.alpha, request.split), evaluate, 1.0, report_stage)
+    return at(chosen), best, measured
 
 
-def _line(what: str, visited: Visited) -> str:
-    return f"{what}: compute {visited.work:.3f}, accuracy {visited.accuracy:.4f} of dense"
+def _line(what: str, point: MeasuredPoint) -> str:
+    return f"{what}: compute {point.work:.3f}, accuracy {point.accuracy:.4f} of dense"

@@ -1,4 +1,4 @@
-"""Searching thresholds: the least work whose accuracy stays within a budget."""
+"""Coordinate descent over discrete thresholds: the least compute ratio whose accuracy stays within a budget."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 Point = dict[str, float]
-# receives a point, returns (work, accuracy)
+# maps a point to (compute ratio, accuracy)
 Evaluate = Callable[[Point], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One number that is searched for.
+    """One coordinate of the search.
 
     Attributes:
-      name: of the number.
-      values: allowed, rising; neighbours are tried.
-      start: index of the value to start from.
+      name: key of the coordinate in a point.
+      values: allowed values in ascending order; a step goes to a neighbour.
+      start: index into `values` of the first point.
     """
 
     name: str
@@ -28,13 +28,13 @@ class Dimension:
 
 
 @dataclass(frozen=True, slots=True)
-class Visited:
-    """A point and what it gave.
+class MeasuredPoint:
+    """A point with its measurements.
 
     Attributes:
-      point: by dimension.
+      point: coordinates by dimension name.
       work: compute ratio.
-      accuracy: in the search's own measure.
+      accuracy: accuracy in the measure of the search; NaN where there was nothing to measure.
     """
 
     point: Mapping[str, float]
@@ -47,48 +47,48 @@ def coordinate_descent(
     evaluate: Evaluate,
     least_accuracy: float,
     *,
-    known: Sequence[Visited] = (),
+    measured: Sequence[MeasuredPoint] = (),
     most_points: int = 80,
-    on_point: Callable[[Visited], None] = lambda _: None,
-) -> tuple[Visited | None, list[Visited]]:
-    """Walks along one dimension after the other to the least work that is accurate enough.
+    on_point: Callable[[MeasuredPoint], None] = lambda _: None,
+) -> tuple[MeasuredPoint | None, list[MeasuredPoint]]:
+    """Minimises the compute ratio subject to a lower bound on accuracy, one dimension at a time.
 
-    From the start, each dimension in turn is moved by one step, then on in the direction that helped, until no single
-    step helps any more. Points that are not accurate enough are compared by how much they fall short: so a start that
-    misses the budget walks towards it. Deterministic: the same dimensions and results give the same walk.
+    From the start, each dimension in turn moves by one step and on in the direction that improves, until no single step
+    improves. Infeasible points are ordered by how far they miss the bound, so an infeasible start moves towards it. The
+    path is deterministic: the same dimensions and measurements visit the same points.
 
     Args:
-      dimensions: in the order in which they are tried.
+      dimensions: coordinates, in the order in which they are varied.
       evaluate: measures a point.
-      least_accuracy: what must be reached.
-      known: results of an earlier search; they are not measured again.
-      most_points: stops after so many measurements.
-      on_point: called after each measurement, to keep it.
+      least_accuracy: lower bound on accuracy.
+      measured: results of an earlier search; these points are not evaluated again.
+      most_points: maximum number of evaluations.
+      on_point: called after each evaluation.
 
     Returns:
-      the best point that is accurate enough, or None; and all points, known ones first.
+      the feasible point of least work, None where no point is feasible; and all points, those of `measured` first.
     """
-    seen = {_key(dimensions, visited.point): visited for visited in known}
-    measured = 0
+    seen = {_key(dimensions, entry.point): entry for entry in measured}
+    evaluations = 0
 
-    def visit(indices: tuple[int, ...]) -> Visited | None:
-        nonlocal measured
+    def visit(indices: tuple[int, ...]) -> MeasuredPoint | None:
+        nonlocal evaluations
         point = {d.name: d.values[i] for d, i in zip(dimensions, indices, strict=True)}
         key = _key(dimensions, point)
         if key not in seen:
-            if measured >= most_points:
+            if evaluations >= most_points:
                 return None
-            measured += 1
-            visited = Visited(point, *evaluate(point))
-            seen[key] = visited
-            on_point(visited)
+            evaluations += 1
+            entry = MeasuredPoint(point, *evaluate(point))
+            seen[key] = entry
+            on_point(entry)
         return seen[key]
 
-    def cost(visited: Visited) -> tuple[float, float]:
-        missing = max(0.0, least_accuracy - visited.accuracy)
-        if math.isnan(visited.accuracy):
+    def cost(entry: MeasuredPoint) -> tuple[float, float]:
+        missing = max(0.0, least_accuracy - entry.accuracy)
+        if math.isnan(entry.accuracy):
             missing = math.inf
-        return missing, visited.work
+        return missing, entry.work
 
     indices = tuple(d.start for d in dimensions)
     best = visit(indices)
@@ -100,26 +100,27 @@ def coordinate_descent(
                 moved = False
                 while 0 <= indices[axis] + direction < len(dimension.values):
                     candidate = (*indices[:axis], indices[axis] + direction, *indices[axis + 1 :])
-                    visited = visit(candidate)
+                    entry = visit(candidate)
                     assert best is not None
-                    if visited is None or cost(visited) >= cost(best):
+                    if entry is None or cost(entry) >= cost(best):
                         break
-                    indices, best, moved, improved = candidate, visited, True, True
+                    indices, best, moved, improved = candidate, entry, True, True
                 if moved:
-                    break  # the other way leads back
-    feasible = [visited for visited in seen.values() if visited.accuracy >= least_accuracy]
-    return min(feasible, key=lambda visited: visited.work, default=None), list(seen.values())
+                    break  # the opposite direction leads back
+    feasible = [entry for entry in seen.values() if entry.accuracy >= least_accuracy]
+    return min(feasible, key=lambda entry: entry.work, default=None), list(seen.values())
 
 
-def pareto(visited: Sequence[Visited]) -> list[Visited]:
-    """Points that no other beats in both work and accuracy, by rising work."""
-    front: list[Visited] = []
-    known = [point for point in visited if not math.isnan(point.accuracy)]  # NaN would spoil the order of others
-    for point in sorted(known, key=lambda v: (v.work, -v.accuracy)):
+def pareto(points: Sequence[MeasuredPoint]) -> list[MeasuredPoint]:
+    """Pareto front of work and accuracy, in ascending order of work; points of unknown accuracy are left out."""
+    front: list[MeasuredPoint] = []
+    finite = [point for point in points if not math.isnan(point.accuracy)]  # comparisons with NaN would break the order
+    for point in sorted(finite, key=lambda entry: (entry.work, -entry.accuracy)):
         if not front or point.accuracy > front[-1].accuracy:
             front.append(point)
     return front
 
 
 def _key(dimensions: Sequence[Dimension], point: Mapping[str, Any]) -> tuple[float, ...]:
+    """Coordinates in the order of the dimensions."""
     return tuple(float(point[d.name]) for d in dimensions)

@@ -1,4 +1,4 @@
-"""Calibration of planned reuse: which thresholds are searched for, and the search."""
+"""Calibration of planned reuse: the thresholds that are searched for, and the search."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from fluxshard.evaluate.calibration.coordinate_descent import Dimension, Point, Visited, coordinate_descent
-from fluxshard.evaluate.calibration.objective import Calibration, Objective, SearchLog, measure_method
+from fluxshard.evaluate.calibration.coordinate_descent import Dimension, MeasuredPoint, Point, coordinate_descent
+from fluxshard.evaluate.calibration.objective import Calibration, Objective, measure_method
+from fluxshard.evaluate.calibration.search_log import SearchLog
 from fluxshard.evaluate.methods.method import Reuse
-from fluxshard.evaluate.metrics.search_accuracy import Measure
+from fluxshard.evaluate.metrics.search_accuracy import SearchMeasure
 from fluxshard.evaluate.traces.workers import WorkerPool
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
 
 FINE, MIDDLE, COARSE = (1, 2, 4, 8), (16,), (32, 64, 128)
-SMALL = 0.5  # threshold near small objects over that near others: clips may have none, and then say nothing of it
+SMALL = 0.5  # ratio of tau_small to tau, not searched for: clips without small objects do not constrain it
 
 
-def dimensions(canvas_px: int, measure: Measure) -> tuple[Dimension, ...]:
-    """What is searched for, in the order in which it is tried; starts are the shipped defaults.
+def dimensions(canvas_px: int, measure: SearchMeasure) -> tuple[Dimension, ...]:
+    """Dimensions of the search, in the order in which they are varied; starts are the shipped defaults.
 
-    Thresholds of the background end where new objects would be found late: clips in which none appears would let them
-    rise without end.
+    Background thresholds have an upper end at which new objects would be found late: clips in which no object appears
+    would let them grow without bound.
 
     Args:
-      canvas_px: size of a canvas to try; 0 tries none.
-      measure: of accuracy. On a canvas the network sees the image elsewhere on its grids: what it finds is as accurate
-        (jaccard), but not the same (agreement), so that the search starts without one.
+      canvas_px: canvas to try, pixels per axis beyond the image; 0 tries none.
+      measure: measure of accuracy. A canvas shifts the image on the network's sampling grids: detections stay as
+        accurate ("jaccard") but change ("agreement"), so the search starts with a canvas only for "jaccard".
     """
     found = [
-        Dimension("dilation", (0, 1), 0),  # first: where it helps, all thresholds may be higher
+        Dimension("dilation", (0, 1), 0),  # first: where it helps, all thresholds can be higher
         Dimension("tau_background", (0.04, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5), 5),
         Dimension("tau", (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08), 3),
         Dimension("tau_waiting", (0.02, 0.03, 0.04, 0.06, 0.08, 0.1), 3),
@@ -46,7 +47,7 @@ def dimensions(canvas_px: int, measure: Measure) -> tuple[Dimension, ...]:
 
 
 def method_at(point: Point, name: str = "planned", family: str = "planned") -> Reuse:
-    """Planned reuse with the thresholds of a point."""
+    """Planned reuse with the thresholds of a point of `dimensions`."""
     gains = ((FINE, point["gain_fine"]), (MIDDLE, point["gain_middle"]), (COARSE, point["gain_coarse"]))
     planned = PlannedOptions(
         tau=point["tau"],
@@ -73,57 +74,67 @@ def method_at(point: Point, name: str = "planned", family: str = "planned") -> R
 
 def search_planned(
     request: Calibration,
-    ground: Objective,
+    objective: Objective,
     pool: WorkerPool,
     log: SearchLog,
     canvas_px: int,
     *,
-    on_point: Callable[[Visited, int], None] = lambda _, __: None,
+    on_point: Callable[[MeasuredPoint, int], None] = lambda _, __: None,
     on_frames: Callable[[int], None] = lambda _: None,
-) -> tuple[Visited | None, list[Visited]]:
-    """Searches for the thresholds of least work within the budget.
+) -> tuple[MeasuredPoint | None, list[MeasuredPoint]]:
+    """Searches for the thresholds of least compute within the accuracy budget.
 
     Args:
-      request: what is asked for.
-      ground: from `prepare_ground`.
-      pool: runs the points.
-      log: results that are there already, and where new ones go.
-      canvas_px: size of the canvas to try.
-      on_point: called after each measurement, with how many there were.
-      on_frames: called with frames done.
+      request: clips, accuracy budget and maximum number of points.
+      objective: result of `prepare_objective`.
+      pool: worker processes that run the points.
+      log: points measured earlier, which are not run again; new ones are appended.
+      canvas_px: canvas to try, pixels per axis beyond the image; 0 tries none.
+      on_point: receives each measured point and its number, from 1.
+      on_frames: receives the number of frames done since its last call.
 
     Returns:
-      the best point, None where none is within the budget, and all points.
+      the point of least work within the budget, None where none is; and all points.
     """
-    measured = 0
+    count = 0
 
     def evaluate(point: Point) -> tuple[float, float]:
-        return measure_method(method_at(point), request, ground, pool, on_frames)
+        return measure_method(method_at(point), request, objective, pool, on_frames)
 
-    def keep(visited: Visited) -> None:
-        nonlocal measured
-        measured += 1
-        log.add(visited)
-        on_point(visited, measured)
+    def add(point: MeasuredPoint) -> None:
+        nonlocal count
+        count += 1
+        log.add(point)
+        on_point(point, count)
 
     return coordinate_descent(
-        dimensions(canvas_px, ground.measure),
+        dimensions(canvas_px, objective.measure),
         evaluate,
         request.alpha,
-        known=log.read(),
+        measured=log.read(),
         most_points=request.most_points,
-        on_point=keep,
+        on_point=add,
     )
 
 
-def question(request: Calibration, ground: Objective, canvas_px: int, facts: dict[str, Any]) -> dict[str, Any]:
-    """What the results of a search depend on, for telling logs apart; the budget is not part of it."""
+def search_key(request: Calibration, objective: Objective, canvas_px: int, facts: dict[str, Any]) -> dict[str, Any]:
+    """Everything that the measurements of a search depend on; the accuracy budget is not part of it.
+
+    Args:
+      request: its clips are used.
+      objective: result of `prepare_objective`.
+      canvas_px: canvas that is tried.
+      facts: identity of the network and the image size.
+
+    Returns:
+      JSON values, for `SearchLog`.
+    """
     return {
-        "clips": sorted((clip.name, len(ground.dense[clip.name].frames)) for clip in request.clips),
-        "measure": ground.measure,
-        "dense": ground.accuracies,
+        "clips": sorted((clip.name, len(objective.dense[clip.name].frames)) for clip in request.clips),
+        "measure": objective.measure,
+        "dense": objective.accuracies,
         "canvas_px": canvas_px,
-        "dimensions": [(one.name, one.values, one.start) for one in dimensions(canvas_px, ground.measure)],
+        "dimensions": [(one.name, one.values, one.start) for one in dimensions(canvas_px, objective.measure)],
         "small": SMALL,
         "defaults": asdict(PlannedOptions()),
         **facts,

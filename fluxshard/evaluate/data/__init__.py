@@ -1,1 +1,1 @@
-"""Clips to evaluate on, and masks."""
+"""Clips to evaluate on, and their masks as COCO run lengths."""

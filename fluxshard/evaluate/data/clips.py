@@ -1,4 +1,7 @@
-"""Clips to evaluate on: videos and DAVIS sequences, decoded once and kept as bytes."""
+"""Clips to evaluate on: videos and DAVIS sequences, decoded once into uint8 images.
+
+Source: the directory layout of DAVIS 2016 and 2017 (Pont-Tuset et al., arXiv:1704.00675).
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"))
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video and, where there are any, the masks of its object.
+    """A video and, where available, masks of its annotated object.
 
     Attributes:
-      name: unique within an evaluation.
-      source: a video file, or a directory of images.
-      annotations: a directory of one PNG per image, the object not black; None without.
+      name: name, unique within an evaluation.
+      source: video file or directory of images.
+      annotations: directory with one PNG per image, non-zero on the object; None without annotations.
     """
 
     name: str
@@ -37,14 +40,14 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedClip:
-    """Frames of a clip on the network's grid.
+    """Decoded frames of a clip at the network's input size.
 
     Attributes:
-      name: of the clip.
-      letterbox: how pictures lie in images.
-      pixels: `(H, W, 3)` uint8 per frame.
-      motion: since the frame before; None where nothing is known.
-      annotations: `(h, w)` bool per frame in the picture's pixels, True on the object; None without.
+      name: name of the clip.
+      letterbox: placement of pictures in images.
+      pixels: letterboxed frames, `(H, W, 3)` uint8 RGB each.
+      motion: motion of each frame since the previous one; None where unknown.
+      annotations: `(h, w)` bool per frame in picture pixels, True on the object; None without annotations.
     """
 
     name: str
@@ -57,17 +60,17 @@ class PreparedClip:
         return len(self.pixels)
 
     def image(self, index: int) -> Tensor:
-        """Frame `index` as the network takes it: `(1, 3, H, W)` float32 in 0..1."""
+        """Network input of frame `index`: `(1, 3, H, W)` float32 in 0..1."""
         return to_image(self.pixels[index])
 
 
 def find_clips(places: Sequence[Path]) -> list[Clip]:
-    """Clips at each place: a video file, a directory of videos or of images, or one laid out as DAVIS is.
+    """Finds the clips at each path: a video file, a directory of videos or images, or a directory in DAVIS layout.
 
-    DAVIS keeps images in `JPEGImages/480p/NAME` and masks in `Annotations/480p/NAME`.
+    DAVIS layout has images in `JPEGImages/480p/NAME` and masks in `Annotations/480p/NAME`.
 
     Raises:
-      EvaluationError: a place does not exist or holds no clip; two clips have one name.
+      EvaluationError: a path does not exist or holds no clip, or two clips have the same name.
     """
     clips = [clip for place in places for clip in _clips_at(Path(place))]
     names = [clip.name for clip in clips]
@@ -78,6 +81,11 @@ def find_clips(places: Sequence[Path]) -> list[Clip]:
 
 
 def _clips_at(place: Path) -> list[Clip]:
+    """Clips at one path.
+
+    Raises:
+      EvaluationError: the path does not exist or holds no clip.
+    """
     if not place.exists():
         raise EvaluationError(f"clips: {str(place)!r} does not exist; give videos, or directories of them")
     if place.is_file():
@@ -103,15 +111,15 @@ def _clips_at(place: Path) -> list[Clip]:
 
 
 def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None) -> PreparedClip:
-    """Decodes a clip, places its pictures on the network's grid and finds their motion.
+    """Decodes a clip, letterboxes its pictures and reads their motion.
 
     Args:
-      clip: to read.
-      size: (H, W) of the network.
-      max_frames: stops after so many.
+      clip: clip to decode.
+      size: (H, W) of the network's input.
+      max_frames: maximum number of frames; None decodes all.
 
     Raises:
-      EvaluationError: the clip cannot be read, or its annotations do not fit it.
+      EvaluationError: the clip cannot be read, or its annotations do not match it in number or size.
     """
     pixels, motion = [], []
     try:
@@ -128,18 +136,18 @@ def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None) ->
 
 
 def annotation_masks(clip: Clip, count: int, picture: tuple[int, int]) -> tuple[NDArray[np.bool_], ...] | None:
-    """Masks of the first frames of a clip.
+    """Annotated masks of the first frames of a clip.
 
     Args:
-      clip: with annotations or without.
-      count: frames.
-      picture: (h, w) that masks must have.
+      clip: clip with or without annotations.
+      count: number of frames.
+      picture: (h, w) of the clip's pictures.
 
     Returns:
       `(h, w)` bool per frame, True on the object; None without annotations.
 
     Raises:
-      EvaluationError: there are too few, or one cannot be read or has another size.
+      EvaluationError: there are fewer masks than frames, or a mask cannot be read or has another size.
     """
     if clip.annotations is None:
         return None

@@ -1,4 +1,4 @@
-"""Masks as COCO's compressed run lengths, and objects of a trace."""
+"""Masks as COCO's compressed run lengths, and detections as objects of a trace."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from fluxshard.models.detections.detections import Detections
 
 
 def found_objects(found: Detections, limit: int) -> tuple[FoundObject, ...]:
-    """The `limit` best detections, in picture pixels, as a trace keeps them.
+    """Converts the `limit` highest-scoring detections to objects of a trace.
 
-    Keypoints without confidence get 1: all of them are seen.
+    Keypoints without a confidence channel get confidence 1.
+
+    Args:
+      found: detections in picture pixels, in descending order of score.
+      limit: maximum number of objects.
 
     Raises:
-      EvaluationError: there are masks, and pycocotools is not installed.
+      EvaluationError: there are masks and pycocotools is not installed.
     """
     objects = []
     height, width = found.shape
@@ -50,7 +54,7 @@ def found_objects(found: Detections, limit: int) -> tuple[FoundObject, ...]:
 
 
 def encode(mask: NDArray[Any]) -> str:
-    """Run lengths of a `(h, w)` mask.
+    """Compresses a `(h, w)` mask to COCO run lengths.
 
     Raises:
       EvaluationError: pycocotools is not installed.
@@ -60,26 +64,26 @@ def encode(mask: NDArray[Any]) -> str:
 
 
 def decode(counts: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The `(h, w)` mask of run lengths.
+    """Expands COCO run lengths to a `(h, w)` bool mask.
 
     Raises:
-      EvaluationError: run lengths that are damaged or of another size, or pycocotools is not installed.
+      EvaluationError: the run lengths are damaged or of another size, or pycocotools is not installed.
     """
     return np.asarray(coco_module("mask").decode(entries([counts], shape)), np.bool_)[:, :, 0]
 
 
 def mask_iou(a: Sequence[str], b: Sequence[str], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Intersection over union of every pair of masks.
+    """Pairwise intersection over union of masks.
 
     Args:
-      a, b: run lengths.
-      shape: (h, w) of the picture that all of them are of.
+      a, b: COCO run lengths of N and M masks.
+      shape: (h, w) of the picture.
 
     Returns:
-      `(len(a), len(b))` in 0..1; 0 for two empty masks.
+      `(N, M)` float64 in 0..1; 0 for two empty masks.
 
     Raises:
-      EvaluationError: run lengths that are damaged or of another size, or pycocotools is not installed.
+      EvaluationError: the run lengths are damaged or of another size, or pycocotools is not installed.
     """
     if not a or not b:
         return np.zeros((len(a), len(b)))

@@ -1,11 +1,13 @@
-"""COCO's compressed run lengths, checked before pycocotools reads them.
+"""Validation of COCO's compressed run lengths before they reach pycocotools.
 
-Its C code trusts them: masks of two sizes make the overlap loop for ever, and a text that stops within a number is read
-past its end.
+The C code of pycocotools does not validate: masks of different sizes make its overlap loop endless, and text that ends
+inside a number is read out of bounds.
 
-The text is a list of numbers, each of base-32 digits, least first, as characters from "0" on; bit 5 says that another
-digit follows, and bit 4 of the last one is the sign. From the fourth number on it is the difference to the number two
-before.
+A mask is a list of run lengths in column-major order, starting with the run of zeros. Each number is written as base-32
+digits, least significant first, one character from "0" on per digit: bit 5 marks that another digit follows, and bit 4
+of the last digit is the sign. From the fourth number on, the difference to the number two places before is written.
+
+Source: `rleToString` and `rleFrString` in cocoapi's common/maskApi.c.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from numpy.typing import NDArray
 from fluxshard.errors import EvaluationError
 
 MORE, SIGN, DIGIT = 32, 16, 31
-MOST_DIGITS = 7  # of a 32-bit number
+MOST_DIGITS = 7  # base-32 digits of a 32-bit number
 
 
 def coco_module(name: str) -> Any:
-    """A module of pycocotools, which is an extra.
+    """Imports a submodule of pycocotools, an optional dependency.
 
     Raises:
-      EvaluationError: it is not installed.
+      EvaluationError: pycocotools is not installed.
     """
     try:
         return importlib.import_module(f"pycocotools.{name}")
@@ -38,14 +40,14 @@ def coco_module(name: str) -> Any:
 
 
 def entries(masks: Sequence[str], shape: tuple[int, int]) -> list[dict[str, Any]]:
-    """Masks in the form that pycocotools takes.
+    """Converts masks to the dictionaries that pycocotools takes, after validating them.
 
     Args:
       masks: run lengths (`counts`).
-      shape: (h, w) of the picture that they are of.
+      shape: (h, w) of the picture.
 
     Raises:
-      EvaluationError: damaged run lengths, or of another number of pixels. A transposed size goes unseen.
+      EvaluationError: run lengths are damaged or cover another number of pixels. A transposed size is not detected.
     """
     expected = shape[0] * shape[1]
     for covered in covered_pixels(masks).tolist():
@@ -62,9 +64,9 @@ def entries(masks: Sequence[str], shape: tuple[int, int]) -> list[dict[str, Any]
 
 
 def covered_pixels(masks: Sequence[str]) -> NDArray[np.int64]:
-    """Sum of the run lengths of each mask: `(len(masks),)`, -1 where the text is damaged."""
+    """Sum of the run lengths of each of N masks: `(N,)` int64, -1 where the text is damaged."""
     sizes = np.asarray([len(counts) for counts in masks], np.int64)
-    owner = np.repeat(np.arange(len(masks)), sizes)  # mask of each character
+    owner = np.repeat(np.arange(len(masks)), sizes)  # index of the mask that each character belongs to
     codes = np.frombuffer("".join(masks).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64) - ord("0")
     damaged = np.zeros(len(masks), np.bool_)
     damaged[owner[(codes < 0) | (codes >= 2 * MORE)]] = True
@@ -72,7 +74,7 @@ def covered_pixels(masks: Sequence[str]) -> NDArray[np.int64]:
     damaged[owner[last[codes[last] & MORE != 0]]] = True
 
     final = codes & MORE == 0
-    final[last] = True  # keeps the numbers of a damaged mask from running into the next
+    final[last] = True  # keeps the last number of a damaged mask from continuing into the next mask
     ends = np.flatnonzero(final)
     starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
     digits = ends - starts + 1
@@ -81,7 +83,7 @@ def covered_pixels(masks: Sequence[str]) -> NDArray[np.int64]:
     values = np.add.reduceat((codes & DIGIT) << 5 * place, starts) if len(starts) else starts
     values = values - np.where(codes[ends] & SIGN, 1 << 5 * np.minimum(digits, MOST_DIGITS), 0)
 
-    # numbers add up along chains of every second one; the first of a mask is a chain of its own
+    # differences accumulate along chains of every second number; the first number of a mask is a chain of its own
     owner = owner[ends]
     index = np.arange(len(ends)) - _group_starts(owner)
     chain = 3 * owner + np.where(index == 0, 0, 1 + index % 2)
@@ -96,6 +98,6 @@ def covered_pixels(masks: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _group_starts(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each of the sorted keys, where those equal to it begin."""
+    """Index of the first equal element for each element of a sorted array."""
     sizes = np.bincount(keys)
     return np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -1,1 +1,1 @@
-"""Methods to compare, each a way of getting a result for every frame on the same engine."""
+"""Methods under comparison: dense, planned and propagated reuse, and baselines, all on the same engine."""

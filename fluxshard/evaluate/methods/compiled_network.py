@@ -1,4 +1,4 @@
-"""The network under test: loaded once, compiled for the image and, where asked for, for the canvas."""
+"""Network under evaluation: loaded once, compiled once per canvas size."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from fluxshard.options import CompileOptions
 
 
 class CompiledNetwork:
-    """A network and its compiled forms, shared by all methods that run in one process.
+    """A loaded network and its compiled models, shared by all methods that run in one process.
 
     Args:
-      loaded: the network and the layout of its outputs.
+      loaded: network and layout of its outputs.
       shape: (H, W) of its input.
-      options: how to compile it; the canvas is chosen here.
+      options: compile options; `canvas_px` is overridden per model.
+
+    Attributes:
+      loaded: network as read from its file.
+      layout: layout of its outputs.
+      shape: (H, W) of its input.
 
     Raises:
-      OptionError: a network whose outputs are not known.
+      OptionError: the task is "raw", so the meaning of the outputs is unknown.
     """
 
     def __init__(self, loaded: LoadedModel, shape: tuple[int, int], options: CompileOptions | None = None) -> None:
@@ -34,13 +39,26 @@ class CompiledNetwork:
         self._models: dict[int, CompiledModel] = {}
 
     def model(self, canvas_px: int = 0) -> CompiledModel:
-        """The network compiled for its image, or for a canvas that is so much larger."""
+        """Model for a canvas `canvas_px` larger than the image per axis; 0 is the image itself. Cached."""
         if canvas_px not in self._models:
             self._models[canvas_px] = compile(self.loaded.net, options=replace(self._options, canvas_px=canvas_px))
         return self._models[canvas_px]
 
     def detect(self, outputs: object, canvas_px: int, confidence: float, iou: float = 0.7) -> Detections:
-        """Detections in pixels of the image, or of the canvas."""
+        """Decodes network outputs to detections.
+
+        Args:
+          outputs: outputs of `model(canvas_px)`.
+          canvas_px: canvas of that model.
+          confidence: scores must be above it.
+          iou: overlap above which non-maximum suppression drops the lower score.
+
+        Returns:
+          at most 50 detections, in pixels of the canvas (of the image, where `canvas_px` is 0).
+
+        Raises:
+          ModelError: the outputs do not have the shape of the layout.
+        """
         height, width = self.shape
         return decode(
             outputs, self.layout, (height + canvas_px, width + canvas_px), confidence=confidence, iou=iou, limit=50

@@ -1,4 +1,8 @@
-"""One motion for a whole frame, as MotionDeltaCNN takes it: a homography, and the whole-pixel shift nearest to it."""
+"""Global motion of a frame as MotionDeltaCNN uses it: a homography and its nearest whole-pixel shift.
+
+Source: Parger et al., MotionDeltaCNN, ICCV 2023; RANSAC: Fischler and Bolles, CACM 1981; normalised direct linear
+transform: Hartley and Zisserman, Multiple View Geometry, algorithm 4.2.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,15 @@ from numpy.typing import NDArray
 
 from fluxshard.motion import MotionField
 
-SAMPLES = 64
-INLIER_PX = 2.0
+SAMPLES = 64  # RANSAC iterations
+INLIER_PX = 2.0  # largest reprojection error of an inlier
 
 
 def global_shift(motion: MotionField) -> tuple[int, int]:
-    """The whole-pixel shift (dy, dx) that is nearest to the frame's homography over all cells whose motion is known.
+    """Whole-pixel shift (dy, dx) of the current frame relative to the previous one.
 
-    A cache can only move by whole cells, so the homography's median displacement is taken. Where nothing is known, or
-    too little for a homography, it is the median of what is known.
+    The median displacement of a homography fitted to all valid cells, since a cache moves only by whole pixels. Without
+    a homography, the median of the valid vectors; (0, 0) without valid vectors.
     """
     rows, columns = np.nonzero(motion.valid)
     if len(rows) == 0:
@@ -34,12 +38,14 @@ def global_shift(motion: MotionField) -> tuple[int, int]:
 def fit_homography(
     sources: NDArray[np.float64], targets: NDArray[np.float64], seed: int = 0
 ) -> NDArray[np.float64] | None:
-    """Robust fit of the homography that takes `sources` to `targets`, both `(N, 2)` x, y.
+    """Fits the homography that maps `sources` to `targets` by RANSAC, then by least squares over the inliers.
 
-    Random samples of four pairs (RANSAC), then least squares over the inliers of the best.
+    Args:
+      sources, targets: `(N, 2)` float64 points (x, y).
+      seed: seed of the random samples.
 
     Returns:
-      `(3, 3)`; None under four pairs, or where no sample determines one.
+      `(3, 3)` float64; None for fewer than four pairs, or where no sample determines a homography.
     """
     count = len(sources)
     if count < 4:
@@ -61,7 +67,7 @@ def fit_homography(
 
 
 def project(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Applies a homography to `(N, 2)` points; a point at infinity becomes NaN."""
+    """Applies a `(3, 3)` homography to `(N, 2)` points (x, y); points at infinity become NaN."""
     lifted = np.concatenate([points, np.ones((len(points), 1))], 1) @ matrix.T
     with np.errstate(divide="ignore", invalid="ignore"):
         result: NDArray[np.float64] = lifted[:, :2] / lifted[:, 2:]
@@ -72,12 +78,13 @@ def project(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray
 def _inliers(
     matrix: NDArray[np.float64], sources: NDArray[np.float64], targets: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
+    """Pairs with a reprojection error below `INLIER_PX`: `(N,)` bool."""
     distance = np.hypot(*(project(matrix, sources) - targets).T)
-    return np.asarray(distance < INLIER_PX)  # False for NaN
+    return np.asarray(distance < INLIER_PX)  # NaN compares as False
 
 
 def _least_squares(sources: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The direct linear transform on normalised points."""
+    """Homography by the direct linear transform on normalised points; None where the points do not determine one."""
     to_source, to_target = _normaliser(sources), _normaliser(targets)
     if to_source is None or to_target is None:
         return None
@@ -91,7 +98,7 @@ def _least_squares(sources: NDArray[np.float64], targets: NDArray[np.float64]) -
         ]
     )
     values, vectors = np.linalg.eigh(rows.T @ rows)
-    if values[1] < 1e-9 * max(values[-1], 1e-30):  # more than one solution: three points on a line
+    if values[1] < 1e-9 * max(values[-1], 1e-30):  # the null space has more than one dimension: three points on a line
         return None
     matrix = np.linalg.inv(to_target) @ vectors[:, 0].reshape(3, 3) @ to_source
     if abs(matrix[2, 2]) < 1e-12:
@@ -101,7 +108,7 @@ def _least_squares(sources: NDArray[np.float64], targets: NDArray[np.float64]) -
 
 
 def _normaliser(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Moves points to mean zero and mean distance sqrt(2)."""
+    """Similarity that moves points to mean zero and mean distance sqrt(2); None where all points coincide."""
     middle = points.mean(0)
     distance = float(np.hypot(*(points - middle).T).mean())
     if distance < 1e-9:

@@ -1,4 +1,7 @@
-"""Methods to compare: each is a way of getting a result for every frame of a stream, on the same engine."""
+"""Methods under comparison: each returns detections for every frame of a video stream.
+
+Source: the baselines of the paper's section V-A, re-implemented on this engine.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.pipeline.stream_loop import StreamLoop
 
-LOWEST_CONFIDENCE = 0.1  # detections below are in no trace
+LOWEST_CONFIDENCE = 0.1  # detections below it are not traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a method made of one frame.
+    """Result of a method on one frame.
 
     Attributes:
-      found: detections in pixels of the image (of the canvas, where `origin` says so).
+      found: detections in pixels of the canvas (of the image, where the method has no canvas).
       origin: (y, x) of the image in those pixels.
       compute_ratio, recompute_ratio, keyframe: as in `FrameStats`.
-      latency_ms: wall clock of the network's part: planning and executing, without reading detections.
+      latency_ms: wall-clock time of planning and execution; decoding of detections not included.
     """
 
     found: Detections
@@ -39,45 +42,45 @@ class Outcome:
     latency_ms: float
 
 
-# takes the image and the motion since the frame before
+# one video stream: maps an image `(1, 3, H, W)` and the motion since the previous frame to an outcome
 Stream = Callable[[Tensor, MotionField | None], Outcome]
 
 
 class Method(Protocol):
-    """A way of getting results; made once, started for every clip."""
+    """A method under comparison; made once and started once per clip."""
 
     @property
     def name(self) -> str:
-        """Unique within an evaluation."""
+        """Name, unique within an evaluation."""
         ...
 
     @property
     def family(self) -> str:
-        """Methods of one family differ in a setting only."""
+        """Name shared by methods that differ only in one setting."""
         ...
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """Settings, for reports and for telling kept results apart."""
+        """Settings as JSON values; part of reports and of the file names of traces."""
         ...
 
     def start(self, subject: CompiledNetwork) -> Stream:
-        """Begins a stream."""
+        """Starts on a new video stream."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
-    """A session with given options.
+    """Reuse in a session with the given options.
 
     Attributes:
       name, family: see `Method`.
-      options: of the session.
-      canvas_px: of the compiled model.
-      motion: "blocks" is the video's own; "none" compares at zero displacement; "global" moves everything by the best
-        whole-pixel shift of the blocks' motion.
-      whole: forget everything before every frame.
-      regions: tell the session where objects are.
+      options: options of the session.
+      canvas_px: canvas of the compiled model, pixels per axis beyond the image.
+      motion: "blocks" takes the video's motion; "none" compares at zero displacement; "global" replaces the motion by
+        its `global_shift`.
+      whole: resets the session before every frame, so that every frame is dense.
+      regions: passes object regions to the session after every frame.
     """
 
     name: str
@@ -135,10 +138,11 @@ class Reuse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """Computes every n-th frame whole and holds its result for the frames between.
+    """Runs the dense network on every n-th frame and repeats its result for the frames between.
 
     Attributes:
-      every: n.
+      every: period n in frames.
+      family: see `Method`.
     """
 
     every: int
@@ -174,14 +178,18 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coach:
-    """COACH: a frame that resembles the last computed one as a whole gets its result; others are computed whole.
+    """COACH: repeats the result of the last computed frame where the whole frame is similar to it, else runs it dense.
 
-    What is computed is sent first, at a quarter of its size, and the network sees what arrives. The paper does not say
-    how a frame is quantised to a quarter; both ways are here.
+    A frame that is computed is first quantised to a quarter of its size for transmission; the network sees the
+    quantised frame. The paper does not specify the quantisation; two variants are implemented.
+
+    Source: the paper's section V-A; Gao et al., "Accelerating end-cloud collaborative inference via near bubble-free
+    pipeline optimization", INFOCOM 2025.
 
     Attributes:
-      similarity: structural similarity from which on a result is held.
-      sent: "area" at half the resolution per axis, "bits" with 2 bits per colour, or "whole".
+      similarity: smallest SSIM to the last computed frame at which its result is repeated.
+      sent: "area": half the resolution per axis; "bits": 2 bits per channel; "whole": not quantised.
+      family: see `Method`.
     """
 
     similarity: float
@@ -210,7 +218,7 @@ class Coach:
                 held = seen[0][1]
                 return replace(held, compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=latency_ms)
             sent = image
-            if seen and self.sent != "whole":  # the first frame fills the caches, and is sent as it is
+            if seen and self.sent != "whole":  # the first frame fills the caches and is not quantised
                 sent = quarter_area(image) if self.sent == "area" else quarter_bits(image)
             spent_ms = 1e3 * (time.perf_counter() - started)
             outcome = dense(sent, motion)
@@ -222,25 +230,31 @@ class Coach:
 
 
 def dense_method() -> Reuse:
-    """The network on every frame, whole: what all others are measured against."""
+    """The dense network on every frame: the reference of all other methods."""
     return Reuse(name="dense", family="dense", options=ReuseOptions(), whole=True)
 
 
 def dense_on_canvas(canvas_px: int) -> Reuse:
-    """Every frame whole, on the moving canvas: what the canvas alone costs in work and accuracy."""
-    # a session of planned reuse that takes every frame for a scene cut
+    """The dense network on every frame, on the moving canvas: isolates the canvas' cost in compute and accuracy."""
+    # planned reuse that takes every frame for a scene cut
     options = ReuseOptions(policy="planned", scene_cut=1e-9, planned=PlannedOptions(tau=0.0, refresh_frames=1))
     return Reuse(name="dense on canvas", family="dense on canvas", options=options, canvas_px=canvas_px)
 
 
 def delta_cnn(tau: float) -> Reuse:
-    """DeltaCNN: per-pixel differences without motion, small differences of features truncated everywhere."""
+    """DeltaCNN: per-pixel differences without motion compensation, truncated by one threshold at every activation.
+
+    Source: Parger et al., DeltaCNN, CVPR 2022.
+    """
     options = ReuseOptions(rfap="off", tau_input=tau, tau=tau, scene_cut=1.0)
     return Reuse(name=f"deltacnn tau={tau:g}", family="deltacnn", options=options, motion="none")
 
 
 def motion_delta_cnn(tau: float, canvas_px: int) -> Reuse:
-    """MotionDeltaCNN: one motion for the whole frame, its cache on a canvas that moves along; otherwise DeltaCNN."""
+    """MotionDeltaCNN: DeltaCNN whose cache moves by one global shift per frame, on a canvas.
+
+    Source: Parger et al., MotionDeltaCNN, ICCV 2023.
+    """
     options = ReuseOptions(rfap="off", tau_input=tau, tau=tau, scene_cut=1.0)
     return Reuse(
         name=f"motion-deltacnn tau={tau:g}", family="motion-deltacnn", options=options, canvas_px=canvas_px,

@@ -1,4 +1,4 @@
-"""Named sets of methods: what `fluxshard evaluate` compares."""
+"""Named sets of methods for `fluxshard evaluate --methods`."""
 
 from __future__ import annotations
 
@@ -22,35 +22,34 @@ from fluxshard.runtime.threshold_profile import ThresholdProfile
 TAUS = (0.02, 0.05, 0.1, 0.2)
 SIMILARITIES = (0.98, 0.95, 0.9, 0.8, 0.6, 0.4)
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.5)
-# thresholds of pixels and of features that go together, for a frontier of propagated reuse without a profile
+# pairs of thresholds (pixels, features): a frontier of propagated reuse without calibration
 PROPAGATED = ((0.02, 0.1), (0.04, 0.2), (0.06, 0.4), (0.1, 0.8))
 
 
 @dataclass(frozen=True, slots=True)
-class NamedProfile:
-    """A profile to evaluate.
+class NamedThresholdProfile:
+    """A threshold profile under evaluation.
 
     Attributes:
-      label: what the method is called.
-      profile: thresholds.
-      clips: names of the clips that it is reported on; None for all. A profile is not reported on clips that it was
-        calibrated on.
+      label: name of its method.
+      threshold_profile: calibrated thresholds.
+      clips: names of the clips to report it on, without those it was calibrated on; None for all.
     """
 
     label: str
-    profile: ThresholdProfile
+    threshold_profile: ThresholdProfile
     clips: frozenset[str] | None = None
 
 
 def methods_named(names: Sequence[str], canvas_px: int) -> list[Method]:
-    """The methods of the sets that are named; `dense` is always the first.
+    """Methods of the named sets without duplicates; the dense network always comes first.
 
     Args:
-      names: keys of `SETS`, see `describe_sets`.
-      canvas_px: size of the canvas of methods that use one.
+      names: names of sets, see `set_names`.
+      canvas_px: canvas of the methods that use one.
 
     Raises:
-      OptionError: a name that is not known.
+      OptionError: there is no set of that name.
     """
     sets = _sets(canvas_px)
     unknown = sorted(set(names) - set(sets))
@@ -63,23 +62,25 @@ def methods_named(names: Sequence[str], canvas_px: int) -> list[Method]:
     return list(methods.values())
 
 
-def method_of_profile(named: NamedProfile) -> Reuse:
-    """A session with a profile's thresholds."""
-    planned = named.profile.reuse.policy == "planned"
+def method_of_threshold_profile(named: NamedThresholdProfile) -> Reuse:
+    """Reuse with the thresholds of a profile."""
+    reuse = named.threshold_profile.reuse
     return Reuse(
         name=named.label,
-        family=named.profile.reuse.policy,
-        options=named.profile.reuse,
-        canvas_px=named.profile.canvas_px,
-        regions=planned,
+        family=reuse.policy,
+        options=reuse,
+        canvas_px=named.threshold_profile.canvas_px,
+        regions=reuse.policy == "planned",
     )
 
 
 def ablations(base: Reuse) -> list[Reuse]:
-    """Variants of propagated reuse: the rows of the paper's Table IV that need no link.
+    """Ablations of propagated reuse: the rows of the paper's Table IV that need no network link.
+
+    Source: section V-D.
 
     Args:
-      base: propagated reuse with its thresholds, and the compact check.
+      base: propagated reuse with the compact RFAP check.
     """
 
     def variant(name: str, options: ReuseOptions) -> Reuse:
@@ -95,6 +96,8 @@ def ablations(base: Reuse) -> list[Reuse]:
 
 
 def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
+    """Constructors of all sets by name."""
+
     def scaled(motion: str, canvas: int, family: str) -> list[Method]:
         return [
             Reuse(
@@ -124,7 +127,7 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
 
 
 def propagated(tau_input: float, tau: float) -> Reuse:
-    """The paper's reuse with one threshold for pixels and one for all features."""
+    """Propagated reuse with one threshold for pixels and one for all features."""
     return Reuse(
         name=f"propagated tau0={tau_input:g} tau={tau:g}",
         family="propagated",
@@ -133,7 +136,7 @@ def propagated(tau_input: float, tau: float) -> Reuse:
 
 
 def scaled_thresholds(scale: float) -> PlannedOptions:
-    """The shipped thresholds of planned reuse, all multiplied by a factor."""
+    """Default thresholds of planned reuse, all multiplied by a factor; thresholds on 0..1 are capped at 1."""
     shipped = PlannedOptions()
     background = shipped.tau if shipped.tau_background is None else shipped.tau_background
     return replace(
@@ -146,5 +149,5 @@ def scaled_thresholds(scale: float) -> PlannedOptions:
 
 
 def set_names() -> tuple[str, ...]:
-    """Names that `methods_named` knows."""
+    """Names of all sets."""
     return tuple(_sets(32))

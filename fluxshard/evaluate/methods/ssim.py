@@ -1,4 +1,4 @@
-"""What COACH compares and sends: structural similarity of whole frames, and frames of a quarter of their size."""
+"""Frame operations of COACH: structural similarity of whole frames, and compression to a quarter of the bytes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 WINDOW_PX = 8
-LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)  # R, G, B weights of ITU-R BT.601
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
-    """Mean structural similarity of two images' brightness over windows of 8x8 px.
+    """Mean structural similarity (SSIM) of the luma of two images over windows of 8x8 px.
 
-    Source: Wang, Bovik, Sheikh and Simoncelli, 2004, with uniform windows that do not overlap.
+    Source: Wang, Bovik, Sheikh and Simoncelli, IEEE Trans. Image Processing 13(4), 2004, with uniform non-overlapping
+    windows in place of the sliding Gaussian one.
 
     Args:
-      a, b: `(1, 3, H, W)` in 0..1.
+      a, b: `(1, 3, H, W)` RGB in 0..1.
 
     Returns:
-      1 for equal images.
+      at most 1; 1 for equal images.
     """
     weights = torch.tensor(LUMA, device=a.device).view(1, 3, 1, 1)
     x, y = (a * weights).sum(1, keepdim=True), (b * weights).sum(1, keepdim=True)
@@ -35,12 +36,12 @@ def ssim(a: Tensor, b: Tensor) -> float:
 
 
 def quarter_bits(image: Tensor) -> Tensor:
-    """An image in 0..1 at a quarter of its bits: 2 of 8 per colour, evenly spread from 0 to 1."""
-    levels = torch.round(image * 3)
-    return levels.div(3)
+    """Quantises an image in 0..1 from 8 to 2 bits per channel: 4 equally spaced values from 0 to 1."""
+    codes = torch.round(image * 3)
+    return codes.div(3)
 
 
 def quarter_area(image: Tensor) -> Tensor:
-    """An image `(1, 3, H, W)` at a quarter of its pixels: means of 2x2 px, enlarged again bilinearly."""
+    """Downsamples `(1, 3, H, W)` by 2 per axis with average pooling, and upsamples it again bilinearly."""
     small = avg_pool2d(image, 2, ceil_mode=True)
     return interpolate(small, size=image.shape[2:], mode="bilinear", align_corners=False)

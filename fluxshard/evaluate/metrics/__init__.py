@@ -1,1 +1,1 @@
-"""What traces are worth: against annotations, and against the dense network."""
+"""Metrics of traces against annotations and against the dense network."""

@@ -1,4 +1,7 @@
-"""Average precision of a trace, the dense network's objects taken as the truth. Source: COCO's evaluation."""
+"""Average precision of a trace with the dense network's objects as ground truth.
+
+Source: the COCO evaluation (Lin et al., ECCV 2014), by pycocotools' `COCOeval`.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,26 @@ from fluxshard.evaluate.data.run_lengths import coco_module, entries
 from fluxshard.evaluate.traces.trace import FoundObject, Trace
 from fluxshard.models.detections.agreement import BOX_TO_AREA, COCO_SIGMAS, VISIBLE
 
-MOST_OBJECTS = 100
+MAX_DETECTIONS = 100  # per image and class, COCO's largest maxDets
 
 
 def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | None:
-    """AP over thresholds 0.50:0.05:0.95, by keypoints, masks or boxes, whichever the objects have.
+    """AP averaged over similarity thresholds 0.50:0.05:0.95, by OKS, mask IoU or box IoU, as the task has it.
 
-    All objects of the trace are predictions; those of the dense network that score above `confidence` are the truth.
-    The first frame is left out. As in COCO, classes that the dense network never finds do not count, nor do poses of
-    which it sees no keypoint; an object whose mask is empty can only be missed.
+    All objects of the trace are predictions; the dense network's objects that score above `confidence` are the ground
+    truth. The first frame is excluded. As in COCO, classes without ground truth do not count, nor do poses without a
+    visible keypoint; an object with an empty mask can only be missed.
+
+    Args:
+      trace: trace of the method.
+      dense: trace of the dense network on the same frames.
+      confidence: smallest score of a ground-truth object, exclusive.
 
     Returns:
-      0..1; None where the dense network finds nothing that counts.
+      AP in 0..1; None without ground truth.
 
     Raises:
-      EvaluationError: masks that are damaged or of another size, or pycocotools is not installed.
+      EvaluationError: masks are damaged or of another size, or pycocotools is not installed.
     """
     truth = [
         (number, one)
@@ -44,8 +52,8 @@ def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | 
     images = [{"id": number, "height": height, "width": width} for number in range(1, len(trace.frames))]
     categories = sorted({one.category for _, one in (*truth, *found)})
     with contextlib.redirect_stdout(io.StringIO()):
-        ground, predicted = coco(), coco()
-        for index, objects in ((ground, truth), (predicted, found)):
+        truth_dataset, predictions = coco(), coco()
+        for index, objects in ((truth_dataset, truth), (predictions, found)):
             index.dataset = {
                 "info": {},
                 "images": images,
@@ -53,8 +61,8 @@ def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | 
                 "annotations": _annotations(objects, (height, width)),
             }
             index.createIndex()
-        evaluation = cocoeval(ground, predicted, kind)
-        evaluation.params.maxDets = [20] if kind == "keypoints" else [1, 10, MOST_OBJECTS]
+        evaluation = cocoeval(truth_dataset, predictions, kind)
+        evaluation.params.maxDets = [20] if kind == "keypoints" else [1, 10, MAX_DETECTIONS]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         if kind == "keypoints":
             points = len(truth[0][1].keypoints or ()) // 3
@@ -63,23 +71,26 @@ def average_precision(trace: Trace, dense: Trace, confidence: float) -> float | 
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else None
+    defined = precision[precision > -1]
+    return float(defined.mean()) if defined.size else None
 
 
 def _kind(one: FoundObject) -> str:
+    """`COCOeval`'s iouType."""
     return "keypoints" if one.keypoints is not None else "segm" if one.mask is not None else "bbox"
 
 
 def _annotations(objects: Sequence[tuple[int, FoundObject]], size: tuple[int, int]) -> list[dict[str, Any]]:
+    """COCO annotations of (image, object) pairs."""
     masks = iter(entries([one.mask for _, one in objects if one.mask is not None], size))
     return [
         _entry(identity, image, one, None if one.mask is None else next(masks))
-        for identity, (image, one) in enumerate(objects, start=1)  # COCO takes an identity of 0 for no match
+        for identity, (image, one) in enumerate(objects, start=1)  # COCOeval reads the id 0 as no match
     ]
 
 
 def _entry(identity: int, image: int, one: FoundObject, mask: dict[str, Any] | None) -> dict[str, Any]:
+    """One COCO annotation; keypoints below `VISIBLE` are unlabelled (v = 0)."""
     x1, y1, x2, y2 = one.box
     area = max((x2 - x1) * (y2 - y1), 1.0)
     entry: dict[str, Any] = {

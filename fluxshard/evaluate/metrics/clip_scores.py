@@ -1,4 +1,4 @@
-"""Scores: what the metrics say of one trace. Tables, plots and reports read scores and nothing else."""
+"""Scores of one trace; the only input of tables, plots and reports."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameScores:
-    """Metrics of one frame; None where there is nothing to measure against.
+    """Metrics of one frame; None where there is no reference.
 
     Attributes:
       compute_ratio, recompute_ratio, tx_ratio, latency_ms, motion_px, keyframe: as in `TracedFrame`.
-      jaccard: largest mask IoU of a confident detection with the annotated object: J. 0 if none overlaps.
-      miou: mean over the dense network's confident detections of the IoU of the mask (box, where there are no masks)
-        of their best partner of the same class; 0 for those without one.
-      oks: the same with object keypoint similarity.
-      f1: of the confident detections against those of the dense network, matched at an IoU of 0.5.
+      jaccard: largest mask IoU of a confident detection with the annotated object, 0 where none overlaps. Source:
+        region similarity J of the DAVIS benchmark (Perazzi et al., CVPR 2016), maximised over detections.
+      miou: mean over the dense network's confident detections of the largest mask IoU (box IoU without masks) with a
+        confident detection of the same class; 0 for those without one.
+      oks: as `miou`, with object keypoint similarity. Source: COCO's keypoint evaluation.
+      f1: F1 of the confident detections against the dense network's, matched at a box IoU of 0.5.
     """
 
     compute_ratio: float
@@ -34,21 +35,20 @@ class FrameScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipScores:
-    """Metrics of one method on one clip. Means leave out the first frame, which fills the caches.
+    """Metrics of one method on one clip. Means exclude the first frame, which fills the caches.
 
     Attributes:
-      clip, method: of the trace.
-      facts: of the trace.
-      frames: per frame, the first included.
-      compute_ratio, recompute_ratio, tx_ratio: means.
-      latency_ms: median.
-      jaccard: mean J against annotations; None without them.
-      miou, oks, f1: means, against the dense network.
-      ap: average precision against the dense network's confident detections as ground truth, by the task's own measure:
-        mask IoU, box IoU or OKS, averaged over thresholds 0.50:0.05:0.95 (COCO).
-      discovery_frames: for every object that the dense network begins to find in the clip and goes on finding, frames
-        until this method finds it; the object's remaining life where it never does.
-      drift: change of `miou` (`oks` for poses) per 100 frames, by least squares; None for clips under 10 frames.
+      clip, method, facts: as in `Trace`.
+      frames: scores of each frame, the first included.
+      compute_ratio, recompute_ratio, tx_ratio: means over frames.
+      latency_ms: median over frames.
+      jaccard: mean J against annotations; None without annotations.
+      miou, oks, f1: means against the dense network.
+      ap: average precision with the dense network's confident detections as ground truth, by mask IoU, box IoU or OKS,
+        averaged over thresholds 0.50:0.05:0.95; see `average_precision`.
+      discovery_frames: per object that appears in the dense trace, frames until this method detects it; see
+        `discovery.discovery_frames`.
+      drift: slope of `miou` (`oks` for poses) per 100 frames, by least squares; None for clips under 10 frames.
     """
 
     clip: str

@@ -1,4 +1,4 @@
-"""Discovery latency: how long a method takes to find what the dense network finds."""
+"""Discovery latency: frames until a method detects an object that the dense network detects."""
 
 from __future__ import annotations
 
@@ -8,32 +8,43 @@ from fluxshard.evaluate.metrics.search_accuracy import box_overlaps
 from fluxshard.evaluate.traces.trace import FoundObject, Trace
 from fluxshard.models.detections.agreement import best_pairs
 
-SAME_OBJECT, FOUND = 0.3, 0.5  # box IoU of one object in successive frames; of one object found by two methods
-LONGEST_GAP = 2  # frames in which the dense network may lose an object for a moment
-SHORTEST_LIFE = 5
+SAME_OBJECT, FOUND = 0.3, 0.5  # smallest box IoU of an object in successive frames; in two traces of one frame
+LONGEST_GAP = 2  # longest run of frames without a detection inside a track
+SHORTEST_LIFE = 5  # fewest detections of a track
 
 
 @dataclass(slots=True)
 class _Track:
-    """One object of the dense network: the frames in which it is found, and what is found."""
+    """Track of one object in the dense trace.
+
+    Attributes:
+      frames: numbers of the frames with a detection.
+      objects: the detections.
+    """
 
     frames: list[int]
     objects: list[FoundObject]
 
     @property
     def last(self) -> FoundObject:
+        """Most recent detection."""
         return self.objects[-1]
 
 
 def discovery_frames(trace: Trace, dense: Trace, confidence: float) -> tuple[int, ...]:
-    """For every object that the dense network begins to find, frames until the method finds it.
+    """Latency in frames, per object that appears in the dense trace, until the method detects it.
 
-    Objects are followed from frame to frame by class and overlap of boxes; they must be found in at least 5 frames and
-    begin after the first. An object whose score wavers around the confidence begins by chance, and its latency says
-    little; medians over many objects do.
+    Objects are tracked by class and box IoU; a track counts if it has at least 5 detections and starts after the first
+    frame. Scores that oscillate around the confidence start tracks by chance, so single latencies are noisy; use
+    medians over many objects.
+
+    Args:
+      trace: trace of the method.
+      dense: trace of the dense network on the same frames.
+      confidence: detections must score above it.
 
     Returns:
-      0 for an object found at once; its remaining life where it is never found.
+      one latency per track: 0 where detected at once, the length of the track where never detected.
     """
     result = []
     for track in _tracks(dense, confidence):
@@ -51,6 +62,7 @@ def discovery_frames(trace: Trace, dense: Trace, confidence: float) -> tuple[int
 
 
 def _tracks(dense: Trace, confidence: float) -> list[_Track]:
+    """Links confident detections of successive frames, highest box IoU first."""
     every: list[_Track] = []
     for number, frame in enumerate(dense.frames):
         objects = [one for one in frame.objects if one.score > confidence]

@@ -1,4 +1,4 @@
-"""Metrics of a trace: against annotations, and against the dense network on the same frames."""
+"""Scores a trace against annotations and against the dense network on the same frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fluxshard.evaluate.metrics.search_accuracy import box_overlaps, similaritie
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.models.detections.agreement import best_pairs
 
-MATCHED = 0.5
+MATCHED = 0.5  # smallest box IoU of matched detections
 LEAST_FRAMES_OF_DRIFT = 10
 
 
@@ -26,20 +26,21 @@ def score(
     *,
     confidence: float = 0.25,
 ) -> ClipScores:
-    """Measures a trace; `ClipScores` and `FrameScores` say what each metric is.
+    """Scores a trace; `ClipScores` and `FrameScores` define the metrics.
 
-    There is no J for models without masks. A frame in which the dense network finds nothing has no miou and no oks, and
-    an f1, of 0, only if the method finds something.
+    Models without masks have no J. In a frame without confident detections of the dense network, miou and oks are None,
+    and f1 is 0 if the method detects something, else None.
 
     Args:
-      trace: of the method.
-      dense: of the dense network on the same clip; None leaves out what is measured against it.
-      annotations: run lengths of the annotated object per frame, None for a frame without; or None for the clip.
-      confidence: objects that score higher are confident.
+      trace: trace of the method.
+      dense: trace of the dense network on the same clip; None omits the metrics against it.
+      annotations: COCO run lengths of the annotated object per frame, None for frames without; None without
+        annotations.
+      confidence: confident objects score above it.
 
     Raises:
-      EvaluationError: traces or annotations of another clip, length or size, damaged masks, or pycocotools is not
-        installed.
+      EvaluationError: traces or annotations differ in clip, number of frames or picture size, masks are damaged, or
+        pycocotools is not installed.
     """
     _check(trace, dense, annotations)
     has_masks = _has_masks(trace, dense)
@@ -59,10 +60,10 @@ def score(
         recompute_ratio=_mean([frame.recompute_ratio for frame in counted]),
         tx_ratio=_mean([frame.tx_ratio for frame in counted]),
         latency_ms=float(np.median([frame.latency_ms for frame in counted])) if counted else float("nan"),
-        jaccard=_mean_known([frame.jaccard for frame in counted]),
-        miou=_mean_known([frame.miou for frame in counted]),
-        oks=_mean_known([frame.oks for frame in counted]),
-        f1=_mean_known([frame.f1 for frame in counted]),
+        jaccard=_mean_defined([frame.jaccard for frame in counted]),
+        miou=_mean_defined([frame.miou for frame in counted]),
+        oks=_mean_defined([frame.oks for frame in counted]),
+        f1=_mean_defined([frame.f1 for frame in counted]),
         ap=None if dense is None else average_precision(trace, dense, confidence),
         discovery_frames=() if dense is None else discovery_frames(trace, dense, confidence),
         drift=_drift([frame.oks if poses else frame.miou for frame in counted]),
@@ -70,6 +71,7 @@ def score(
 
 
 def _check(trace: Trace, dense: Trace | None, annotations: Sequence[str | None] | None) -> None:
+    """Checks that all inputs are of the same frames."""
     if dense is not None:
         mine, theirs = ((one.clip, len(one.frames), one.picture_size) for one in (trace, dense))
         if mine != theirs:
@@ -84,7 +86,7 @@ def _check(trace: Trace, dense: Trace | None, annotations: Sequence[str | None] 
 
 
 def _has_masks(trace: Trace, dense: Trace | None) -> bool:
-    """Whether the model gives masks: of the whole clip, as a frame without objects does not tell."""
+    """Whether the model predicts masks, over the whole clip: frames without objects do not tell."""
     traces = (trace,) if dense is None else (trace, dense)
     return all(one.mask is not None for of in traces for frame in of.frames for one in frame.objects)
 
@@ -96,6 +98,7 @@ def _frame(
     size: tuple[int, int],
     confidence: float,
 ) -> FrameScores:
+    """Scores of one frame; `dense` and `annotation` are None without that reference."""
     found = [one for one in frame.objects if one.score > confidence]
     theirs = None if dense is None else [one for one in dense if one.score > confidence]
     miou, oks, f1 = (None, None, None) if theirs is None else _against(found, theirs, size)
@@ -114,6 +117,7 @@ def _frame(
 
 
 def _jaccard(found: Sequence[FoundObject], annotation: str | None, size: tuple[int, int]) -> float | None:
+    """J of one frame."""
     if annotation is None:
         return None
     masks = [str(one.mask) for one in found]
@@ -123,7 +127,7 @@ def _jaccard(found: Sequence[FoundObject], annotation: str | None, size: tuple[i
 def _against(
     found: Sequence[FoundObject], dense: Sequence[FoundObject], size: tuple[int, int]
 ) -> tuple[float | None, float | None, float | None]:
-    """miou, oks and f1; where the dense network finds nothing there is an f1 only, if the method finds something."""
+    """(miou, oks, f1) of one frame; without dense detections only f1, and only if the method detects something."""
     if not dense:
         return None, None, (0.0 if found else None)
     if not found:
@@ -141,16 +145,17 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _mean_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _mean_defined(values: Sequence[float | None]) -> float | None:
+    """Mean over frames with a value; None without any."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _drift(values: Sequence[float | None]) -> float | None:
-    """Slope per 100 frames, by least squares over the frames that have a value."""
-    known = [(number, value) for number, value in enumerate(values) if value is not None]
-    if len(values) + 1 < LEAST_FRAMES_OF_DRIFT or len(known) < 2:
+    """Slope per 100 frames, by least squares over the frames with a value."""
+    defined = [(number, value) for number, value in enumerate(values) if value is not None]
+    if len(values) + 1 < LEAST_FRAMES_OF_DRIFT or len(defined) < 2:
         return None
-    x, y = np.asarray(known, np.float64).T
+    x, y = np.asarray(defined, np.float64).T
     x = x - x.mean()
     return float(100 * (x @ (y - y.mean())) / (x @ x))

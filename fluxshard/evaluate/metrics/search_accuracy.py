@@ -1,7 +1,7 @@
-"""Accuracy of a trace frame by frame, for searching thresholds: integrated over confidences.
+"""Per-frame accuracy of a trace for threshold searches, averaged over confidences.
 
-At one confidence an object whose score wavers around it is found or lost by chance, and a search would follow the
-chance. So each frame's accuracy is a mean over confidences.
+At a single confidence, objects whose scores oscillate around it are found or lost by chance, and a search would fit
+that chance. So the accuracy of a frame is a mean over confidences.
 """
 
 from __future__ import annotations
@@ -18,23 +18,29 @@ from fluxshard.models.detections.agreement import best_pairs, keypoint_similarit
 from fluxshard.models.detections.nms import box_iou
 
 CONFIDENCES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
-SIMILAR = float(np.nextafter(0, 1))  # objects that share anything at all
-Measure = Literal["jaccard", "agreement"]
+SIMILAR = float(np.nextafter(0, 1))  # smallest similarity above 0
+SearchMeasure = Literal["jaccard", "agreement"]
 
 
 def accuracies(
     trace: Trace, dense: Trace | None = None, annotations: Sequence[str | None] | None = None
 ) -> NDArray[np.float64]:
-    """Accuracy of every frame but the first; NaN where there is nothing to measure.
+    """Accuracy of every frame but the first.
 
     Args:
-      trace: of the method.
-      dense: of the dense network: the reference where there are no annotations.
-      annotations: run lengths of the object per frame: then J is measured, and `dense` is not needed.
+      trace: trace of the method.
+      dense: trace of the dense network, the reference without annotations.
+      annotations: COCO run lengths of the annotated object per frame; `dense` is not used with them.
 
     Returns:
-      with annotations, the largest mask IoU of an object above each confidence, averaged over confidences; otherwise
-      twice the similarity of objects matched with the dense network's over the number of both, averaged likewise.
+      `(frames - 1,)` float64 in 0..1, NaN where there is no reference. With annotations ("jaccard"), the largest mask
+      IoU with the annotated object of a detection above each confidence, averaged over confidences. Otherwise
+      ("agreement"), twice the summed similarity of matched objects over the number of objects of both traces, a soft
+      F1, averaged likewise.
+
+    Raises:
+      ValueError: neither `dense` nor `annotations` is given.
+      EvaluationError: masks are damaged or of another size, or pycocotools is not installed.
     """
     if annotations is None and dense is None:
         raise ValueError("accuracies() needs annotations or the dense network's trace")
@@ -50,6 +56,7 @@ def accuracies(
 
 
 def _jaccard(found: Sequence[FoundObject], annotation: str | None, size: tuple[int, int]) -> float:
+    """J of one frame, averaged over confidences; NaN without annotation."""
     if annotation is None:
         return float("nan")
     masks = [one.mask for one in found if one.mask is not None]
@@ -61,6 +68,7 @@ def _jaccard(found: Sequence[FoundObject], annotation: str | None, size: tuple[i
 
 
 def _agreement(found: Sequence[FoundObject], dense: Sequence[FoundObject], size: tuple[int, int]) -> float:
+    """Soft F1 of one frame, averaged over the confidences at which either has objects; NaN where none does."""
     similarity = similarities(found, dense, size)
     mine, theirs = (np.asarray([one.score for one in objects]) for objects in (found, dense))
     values = []
@@ -77,11 +85,17 @@ def _agreement(found: Sequence[FoundObject], dense: Sequence[FoundObject], size:
 def similarities(
     found: Sequence[FoundObject], dense: Sequence[FoundObject], size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """How much each object resembles each of the dense network's, 0..1: by keypoints, masks or boxes; 0 across classes.
+    """Pairwise similarity of objects of one frame: OKS, mask IoU or box IoU, the first that all of them have.
 
     Args:
-      found, dense: of one frame.
+      found, dense: N objects of the method and M of the dense network.
       size: (h, w) of the picture.
+
+    Returns:
+      `(N, M)` float64 in 0..1; 0 for objects of different classes.
+
+    Raises:
+      EvaluationError: masks are damaged or of another size, or pycocotools is not installed.
     """
     if not found or not dense:
         return np.zeros((len(found), len(dense)))
@@ -95,7 +109,7 @@ def similarities(
 
 
 def box_overlaps(found: Sequence[FoundObject], dense: Sequence[FoundObject]) -> NDArray[np.float64]:
-    """IoU of the boxes of every pair, `(len(found), len(dense))`; 0 across classes."""
+    """Pairwise box IoU of N and M objects, `(N, M)` float64; 0 for objects of different classes."""
     if not found or not dense:
         return np.zeros((len(found), len(dense)))
     boxes = [np.asarray([one.box for one in objects], np.float32) for objects in (found, dense)]
@@ -107,8 +121,9 @@ def _same_class(found: Sequence[FoundObject], dense: Sequence[FoundObject]) -> N
 
 
 def _oks(found: FoundObject, dense: FoundObject) -> float:
+    """Object keypoint similarity."""
     a, b = (np.asarray(one.keypoints, np.float32).reshape(-1, 3) for one in (found, dense))
     similarity = keypoint_similarity(a, b, np.asarray(dense.box, np.float32))
-    if similarity is None:  # the dense network sees none of the keypoints: what is left to compare is the box
+    if similarity is None:  # no keypoint of the dense network is visible: the boxes remain to compare
         return float(box_iou(np.asarray([found.box], np.float32), np.asarray([dense.box], np.float32))[0, 0])
     return similarity

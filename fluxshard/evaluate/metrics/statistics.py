@@ -1,4 +1,7 @@
-"""Means over clips, with how sure they are."""
+"""Relative losses and bootstrap intervals of means over clips.
+
+Source: the percentile bootstrap of Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,16 @@ Interval = tuple[float, float]
 def bootstrap_interval(
     values: Sequence[float], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap of the mean over clips.
+    """Percentile bootstrap interval of the mean over clips.
 
     Args:
-      values: one per clip; none gives NaN.
-      confidence: share of resampled means inside the interval.
-      resamples: drawn with replacement.
-      seed: equal seeds give equal intervals.
+      values: one value per clip.
+      confidence: fraction of resampled means inside the interval.
+      resamples: number of resamples with replacement.
+      seed: seed of the resamples.
+
+    Returns:
+      (low, high); NaN without values.
     """
     sample = np.asarray(values, np.float64)
     if not len(sample):
@@ -30,13 +36,13 @@ def bootstrap_interval(
 
 
 def relative_loss(method: Sequence[float], dense: Sequence[float]) -> float:
-    """1 - mean(method) / mean(dense); NaN where the dense network has nothing.
+    """1 - mean(method) / mean(dense); NaN where the dense mean is 0.
 
     Args:
-      method, dense: one per clip, in the same order.
+      method, dense: one value per clip, in the same order.
 
     Raises:
-      EvaluationError: not as many values of one as of the other.
+      EvaluationError: the numbers of values differ.
     """
     _check_paired(method, dense)
     reference = float(np.mean(dense)) if len(dense) else 0.0
@@ -51,14 +57,17 @@ def loss_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of `relative_loss`: clips are drawn in pairs, so what both find hard cancels.
+    """Percentile bootstrap interval of `relative_loss`; pairs are resampled, so the difficulty of clips cancels.
 
     Args:
-      method, dense: one per clip, in the same order.
+      method, dense: one value per clip, in the same order.
       confidence, resamples, seed: as for `bootstrap_interval`.
 
+    Returns:
+      (low, high); NaN without values.
+
     Raises:
-      EvaluationError: not as many values of one as of the other.
+      EvaluationError: the numbers of values differ.
     """
     _check_paired(method, dense)
     mine, theirs = np.asarray(method, np.float64), np.asarray(dense, np.float64)
@@ -71,10 +80,10 @@ def loss_interval(
 
 
 def worst(method: Sequence[float], dense: Sequence[float]) -> tuple[int, float] | None:
-    """Index of the clip that loses most against the dense network, and its loss; None where no clip has a reference.
+    """Index and relative loss of the clip that loses most; None where the dense network is at 0 on all clips.
 
     Raises:
-      EvaluationError: not as many values of one as of the other.
+      EvaluationError: the numbers of values differ.
     """
     _check_paired(method, dense)
     losses = {i: 1 - a / b for i, (a, b) in enumerate(zip(method, dense, strict=True)) if b}
@@ -93,10 +102,12 @@ def _check_paired(method: Sequence[float], dense: Sequence[float]) -> None:
 
 
 def _resampled(count: int, resamples: int, seed: int) -> NDArray[np.int64]:
+    """Indices of clips, `(resamples, count)`."""
     return np.random.default_rng(seed).integers(0, count, (resamples, count))
 
 
 def _percentiles(values: NDArray[np.float64], confidence: float) -> Interval:
+    """Central interval that holds the given fraction of the values; NaN without values."""
     if not len(values):
         return float("nan"), float("nan")
     tail = 50 * (1 - confidence)

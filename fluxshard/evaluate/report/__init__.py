@@ -1,1 +1,1 @@
-"""Tables, plots and the report of an evaluation."""
+"""Report of an evaluation: tables, figures, HTML and Markdown."""

@@ -1,4 +1,4 @@
-"""The pictures of a report: which are drawn depends on which methods were evaluated."""
+"""Figures of a report; which are drawn depends on the methods that were evaluated."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from PIL import Image
 from fluxshard import video
 from fluxshard.evaluate.data.clips import Clip, prepare
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
-from fluxshard.evaluate.methods.method_sets import NamedProfile, scaled_thresholds
+from fluxshard.evaluate.methods.method_sets import NamedThresholdProfile, scaled_thresholds
 from fluxshard.evaluate.metrics.clip_scores import ClipScores
+from fluxshard.evaluate.report.accuracy_plots import draw_frontier, draw_naive_reuse
+from fluxshard.evaluate.report.frame_plots import draw_latency, draw_reuse_over_motion
 from fluxshard.evaluate.report.grouping import by_method, family_of
-from fluxshard.evaluate.report.plots import draw_frontier, draw_latency, draw_naive_reuse, draw_reuse_over_motion
 from fluxshard.evaluate.report.report import Example, Figure
 from fluxshard.evaluate.report.timelines import draw_clip, draw_remap
 from fluxshard.evaluate.traces.workers import Setup
@@ -29,12 +30,18 @@ MOST_EXAMPLE_FRAMES = 30
 
 
 def draw_figures(scores: Sequence[ClipScores], folder: Path, measure: str) -> list[Figure]:
-    """Draws what the scores allow.
+    """Draws all figures that the evaluated methods allow.
+
+    Source: figures 1b, 1c, 1d and 6 of the paper.
 
     Args:
-      scores: of all methods, the dense network included.
-      folder: for the pictures; made if need be.
-      measure: of accuracy.
+      scores: scores of all methods, the dense network included.
+      folder: directory of the pictures; created if missing.
+      measure: measure of accuracy, see `measures.measure_named`.
+
+    Raises:
+      EvaluationError: scores of a method or clip are missing, see `summary_rows`.
+      OptionError: there is no such measure.
     """
     folder.mkdir(parents=True, exist_ok=True)
     methods = by_method(scores)
@@ -78,7 +85,7 @@ def draw_figures(scores: Sequence[ClipScores], folder: Path, measure: str) -> li
 def _one_per_family(
     methods: dict[str, dict[str, ClipScores]], families: dict[str, str], wanted: Sequence[str]
 ) -> list[str]:
-    """For each family its middle setting."""
+    """Middle setting of each wanted family that was evaluated."""
     chosen = []
     for family in wanted:
         members = [method for method in methods if families[method] == family]
@@ -88,22 +95,30 @@ def _one_per_family(
 
 
 def _worst(methods: dict[str, dict[str, ClipScores]], method: str, measure: str) -> tuple[str, str]:
-    def kept(clip: str) -> float:
+    """Clip on which the method retains the smallest fraction of the dense network's measure, and the method."""
+
+    def retained(clip: str) -> float:
         mine, dense = getattr(methods[method][clip], measure), getattr(methods["dense"][clip], measure)
         return float(mine) / float(dense) if mine is not None and dense else 1.0
 
-    return min(methods[method], key=kept), method
+    return min(methods[method], key=retained), method
 
 
 @torch.inference_mode()
-def draw_examples(clips: Sequence[Clip], setup: Setup, named: Sequence[NamedProfile], folder: Path) -> list[Example]:
-    """A frame of each clip with what planned reuse recomputed and found.
+def draw_examples(
+    clips: Sequence[Clip], setup: Setup, named: Sequence[NamedThresholdProfile], folder: Path
+) -> list[Example]:
+    """Draws one frame of each clip with the detections and the recomputed area of planned reuse.
 
     Args:
-      clips: to draw.
-      setup: of the network.
-      named: profiles; the first planned one that is reported on a clip is used, otherwise the shipped thresholds.
-      folder: for the pictures.
+      clips: clips to draw.
+      setup: network, image size and backend.
+      named: threshold profiles; the first planned one that is reported on a clip is used, else the default thresholds.
+      folder: directory of the pictures; created if missing.
+
+    Raises:
+      EvaluationError: a clip cannot be read.
+      OptionError: the network cannot be evaluated at the size.
     """
     if not clips:
         return []
@@ -115,8 +130,9 @@ def draw_examples(clips: Sequence[Clip], setup: Setup, named: Sequence[NamedProf
         reuse, canvas_px = ReuseOptions(policy="planned", planned=scaled_thresholds(1.0)), 0
         label = "shipped thresholds"
         for one in named:
-            if one.profile.reuse.policy == "planned" and (one.clips is None or clip.name in one.clips):
-                reuse, canvas_px, label = one.profile.reuse, one.profile.canvas_px, one.label
+            profiled = one.threshold_profile
+            if profiled.reuse.policy == "planned" and (one.clips is None or clip.name in one.clips):
+                reuse, canvas_px, label = profiled.reuse, profiled.canvas_px, one.label
                 break
         with video.open(clip.source, max_frames=1) as source:
             shape = network_shape(setup.size, source.picture_size, loaded)
@@ -133,7 +149,7 @@ def draw_examples(clips: Sequence[Clip], setup: Setup, named: Sequence[NamedProf
 def _example(
     clip: Clip, subject: CompiledNetwork, reuse: ReuseOptions, canvas_px: int, max_frames: int | None
 ) -> tuple[Picture, str]:
-    """The last frame of the clip's beginning, with detections and work, and a line about it."""
+    """Last of the first `MOST_EXAMPLE_FRAMES` frames with detections and recomputed area, and its caption."""
     prepared = prepare(clip, subject.shape, min(MOST_EXAMPLE_FRAMES, max_frames or MOST_EXAMPLE_FRAMES))
     box = prepared.letterbox
     lowest = min(SHOWN_CONFIDENCE, reuse.planned.region_confidence)

@@ -1,4 +1,4 @@
-"""What pictures of an evaluation have in common: canvas, colours, axes, labels that keep clear of each other."""
+"""Style shared by the plots of an evaluation: figure, axes, colours, legend and non-overlapping labels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from fluxshard.errors import OptionError
 
 DENSE, TEXT, QUIET, GRID = "#868e96", "#495057", "#adb5bd", "#e9ecef"
 COLOURS = ("#e8590c", "#1971c2", "#2b8a3e", "#9c36b5", "#0c8599", "#f08c00", "#c2255c", "#5c4b3a")
-# shapes tell series apart where colours do not
+# shapes distinguish series without colour
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 LINES = ("-", "--", ":")
 SUFFIXES = (".png", ".svg")
-LABEL_SIZE = 8
+LABEL_SIZE = 8  # points
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How one series is drawn."""
+    """Style of one series.
+
+    Attributes:
+      colour: matplotlib colour.
+      marker: matplotlib marker.
+      line: matplotlib line style.
+    """
 
     colour: str
     marker: str
@@ -29,7 +35,7 @@ class Style:
 
 
 def style_of(index: int) -> Style:
-    """The style of the series with this index: all differ up to the 24th."""
+    """Style of the series with this index; the first 24 differ."""
     return Style(
         COLOURS[index % len(COLOURS)],
         MARKERS[index % len(MARKERS)],
@@ -38,12 +44,12 @@ def style_of(index: int) -> Style:
 
 
 def canvas(path: Path, rows: int = 1, *, size: tuple[float, float] = (8.0, 5.0)) -> tuple[Any, list[Any]]:
-    """A figure and its axes, one above the other with a common x axis.
+    """Creates a figure with axes below each other that share their x axis.
 
     Args:
-      path: where it will be saved; only looked at, so that a wrong suffix is refused before anything is drawn.
-      rows: count of axes.
-      size: width and height, inches.
+      path: file that it will be saved to; only its suffix is checked, before anything is drawn.
+      rows: number of axes.
+      size: (width, height) in inches.
 
     Raises:
       OptionError: the suffix is neither .png nor .svg.
@@ -66,7 +72,14 @@ def canvas(path: Path, rows: int = 1, *, size: tuple[float, float] = (8.0, 5.0))
 
 
 def annotate(figure: Any, axis: Any, title: str, note: str = "") -> None:
-    """Puts the title over everything, a legend above the axes, which are the topmost, and a note below."""
+    """Adds a title, a legend above the axes and a note below them.
+
+    Args:
+      figure: matplotlib figure.
+      axis: its topmost axes.
+      title: title of the figure.
+      note: text below the axes; empty adds none.
+    """
     figure.suptitle(plain(title), fontsize=12, fontweight="bold", x=0.01, ha="left")
     handles, labels = axis.get_legend_handles_labels()
     if handles:
@@ -87,33 +100,33 @@ def annotate(figure: Any, axis: Any, title: str, note: str = "") -> None:
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Writes the picture, and its folder if need be; returns `path`."""
+    """Writes the figure, creating its directory if missing; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # without a date, equal scores are equal pictures
+    # without a date, equal scores give equal files
     figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     return path
 
 
 def _columns(labels: Sequence[str], width: float) -> int:
-    """How many columns of a legend fit; the line and the space of an entry are about as wide as seven letters."""
+    """Number of legend columns that fit into a width in letters; handle and padding are about seven letters wide."""
     return max(1, min(len(labels), int(width / (7 + max(len(label) for label in labels)))))
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib shows as it is: no formulas between dollars, no leading underscore, which hides entries."""
+    """Escapes text for matplotlib: dollars start formulas, and a leading underscore hides a legend entry."""
     escaped = text.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Text that belongs to a point, in data coordinates.
+    """Label of a point, in data coordinates.
 
     Attributes:
-      x, y: the point.
-      text: what to write.
-      colour: of the text.
-      x_span, y_span: ends of the point's whiskers.
+      x, y: position of the point.
+      text: text of the label.
+      colour: colour of the text.
+      x_span, y_span: (low, high) ends of the point's whiskers.
     """
 
     x: float
@@ -125,9 +138,14 @@ class Label:
 
 
 def place_labels(figure: Any, axis: Any, labels: Sequence[Label]) -> None:
-    """Writes labels beside their points where they cover neither points, whiskers nor each other; leaves out the rest.
+    """Places labels beside their points without covering points, whiskers or other labels; drops those without room.
 
-    Call it when everything else is drawn. Labels take no part in the layout.
+    Everything else must have been drawn before. Labels do not affect the layout.
+
+    Args:
+      figure: matplotlib figure.
+      axis: axes of the points.
+      labels: labels to place, in order of priority.
     """
     from matplotlib.patheffects import withStroke
 
@@ -161,8 +179,8 @@ def place_labels(figure: Any, axis: Any, labels: Sequence[Label]) -> None:
             text.remove()
 
 
-Box = tuple[float, float, float, float]
-# distance in points, and direction (right, up): beside whiskers first, then beyond their ends
+Box = tuple[float, float, float, float]  # left, bottom, right, top
+# distance in points and direction (right, up): between whiskers first, then beyond their ends
 PLACES = tuple(
     (gap, right, up)
     for gap in (3.0, 7.0, 12.0, 18.0)
@@ -171,7 +189,7 @@ PLACES = tuple(
 
 
 def _boxes(axis: Any, label: Label, per_point: float) -> list[Box]:
-    """What a point and its whiskers cover, in pixels of the picture."""
+    """Areas covered by a point and its whiskers, in pixels of the picture."""
     x, y = axis.transData.transform((label.x, label.y))
     left, bottom = axis.transData.transform((label.x_span[0], label.y_span[0]))
     right, top = axis.transData.transform((label.x_span[1], label.y_span[1]))

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file that needs no other, and the same as Markdown."""
+"""Report of an evaluation as one self-contained HTML file and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ import jinja2
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.metrics.clip_scores import ClipScores
 from fluxshard.evaluate.report.grouping import by_method
-from fluxshard.evaluate.report.tables import frontier_table, per_clip_table, summary_rows, summary_table
+from fluxshard.evaluate.report.summaries import summary_rows
+from fluxshard.evaluate.report.tables import frontier_table, per_clip_table, summary_table
 from fluxshard.evaluate.report.text_table import NOTHING, Cell, Table, markdown_paragraph, markdown_text, words
 from fluxshard.files import write_whole
 
-OWN_FACTS = frozenset({"family", "label", "parameter"})  # these name a method, and tables show them
-SHOWN_VALUES, LONGEST_VALUE = 6, 400
+OWN_FACTS = frozenset({"family", "label", "parameter"})  # names of a method, which tables show
+SHOWN_VALUES, LONGEST_VALUE = 6, 400  # values per fact; characters per value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A picture of the results.
+    """A figure of the report.
 
     Attributes:
-      picture: a PNG, JPEG or SVG file, or its bytes.
-      title: what it is called.
-      caption: what it shows, and what is to be seen.
+      picture: PNG, JPEG or SVG file, or its bytes.
+      title: heading of the figure.
+      caption: text below the figure.
     """
 
     picture: Path | bytes
@@ -39,11 +40,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A frame with what methods found in it.
+    """An example frame with the detections of a method.
 
     Attributes:
-      picture: a PNG, JPEG or SVG file, or its bytes.
-      caption: which frame of which clip, and what is to be seen.
+      picture: PNG, JPEG or SVG file, or its bytes.
+      caption: text below the picture: clip, frame and what it shows.
     """
 
     picture: Path | bytes
@@ -52,7 +53,13 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """A picture as the template shows it."""
+    """A picture for the HTML template.
+
+    Attributes:
+      source: data URI.
+      title: heading; empty without.
+      caption: text below the picture.
+    """
 
     source: str
     title: str
@@ -71,24 +78,24 @@ def write_report(
     dense: str = "dense",
     measure: str = "jaccard",
 ) -> Path:
-    """Writes `out`/report.html: tables, pictures, examples, and how all of it was made, in one file.
+    """Writes `out`/report.html with all tables, figures and examples embedded.
 
     Args:
-      scores: of all methods and clips, the dense network included.
-      out: a folder, made if need be.
-      title: of the report.
-      notes: paragraphs below the title: what was asked and what came out.
-      figures: pictures of results, in their order.
-      examples: frames, in their order.
-      facts: how it was made: command, versions, machine. Facts of the scores are listed below them.
-      dense: the method to compare with.
-      measure: of accuracy; see `summary_rows`.
+      scores: scores of all methods and clips, the dense network included.
+      out: directory; created if missing.
+      title: title of the report.
+      notes: paragraphs below the title.
+      figures: figures, in order.
+      examples: example frames, in order.
+      facts: provenance: command, versions, machine. Facts of the scores follow them.
+      dense: name of the method to compare with.
+      measure: name of the measure of accuracy, see `summary_rows`.
 
     Returns:
-      the path of the report.
+      path of the report.
 
     Raises:
-      EvaluationError: see `summary_rows`; or a picture is missing or of another kind.
+      EvaluationError: see `summary_rows`; or a picture is missing or neither PNG, JPEG nor SVG.
       OptionError: there is no such measure.
     """
     rows = summary_rows(scores, dense, measure)
@@ -127,13 +134,20 @@ def write_markdown(
     dense: str = "dense",
     measure: str = "jaccard",
 ) -> Path:
-    """Writes the report as GitHub's Markdown.
+    """Writes the report as GitHub Flavored Markdown.
 
-    Pictures are links relative to the file; those that are given as bytes have no place to link to and are left out.
-    Other arguments are as for `write_report`.
+    Pictures are linked relative to the file; pictures given as bytes are omitted.
 
     Args:
-      path: the file, such as out/report.md; its folder is made if need be.
+      scores: scores of all methods and clips, the dense network included.
+      path: file of the report, such as out/report.md; its directory is created if missing.
+      title: title of the report.
+      notes: paragraphs below the title.
+      figures: figures, in order.
+      examples: example frames, in order.
+      facts: provenance: command, versions, machine. Facts of the scores follow them.
+      dense: name of the method to compare with.
+      measure: name of the measure of accuracy, see `summary_rows`.
 
     Returns:
       `path`.
@@ -178,6 +192,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _subtitle(scores: Sequence[ClipScores]) -> str:
+    """Networks, and numbers of methods and clips."""
     methods, clips = len(by_method(scores)), len({entry.clip for entry in scores})
     networks = dict.fromkeys(str(entry.facts["network"]) for entry in scores if entry.facts.get("network"))
     text = f"{methods} {'method' if methods == 1 else 'methods'} on {clips} {'clip' if clips == 1 else 'clips'}"
@@ -185,7 +200,7 @@ def _subtitle(scores: Sequence[ClipScores]) -> str:
 
 
 def _facts_table(scores: Sequence[ClipScores], facts: Mapping[str, Any]) -> Table:
-    """Given facts, then those of scores but for settings; one that differs among clips is listed with its values."""
+    """Given facts, then facts of the scores except settings; facts that differ between clips list their values."""
     settings = _setting_names(scores)
     lines = [(str(name), _value(value)) for name, value in facts.items()]
     for name, values in _distinct(scores).items():
@@ -202,7 +217,7 @@ def _facts_table(scores: Sequence[ClipScores], facts: Mapping[str, Any]) -> Tabl
 
 
 def _settings_table(scores: Sequence[ClipScores]) -> Table | None:
-    """Methods × the facts in which they differ; None where they differ in none."""
+    """Methods × facts in which they differ; None where there is no such fact."""
     names = _setting_names(scores)
     if not names:
         return None
@@ -214,7 +229,7 @@ def _settings_table(scores: Sequence[ClipScores]) -> Table | None:
 
 
 def _setting_names(scores: Sequence[ClipScores]) -> list[str]:
-    """Facts that are the same on all clips of a method, but not of all methods."""
+    """Names of facts that are equal on all clips of a method but differ between methods."""
     methods = [_distinct(list(clips.values())) for clips in by_method(scores).values()]
     return [
         name
@@ -225,7 +240,7 @@ def _setting_names(scores: Sequence[ClipScores]) -> list[str]:
 
 
 def _distinct(scores: Sequence[ClipScores]) -> dict[str, list[str]]:
-    """Facts but for those that name a method, with the values that they have, in the order in which they came."""
+    """Distinct values per fact, in the order of first appearance, without the facts that name a method."""
     found: dict[str, list[str]] = {}
     for entry in scores:
         for name, value in entry.facts.items():
@@ -236,7 +251,7 @@ def _distinct(scores: Sequence[ClipScores]) -> dict[str, list[str]]:
 
 
 def _value(value: Any) -> str:
-    """A fact as text: sizes as 384 × 640, mappings as name=value, cut where it is too long to be read in a table."""
+    """Formats a fact: sizes as 384 × 640, mappings as name=value; long text is truncated."""
     text = _text(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
@@ -251,19 +266,20 @@ def _text(value: Any) -> str:
 
 
 def _section(heading: str, parts: Sequence[str]) -> list[str]:
+    """A Markdown section of the non-empty parts; nothing where all are empty."""
     shown = [part for part in parts if part]
     return [f"## {heading}", *shown] if shown else []
 
 
 def _linked(picture: Path | bytes, title: str, caption: str, folder: Path) -> str:
-    """A picture with its title and caption; empty for bytes."""
+    """Markdown of a picture with title and caption; empty for bytes."""
     if isinstance(picture, bytes):
         return ""
     target = Path(os.path.relpath(picture, folder)).as_posix()
-    # between angle brackets only these need escaping
+    # inside angle brackets only these need escaping
     target = target.replace("<", "%3C").replace(">", "%3E").replace("\n", "%0A")
     lines = [f"### {markdown_text(title)}"] if title else []
-    # brackets would end the text of the link
+    # brackets would end the link text
     described = markdown_text((title or caption).translate({ord("["): "(", ord("]"): ")"}))
     lines.append(f"![{described}](<{target}>)")
     if caption:
@@ -272,6 +288,11 @@ def _linked(picture: Path | bytes, title: str, caption: str, folder: Path) -> st
 
 
 def _data_uri(picture: Path | bytes) -> str:
+    """Data URI of a picture, its media type detected by content.
+
+    Raises:
+      EvaluationError: the picture cannot be read or is neither PNG, JPEG nor SVG.
+    """
     if isinstance(picture, bytes):
         content, name = picture, f"{len(picture)} bytes"
     else:

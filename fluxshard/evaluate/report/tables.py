@@ -1,202 +1,26 @@
-"""Tables of an evaluation: methods over all clips, frontiers of families, one method clip by clip."""
+"""Tables of a report: methods over all clips, frontiers of families, and one method clip by clip."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.metrics.clip_scores import ClipScores
-from fluxshard.evaluate.metrics.statistics import bootstrap_interval, loss_interval, relative_loss
-from fluxshard.evaluate.report.grouping import (
-    Measure,
-    by_method,
-    family_of,
-    label_of,
-    measure_named,
-    parameter_of,
-    score_of,
-    scores_of,
-)
+from fluxshard.evaluate.metrics.statistics import relative_loss
+from fluxshard.evaluate.report.grouping import by_method, score_of, scores_of
+from fluxshard.evaluate.report.measures import ReportMeasure, measure_named
+from fluxshard.evaluate.report.summaries import LOSSES, MethodSummary, families_of, frontier
 from fluxshard.evaluate.report.text_table import NOTHING, Cell, Table, count, number, percent, words
-
-LOSSES = (0.01, 0.03, 0.05)
-ROUNDING = 1e-9  # 1 - 0.97 is above 0.03 in floating point
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MethodSummary:
-    """One method over the clips that the dense network was evaluated on as well.
-
-    Means are over clips, each of which counts once however long it is. Intervals hold 95% of the bootstrap over clips;
-    None for fewer than two clips. Whatever was measured on no clip is None.
-
-    Attributes:
-      method, family, label, parameter: of the scores.
-      dense: the method that it is compared with.
-      measure: name of the measure of accuracy.
-      reference: what the scores say that accuracy was measured against; empty where they do not.
-      clips: names of the clips.
-      compute, compute_interval: multiply-accumulates over those of the dense network, mean.
-      value: the measure, mean.
-      loss, loss_interval: share of the dense network's mean that `value` lacks, on the same clips; negative for a gain.
-        The interval is of pairs: method and dense network are drawn together.
-      worst_clip, worst_loss: the clip that loses the largest share of the dense network's measure on it; clips on which
-        that is 0 have no share. None for the dense network itself.
-      miou, oks, f1, ap: against the dense network, means.
-      discovery_median, discovery_p90: frames until a new object is found, quantiles over the objects of all clips.
-      discoveries: how many objects that are.
-      latency_ratio: median latency over that of the dense network, within each clip, mean.
-      drift: change of agreement with the dense network per 100 frames, mean.
-    """
-
-    method: str
-    family: str
-    label: str
-    parameter: str
-    dense: str
-    measure: str
-    reference: str
-    clips: tuple[str, ...]
-    compute: float | None
-    compute_interval: Interval | None
-    value: float | None
-    loss: float | None
-    loss_interval: Interval | None
-    worst_clip: str | None
-    worst_loss: float | None
-    miou: float | None
-    oks: float | None
-    f1: float | None
-    ap: float | None
-    discovery_median: float | None
-    discovery_p90: float | None
-    discoveries: int
-    latency_ratio: float | None
-    drift: float | None
-
-
-def summary_rows(scores: Sequence[ClipScores], dense: str = "dense", measure: str = "jaccard") -> list[MethodSummary]:
-    """One summary per method, in the order in which methods come first.
-
-    Args:
-      scores: of all methods and clips, the dense network included.
-      dense: the method to compare with.
-      measure: `"jaccard"`, `"miou"`, `"oks"`, `"f1"` or `"ap"`.
-
-    Raises:
-      EvaluationError: no scores, none of `dense`, two of one method and clip, or a method without a clip of `dense`.
-      OptionError: there is no such measure.
-    """
-    kind = measure_named(measure)
-    methods = by_method(scores)
-    against = scores_of(methods, dense)
-    return [_summary(method, clips, dense, against, kind) for method, clips in methods.items()]
-
-
-def _summary(
-    method: str,
-    clips: Mapping[str, ClipScores],
-    dense: str,
-    against: Mapping[str, ClipScores],
-    measure: Measure,
-) -> MethodSummary:
-    pairs = [(scores, against[clip]) for clip, scores in clips.items() if clip in against]
-    if not pairs:
-        raise EvaluationError(
-            f"{method!r} has no clip in common with {dense!r}; evaluate both on the same clips, or leave {method!r} out"
-        )
-    mine = [scores for scores, _ in pairs]
-    measured = [
-        (scores.clip, value, reference)
-        for scores, other in pairs
-        if (value := measure.of_clip(scores)) is not None and (reference := measure.of_clip(other)) is not None
-    ]
-    values, references = [value for _, value, _ in measured], [reference for _, _, reference in measured]
-    known = bool(measured) and sum(references) > 0
-    worst = [(relative_loss([value], [reference]), clip) for clip, value, reference in measured if reference > 0]
-    worst_loss, worst_clip = max(worst, key=lambda entry: entry[0]) if worst and method != dense else (None, None)
-    compute = _finite([scores.compute_ratio for scores in mine])
-    discoveries = [frames for scores in mine for frames in scores.discovery_frames]
-    references_named = {str(scores.facts["reference"]) for scores in mine if scores.facts.get("reference")}
-    return MethodSummary(
-        method=method,
-        family=family_of(mine[0]),
-        label=label_of(mine[0]),
-        parameter=parameter_of(mine[0]),
-        dense=dense,
-        measure=measure.name,
-        reference="; ".join(sorted(references_named)),
-        clips=tuple(scores.clip for scores in mine),
-        compute=_mean(compute),
-        compute_interval=_interval(bootstrap_interval(compute)) if len(compute) > 1 else None,
-        value=_mean(values),
-        loss=relative_loss(values, references) if known else None,
-        loss_interval=_interval(loss_interval(values, references)) if known and len(values) > 1 else None,
-        worst_clip=worst_clip,
-        worst_loss=worst_loss,
-        miou=_mean([scores.miou for scores in mine]),
-        oks=_mean([scores.oks for scores in mine]),
-        f1=_mean([scores.f1 for scores in mine]),
-        ap=_mean([scores.ap for scores in mine]),
-        discovery_median=float(np.median(discoveries)) if discoveries else None,
-        discovery_p90=float(np.percentile(discoveries, 90)) if discoveries else None,
-        discoveries=len(discoveries),
-        latency_ratio=_mean([_ratio(scores.latency_ms, other.latency_ms) for scores, other in pairs]),
-        drift=_mean([scores.drift for scores in mine]),
-    )
-
-
-def _finite(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None and math.isfinite(value)]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    finite = _finite(values)
-    return float(np.mean(finite)) if finite else None
-
-
-def _interval(ends: Interval) -> Interval | None:
-    """Draws of clips on all of which the dense network finds nothing have no loss, and then no interval either."""
-    return ends if all(math.isfinite(end) for end in ends) else None
-
-
-def _ratio(value: float, reference: float) -> float | None:
-    return value / reference if reference > 0 else None  # false for NaN as well
-
-
-def frontier(
-    rows: Sequence[MethodSummary], family: str, losses: Sequence[float] = LOSSES
-) -> dict[float, MethodSummary | None]:
-    """Per loss, the setting of a family that computes least among those that lose at most that; None where none does.
-
-    Raises:
-      EvaluationError: no row is of this family.
-    """
-    settings = [row for row in rows if row.family == family]
-    if not settings:
-        raise EvaluationError(f"no method is of family {family!r}; there are {', '.join(map(repr, _families(rows)))}")
-    found: dict[float, MethodSummary | None] = {}
-    for allowed in losses:
-        fitting = [
-            (row.compute, row.loss, index)
-            for index, row in enumerate(settings)
-            if row.compute is not None and row.loss is not None and row.loss <= allowed + ROUNDING
-        ]
-        found[allowed] = settings[min(fitting)[2]] if fitting else None
-    return found
-
-
-def _families(rows: Sequence[MethodSummary]) -> list[str]:
-    return list(dict.fromkeys(row.family for row in rows))
 
 
 def summary_table(rows: Sequence[MethodSummary]) -> Table:
-    """Methods over all clips; columns that no method has a number for are left out."""
+    """Table of methods over all clips, without the columns in which all methods are empty.
+
+    Raises:
+      EvaluationError: there are no rows.
+    """
     if not rows:
         raise EvaluationError("there are no summaries to show; see summary_rows")
     measure, dense = measure_named(rows[0].measure), rows[0].dense
@@ -217,7 +41,7 @@ def summary_table(rows: Sequence[MethodSummary]) -> Table:
         ("latency ratio", True, [number(row.latency_ratio, 2) for row in rows]),
         ("drift", True, [number(row.drift, signed=True) for row in rows]),
     ]
-    # the measure of accuracy has a column already
+    # the measure of accuracy already has a column
     shown = [
         entry
         for entry in columns
@@ -232,12 +56,14 @@ def summary_table(rows: Sequence[MethodSummary]) -> Table:
 
 
 def _worst_clip(row: MethodSummary) -> Cell:
+    """Name and relative loss of the worst clip."""
     if row.worst_clip is None or row.worst_loss is None:
         return Cell(NOTHING)
     return Cell(f"{row.worst_clip} ({percent(row.worst_loss).text})", row.worst_loss)
 
 
-def _notes(rows: Sequence[MethodSummary], measure: Measure, dense: str) -> tuple[str, ...]:
+def _notes(rows: Sequence[MethodSummary], measure: ReportMeasure, dense: str) -> tuple[str, ...]:
+    """Definitions of the columns."""
     reference = "; ".join(dict.fromkeys(row.reference for row in rows if row.reference))
     notes = [
         f"Against {dense!r} on the same clips. Means are over clips, first frames left out; [low, high] is the 95% "
@@ -257,18 +83,26 @@ def _notes(rows: Sequence[MethodSummary], measure: Measure, dense: str) -> tuple
 
 
 def markdown_table(rows: Sequence[MethodSummary]) -> str:
-    """`summary_table` as GitHub's Markdown."""
+    """`summary_table` as GitHub Flavored Markdown.
+
+    Raises:
+      EvaluationError: there are no rows.
+    """
     return summary_table(rows).markdown()
 
 
 def frontier_table(rows: Sequence[MethodSummary], losses: Sequence[float] = LOSSES) -> Table:
-    """Families × losses: the least compute, and the setting that it takes; '—' where no setting loses so little."""
+    """Table of families × losses: least compute ratio and its setting; '—' where no setting is within the loss.
+
+    Raises:
+      EvaluationError: there are no rows.
+    """
     if not rows:
         raise EvaluationError("there are no summaries to show; see summary_rows")
     measure, dense = measure_named(rows[0].measure), rows[0].dense
     settings = [row for row in rows if row.method != dense]
     lines: list[tuple[Cell, ...]] = []
-    for family in _families(settings):
+    for family in families_of(settings):
         points = frontier(settings, family, losses).values()
         tried = sum(row.family == family for row in settings)
         lines.append((words(family), count(tried), *(_point(row) for row in points)))
@@ -285,6 +119,7 @@ def frontier_table(rows: Sequence[MethodSummary], losses: Sequence[float] = LOSS
 
 
 def _point(row: MethodSummary | None) -> Cell:
+    """Compute ratio and setting."""
     if row is None:
         return Cell(NOTHING)
     cell = percent(row.compute)
@@ -294,12 +129,18 @@ def _point(row: MethodSummary | None) -> Cell:
 def per_clip_table(
     scores: Sequence[ClipScores], method: str, *, dense: str = "dense", measure: str = "jaccard"
 ) -> Table:
-    """One method, clip by clip.
+    """Table of one method, one row per clip.
 
-    The worst frame is the one where the measure lies furthest below that of the dense network; '—' where it never does.
+    The worst frame is the one whose measure is furthest below the dense network's; '—' where no frame is below.
+
+    Args:
+      scores: scores of both methods.
+      method: name of the method.
+      dense: name of the method to compare with.
+      measure: name of the measure of accuracy.
 
     Raises:
-      EvaluationError: no scores of `method` or `dense`, no clip in common, or unequal counts of frames.
+      EvaluationError: there are no scores of `method` or `dense`, no clip in common, or unequal numbers of frames.
       OptionError: there is no such measure.
     """
     kind = measure_named(measure)
@@ -323,7 +164,8 @@ def per_clip_table(
     )  # fmt: skip
 
 
-def _clip_row(scores: ClipScores, against: ClipScores, measure: Measure) -> tuple[Cell, ...]:
+def _clip_row(scores: ClipScores, against: ClipScores, measure: ReportMeasure) -> tuple[Cell, ...]:
+    """Cells of one clip; `against` are the scores of the dense network."""
     value, reference = measure.of_clip(scores), measure.of_clip(against)
     loss = None
     if value is not None and reference is not None and reference > 0:
@@ -342,7 +184,8 @@ def _clip_row(scores: ClipScores, against: ClipScores, measure: Measure) -> tupl
     )
 
 
-def _worst_frame(scores: ClipScores, against: ClipScores, measure: Measure) -> Cell:
+def _worst_frame(scores: ClipScores, against: ClipScores, measure: ReportMeasure) -> Cell:
+    """Number of the frame furthest below the dense network, and the difference."""
     mine, dense = measure.of_frames(scores), measure.of_frames(against)
     if len(mine) != len(dense):
         raise EvaluationError(

@@ -1,4 +1,4 @@
-"""A table of text as Markdown and HTML show it, and how its numbers are written."""
+"""Table of text cells, its Markdown, and the formatting of numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 NOTHING = "—"
-# only where it would be markup: on GitHub, underscores within words and lone brackets are just that
+# escaped only where they would be markup: on GitHub, underscores inside words and single brackets are not
 _MARKUP = re.compile(r"[\\|`*<&~]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 _OPENING = re.compile(r"^[\[#>+=-]|(?<=^\d)[.)]")
 
@@ -18,8 +18,8 @@ class Cell:
     """One cell.
 
     Attributes:
-      text: what is shown.
-      value: what to sort by; None sorts last.
+      text: displayed text.
+      value: sort key; None sorts last.
     """
 
     text: str
@@ -28,13 +28,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of cells.
+    """Rows of cells under headings.
 
     Attributes:
-      notes: what the numbers are and against what they are measured; shown above the rows.
-      headings: one per column.
-      numeric: per column, whether it holds numbers, which are aligned to the right.
-      rows: as many cells each as there are headings.
+      notes: definitions of the columns, displayed above the rows.
+      headings: one heading per column.
+      numeric: per column, whether it is right-aligned.
+      rows: one cell per column each.
     """
 
     notes: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...] = field(default=())
 
     def markdown(self) -> str:
-        """The notes as a list and the rows as a table, in GitHub's Markdown; ends with a line break."""
+        """GitHub Flavored Markdown: the notes as a list, then the rows as a table; ends with a newline."""
         lines = [f"- {markdown_paragraph(note)}" for note in self.notes]
         if lines:
             lines.append("")
@@ -54,12 +54,12 @@ class Table:
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is: on one line, with whatever would be markup escaped."""
+    """Escapes text for use inside a line of Markdown; white space collapses to single spaces."""
     return _MARKUP.sub(lambda match: "\\" + match.group(), " ".join(text.split()))
 
 
 def markdown_paragraph(text: str) -> str:
-    """The same for text that begins a line, where further characters make lists, headings and quotations."""
+    """Escapes text that starts a line, where further characters would start lists, headings and quotations."""
     return _OPENING.sub(lambda match: "\\" + match.group(), markdown_text(text))
 
 
@@ -68,17 +68,23 @@ def _line(texts: Sequence[str]) -> str:
 
 
 def words(text: str) -> Cell:
-    """A cell of text that sorts as such."""
+    """Cell of text, sorted by the text."""
     return Cell(text, text)
 
 
 def number(value: float | None, digits: int = 3, *, signed: bool = False) -> Cell:
-    """A number with a fixed count of decimals."""
+    """Cell of a number with a fixed number of decimals."""
     return Cell(_fixed(value, digits, "+" if signed else ""), _sortable(value))
 
 
 def percent(value: float | None, interval: tuple[float, float] | None = None, *, digits: int = 1) -> Cell:
-    """A share in percent, followed by its interval: `12.3% [10.1, 14.2]`."""
+    """Cell of a fraction in percent with its interval: `12.3% [10.1, 14.2]`.
+
+    Args:
+      value: fraction; None and NaN display as '—'.
+      interval: (low, high) as fractions; None omits it.
+      digits: decimals of the value; those of the interval have one.
+    """
     if _sortable(value) is None:
         return Cell(NOTHING)
     assert value is not None
@@ -89,7 +95,7 @@ def percent(value: float | None, interval: tuple[float, float] | None = None, *,
 
 
 def count(value: float | None) -> Cell:
-    """A count or a quantile of counts: a decimal only where there is one."""
+    """Cell of a count or a quantile of counts, with a decimal only if it is not whole."""
     return Cell(_fixed(value, 1).removesuffix(".0"), _sortable(value))
 
 
@@ -101,4 +107,4 @@ def _fixed(value: float | None, digits: int, sign: str = "") -> str:
     if value is None or not math.isfinite(value):
         return NOTHING
     rounded = round(float(value), digits)
-    return f"{rounded + 0.0:{sign}.{digits}f}"  # adding nothing turns -0.0 into 0.0
+    return f"{rounded + 0.0:{sign}.{digits}f}"  # adding 0.0 turns -0.0 into 0.0

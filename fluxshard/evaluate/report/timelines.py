@@ -1,6 +1,6 @@
-"""Pictures of one clip over its frames.
+"""Plots of one clip over its frames.
 
-Each function writes one file, PNG or SVG by its suffix, makes its folder if need be, and returns its path.
+Each function writes one PNG or SVG file, by suffix, creates its directory if missing, and returns its path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.metrics.clip_scores import ClipScores
-from fluxshard.evaluate.report.grouping import by_method, measure_named, score_of
+from fluxshard.evaluate.report.grouping import by_method, score_of
+from fluxshard.evaluate.report.measures import measure_named
 from fluxshard.evaluate.report.plot_style import DENSE, annotate, canvas, plain, save, style_of
 
 
@@ -27,22 +28,24 @@ def draw_remap(
     frames: int = 100,
     title: str = "What remapping the caches is good for",
 ) -> Path:
-    """Reuse ratio and compute ratio of two methods over the first frames of a clip.
+    """Plots reuse ratio and compute ratio with and without cache remapping over the first frames of a clip.
+
+    Source: the paper's Fig. 1d.
 
     Args:
-      scores: of both methods on the clip.
-      path: the picture.
-      clip: its name.
-      with_remap, without_remap: the methods.
-      frames: at most so many after the first, which fills the caches and is left out.
-      title: of the picture.
+      scores: scores of both methods on the clip.
+      path: file of the picture.
+      clip: name of the clip.
+      with_remap, without_remap: names of the methods.
+      frames: maximum number of frames; the first frame of the clip, which fills the caches, is excluded.
+      title: title of the picture.
 
     Raises:
       EvaluationError: a method was not evaluated on the clip, or the clip has no frame after the first.
       OptionError: the suffix of `path` is neither .png nor .svg.
     """
-    known = by_method(scores)
-    found = [score_of(known, method, clip) for method in (with_remap, without_remap)]
+    grouped = by_method(scores)
+    found = [score_of(grouped, method, clip) for method in (with_remap, without_remap)]
     figure, (reuse, compute) = canvas(path, 2, size=(8.0, 6.0))
     for index, entry in enumerate(found):
         counted = entry.frames[1 : 1 + frames]
@@ -72,33 +75,33 @@ def draw_clip(
     measure: str = "jaccard",
     title: str = "Accuracy over frames",
 ) -> Path:
-    """A measure over the frames of a clip: one line per method, the dense network in grey.
+    """Plots a measure over the frames of a clip: one line per method, the dense network in grey.
 
-    Frames in which a method computed everything are marked below, in its colour. The first frame is left out.
+    Keyframes of a method are marked at the bottom in its colour. The first frame is excluded.
 
     Args:
-      scores: of the methods on the clip.
-      path: the picture.
-      clip: its name.
-      methods: what to draw; all that were evaluated on the clip if None.
-      dense: the method that is drawn in grey, also where `methods` leaves it out, if it was evaluated on the clip.
-      measure: of accuracy.
-      title: of the picture.
+      scores: scores of the methods on the clip.
+      path: file of the picture.
+      clip: name of the clip.
+      methods: names of the methods to draw; None draws all that were evaluated on the clip.
+      dense: name of the method drawn in grey; added where `methods` lacks it, if it was evaluated on the clip.
+      measure: name of the measure of accuracy.
+      title: title of the picture.
 
     Raises:
-      EvaluationError: a method was not evaluated on the clip, or none has the measure of any frame.
+      EvaluationError: a method was not evaluated on the clip, or no frame has the measure.
       OptionError: there is no such measure, or the suffix of `path` is neither .png nor .svg.
     """
     kind = measure_named(measure)
-    known = by_method(scores)
-    chosen = [method for method in known if clip in known[method]] if methods is None else list(methods)
-    if dense not in chosen and clip in known.get(dense, {}):
+    grouped = by_method(scores)
+    chosen = [method for method in grouped if clip in grouped[method]] if methods is None else list(methods)
+    if dense not in chosen and clip in grouped.get(dense, {}):
         chosen = [dense, *chosen]
     figure, (axis,) = canvas(path, size=(9.0, 4.6))
     coloured = 0
     drawn, lowest, highest = False, 1.0, 0.0
     for method in chosen:
-        entry = score_of(known, method, clip)
+        entry = score_of(grouped, method, clip)
         values = np.array([np.nan if value is None else value for value in kind.of_frames(entry)[1:]])
         if not np.isfinite(values).any():
             continue

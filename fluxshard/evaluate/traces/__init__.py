@@ -1,1 +1,1 @@
-"""What methods did on clips, and the processes that run them."""
+"""Traces of methods on clips, and the worker processes that make them."""

@@ -1,4 +1,4 @@
-"""Traces: what one method did on one clip, frame by frame. Metrics read traces and nothing else."""
+"""Trace of one method on one clip, frame by frame; the only input of the metrics."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class FoundObject:
 
     Attributes:
       category: class index of the model.
-      score: 0..1.
+      score: confidence, 0..1.
       box: x1, y1, x2, y2.
-      mask: COCO's compressed run lengths (`counts` as text) over the whole picture; None without masks.
-      keypoints: x, y, confidence of each keypoint, flat; None without keypoints.
+      mask: COCO's compressed run lengths (`counts`) over the whole picture; None without masks.
+      keypoints: x, y, confidence of each keypoint, flattened; None without keypoints.
     """
 
     category: int
@@ -37,16 +37,17 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedFrame:
-    """One frame of a method.
+    """One frame of a trace.
 
     Attributes:
-      keyframe: everything was computed.
-      compute_ratio: multiply-accumulates over those of the dense, unshifted network.
+      keyframe: whether everything was recomputed.
+      compute_ratio: multiply-accumulates over those of the dense network on the image itself.
       recompute_ratio: pixels in the recompute set over all pixels.
-      tx_ratio: bytes that offloading the frame would send over those of the raw picture; NaN where nobody says.
-      latency_ms: wall clock of the method's call.
-      motion_px: standard deviation of the frame's motion vectors, pixels of the network's input.
-      objects: by falling score.
+      tx_ratio: bytes that offloading the frame would send over bytes of the raw RGB picture; NaN where unknown.
+      latency_ms: wall-clock time of the method on the frame.
+      motion_px: standard deviation of the frame's motion vectors, in pixels of the network's input ("MV std" in the
+        paper's Table I).
+      objects: detections in descending order of score.
     """
 
     keyframe: bool
@@ -63,11 +64,11 @@ class Trace:
     """All frames of one method on one clip.
 
     Attributes:
-      clip: the clip's name.
-      method: the method's name, unique within an evaluation.
-      picture_size: (h, w) of the pictures that objects are in.
-      facts: what else is known: model, network shape, options, machine; copied into reports.
-      frames: the first one fills the caches and is left out of statistics.
+      clip: name of the clip.
+      method: name of the method, unique within an evaluation.
+      picture_size: (h, w) of the clip's pictures.
+      facts: network, input shape, settings of the method and machine, for reports.
+      frames: the first frame fills the caches and is excluded from statistics.
     """
 
     clip: str
@@ -77,17 +78,17 @@ class Trace:
     frames: tuple[TracedFrame, ...] = ()
 
     def save(self, path: Path) -> None:
-        """Writes gzipped JSON; a reader never sees half of it."""
+        """Writes gzipped JSON atomically."""
         body = {"format": FORMAT, **asdict(self)}
-        # without a time stamp, equal traces are equal files
+        # mtime=0: equal traces are equal files
         write_whole(path, gzip.compress(json.dumps(body, separators=(",", ":")).encode(), mtime=0))
 
     @classmethod
     def load(cls, path: Path) -> Trace:
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
-          EvaluationError: not a trace, damaged, or of another format.
+          EvaluationError: the file is missing, damaged, not a trace, or of another format.
         """
         try:
             body = json.loads(gzip.decompress(path.read_bytes()))
@@ -105,6 +106,7 @@ class Trace:
 
 
 def _object(entry: dict[str, Any]) -> FoundObject:
+    """Object of a trace from JSON, whose lists become tuples."""
     keypoints = entry["keypoints"]
     return FoundObject(
         **{**entry, "box": tuple(entry["box"]), "keypoints": None if keypoints is None else tuple(keypoints)}

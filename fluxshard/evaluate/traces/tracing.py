@@ -1,4 +1,4 @@
-"""Runs one method over one prepared clip, and keeps what it found."""
+"""Runs one method over one prepared clip and traces its results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Method
 from fluxshard.evaluate.traces.trace import Trace, TracedFrame
 
-MOST_OBJECTS = 20  # of a frame in a trace, by falling score
+MOST_OBJECTS = 20  # maximum number of objects per traced frame, highest scores first
 
 
 @torch.inference_mode()
@@ -25,13 +25,16 @@ def trace_clip(
     """Runs a method over a clip.
 
     Args:
-      method: to run.
-      subject: the network.
-      clip: prepared for the subject's shape.
+      method: method to run.
+      subject: network under evaluation.
+      clip: clip prepared at the network's input size.
       done: called with 1 after every frame.
 
     Returns:
-      the trace; objects are in pixels of the clip's pictures.
+      the trace, with objects in pixels of the clip's pictures.
+
+    Raises:
+      EvaluationError: detections have masks and pycocotools is not installed.
     """
     stream = method.start(subject)
     box = clip.letterbox
@@ -66,5 +69,5 @@ def trace_clip(
 
 
 def _spread(vectors: NDArray[np.int16]) -> float:
-    """Standard deviation of `(N, 2)` vectors around their mean: 0 where all move alike."""
+    """Standard deviation of `(N, 2)` vectors around their mean, in pixels; 0 for uniform motion."""
     return float(np.sqrt(vectors.astype(np.float64).var(0).sum()))

@@ -1,4 +1,4 @@
-"""Processes that run methods over clips; each keeps its networks and clips, so that later tasks start at once."""
+"""Pool of worker processes that run methods over clips; each caches its network and decoded clips between tasks."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from fluxshard import video
 from fluxshard.errors import EvaluationError, FluxShardError
-from fluxshard.evaluate.data.clips import Clip, prepare
+from fluxshard.evaluate.data.clips import Clip, PreparedClip, prepare
+from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Method
 from fluxshard.evaluate.traces.trace import Trace
+from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.options import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What all tasks of a pool share.
+    """Settings shared by all tasks of a pool.
 
     Attributes:
-      weights: of the network.
+      weights: weights file of the network.
       task: as for `models.loading.load`.
-      size: as `--size`; None for the default.
+      size: image size, as for `models.loading.sizes.network_shape`; None for the default.
       backend: as in `CompileOptions`.
-      max_frames: of every clip; None for all.
-      threads: of each process.
+      max_frames: maximum number of frames per clip; None for all.
+      threads: torch threads per process.
     """
 
     weights: Path
@@ -50,8 +53,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A task's trace, and the run lengths of the clip's annotations."""
+class FinishedTask:
+    """Result of a task.
+
+    Attributes:
+      task: method and clip.
+      trace: trace of the method on the clip.
+      annotations: COCO run lengths of the annotated object per frame; None without annotations.
+    """
 
     task: Task
     trace: Trace
@@ -59,12 +68,12 @@ class Finished:
 
 
 class WorkerPool:
-    """Runs tasks in processes of their own; a context manager that ends them.
+    """Worker processes that run tasks; a context manager that terminates them on exit.
 
     Args:
-      setup: what to load.
-      workers: processes; None takes one per processor.
-      tasks: that there will be at once; more processes than that are not started.
+      setup: settings shared by all tasks.
+      workers: number of processes; None starts one per processor.
+      tasks: largest number of tasks at once; no more processes than that are started.
     """
 
     def __init__(self, setup: Setup, workers: int | None = None, *, tasks: int | None = None) -> None:
@@ -93,12 +102,14 @@ class WorkerPool:
             process.terminate()
             process.join()
 
-    def run(self, tasks: Sequence[Task], on_frames: Callable[[int], None] = lambda _: None) -> Iterator[Finished]:
-        """Runs tasks, those of one clip on one process where that keeps all busy, and yields them as they finish.
+    def run(self, tasks: Sequence[Task], on_frames: Callable[[int], None] = lambda _: None) -> Iterator[FinishedTask]:
+        """Runs tasks and yields their results as they finish.
+
+        Tasks of one clip go to the same process unless another process would be idle.
 
         Args:
-          tasks: to run.
-          on_frames: called with the number of frames done since the last call.
+          tasks: tasks to run.
+          on_frames: receives the number of frames done since its last call.
 
         Raises:
           EvaluationError: a task failed, or a process died.
@@ -112,7 +123,7 @@ class WorkerPool:
                 return
             others = {name for other, name in last_clip.items() if other is not connection}
             mine = last_clip.get(connection)
-            # the clip it has decoded already; else one that nobody has; else whatever is left
+            # the clip that this process has decoded; else one that no other process has; else any
             pick = next((t for t in waiting if t.clip.name == mine), None)
             pick = pick or next((t for t in waiting if t.clip.name not in others), waiting[0])
             waiting.remove(pick)
@@ -142,60 +153,66 @@ class WorkerPool:
                 yield value
 
 
+@dataclass(slots=True)
+class _Cache:
+    """State of a worker process between tasks.
+
+    Attributes:
+      loaded: network as read from its file; None before the first task.
+      clips: shape of the network's input, decoded clip and run lengths of its annotations, by clip name.
+      networks: network by input shape.
+    """
+
+    loaded: LoadedModel | None = None
+    clips: dict[str, tuple[tuple[int, int], PreparedClip, tuple[str, ...] | None]] = field(default_factory=dict)
+    networks: dict[tuple[int, int], CompiledNetwork] = field(default_factory=dict)
+
+
 def _serve(connection: Connection, setup: Setup) -> None:
-    """A process's life: takes tasks until nobody is there to give any."""
+    """Main loop of a worker process: runs tasks until the parent closes the connection."""
     import signal
     import warnings
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent terminates workers
     warnings.simplefilter("ignore")
-    kept: dict[str, Any] = {}
+    cache = _Cache()
     while True:
         try:
             task = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            result = _run(task, setup, kept, lambda count: connection.send(("frames", count)))
+            result = _run(task, setup, cache, lambda count: connection.send(("frames", count)))
         except FluxShardError as error:
             connection.send(("failed", str(error)))
         except BrokenPipeError:
             return
-        except Exception as error:  # crosses to another process: as text, with where it happened
+        except Exception as error:  # tracebacks do not pickle: sent to the parent as text
             connection.send(("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
         else:
             connection.send(("done", result))
 
 
-def _run(task: Task, setup: Setup, kept: dict[str, Any], on_frames: Callable[[int], None]) -> Finished:
+def _run(task: Task, setup: Setup, cache: _Cache, on_frames: Callable[[int], None]) -> FinishedTask:
+    """Runs one task, loading and decoding what is not in the cache yet."""
     import torch
 
     from fluxshard.evaluate.data.masks import encode
-    from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
     from fluxshard.evaluate.traces.tracing import trace_clip
     from fluxshard.models.loading.load import load
     from fluxshard.models.loading.sizes import network_shape
     from fluxshard.options import CompileOptions
 
     torch.set_num_threads(setup.threads)
-    if "loaded" not in kept:
-        kept["loaded"] = load(setup.weights, setup.task)
-    loaded = kept["loaded"]
-    clips = kept.setdefault("clips", {})
-    if task.clip.name not in clips:
-        with _first_frame(task.clip) as source:
-            shape = network_shape(setup.size, source.picture_size, loaded)
+    if cache.loaded is None:
+        cache.loaded = load(setup.weights, setup.task)
+    if task.clip.name not in cache.clips:
+        with video.open(task.clip.source, max_frames=1) as source:
+            shape = network_shape(setup.size, source.picture_size, cache.loaded)
         prepared = prepare(task.clip, shape, setup.max_frames)
         masks = None if prepared.annotations is None else tuple(encode(mask) for mask in prepared.annotations)
-        clips[task.clip.name] = (shape, prepared, masks)
-    shape, prepared, masks = clips[task.clip.name]
-    subjects = kept.setdefault("subjects", {})
-    if shape not in subjects:
-        subjects[shape] = CompiledNetwork(loaded, shape, CompileOptions(backend=setup.backend))
-    return Finished(task, trace_clip(task.method, subjects[shape], prepared, on_frames), masks)
-
-
-def _first_frame(clip: Clip) -> Any:
-    from fluxshard import video
-
-    return video.open(clip.source, max_frames=1)
+        cache.clips[task.clip.name] = (shape, prepared, masks)
+    shape, prepared, masks = cache.clips[task.clip.name]
+    if shape not in cache.networks:
+        cache.networks[shape] = CompiledNetwork(cache.loaded, shape, CompileOptions(backend=setup.backend))
+    return FinishedTask(task, trace_clip(task.method, cache.networks[shape], prepared, on_frames), masks)

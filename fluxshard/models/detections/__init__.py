@@ -1,1 +1,1 @@
-"""What a detector found: decoding, suppression, regions, agreement and pictures."""
+"""Detections: decoding, non-maximum suppression, regions, agreement and drawing."""

@@ -1,4 +1,4 @@
-"""How well two sets of detections of the same frame agree."""
+"""Agreement of two sets of detections on the same frame."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.nms import box_iou
 
-VISIBLE = 0.5  # keypoints of the reference below this confidence are not compared
-# COCO's per-keypoint standard deviations, relative to the square root of the object's area
+VISIBLE = 0.5  # smallest confidence of a reference keypoint that is compared
+# COCO's per-keypoint standard deviations relative to the square root of the object's area. Source: pycocotools,
+# `Params.kpt_oks_sigmas` in cocoeval.py
 COCO_SIGMAS = (
     0.026,
     0.025,
@@ -32,21 +33,21 @@ COCO_SIGMAS = (
     0.089,
     0.089,
 )
-BOX_TO_AREA = 0.53  # a person's share of its box, where no mask says better
+BOX_TO_AREA = 0.53  # area of a person over that of its box. Source: Ultralytics' pose validator
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Counts and means of one frame's comparison; means are None where there is nothing to compare.
+    """Counts and means of the comparison of one frame; means are None where there is nothing to compare.
 
     Attributes:
-      matched: pairs of the same class whose boxes overlap enough.
-      extra: detections without a partner in the reference.
-      missed: detections of the reference without a partner.
-      box_iou: mean over the pairs.
-      mask_iou: mean over the pairs.
-      keypoint_px: mean distance of visible keypoints, in pixels of the compared image.
-      oks: mean object keypoint similarity, 0..1.
+      matched: number of matched pairs of the same class.
+      extra: number of unmatched detections.
+      missed: number of unmatched detections of the reference.
+      box_iou: mean box IoU of the pairs.
+      mask_iou: mean mask IoU of the pairs.
+      keypoint_px: mean distance of visible keypoints, in pixels.
+      oks: mean object keypoint similarity of the pairs, 0..1.
     """
 
     matched: int
@@ -59,16 +60,16 @@ class Agreement:
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of precision and recall; None where both frames are empty."""
+        """Harmonic mean of precision and recall; None where both sets are empty."""
         total = 2 * self.matched + self.extra + self.missed
         return 2 * self.matched / total if total else None
 
 
 def match(found: Detections, reference: Detections, iou: float = 0.5) -> list[tuple[int, int, float]]:
-    """Pairs detections of the same class one to one, best overlap first.
+    """Matches detections of the same class one to one, highest box IoU first.
 
     Returns:
-      (index in found, index in reference, IoU) of every pair with an IoU of at least `iou`.
+      (index in found, index in reference, IoU) per pair, with an IoU of at least `iou`.
     """
     if len(found) == 0 or len(reference) == 0:
         return []
@@ -78,11 +79,14 @@ def match(found: Detections, reference: Detections, iou: float = 0.5) -> list[tu
 
 
 def best_pairs(similarity: NDArray[np.floating], least: float) -> list[tuple[int, int]]:
-    """Matches rows and columns one to one, the most similar first; of equally similar ones, the first in raster order.
+    """Matches rows and columns one to one, greedily by falling similarity; ties go to the first in raster order.
 
     Args:
-      similarity: `(N, M)`.
-      least: what a pair must have.
+      similarity: `(N, M)` similarities.
+      least: smallest similarity of a pair.
+
+    Returns:
+      (row, column) of each pair.
     """
     pairs: list[tuple[int, int]] = []
     rows, columns = set(), set()
@@ -98,7 +102,7 @@ def best_pairs(similarity: NDArray[np.floating], least: float) -> list[tuple[int
 
 
 def compare(found: Detections, reference: Detections, iou: float = 0.5) -> Agreement:
-    """Compares detections with those of a reference on the same frame, both in the same pixels."""
+    """Compares detections with reference detections on the same frame, matched at a box IoU of at least `iou`."""
     pairs = match(found, reference, iou)
     masks = found.masks is not None and reference.masks is not None
     mask_ious = [_mask_iou(found, row, reference, column) for row, column, _ in pairs] if masks else []
@@ -123,7 +127,7 @@ def compare(found: Detections, reference: Detections, iou: float = 0.5) -> Agree
 
 
 def max_difference(found: Any, reference: Any) -> float:
-    """Largest absolute difference between the tensors of two outputs of the same structure; NaN counts as infinite."""
+    """Largest absolute difference between two outputs of the same nested structure; NaN counts as infinite."""
     if isinstance(found, dict):
         return max((max_difference(found[key], reference[key]) for key in found), default=0.0)
     if isinstance(found, (tuple, list)):
@@ -139,7 +143,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _mask_iou(a: Detections, row: int, b: Detections, column: int) -> float | None:
-    """IoU of two masks; None where both are empty."""
+    """Mask IoU of detection `row` of `a` and `column` of `b`; None where both masks are empty."""
     rows_a, columns_a, mask_a = a.mask(row)
     rows_b, columns_b, mask_b = b.mask(column)
     rows = range(max(rows_a.start, rows_b.start), min(rows_a.stop, rows_b.stop))
@@ -154,6 +158,7 @@ def _mask_iou(a: Detections, row: int, b: Detections, column: int) -> float | No
 def _part(
     mask: NDArray[np.bool_], own_rows: range, own_columns: range, rows: range, columns: range
 ) -> NDArray[np.bool_]:
+    """Window `rows` x `columns` of a mask that covers `own_rows` x `own_columns`."""
     y, x = rows.start - own_rows.start, columns.start - own_columns.start
     return mask[y : y + len(rows), x : x + len(columns)]
 
@@ -161,10 +166,12 @@ def _part(
 def keypoint_similarity(
     found: NDArray[np.float32], reference: NDArray[np.float32], box: NDArray[np.float32]
 ) -> float | None:
-    """Object keypoint similarity (COCO), 0..1; None where the reference sees no keypoint.
+    """Object keypoint similarity (OKS) of two poses, 0..1; None where no keypoint of the reference is visible.
+
+    Source: COCO's keypoint evaluation, with the object's area estimated from its box.
 
     Args:
-      found, reference: `(K, 2 or 3)` x, y and confidence.
+      found, reference: `(K, 2 or 3)` float32 x, y and confidence.
       box: x1, y1, x2, y2 of the reference.
     """
     distance = _keypoint_distances(found, reference)
@@ -172,7 +179,7 @@ def keypoint_similarity(
 
 
 def _keypoint_distances(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Distance of each keypoint in pixels; NaN where the reference does not see it."""
+    """Distance of each of K keypoints in pixels, `(K,)`; NaN where it is not visible in the reference."""
     distance = np.hypot(*(found[:, :2] - reference[:, :2]).T)
     if reference.shape[1] > 2:
         distance = np.where(reference[:, 2] >= VISIBLE, distance, np.nan)
@@ -180,6 +187,7 @@ def _keypoint_distances(found: NDArray[np.float32], reference: NDArray[np.float3
 
 
 def _similarity(distance: NDArray[np.float32], box: NDArray[np.float32]) -> float:
+    """OKS of `(K,)` distances in pixels, NaN where not visible; at least one must be visible."""
     count = len(distance)
     sigmas = np.asarray(COCO_SIGMAS if count == len(COCO_SIGMAS) else (1 / count,) * count)
     area = max(float((box[2] - box[0]) * (box[3] - box[1])) * BOX_TO_AREA, 1.0)

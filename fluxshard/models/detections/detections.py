@@ -1,4 +1,4 @@
-"""What a detector found in one frame."""
+"""Detections of one frame: boxes, scores, classes, masks and keypoints."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-Pair = tuple[float, float]
+Pair = tuple[float, float]  # (y, x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masks:
-    """Masks as coefficients of prototypes: pixels are computed only where somebody looks.
+    """Masks as coefficients of prototypes, evaluated lazily per window.
 
-    The logit of a mask at prototype cell (i, j) is `coefficients @ prototypes[:, i, j]`, read bilinearly between cells;
-    positive is inside.
+    The logit of mask n at prototype cell (i, j) is `coefficients[n] @ prototypes[:, i, j]`, interpolated bilinearly
+    between cells; the mask is where it is positive.
+
+    Source: Bolya et al., YOLACT, ICCV 2019.
 
     Attributes:
       coefficients: `(N, K)` float32.
       prototypes: `(K, h, w)` float32.
-      scale, offset: (y, x); a pixel position p, as a continuous coordinate, lies at `p * scale + offset` in cells.
+      scale, offset: (y, x); the continuous pixel position p is at `p * scale + offset` in prototype cells.
     """
 
     coefficients: NDArray[np.float32]
@@ -29,7 +31,7 @@ class Masks:
     offset: Pair = (0.0, 0.0)
 
     def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
-        """Returns mask `index` at the pixels `rows` x `columns`, not cropped to any box."""
+        """Mask `index` at the pixels `rows` x `columns`, `(len(rows), len(columns))` bool, not cropped to its box."""
         if len(rows) == 0 or len(columns) == 0:
             return np.zeros((len(rows), len(columns)), np.bool_)
         _, height, width = self.prototypes.shape
@@ -43,14 +45,14 @@ class Masks:
         return np.asarray(inside, np.bool_)
 
     def select(self, index: NDArray[np.int64]) -> Masks:
-        """Returns the masks `index` only."""
+        """The masks at the indices `index`, `(M,)` int64."""
         return replace(self, coefficients=self.coefficients[index])
 
 
 def _taps(
     pixels: range, scale: float, offset: float, cells: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The two cells that each pixel lies between, and the weight of the second."""
+    """Bilinear taps along one axis: both cells of each pixel, and the weight of the second."""
     position = (np.arange(pixels.start, pixels.stop) + 0.5) * scale + offset - 0.5
     position = np.clip(position, 0, cells - 1)
     first = np.floor(position).astype(np.int64)
@@ -59,15 +61,15 @@ def _taps(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Objects of one frame, by falling score.
+    """Detected objects of one frame, in descending order of score.
 
     Attributes:
       boxes: `(N, 4)` float32 x1, y1, x2, y2 in pixels.
-      scores: `(N,)` float32, 0..1.
-      classes: `(N,)` int64.
-      shape: (H, W) of the image that the pixels are of.
-      masks: masks of the boxes, or None.
-      keypoints: `(N, K, 2 or 3)` float32 x, y and confidence, or None.
+      scores: `(N,)` float32 in 0..1.
+      classes: `(N,)` int64 class indices.
+      shape: (H, W) of the image.
+      masks: masks of the objects; None without masks.
+      keypoints: `(N, K, 2 or 3)` float32 x, y and confidence; None without keypoints.
     """
 
     boxes: NDArray[np.float32]
@@ -81,7 +83,7 @@ class Detections:
         return len(self.boxes)
 
     def select(self, index: NDArray[np.int64]) -> Detections:
-        """Returns the detections `index`, in that order."""
+        """The detections at the indices `index`, `(M,)` int64, in that order."""
         return replace(
             self,
             boxes=self.boxes[index],
@@ -92,7 +94,7 @@ class Detections:
         )
 
     def pixels(self, index: int) -> tuple[range, range]:
-        """Rows and columns of the pixels whose corners box `index` covers, inside the image."""
+        """Rows and columns of the pixels whose upper left corners are in box `index`, clipped to the image."""
         x1, y1, x2, y2 = np.ceil(np.clip(self.boxes[index], -1e9, 1e9)).astype(np.int64).tolist()
         height, width = self.shape
         return range(min(max(y1, 0), height), min(max(y2, 0), height)), range(
@@ -100,18 +102,22 @@ class Detections:
         )
 
     def mask(self, index: int) -> tuple[range, range, NDArray[np.bool_]]:
-        """Mask of box `index` cropped to the box: its rows, its columns, and `(rows, columns)` bool."""
+        """Mask of object `index` cropped to its box: rows, columns and `(len(rows), len(columns))` bool.
+
+        Raises:
+          ValueError: these detections have no masks.
+        """
         if self.masks is None:
             raise ValueError("these detections have no masks; mask() is for segmentation models")
         rows, columns = self.pixels(index)
         return rows, columns, self.masks.window(index, rows, columns)
 
     def to_picture(self, scale: Pair, offset: Pair, shape: tuple[int, int]) -> Detections:
-        """Moves the detections from the letterboxed image to the picture it was made of.
+        """Maps the detections from the letterboxed image to the original picture.
 
         Args:
-          scale: (y, x), letterboxed pixels per picture pixel.
-          offset: (y, x), letterboxed position of the picture's corner.
+          scale: (y, x) letterboxed pixels per picture pixel.
+          offset: (y, x) position of the picture's upper left corner in the letterboxed image.
           shape: (H, W) of the picture; boxes are clipped to it.
         """
         step = np.asarray((scale[1], scale[0]), np.float32)

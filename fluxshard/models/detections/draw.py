@@ -1,4 +1,4 @@
-"""Pictures of what a detector found and of what was recomputed for it."""
+"""Drawing of detections and of the recomputed area."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fluxshard.models.detections.detections import Detections, Pair
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-WORK = (255, 122, 0)
-VISIBLE = 0.5
+WORK = (255, 122, 0)  # tint of the recomputed area
+DRAWN_KEYPOINT = 0.5  # smallest confidence of a drawn keypoint
 # COCO's 17 keypoints: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles (left before right)
 HEAD, LEFT, RIGHT, TRUNK = (255, 214, 92), (72, 214, 255), (255, 120, 170), (170, 235, 150)
 COCO_LIMBS: tuple[tuple[int, int, Colour], ...] = (
@@ -28,7 +28,7 @@ COCO_LIMBS: tuple[tuple[int, int, Colour], ...] = (
 
 
 def colour_of(class_index: int) -> Colour:
-    """Colour of a class: steps of the golden ratio around the hues never come close to each other for long."""
+    """RGB colour of a class; hues advance by the golden ratio, which keeps nearby indices distinct."""
     red, green, blue = colorsys.hls_to_rgb(
         (0.99 + class_index * 0.618034) % 1, (0.66, 0.56, 0.74)[class_index % 3], 0.95
     )
@@ -39,16 +39,16 @@ def draw_detections(picture: Picture, found: Detections, names: tuple[str, ...] 
     """Draws masks, boxes with labels, and skeletons.
 
     Args:
-      picture: `(H, W, 3)` uint8 RGB, left as it is.
-      found: detections in its pixels.
-      names: class names; a class without one shows its number.
+      picture: `(H, W, 3)` uint8 RGB, not modified.
+      found: detections in pixels of the picture.
+      names: class names; classes without a name show their index.
 
     Returns:
-      a new `(H, W, 3)` uint8 picture.
+      new `(H, W, 3)` uint8 picture.
     """
     canvas = picture.copy()
     people = found.keypoints is not None
-    for index in reversed(range(len(found))):  # the best score ends up on top
+    for index in reversed(range(len(found))):  # the highest score is drawn last, on top
         if found.masks is not None:
             _tint_mask(canvas, found, index)
     image = Image.fromarray(canvas)
@@ -73,17 +73,17 @@ def draw_detections(picture: Picture, found: Detections, names: tuple[str, ...] 
 
 
 def draw_work(picture: Picture, work: NDArray[np.float32], scale: Pair, offset: Pair, cell_px: int = 8) -> Picture:
-    """Tints what was recomputed, stronger where more was; what was reused stays as it is.
+    """Tints the recomputed area in proportion to the work; reused pixels keep their colour.
 
     Args:
-      picture: `(H, W, 3)` uint8 RGB, left as it is.
-      work: `(Hc, Wc)` float32 in 0..1 over the letterboxed image.
-      scale: (y, x), letterboxed pixels per picture pixel.
-      offset: (y, x), letterboxed position of the picture's corner.
+      picture: `(H, W, 3)` uint8 RGB, not modified.
+      work: `(Hc, Wc)` float32 fraction of work per cell of the letterboxed image, 0..1.
+      scale: (y, x) letterboxed pixels per picture pixel.
+      offset: (y, x) position of the picture's upper left corner in the letterboxed image.
       cell_px: side of a cell in letterboxed pixels.
 
     Returns:
-      a new `(H, W, 3)` uint8 picture.
+      new `(H, W, 3)` uint8 picture.
     """
     height, width = picture.shape[:2]
     rows = _cells(height, scale[0], offset[0], cell_px, work.shape[0])
@@ -96,7 +96,7 @@ def draw_work(picture: Picture, work: NDArray[np.float32], scale: Pair, offset: 
 
 
 def draw_caption(picture: Picture, text: str) -> Picture:
-    """Writes one line on a dark translucent strip along the lower edge; returns a new picture."""
+    """Writes one line of text on a dark translucent strip along the lower edge; returns a new picture."""
     image = Image.fromarray(picture)
     size = max(11, round(picture.shape[0] * 0.026))
     font = _font(size)
@@ -112,16 +112,19 @@ def draw_caption(picture: Picture, text: str) -> Picture:
 
 
 def _cells(length: int, scale: float, offset: float, cell_px: int, cells: int) -> NDArray[np.int64]:
+    """Index of the cell below each of `length` picture pixels along one axis."""
     position = (np.arange(length) + 0.5) * scale + offset
     return np.clip(np.floor(position / cell_px), 0, cells - 1).astype(np.int64)
 
 
 def _line_px(picture: Picture) -> int:
+    """Line width for the size of the picture."""
     shorter: int = min(picture.shape[0], picture.shape[1])
     return max(2, round(shorter / 300))
 
 
 def _tint_mask(canvas: Picture, found: Detections, index: int) -> None:
+    """Tints a mask and draws its outline, in place."""
     rows, columns, mask = found.mask(index)
     if not mask.any():
         return
@@ -139,6 +142,7 @@ def _tint_mask(canvas: Picture, found: Detections, index: int) -> None:
 def _draw_box(
     pen: ImageDraw.ImageDraw, box: NDArray[np.float32], label: str, colour: Colour, line: int, size: tuple[int, int]
 ) -> None:
+    """Draws a box and its label; `size` is (width, height) of the picture."""
     width, height = size
     x1, y1 = (int(np.clip(round(float(v)), 0, n - 1)) for v, n in zip(box[:2], size, strict=True))
     x2, y2 = (int(np.clip(round(float(v)), low, n - 1)) for v, low, n in zip(box[2:], (x1, y1), size, strict=True))
@@ -156,10 +160,10 @@ def _draw_box(
 
 
 def _draw_skeleton(image: Image.Image, keypoints: NDArray[np.float32], line: int) -> None:
-    """Draws on a layer of twice the size, so that slanted limbs come out smooth."""
+    """Draws limbs and keypoints, antialiased by supersampling twice per axis."""
     seen = np.isfinite(keypoints[:, 0]) & np.isfinite(keypoints[:, 1])
     if keypoints.shape[1] > 2:
-        seen &= keypoints[:, 2] >= VISIBLE
+        seen &= keypoints[:, 2] >= DRAWN_KEYPOINT
     if not seen.any():
         return
     margin = 3 * line

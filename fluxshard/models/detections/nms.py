@@ -1,19 +1,19 @@
-"""Greedy class-wise non-maximum suppression in numpy."""
+"""Box IoU and greedy class-wise non-maximum suppression (NMS) in numpy."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 128  # candidates whose mutual overlaps are computed at once: bounds memory, and most frames need one block
+BLOCK = 128  # candidates per pairwise IoU matrix: bounds memory, and most frames need one block
 
 
 def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of every pair of boxes.
+    """Pairwise intersection over union of boxes.
 
     Args:
       a: `(N, 4)` float32 x1, y1, x2, y2.
-      b: `(M, 4)`.
+      b: `(M, 4)` likewise.
 
     Returns:
       `(N, M)` float32 in 0..1; 0 for boxes without area.
@@ -35,17 +35,17 @@ def non_maximum_suppression(
     iou: float,
     limit: int,
 ) -> NDArray[np.int64]:
-    """Keeps the best box of each group of same-class boxes that overlap by more than `iou`.
+    """Suppresses boxes that overlap a higher-scoring box of the same class by more than `iou`.
 
     Args:
       boxes: `(N, 4)` float32 x1, y1, x2, y2.
       scores: `(N,)` float32, finite.
       classes: `(N,)` int64.
-      iou: overlap above which the lower score goes.
-      limit: most boxes to keep.
+      iou: largest IoU of two remaining boxes of a class.
+      limit: maximum number of remaining boxes.
 
     Returns:
-      indices of the kept boxes, by falling score; equal scores keep their order.
+      indices of the remaining boxes in descending order of score, `(M,)` int64; ties keep their order.
     """
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
@@ -72,5 +72,6 @@ def _overlap(
     b: NDArray[np.int64],
     iou: float,
 ) -> NDArray[np.bool_]:
+    """Whether boxes `a` and `b` (indices) suppress each other, `(len(a), len(b))`."""
     same_class: NDArray[np.bool_] = classes[a][:, None] == classes[b][None, :]
     return same_class & (box_iou(boxes[a], boxes[b]) > iou)

@@ -1,4 +1,4 @@
-"""From a detector's output tensors to Detections. numpy only."""
+"""Decodes the output tensors of a detector to `Detections`, in numpy."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ def decode(
     iou: float = 0.7,
     limit: int = 300,
 ) -> Detections:
-    """Reads the detections out of a network's outputs.
+    """Decodes the outputs of a network to detections.
+
+    Source: the output heads of Ultralytics YOLO (nn/modules/head.py) and its `non_max_suppression`.
 
     Args:
-      outputs: what the network returned: a tensor, or a tuple that begins with it (and the mask prototypes).
-      layout: how the tensor's channels are laid out.
+      outputs: outputs of the network: the prediction tensor, or a tuple that starts with it (and the mask prototypes).
+      layout: layout of the prediction tensor's channels.
       shape: (H, W) of the network's input.
       confidence: scores must be above it.
-      iou: of two boxes of a class that overlap by more, the lower score goes.
-      limit: most detections to return.
+      iou: overlap above which non-maximum suppression drops the lower score.
+      limit: maximum number of detections.
+
+    Returns:
+      detections in pixels of the network's input, in descending order of score.
 
     Raises:
-      ModelError: the tensors do not have the shape that the layout says.
+      ModelError: the shapes of the tensors do not match the layout.
     """
     tensor, prototypes = _tensors(outputs)
     expected = 6 if layout.is_end_to_end else 4 + layout.classes
@@ -56,6 +61,11 @@ def decode(
 def _with_extra(
     found: Detections, extra: NDArray[np.float32], layout: HeadLayout, prototypes: NDArray[np.float32] | None
 ) -> Detections:
+    """Adds the masks or keypoints that the channels behind the class scores encode.
+
+    Raises:
+      ModelError: the mask prototypes do not match the layout.
+    """
     masks = keypoints = None
     if layout.task == "pose" and layout.keypoint_shape is not None:
         keypoints = extra.reshape(-1, *layout.keypoint_shape)
@@ -64,7 +74,7 @@ def _with_extra(
             seen = None if prototypes is None else prototypes.shape
             raise ModelError(f"the model returned mask prototypes {seen}; expected (1, {layout.mask_channels}, h, w)")
         height, width = prototypes.shape[2:]
-        # a copy, so that a kept result does not hold the network's whole output
+        # copies, so that the detections do not keep the network's whole output alive
         masks = Masks(extra.copy(), prototypes[0].copy(), (height / found.shape[0], width / found.shape[1]))
     return Detections(found.boxes, found.scores, found.classes, found.shape, masks, keypoints)
 
@@ -72,7 +82,7 @@ def _with_extra(
 def _candidates(
     columns: NDArray[np.float32], classes: int, confidence: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Boxes above the confidence from `(4 + classes + extra, N)`."""
+    """(boxes, scores, classes, extra) above the confidence, from `(4 + classes + extra, N)`."""
     scores = columns[4 : 4 + classes]
     index = np.flatnonzero(scores.max(0) > confidence)
     picked = columns[:, index].T
@@ -87,13 +97,13 @@ def _candidates(
 def _rows(
     rows: NDArray[np.float32], confidence: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Boxes above the confidence from `(N, 6 + extra)`."""
+    """(boxes, scores, classes, extra) above the confidence, from end-to-end rows `(N, 6 + extra)`."""
     picked = rows[(rows[:, 4] > confidence) & np.isfinite(rows[:, :4]).all(1)]
     return picked[:, :4], picked[:, 4], picked[:, 5].astype(np.int64), picked[:, 6:]
 
 
 def _tensors(outputs: Any) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The prediction tensor and, where there is one, the prototype tensor."""
+    """Prediction tensor and mask prototypes; None without prototypes."""
     first = outputs
     rest: Any = ()
     while isinstance(first, (tuple, list)) and len(first) > 0:
@@ -106,6 +116,7 @@ def _tensors(outputs: Any) -> tuple[NDArray[np.float32], NDArray[np.float32] | N
 
 
 def _array(value: Any) -> NDArray[np.float32] | None:
+    """Tensor or array as float32; None for anything else."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     return value.astype(np.float32, copy=False) if isinstance(value, np.ndarray) else None

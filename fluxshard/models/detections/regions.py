@@ -1,4 +1,4 @@
-"""Regions: where the objects of a frame are, for reuse that takes more care there."""
+"""Regions of a frame that hold objects, where planned reuse applies lower thresholds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from fluxshard.options import OBJECT, SMALL_OBJECT
 
 
 def regions(found: Detections, confidence: float, small_px: int = 0) -> NDArray[np.uint8]:
-    """Cells of 8 px that hold a part of an object: of its mask where there are masks, otherwise of its box.
+    """Marks the cells of 8 px that contain a part of an object: of its mask, or of its box without masks.
 
-    Masks are read at the resolution of their prototypes: 4 px in the YOLO family, finer than the result.
+    Masks are sampled at the resolution of their prototypes: 4 px in the YOLO family, finer than the cells.
 
     Args:
-      found: detections of the frame, in pixels of what the network saw.
-      confidence: objects must score higher.
-      small_px: an object whose box covers less than a square of this side is a small one, and its whole box counts.
+      found: detections in pixels of the network's input.
+      confidence: objects must score above it.
+      small_px: objects with a box area below its square are small; their whole box is marked.
 
     Returns:
-      `(ceil(H / 8), ceil(W / 8))` of `options.OBJECT`, `options.SMALL_OBJECT` or 0.
+      `(ceil(H / 8), ceil(W / 8))` uint8 of `options.OBJECT`, `options.SMALL_OBJECT` or 0.
     """
     height, width = found.shape
     shape = cells(height, CELL_PX), cells(width, CELL_PX)
@@ -42,6 +42,7 @@ def regions(found: Detections, confidence: float, small_px: int = 0) -> NDArray[
 
 
 def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: range, columns: range) -> None:
+    """Marks the cells of object `index` whose mask, inside the box `rows` x `columns`, is not empty; in place."""
     masks = found.masks
     assert masks is not None
     _, height, width = masks.prototypes.shape
@@ -56,7 +57,7 @@ def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: ra
     (top, bottom, scale_y, offset_y), (left, right, scale_x, offset_x) = span
     inside = np.tensordot(masks.coefficients[index], masks.prototypes[:, top:bottom, left:right], axes=1) > 0
     y, x = np.nonzero(inside)
-    # the pixel in the middle of each prototype cell says which cell of the result it lies in
+    # the centre of a prototype cell determines its cell of the result
     row = np.clip(((y + top + 0.5 - offset_y) / scale_y).astype(np.int64) // CELL_PX, 0, result.shape[0] - 1)
     column = np.clip(((x + left + 0.5 - offset_x) / scale_x).astype(np.int64) // CELL_PX, 0, result.shape[1] - 1)
     result[row, column] = True

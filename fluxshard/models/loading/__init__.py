@@ -1,1 +1,1 @@
-"""Reading weights files, and what is known of the models in them."""
+"""Loading of weights files, and metadata of the models in them."""

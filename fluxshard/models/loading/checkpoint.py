@@ -1,7 +1,7 @@
-"""What a weights file holds, found without running any of it.
+"""Identification of weights files without executing them.
 
-A checkpoint of a whole model is a pickle: loading it runs code that the file chooses. Only the names that the pickle
-refers to are read here, so that a wrong file is refused before anything of it runs.
+A checkpoint of a whole model is a pickle, and unpickling executes code of the file. Only the names that the pickle
+refers to are read here, so that unsupported files are rejected before any of their code runs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ ALLOWED = (
     "allowed are Ultralytics .pt checkpoints, files that torch.save wrote of a whole nn.Module, "
     "and torch.export .pt2 programs"
 )
-LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before its zip format
-# what pickles of plain tensors refer to; any other module means that a class instance is stored
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # header of torch.save before its zip format
+# modules that pickles of plain tensors refer to; any other one means that a class instance is stored
 PLAIN_MODULES = frozenset(
     {
         "torch",
@@ -39,7 +39,10 @@ PLAIN_PREFIXES = ("numpy", "_codecs")
 
 
 def identify(path: Path) -> Kind:
-    """Says what a weights file holds; nothing of the file is executed.
+    """Identifies the kind of a weights file; nothing in it is executed.
+
+    Returns:
+      "ultralytics": Ultralytics checkpoint; "module": other pickled nn.Module; "exported": `torch.export` program.
 
     Raises:
       ModelError: the file is missing, a directory, unreadable, damaged, or of a kind that cannot be compiled.
@@ -71,7 +74,7 @@ def identify(path: Path) -> Kind:
 
 
 def warn_of_code(path: Path) -> None:
-    """Warns that loading a pickled model runs code from the file."""
+    """Warns that unpickling a model executes code of the file."""
     warnings.warn(
         f"loading {path.name} runs Python code stored in the file; load only weights from a source that you trust",
         UserWarning,
@@ -80,7 +83,11 @@ def warn_of_code(path: Path) -> None:
 
 
 def _pickled_modules(file: BinaryIO, path: Path) -> frozenset[str] | None:
-    """Modules that the pickles of a checkpoint refer to; None for an exported program, which has no pickle."""
+    """Names of the modules that the pickles of a checkpoint refer to; None for exported programs, which have none.
+
+    Raises:
+      ModelError: the file is damaged or not a checkpoint of a model.
+    """
     file.seek(0)
     head = file.read(len(LEGACY_MAGIC))
     file.seek(0)
@@ -109,7 +116,7 @@ def _pickled_modules(file: BinaryIO, path: Path) -> frozenset[str] | None:
 
 
 def _globals(data: bytes, pickles: int) -> Iterator[str]:
-    """Modules named by GLOBAL and STACK_GLOBAL of consecutive pickles."""
+    """Module names in the GLOBAL and STACK_GLOBAL opcodes of the given number of consecutive pickles."""
     start = 0
     for _ in range(pickles):
         strings: list[str] = []

@@ -1,4 +1,4 @@
-"""Models that are not Ultralytics': whole nn.Modules and exported programs. Their outputs are only summarised."""
+"""Models other than Ultralytics checkpoints: pickled nn.Modules and exported programs, whose task is "raw"."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def load(path: Path | str) -> LoadedModel:
-    """Reads a whole nn.Module that `torch.save` wrote, or a `.pt2` that `torch.export.save` wrote.
+    """Loads a whole nn.Module written by `torch.save`, or a `.pt2` program written by `torch.export.save`.
 
-    Warns that a pickled module runs code from the file. Task is "raw".
+    Warns that unpickling a module executes code of the file. The task is "raw".
 
     Raises:
-      ModelError: the file is missing, damaged, or holds neither.
+      ModelError: the file is missing or damaged, or contains neither.
     """
     path = Path(path)
     kind = identify(path)
@@ -36,6 +36,11 @@ def load(path: Path | str) -> LoadedModel:
 
 
 def _load_module(path: Path) -> Any:
+    """Unpickles an nn.Module, in float32 and eval mode.
+
+    Raises:
+      ModelError: the file cannot be unpickled or does not contain an nn.Module.
+    """
     import torch
 
     warn_of_code(path)
@@ -48,7 +53,7 @@ def _load_module(path: Path) -> Any:
         ) from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, OSError) as error:
         raise ModelError(f"weights: {str(path)!r} cannot be read: {_one_line(error)}") from error
-    if isinstance(content, dict):  # training checkpoints keep the model beside the optimizer
+    if isinstance(content, dict):  # training checkpoints contain the model beside the optimizer
         content = next(
             (content[key] for key in ("ema", "model") if isinstance(content.get(key), torch.nn.Module)), content
         )
@@ -58,6 +63,11 @@ def _load_module(path: Path) -> Any:
 
 
 def _load_exported(path: Path) -> ExportedProgram:
+    """Loads an exported program.
+
+    Raises:
+      ModelError: the file cannot be read.
+    """
     import torch
 
     try:
@@ -76,7 +86,11 @@ def _load_exported(path: Path) -> ExportedProgram:
 
 
 def _input_shape(program: ExportedProgram, path: Path) -> tuple[int, int] | None:
-    """The (H, W) that an exported program is specialised to; None where either is dynamic."""
+    """(H, W) that an exported program is specialised to; None where either is dynamic.
+
+    Raises:
+      ModelError: the program does not take one image.
+    """
     user_inputs = set(program.graph_signature.user_inputs)
     shapes = [
         tuple(node.meta["val"].shape)
@@ -92,5 +106,6 @@ def _input_shape(program: ExportedProgram, path: Path) -> tuple[int, int] | None
 
 
 def _one_line(error: BaseException) -> str:
+    """First line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

@@ -1,4 +1,4 @@
-"""One way in for all kinds of weights files."""
+"""Loading of weights files of all supported kinds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from fluxshard.models.loading.loaded_model import LoadedModel
 
 
 def load(path: Path | str, task: str = "auto") -> LoadedModel:
-    """Reads a weights file of any kind that can be compiled.
+    """Loads a weights file of any supported kind.
+
+    Args:
+      path: weights file.
+      task: "auto", "detect", "segment", "pose" or "raw", as for `ultralytics.load`.
 
     Raises:
-      ModelError: the file is missing, damaged, or not a model; or it cannot do the task.
-      OptionError: a task that is not allowed.
+      ModelError: the file is missing, damaged or not a model, or the model does not support the task.
+      OptionError: there is no such task.
     """
     path = Path(path)
     if identify(path) == "ultralytics":

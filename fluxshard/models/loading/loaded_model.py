@@ -1,4 +1,4 @@
-"""A model as read from a file, with what is known of its outputs."""
+"""A model loaded from a file, and the layout of its outputs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ Task = Literal["detect", "segment", "pose", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class HeadLayout:
-    """How the channels of a detector's output are laid out.
+    """Channel layout of a detector's prediction tensor.
+
+    Source: the output heads of Ultralytics YOLO (nn/modules/head.py).
 
     Attributes:
-      task: "detect": boxes and classes; "segment": and mask coefficients; "pose": and keypoints.
+      task: "detect": boxes and classes; "segment": also mask coefficients; "pose": also keypoints.
       classes: number of classes.
       mask_channels: mask coefficients per box; 0 without masks.
       keypoint_shape: (keypoints, values per keypoint); None without keypoints.
-      is_end_to_end: True for `(1, N, 6 + extra)` rows that need no suppression: x1, y1, x2, y2, score, class, extra;
-        False for `(1, 4 + classes + extra, N)`: x, y, width, height, class scores, extra.
+      is_end_to_end: True for rows `(1, N, 6 + extra)` of x1, y1, x2, y2, score, class, extra, which need no
+        non-maximum suppression; False for `(1, 4 + classes + extra, N)` of centre x, centre y, width, height, class
+        scores, extra.
     """
 
     task: Task
@@ -33,7 +36,7 @@ class HeadLayout:
 
     @property
     def extra(self) -> int:
-        """Channels behind the class scores."""
+        """Number of channels behind the class scores."""
         if self.keypoint_shape is not None:
             return self.keypoint_shape[0] * self.keypoint_shape[1]
         return self.mask_channels
@@ -44,12 +47,12 @@ class LoadedModel:
     """A network in eval mode and float32, ready for `fluxshard.compile`.
 
     Attributes:
-      net: takes `(1, 3, H, W)` float32 in 0..1.
-      task: what the outputs mean; "raw": unknown, they are only summarised.
+      net: network with input `(1, 3, H, W)` float32 in 0..1.
+      task: meaning of the outputs; "raw" where it is unknown and outputs are only summarised.
       layout: layout of the outputs; None for "raw".
       names: class names; empty for "raw".
-      stride_px: height and width of the input must be multiples of it.
-      input_shape: the only (H, W) that the network takes; None where it takes any.
+      stride_px: largest stride in pixels; height and width of the input must be multiples of it.
+      input_shape: the only (H, W) that the network accepts; None where it accepts any.
     """
 
     net: nn.Module | ExportedProgram

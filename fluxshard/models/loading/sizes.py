@@ -1,4 +1,4 @@
-"""What `--size` means: the network's input for pictures of a shape."""
+"""Input size of the network for pictures of a given size: the meaning of `--size`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ LARGEST_SIDE_PX = 8192
 
 
 def parse_size(text: str) -> int | tuple[int, int]:
-    """Reads "640" (the long side) or "384x640" (height x width)."""
+    """Parses "640" (long side) or "384x640" (height x width), in pixels.
+
+    Raises:
+      OptionError: the text is neither, or a side is too large.
+    """
     match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
     sides = [int(group) for group in match.groups() if group is not None] if match else []
     if not sides or not all(1 <= side <= LARGEST_SIDE_PX for side in sides):
@@ -24,12 +28,18 @@ def parse_size(text: str) -> int | tuple[int, int]:
 
 
 def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedModel) -> tuple[int, int]:
-    """The (H, W) that the network is compiled for.
+    """Input size (H, W) that the network is compiled for.
 
-    A single number is the long side; the short side follows the picture's aspect, rounded up to the network's stride.
+    A single number is the long side; the short side follows the picture's aspect ratio. Both are rounded up to
+    multiples of the network's stride, at least 32 px.
+
+    Args:
+      size: text of `--size`; None takes the network's own size, or a long side of 640 px.
+      picture: (h, w) of the pictures.
+      loaded: network.
 
     Raises:
-      OptionError: the network does not take that size.
+      OptionError: the text cannot be parsed, or the network does not accept the size.
     """
     wanted = parse_size(size) if size is not None else loaded.input_shape or DEFAULT_LONG_SIDE_PX
     if isinstance(wanted, int):

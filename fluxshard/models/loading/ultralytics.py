@@ -20,15 +20,16 @@ TASKS: tuple[Task, ...] = ("detect", "segment", "pose", "raw")
 
 
 def load(path: Path | str, task: str = "auto") -> LoadedModel:
-    """Reads a `.pt` checkpoint of the Ultralytics library; warns that doing so runs code from the file.
+    """Loads a `.pt` checkpoint of the Ultralytics library; warns that unpickling executes code of the file.
 
     Args:
-      path: the checkpoint.
-      task: "auto" takes what the checkpoint says; "detect" drops masks and keypoints; "raw" leaves the outputs alone.
+      path: checkpoint.
+      task: "auto" takes the checkpoint's task; "detect" ignores masks and keypoints; "raw" does not decode outputs.
 
     Raises:
-      ModelError: the file is missing, damaged, of another kind or task, or the library is not installed.
-      OptionError: a task that is not allowed.
+      ModelError: the file is missing, damaged or of another kind, the model does not support the task, or the library
+        is not installed.
+      OptionError: there is no such task.
     """
     path = Path(path)
     if task not in ("auto", *TASKS):
@@ -62,6 +63,7 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
 
 
 def _layout(net: nn.Module, own_task: str, task: Task, classes: int) -> HeadLayout:
+    """Layout of the outputs, from the attributes of the model's last module."""
     head: Any = list(cast(Any, net).model)[-1]
     shape = tuple(int(n) for n in head.kpt_shape) if own_task == "pose" else None
     return HeadLayout(
@@ -74,6 +76,11 @@ def _layout(net: nn.Module, own_task: str, task: Task, classes: int) -> HeadLayo
 
 
 def _read(path: Path) -> nn.Module:
+    """Loads the network of a checkpoint, with its head in export mode, in float32 and eval mode.
+
+    Raises:
+      ModelError: the checkpoint cannot be loaded.
+    """
     import torch  # before ultralytics, which sets OMP_NUM_THREADS=1 for whatever loads OpenMP after it
 
     load_checkpoint = _import_loader()
@@ -107,7 +114,11 @@ def _read(path: Path) -> nn.Module:
 
 
 def _import_loader() -> Any:
-    """Imports the library silently, offline, and without what it changes for everybody else."""
+    """Imports `load_checkpoint` of the library, without its output, network access and changes of global state.
+
+    Raises:
+      ModelError: the library cannot be imported.
+    """
     import numpy as np
     import torch
     from PIL import Image
@@ -135,6 +146,6 @@ def _import_loader() -> Any:
             os.environ.pop("OMP_NUM_THREADS", None)
         np.set_printoptions(**printing)
         torch.set_printoptions(profile="default")
-        Image.open = opening  # the library's own asks pip for plugins where a file is damaged
+        Image.open = opening  # the library's replacement runs pip for plugins when a file is damaged
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     return load_checkpoint

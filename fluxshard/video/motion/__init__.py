@@ -1,1 +1,1 @@
-"""Where motion comes from, and how it is brought to the cells of the network's image."""
+"""Motion fields from codec vectors or a fast encoder, per frame."""

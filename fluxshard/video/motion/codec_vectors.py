@@ -1,4 +1,7 @@
-"""Motion vectors of a decoder, brought to the cells of the network's image."""
+"""Conversion of a decoder's motion vectors to the motion field of the network's image.
+
+Source: FFmpeg's AVMotionVector (libavutil/motion_vector.h).
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,22 @@ from fluxshard.video.letterbox import Letterbox
 
 
 def vectors_of(frame: av.VideoFrame) -> NDArray[Any] | None:
-    """Returns the vectors that came with a decoded frame, or None where none came."""
+    """Structured array of AVMotionVector that a decoded frame carries; None without vectors."""
     side_data = frame.side_data.get("MOTION_VECTORS")
     return side_data.to_ndarray() if isinstance(side_data, MotionVectors) else None
 
 
 def field_from_vectors(vectors: NDArray[Any], letterbox: Letterbox) -> MotionField:
-    """Samples the vectors of one frame at the centres of the image's cells.
+    """Samples the motion vectors of one frame at the centres of the image's cells.
 
-    A cell takes the vector of the block that covers its centre, without voting; `m = -motion / motion_scale`, scaled by
-    the letterbox and rounded half up to whole pixels of the image, once. A cell whose centre no block covers is invalid
-    (the codec coded it without motion), and so is one predicted from a later frame. Bars did not move.
+    A cell takes the vector of the block that covers its centre: `m = -motion / motion_scale`, scaled by the letterbox
+    and rounded once, half up, to whole pixels of the image. Cells whose centre no block covers (intra-coded) or whose
+    block is predicted from a later frame are invalid. Bars have zero motion.
 
     Args:
-      vectors: structured array of FFmpeg's AVMotionVector, in pixels of the picture; `dst_x`, `dst_y` are the centres
-        of blocks of `w` x `h` px.
-      letterbox: how the picture lies in the image.
+      vectors: structured array of AVMotionVector in pixels of the picture; `dst_x`, `dst_y` are the centres of blocks
+        of `w` x `h` px.
+      letterbox: placement of the picture in the image.
     """
     (height, width), (rows, columns) = letterbox.picture_size, letterbox.content_size
     picture_y, bar_y = _sample_positions(letterbox.size[0], letterbox.offset[0], rows, height)
@@ -50,7 +53,7 @@ def field_from_vectors(vectors: NDArray[Any], letterbox: Letterbox) -> MotionFie
 def _sample_positions(
     length_px: int, offset_px: int, content_px: int, picture_px: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For each cell of one axis: the picture's pixel below its centre, and whether that lies in a bar instead."""
+    """Picture pixel below the centre of each cell of one axis, and whether the centre is in a bar instead."""
     centre = centres(length_px) - offset_px
     bar = (centre < 0) | (centre >= content_px)
     pixel = (2 * centre + 1) * picture_px // (2 * content_px)  # floor((centre + 1/2) * picture / content)
@@ -60,14 +63,14 @@ def _sample_positions(
 def _blocks_at(
     vectors: NDArray[Any], picture_y: NDArray[np.int64], picture_x: NDArray[np.int64], height: int, width: int
 ) -> NDArray[np.int64]:
-    """Index of the vector whose block covers each sampled pixel, or -1: `(len(picture_y), len(picture_x))`."""
+    """Index of the vector whose block covers each sampled pixel, `(len(picture_y), len(picture_x))`; -1 without one."""
     usable = np.flatnonzero(vectors["source"] <= 0)
     if usable.size == 0:
         return np.full((picture_y.size, picture_x.size), -1, np.int64)
     block_h, block_w = vectors["h"][usable].astype(np.int64), vectors["w"][usable].astype(np.int64)
     top = vectors["dst_y"][usable].astype(np.int64) - block_h // 2
     left = vectors["dst_x"][usable].astype(np.int64) - block_w // 2
-    # decoders report blocks of 16 and 8 px on multiples of 8 px; the raster is finer only if these are
+    # decoders report blocks of 16 and 8 px on multiples of 8 px; the raster is finer only for smaller blocks
     unit = int(np.gcd.reduce(np.concatenate((top, left, block_h, block_w, [16]))))
     raster = np.full((cells(height, unit), cells(width, unit)), -1, np.int64)
     shape = np.unique(np.stack((block_h, block_w), -1), axis=0)
@@ -83,4 +86,5 @@ def _blocks_at(
 
 
 def _divide_half_up(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Elementwise quotients rounded to the nearest integer, halves up."""
     return (2 * numerator + denominator) // (2 * denominator)

@@ -1,4 +1,4 @@
-"""Motion of pictures that come without usable vectors: a fast encoder finds it, its decoder tells."""
+"""Motion estimation by a fast H.264 encoder, for pictures without usable codec vectors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _X264 = "keyint=infinite:bframes=0:ref=1:scenecut=0:weightp=0:partitions=none:su
 
 
 class MotionEncoder:
-    """Finds the motion between successive pictures of one size.
+    """Estimates the motion between successive pictures of one size.
 
-    Encodes each picture with x264 at its fastest and reads the vectors back with the H.264 decoder.
+    Encodes each picture with x264 at its fastest preset and reads the motion vectors back with the H.264 decoder.
 
     Args:
-      height, width: pixels of the pictures.
+      height, width: size of the pictures in pixels.
 
     Raises:
       VideoError: this build of FFmpeg has no libx264.
@@ -43,18 +43,18 @@ class MotionEncoder:
                 "open the video with vectors='codec' or 'none'"
             ) from error
         encoder.height, encoder.width = height + self._padding[0], width + self._padding[1]
-        encoder.pix_fmt = "gray"  # a third faster than with colour, and finds the same motion
-        encoder.thread_count = 1  # x264 cuts pictures into a slice per thread: vectors would depend on the machine
+        encoder.pix_fmt = "gray"  # a third faster than with chroma, with the same motion
+        encoder.thread_count = 1  # x264 encodes one slice per thread: vectors would depend on the machine
         encoder.time_base, encoder.framerate = Fraction(1, 30), Fraction(30)
         encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "x264-params": _X264}
         decoder = av.CodecContext.create("h264", "r")
-        decoder.thread_type = "SLICE"  # threads over frames would answer late
+        decoder.thread_type = "SLICE"  # frame threading delays pictures
         decoder.options = {"flags2": "+export_mvs"}
         decoder.flags |= Flags.low_delay
         self._encoder, self._decoder = encoder, decoder
 
     def motion(self, pixels: NDArray[np.uint8]) -> MotionField | None:
-        """Returns the motion of `(H, W, 3)` uint8 pixels since the last call, in whole pixels; None at the first.
+        """Motion of `(H, W, 3)` uint8 RGB pixels since the previous call, in whole pixels; None for the first.
 
         Raises:
           VideoError: the encoder or its decoder failed.
@@ -75,6 +75,7 @@ class MotionEncoder:
         return None if vectors is None else field_from_vectors(vectors, self._letterbox)
 
     def _padded(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Pixels padded to whole macroblocks by repeating the last row and column."""
         bottom, right = self._padding
         if not bottom and not right:
             return pixels

@@ -1,4 +1,4 @@
-"""Decides where the motion of each frame comes from, and keeps it relative to the last frame yielded."""
+"""Selects the source of each frame's motion, and accumulates motion over frames that are not yielded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MotionTracker:
             self._encoder = MotionEncoder(*letterbox.size)
 
     def decoded(self, frame: av.VideoFrame, *, intact: bool) -> None:
-        """Takes note of a frame, to be yielded or not, in the order of decoding."""
+        """Processes a decoded frame, yielded or not, in decoding order; `intact` is False after or with damage."""
         if self._reading and not _refers_to_last(frame):
             self._reading = False
             if self._vectors == "auto":
@@ -73,5 +73,5 @@ class MotionTracker:
 
 
 def _refers_to_last(frame: av.VideoFrame) -> bool:
-    """Whether the vectors of a picture of this kind refer to the picture before it."""
+    """Whether the vectors of this picture type refer to the previous picture: progressive I and P."""
     return PictureType(frame.pict_type) in (PictureType.I, PictureType.P) and not frame.interlaced_frame

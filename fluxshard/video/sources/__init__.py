@@ -1,1 +1,1 @@
-"""Where frames come from: files, streams, cameras and directories of pictures."""
+"""Sources of frames: video files, network streams, cameras and directories of images."""

@@ -1,4 +1,4 @@
-"""Decoding: video files, streams, cameras and directories of images as one sequence of pictures."""
+"""Decoders of video files, network streams, cameras and directories of images, as sequences of pictures."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from numpy.typing import NDArray
 from fluxshard.errors import VideoError
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-IMAGES_FPS = 30.0  # images have no clock
+IMAGES_FPS = 30.0  # assumed rate of images, which have no time stamps
 _CODECS_WITH_VECTORS = frozenset(("h264", "mpeg4"))
 _OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 10.0, 10.0
 
 
 class Reader(Protocol):
-    """A sequence of pictures.
+    """A source of decoded pictures.
 
     Attributes:
-      name: what messages call it.
-      fps: frames per second, or None where it does not say.
-      frame_count: pictures that it says to have, or None.
-      time_base: seconds per tick of the pictures' time stamps, or None where they have none.
-      has_vectors: whether each picture comes with motion vectors that refer to the picture before.
+      name: name of the source in messages.
+      fps: frames per second; None where unknown.
+      frame_count: number of pictures; None where unknown.
+      time_base: seconds per tick of the pictures' time stamps; None without time stamps.
+      has_vectors: whether each picture carries motion vectors that refer to the previous picture.
     """
 
     name: str
@@ -45,21 +45,24 @@ class Reader(Protocol):
     has_vectors: bool
 
     def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yields the pictures in order of presentation, and False with those that came after or with damage."""
+        """Yields pictures in presentation order, each with whether it is intact: neither damaged nor after damage."""
 
     def close(self) -> None:
         """Releases files and devices."""
 
 
 class ContainerReader:
-    """A video file, stream or camera.
+    """Reader of a video file, network stream or camera.
 
     Args:
-      container: opened for reading.
-      name: what messages call it.
-      strict: whether damage is an error once pictures were decoded.
-      live: whether pictures have to come at once.
-      vectors: whether motion vectors are asked for.
+      container: container opened for reading.
+      name: name of the source in messages.
+      strict: whether damage after the first picture is an error.
+      live: whether pictures must be decoded without delay.
+      vectors: whether to export motion vectors.
+
+    Raises:
+      VideoError: the container has no video stream.
     """
 
     def __init__(self, container: InputContainer, name: str, *, strict: bool, live: bool, vectors: bool) -> None:
@@ -67,11 +70,11 @@ class ContainerReader:
         self._container, self._strict = container, strict
         self._stream = self._pick_stream()
         codec = self._stream.codec_context
-        # order of presentation differs from that of decoding: vectors do not refer to the picture before
+        # B-frames: vectors do not refer to the previous picture in presentation order
         self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames
         if vectors and self.has_vectors:
-            codec.options = {"flags2": "+export_mvs"}  # has to be there before the first picture
-        # threads over frames delay pictures, and vectors are exported from one thread
+            codec.options = {"flags2": "+export_mvs"}  # must be set before the first picture
+        # frame threading delays pictures, and vectors are exported from one thread only
         codec.thread_type = "SLICE" if live or (vectors and self.has_vectors) else "AUTO"
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate else None
@@ -79,6 +82,7 @@ class ContainerReader:
         self.time_base: Fraction | None = self._stream.time_base
 
     def _pick_stream(self) -> VideoStream:
+        """First video stream that is not a cover picture."""
         pictures = [
             stream for stream in self._container.streams.video if not stream.disposition & Disposition.attached_pic
         ]
@@ -92,10 +96,11 @@ class ContainerReader:
         )
 
     def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yields pictures and whether they are intact; see Reader.
+        """Yields pictures and whether they are intact; see `Reader`.
 
         Raises:
-          VideoError: the stream is damaged, after all pictures before the damage were yielded (strict only).
+          VideoError: no picture decodes, or, in strict mode, the stream is damaged; all pictures before the damage are
+            yielded first.
         """
         count, intact = 0, True
         failure: Exception | None = None
@@ -113,7 +118,7 @@ class ContainerReader:
                 try:
                     pictures = packet.decode()
                 except av.FFmpegError as error:
-                    # what comes before the first picture is how a stream looks to those who join late
+                    # errors before the first picture are normal for a stream joined midway
                     failure, fatal, intact = error, self._strict and count > 0, False
                     pictures = self._drain() if fatal else []
             for picture in pictures:
@@ -128,7 +133,7 @@ class ContainerReader:
             )
 
     def _drain(self) -> list[av.VideoFrame]:
-        """Pictures that the decoder still holds."""
+        """Flushes the decoder and returns its remaining pictures."""
         with suppress(av.FFmpegError):
             return self._stream.codec_context.decode(None)
         return []
@@ -139,12 +144,12 @@ class ContainerReader:
 
 
 class ImageReader:
-    """Images of one size as frames.
+    """Reader of image files of equal size.
 
     Args:
-      paths: in order, at least one.
-      name: what messages call them.
-      fps: how fast they were taken.
+      paths: files in order, at least one.
+      name: name of the source in messages.
+      fps: frames per second; None takes `IMAGES_FPS`.
     """
 
     has_vectors = False
@@ -157,10 +162,10 @@ class ImageReader:
         self._paths = paths
 
     def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yields the images; see Reader.
+        """Yields the images; see `Reader`.
 
         Raises:
-          VideoError: an image that cannot be read, or of another size than the first.
+          VideoError: an image cannot be read, or has another size than the first.
         """
         first: tuple[int, int] | None = None
         for path in self._paths:
@@ -175,21 +180,27 @@ class ImageReader:
             yield frame, True
 
     def close(self) -> None:
-        """Does nothing: files are closed one by one."""
+        """Does nothing: each file is closed after it was read."""
 
 
 def open_reader(source: str | Path | int, *, fps: float | None, strict: bool, vectors: bool) -> Reader:
-    """Opens what `source` names; see `fluxshard.video.open`.
+    """Opens a source of pictures.
+
+    Args:
+      source: file, directory, camera number or URL, as for `fluxshard.video.open`.
+      fps: frames per second of images.
+      strict: whether damage is an error.
+      vectors: whether to export motion vectors.
 
     Raises:
-      VideoError: there is no such thing, or it is not a video.
+      VideoError: the source does not exist, cannot be opened or is not a video.
     """
     text = str(source)
     path = Path(text)
     if text.isdecimal() and (isinstance(source, int) or not path.exists()):
         return _open_camera(int(text), strict=strict, vectors=vectors)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
-        # datagrams lose slices, and motion with them
+        # UDP loses slices and their motion vectors
         options = {"rtsp_transport": "tcp"} if text.startswith("rtsp") else {}
         container = _open_container(text, None, options, f"video {text!r} cannot be opened")
         return ContainerReader(container, text, strict=strict, live=True, vectors=vectors)
@@ -204,17 +215,17 @@ def open_reader(source: str | Path | int, *, fps: float | None, strict: bool, ve
         )
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageReader([path], text, fps=fps)
-    # the scheme keeps a colon in a file's name from being read as one
+    # with a scheme, a colon in the file name is not taken for one
     container = _open_container(f"file:{text}", None, {}, f"video {text!r} cannot be read")
     return ContainerReader(container, text, strict=strict, live=False, vectors=vectors)
 
 
 def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """Converts a decoded frame to `(h, w, 3)` uint8 RGB, turned upright as its container asks.
+    """Converts a decoded frame to `(h, w, 3)` uint8 RGB, rotated by the container's display matrix.
 
     Args:
-      frame: as decoded.
-      reformatter: kept by the caller from frame to frame, since it is slow to set up.
+      frame: decoded frame.
+      reformatter: reused between frames by the caller, since it is slow to create.
     """
     # RGB has no matrix: naming one makes older PyAV look at the frame's
     rgb = reformatter.reformat(
@@ -225,17 +236,28 @@ def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[n
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
-    """How many quarter turns, counterclockwise, make the frame upright."""
+    """Number of counterclockwise quarter turns that make the frame upright."""
     return round(frame.rotation / 90) % 4
 
 
 def reason(error: Exception) -> str:
-    """What the system or FFmpeg says about an error, on one line."""
+    """Message of an error of the system or FFmpeg, on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())
 
 
 def _open_container(url: str, format: str | None, options: dict[str, str], failed: str) -> InputContainer:
+    """Opens a container with timeouts.
+
+    Args:
+      url: URL or device for FFmpeg.
+      format: FFmpeg's input format; None probes it.
+      options: FFmpeg's options.
+      failed: beginning of the error message.
+
+    Raises:
+      VideoError: FFmpeg cannot open it.
+    """
     try:
         container = av.open(url, "r", format=format, options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -245,6 +267,11 @@ def _open_container(url: str, format: str | None, options: dict[str, str], faile
 
 
 def _open_camera(number: int, *, strict: bool, vectors: bool) -> Reader:
+    """Opens a camera by its number: V4L2 on Linux, AVFoundation on macOS.
+
+    Raises:
+      VideoError: the camera cannot be opened, or the system is another one.
+    """
     name = f"camera {number}"
     if sys.platform.startswith("linux"):
         url, format = f"/dev/video{number}", "v4l2"
@@ -257,8 +284,13 @@ def _open_camera(number: int, *, strict: bool, vectors: bool) -> Reader:
 
 
 def _read_image(path: Path) -> av.VideoFrame:
+    """Decodes an image file.
+
+    Raises:
+      VideoError: it cannot be read.
+    """
     try:
-        # from memory: FFmpeg takes a "%" in the name of an image for a pattern
+        # from memory: FFmpeg interprets "%" in the file name of an image as a pattern
         with av.open(io.BytesIO(path.read_bytes()), "r") as container:
             for frame in container.decode(video=0):
                 return frame
@@ -268,5 +300,5 @@ def _read_image(path: Path) -> av.VideoFrame:
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:
-    """Orders `frame2` before `frame10`."""
+    """Sort key of natural order: `frame2` before `frame10`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

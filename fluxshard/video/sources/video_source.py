@@ -1,4 +1,4 @@
-"""Opening a video and walking through its frames."""
+"""Opens a video and iterates over its frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fluxshard.video.letterbox import Letterbox, to_image
 from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
 from fluxshard.video.sources.decoders import IMAGES_FPS, ImageReader, Reader, open_reader, quarter_turns, to_picture
 
-_TICK_SLACK = 1e-6  # time stamps are rounded to the container's clock
+_TICK_SLACK = 1e-6  # time stamps are rounded to the container's time base
 
 
 def open(
@@ -30,24 +30,24 @@ def open(
     vectors: Vectors = "auto",
     strict: bool = True,
 ) -> VideoSource:
-    """Opens a video: an iterable of frames with motion, to be used once and closed.
+    """Opens a video: a single-pass iterator over frames with motion, which must be closed.
 
     Args:
-      source: path of a video file or of one image; directory of images of one size, in natural order of their names;
-        number of a camera; URL of a stream (rtsp, http, tcp and what else FFmpeg reads).
-      size: (H, W) of the frames' images; None keeps the picture's pixels and pads to multiples of 32.
-      max_frames: stops after so many frames.
-      fps: yields at most so many frames a second, and drops the others; for images, which have no clock, the rate at
-        which they were taken (default 30).
-      stride: yields every `stride`-th frame, counted from the first.
+      source: path of a video file or image; directory of images of equal size, in natural order of their names; camera
+        number; URL of a stream (rtsp, http, tcp and others that FFmpeg reads).
+      size: (H, W) of the frames' images; None does not scale pictures and pads them to multiples of 32 px.
+      max_frames: maximum number of frames; None yields all.
+      fps: largest rate of yielded frames per second, others are dropped; for images, which have no time stamps, their
+        frame rate (default 30).
+      stride: yields every `stride`-th frame, starting with the first.
       vectors: where motion comes from. "auto": the stream's own vectors where each refers to the frame before (H.264
         and MPEG-4 without B-frames, progressive, not rotated), otherwise the images are encoded on the fly and the
         encoder's vectors are used; "codec": never encodes; "encode": always does; "none": no motion.
-      strict: whether damage is an error. All frames that decode before it are yielded first. False skips what cannot be
-        decoded and ends quietly.
+      strict: whether damage is an error, raised after all frames before it were yielded. False skips what cannot be
+        decoded and ends without error.
 
     Raises:
-      VideoError: the source is missing, damaged, without pictures or cannot be opened; an argument is not allowed.
+      VideoError: the source is missing, damaged, has no pictures or cannot be opened; or an argument is out of range.
     """
     _check_at_least("stride", stride, 1)
     _check_at_least("max_frames", max_frames, 1)
@@ -65,16 +65,16 @@ def open(
 
 
 class VideoSource:
-    """Frames of a video, once, in order of presentation. Made by `fluxshard.video.open`.
+    """Single-pass iterator over the frames of a video in presentation order; made by `fluxshard.video.open`.
 
-    Closes itself after the last frame and on errors; use it as a context manager to leave early.
+    Closes itself after the last frame and on errors; as a context manager, also on early exit.
 
     Attributes:
       size: (H, W) of the frames' images.
-      picture_size: (h, w) of the pictures, upright.
-      fps: rate of the frames yielded, or None where the source does not say.
-      frame_count: frames that will be yielded, as far as the source says, or None.
-      letterbox: how pictures are placed into images.
+      picture_size: (h, w) of the upright pictures.
+      fps: rate of the yielded frames; None where unknown.
+      frame_count: number of frames that will be yielded; None where unknown.
+      letterbox: placement of pictures in images.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class VideoSource:
         self._open = True
 
     def __iter__(self) -> Iterator[Frame]:
-        """Returns itself: a video is read once."""
+        """Returns itself; a second iteration continues the first."""
         return self
 
     def __next__(self) -> Frame:
@@ -138,10 +138,10 @@ class VideoSource:
         raise StopIteration
 
     def skip(self, count: int) -> int:
-        """Drops the next `count` pictures of the source; the next frame's motion still refers to the last one yielded.
+        """Drops the next `count` pictures; the motion of the next frame still refers to the last yielded one.
 
         Returns:
-          how many there were to drop.
+          number of dropped pictures, below `count` at the end of the video.
 
         Raises:
           VideoError: the source is damaged here.
@@ -154,7 +154,7 @@ class VideoSource:
         return count
 
     def close(self) -> None:
-        """Releases the source; no more frames come."""
+        """Closes the source and ends the iteration."""
         self._open = False
         self._first = None
         self._reader.close()
@@ -170,7 +170,11 @@ class VideoSource:
         self.close()
 
     def _decode(self) -> av.VideoFrame | None:
-        """The next picture, or None at the end."""
+        """Decodes the next picture; None at the end.
+
+        Raises:
+          VideoError: the source is damaged here, or its size or rotation changes.
+        """
         try:
             taken = self._first or next(self._frames, None)
             self._first = None
@@ -199,6 +203,7 @@ class VideoSource:
         return stamp - self._start_s
 
     def _is_wanted(self, index: int, time_s: float) -> bool:
+        """Whether `stride` and `fps` select the frame; call once per frame."""
         if index % self._stride:
             return False
         if self._max_fps is None:
@@ -210,6 +215,7 @@ class VideoSource:
         return True
 
     def _expected_frames(self) -> int | None:
+        """Number of frames that will be yielded; None where unknown."""
         count = self._reader.frame_count
         if count is None:
             return None

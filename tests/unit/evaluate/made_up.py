@@ -1,7 +1,8 @@
-"""Made-up scores for the tests of tables, pictures and reports."""
+"""Made-up scores for the tests of tables, plots and reports."""
 
 from __future__ import annotations
 
+import math
 from statistics import fmean, median
 
 from fluxshard.evaluate.metrics.clip_scores import ClipScores, FrameScores
@@ -44,13 +45,46 @@ def evaluation(n_frames=12):
         ("bare", {}, 0.7, 0.02),
     )
     return [
-        _evaluated(clip, level, method, {**facts, "network": "yolo11n-seg"}, compute, loss, n_frames)
+        _evaluated(clip, dense_jaccard, method, {**facts, "network": "yolo11n-seg"}, compute, loss, n_frames)
         for method, facts, compute, loss in methods
-        for clip, level in (("bear", 0.9), ("cows", 0.6))
+        for clip, dense_jaccard in (("bear", 0.9), ("cows", 0.6))
     ]
 
 
-def _evaluated(clip, level, method, facts, compute, loss, n_frames):
+def two_methods():
+    """Scores of `dense` and `ours` on clips a, b and c, of which c has a J of 0."""
+    settings = {"family": "planned", "label": "ours", "parameter": "1%", "reference": "annotation J"}
+    return [
+        clip_scores("a", "dense", jaccard=0.8, compute=1.0, latency=20.0, miou=1.0, f1=1.0, ap=1.0, drift=0.0),
+        clip_scores("b", "dense", jaccard=0.4, compute=1.0, latency=40.0, miou=1.0, f1=1.0, ap=1.0, drift=0.0),
+        clip_scores("c", "dense", jaccard=0.0, compute=1.0, latency=10.0),
+        clip_scores(
+            "a", "ours", jaccard=0.76, compute=0.2, latency=5.0, facts=settings, miou=0.9, f1=0.8, ap=0.7,
+            discovery_frames=(0, 4), drift=-0.02,
+        ),
+        clip_scores(
+            "b", "ours", jaccard=0.36, compute=0.4, latency=20.0, facts=settings, miou=0.8, f1=0.6, ap=0.5,
+            discovery_frames=(10,), drift=0.04,
+        ),
+        clip_scores("c", "ours", jaccard=0.02, compute=0.6, latency=math.nan, facts=settings, discovery_frames=(2, 2)),
+    ]  # fmt: skip
+
+
+def settings(*pairs, family="planned"):
+    """Methods with (compute, accuracy) each, beside a dense network with an accuracy of 1 on one clip."""
+    scores = [clip_scores("a", "dense", jaccard=1.0, compute=1.0)]
+    for index, (compute, accuracy) in enumerate(pairs):
+        facts = {"family": family, "parameter": f"p{index}"}
+        scores.append(clip_scores("a", f"{family}-{index}", jaccard=accuracy, compute=compute, facts=facts))
+    return scores
+
+
+def lines_of(axis):
+    """Points of the lines of matplotlib axes, by label."""
+    return {line.get_label(): line.get_xydata() for line in axis.get_lines()}
+
+
+def _evaluated(clip, dense_jaccard, method, facts, compute, loss, n_frames):
     frames = [
         frame_scores(
             compute=1.0 if index == 0 else compute + 0.01 * (index % 5),
@@ -58,7 +92,7 @@ def _evaluated(clip, level, method, facts, compute, loss, n_frames):
             latency=5 + 70 * compute + index % 3,
             motion=0.5 * index,
             keyframe=index == 0,
-            jaccard=level * (1 - loss) - 0.002 * index,
+            jaccard=dense_jaccard * (1 - loss) - 0.002 * index,
             miou=1 - loss,
             f1=1 - loss,
         )

@@ -13,7 +13,7 @@ from fluxshard.evaluate.data.clips import PreparedClip
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.evaluate.traces.tracing import trace_clip
-from fluxshard.evaluate.traces.workers import Finished, Task
+from fluxshard.evaluate.traces.workers import FinishedTask, Task
 from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions
@@ -49,7 +49,7 @@ def bright_model() -> LoadedModel:
     return LoadedModel(net, "detect", HeadLayout("detect", 1), ("bright",), CELL)
 
 
-def bright_subject(size: tuple[int, int] = SIZE) -> CompiledNetwork:
+def bright_network(size: tuple[int, int] = SIZE) -> CompiledNetwork:
     """`Bright` on the reference backend."""
     return CompiledNetwork(bright_model(), size, CompileOptions(backend="reference"))
 
@@ -127,11 +127,11 @@ class PoolOf:
       ran: (method, clip) names of all tasks so far.
     """
 
-    def __init__(self, result: Callable[[Task], Finished]) -> None:
+    def __init__(self, result: Callable[[Task], FinishedTask]) -> None:
         self._result = result
         self.ran: list[tuple[str, str]] = []
 
-    def run(self, tasks: Sequence[Task], on_frames: Callable[[int], None] = lambda _: None) -> Iterator[Finished]:
+    def run(self, tasks: Sequence[Task], on_frames: Callable[[int], None] = lambda _: None) -> Iterator[FinishedTask]:
         """As `WorkerPool.run`."""
         for task in reversed(tasks):
             self.ran.append((task.method.name, task.clip.name))
@@ -140,7 +140,7 @@ class PoolOf:
             yield finished
 
 
-def pool_on(subject: CompiledNetwork, clips: Sequence[PreparedClip]) -> PoolOf:
-    """A pool that runs a subject over prepared clips, in this process."""
+def pool_on(network: CompiledNetwork, clips: Sequence[PreparedClip]) -> PoolOf:
+    """A pool that runs a network over prepared clips in this process."""
     by_name = {clip.name: clip for clip in clips}
-    return PoolOf(lambda task: Finished(task, trace_clip(task.method, subject, by_name[task.clip.name]), None))
+    return PoolOf(lambda task: FinishedTask(task, trace_clip(task.method, network, by_name[task.clip.name]), None))

@@ -1,4 +1,4 @@
-"""Kept traces: what is there is not made again, what differs has a file of its own, what is damaged is refused."""
+"""Running and scoring: existing traces are not made again, and missing or damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from fluxshard.errors import EvaluationError
 from fluxshard.evaluate import runner
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.data.masks import encode
-from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip, dense_method, dense_on_canvas
+from fluxshard.evaluate.methods.method import Method, Skip, dense_method
 from fluxshard.evaluate.metrics.score import score
 from fluxshard.evaluate.runner import Runner
 from fluxshard.evaluate.traces.trace import Trace
-from fluxshard.evaluate.traces.workers import Finished, Setup, Task
-from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.evaluate.traces.workers import FinishedTask, Setup, Task
 from tests.unit.evaluate.stand_ins import found, trace_of, window
 
 PICTURE = (8, 16)
@@ -59,7 +58,7 @@ class Pools:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, tasks: Sequence[Task], on_frames: Callable[[int], None]) -> Iterator[Finished]:
+    def run(self, tasks: Sequence[Task], on_frames: Callable[[int], None]) -> Iterator[FinishedTask]:
         for task in tasks:
             if task.method.name == self.fails:
                 raise EvaluationError(f"{task.method.name} fails")
@@ -67,7 +66,9 @@ class Pools:
             left = 2.0 if task.method.name == "dense" else 4.0
             frames = [[found(0.9, (left, 0, left + 8, 8), mask=MASK)] for _ in range(3)]
             on_frames(3)
-            yield Finished(task, trace_of(*frames, size=PICTURE, clip=task.clip.name, method=task.method.name), None)
+            yield FinishedTask(
+                task, trace_of(*frames, size=PICTURE, clip=task.clip.name, method=task.method.name), None
+            )
 
 
 @pytest.fixture
@@ -101,21 +102,21 @@ def test_a_second_run_makes_nothing_new(setup: Setup, pools: Pools, tmp_path: Pa
         (method, clip) for method in (dense_method(), Skip(every=2)) for clip in (BEAR, COWS)
     ]
     frames, lines = list[int](), list[str]()
-    kept = Runner(setup, tmp_path / "out").run(tasks, on_frames=frames.append, on_trace=lines.append)
-    assert [(one.task.method, one.task.clip) for one in kept] == tasks
+    stored = Runner(setup, tmp_path / "out").run(tasks, on_frames=frames.append, on_trace=lines.append)
+    assert [(one.task.method, one.task.clip) for one in stored] == tasks
     assert pools.ran == [(method.name, clip.name) for method, clip in tasks] and sum(frames) == 12
     assert lines[0] == "bear: dense: compute 0.500" and len(lines) == 4
-    for one in kept:
+    for one in stored:
         assert one.path.parent == tmp_path / "out" / "traces" / one.task.clip.name
         trace = Trace.load(one.path)
         assert (trace.method, trace.clip) == (one.task.method.name, one.task.clip.name)
-    written = {one.path: one.path.stat().st_mtime_ns for one in kept}
-    assert Runner(setup, tmp_path / "out").run(tasks) == kept
+    written = {one.path: one.path.stat().st_mtime_ns for one in stored}
+    assert Runner(setup, tmp_path / "out").run(tasks) == stored
     assert len(pools.ran) == 4 and len(pools.started) == 1  # not even a process
-    kept[2].path.unlink()
-    assert Runner(setup, tmp_path / "out").run(tasks) == kept
+    stored[2].path.unlink()
+    assert Runner(setup, tmp_path / "out").run(tasks) == stored
     assert pools.ran[4:] == [("skip every=2", "bear")] and len(pools.started) == 2
-    assert all(one.path.stat().st_mtime_ns == written[one.path] for one in kept if one is not kept[2])
+    assert all(one.path.stat().st_mtime_ns == written[one.path] for one in stored if one is not stored[2])
 
 
 @pytest.mark.parametrize("workers", [None, 1, 9])
@@ -124,57 +125,6 @@ def test_processes_for_what_is_missing(setup: Setup, pools: Pools, tmp_path: Pat
     Runner(setup, tmp_path).run(tasks[:1], workers=workers)
     Runner(setup, tmp_path).run(tasks, workers=workers)
     assert pools.started == [(workers, 1), (workers, 2)]
-
-
-def test_a_changed_setting_is_another_file(setup: Setup, tmp_path: Path) -> None:
-    planned = Reuse(name="planned", family="planned", options=ReuseOptions(policy="planned"))
-    methods: list[Method] = [
-        dense_method(),
-        dense_on_canvas(32),
-        dense_on_canvas(64),
-        Skip(every=2),
-        Skip(every=3),
-        Coach(similarity=0.9),
-        Coach(similarity=0.9, sent="bits"),
-        planned,
-        replace(planned, canvas_px=32),
-        replace(planned, motion="none"),
-        replace(planned, regions=True),
-        replace(planned, whole=True),
-        replace(planned, options=ReuseOptions(policy="planned", planned=PlannedOptions(tau=0.0301))),
-        replace(planned, name="other"),
-    ]
-    other_weights = tmp_path / "other.pt"
-    other_weights.write_bytes(b"weightz")
-    setups = [
-        setup,
-        replace(setup, size="96"),
-        replace(setup, max_frames=4),
-        replace(setup, task="detect"),
-        replace(setup, backend="reference"),
-        replace(setup, weights=other_weights),
-    ]
-    paths = [
-        Runner(one, tmp_path).kept(method, clip).path for one in setups for method in methods for clip in (BEAR, COWS)
-    ]
-    assert len(set(paths)) == len(paths) == 2 * len(methods) * len(setups)
-
-
-def test_what_does_not_change_results_does_not_change_the_file(setup: Setup, tmp_path: Path) -> None:
-    moved = tmp_path / "elsewhere.pt"
-    moved.write_bytes(setup.weights.read_bytes())
-    path = Runner(setup, tmp_path).kept(Skip(every=2), BEAR).path
-    for same in (replace(setup, threads=4), replace(setup, weights=moved), replace(setup)):
-        assert Runner(same, tmp_path).kept(Skip(every=2), BEAR).path == path
-    assert path.name.startswith("skip-every=2-") and path.name.endswith(".json.gz")
-
-
-def test_names_of_files_are_safe(setup: Setup, tmp_path: Path) -> None:
-    odd = Reuse(name="w/o ../RFAP: τ=0.5 *", family="f", options=ReuseOptions())
-    path = Runner(setup, tmp_path).kept(odd, BEAR).path
-    assert path.parent == tmp_path / "traces" / "bear" and set(path.name) <= set(
-        "abcdefghijklmnopqrstuvwxyz0123456789.=-"
-    )
 
 
 def test_traces_before_a_failure_are_kept(setup: Setup, pools: Pools, tmp_path: Path) -> None:
@@ -200,13 +150,13 @@ def test_scores_are_against_the_dense_network_and_annotations(
 ) -> None:
     bear = annotated(tmp_path / "masks")
     of_one = Runner(setup, tmp_path)
-    kept = of_one.run([(dense_method(), bear), (Skip(every=2), bear), (dense_method(), COWS)])
-    dense, skip, cows = of_one.score(kept)
+    stored = of_one.run([(dense_method(), bear), (Skip(every=2), bear), (dense_method(), COWS)])
+    dense, skip, cows = of_one.score(stored)
     assert [(one.clip, one.method) for one in (dense, skip, cows)] == [
         ("bear", "dense"), ("bear", "skip every=2"), ("cows", "dense"),
     ]  # fmt: skip
     assert dense.jaccard == skip.jaccard == pytest.approx(0.5) and cows.jaccard is None
-    traces = [Trace.load(one.path) for one in kept]
+    traces = [Trace.load(one.path) for one in stored]
     half = [encode(window(PICTURE, (0, 8), (0, 4)))] * 3
     assert repr(skip) == repr(score(traces[1], traces[0], half))
     assert skip.f1 == dense.f1 == 1 and skip.miou == dense.miou == 1  # boxes overlap by 6 of 10 px, masks wholly
@@ -214,12 +164,12 @@ def test_scores_are_against_the_dense_network_and_annotations(
 
 def test_scores_need_every_trace(setup: Setup, pools: Pools, inline: None, tmp_path: Path) -> None:
     of_one = Runner(setup, tmp_path)
-    kept = of_one.run([(Skip(every=2), BEAR)])
+    stored = of_one.run([(Skip(every=2), BEAR)])
     with pytest.raises(EvaluationError, match=r"dense-.*is missing: run its method first"):
-        of_one.score(kept)
+        of_one.score(stored)
     of_one.run([(dense_method(), BEAR)])
-    assert len(of_one.score(kept)) == 1
-    for damage in (b"", gzip.compress(b"{}"), kept[0].path.read_bytes()[:-30]):
-        kept[0].path.write_bytes(damage)
+    assert len(of_one.score(stored)) == 1
+    for damage in (b"", gzip.compress(b"{}"), stored[0].path.read_bytes()[:-30]):
+        stored[0].path.write_bytes(damage)
         with pytest.raises(EvaluationError, match=r"skip-every=2-.*cannot be read.*delete it and evaluate again"):
-            of_one.score(kept)
+            of_one.score(stored)

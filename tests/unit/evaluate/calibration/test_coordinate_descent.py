@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxshard.evaluate.calibration.coordinate_descent import Dimension, Point, Visited, coordinate_descent, pareto
+from fluxshard.evaluate.calibration.coordinate_descent import (
+    Dimension,
+    MeasuredPoint,
+    Point,
+    coordinate_descent,
+    pareto,
+)
 
-LEVELS = tuple(float(value) for value in range(8))
+VALUES = tuple(float(value) for value in range(8))
 
 
-def dimensions(*starts: int, values: tuple[float, ...] = LEVELS) -> tuple[Dimension, ...]:
+def dimensions(*starts: int, values: tuple[float, ...] = VALUES) -> tuple[Dimension, ...]:
     return tuple(Dimension(f"d{axis}", values, start) for axis, start in enumerate(starts))
 
 
@@ -91,35 +97,35 @@ def test_a_budget_that_cannot_be_met_walks_towards_accuracy() -> None:
     surface = Surface(lambda point: 10 - point["d0"], accuracy)
     best, seen = coordinate_descent(dimensions(7, 0), surface, 0.95)
     assert best is None
-    assert max(seen, key=lambda visited: visited.accuracy).point == {"d0": 2, "d1": 6}
+    assert max(seen, key=lambda point: point.accuracy).point == {"d0": 2, "d1": 6}
     assert seen[0].point == {"d0": 7, "d1": 0} and len(seen) < 40
 
 
 def test_among_points_that_miss_the_budget_alike_less_work_is_better() -> None:
     best, seen = coordinate_descent(dimensions(4), Surface(lambda point: point["d0"], lambda _: 0.5), 0.9)
-    assert best is None and min(seen, key=lambda visited: visited.work).point == {"d0": 0}
+    assert best is None and min(seen, key=lambda point: point.work).point == {"d0": 0}
 
 
-def test_known_points_are_not_measured_again() -> None:
+def test_measured_points_are_not_measured_again() -> None:
     surface = Surface(bowl(6, 1))
-    told: list[Visited] = []
-    best, seen = coordinate_descent(dimensions(3, 3), surface, 0.5, on_point=told.append)
-    assert [tuple(visited.point.values()) for visited in told] == surface.measured and told == seen
+    reported: list[MeasuredPoint] = []
+    best, seen = coordinate_descent(dimensions(3, 3), surface, 0.5, on_point=reported.append)
+    assert [tuple(point.point.values()) for point in reported] == surface.measured and reported == seen
     again = Surface(bowl(6, 1))
     half = seen[: len(seen) // 2]
-    assert coordinate_descent(dimensions(3, 3), again, 0.5, known=half) == (best, seen)
+    assert coordinate_descent(dimensions(3, 3), again, 0.5, measured=half) == (best, seen)
     assert again.measured == surface.measured[len(half) :]
     untouched = Surface(bowl(6, 1))
-    assert coordinate_descent(dimensions(3, 3), untouched, 0.5, known=seen, most_points=0) == (best, seen)
+    assert coordinate_descent(dimensions(3, 3), untouched, 0.5, measured=seen, most_points=0) == (best, seen)
     assert untouched.measured == []
 
 
-def test_a_known_point_off_the_walk_may_be_the_best() -> None:
+def test_a_measured_point_off_the_walk_may_be_the_best() -> None:
     """Two valleys: the walk ends in the nearer one, an earlier search had seen the deeper one."""
     surface = Surface(lambda point: abs(point["d0"] - 1) + 1 if point["d0"] < 4 else 6 - point["d0"])
-    known = Visited({"d0": 6.0}, *surface.of({"d0": 6.0}))
-    assert coordinate_descent(dimensions(2), surface, 0.5)[0] == Visited({"d0": 1.0}, 1.0, 1.0)
-    assert coordinate_descent(dimensions(2), surface, 0.5, known=[known])[0] == known
+    earlier = MeasuredPoint({"d0": 6.0}, *surface.of({"d0": 6.0}))
+    assert coordinate_descent(dimensions(2), surface, 0.5)[0] == MeasuredPoint({"d0": 1.0}, 1.0, 1.0)
+    assert coordinate_descent(dimensions(2), surface, 0.5, measured=[earlier])[0] == earlier
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 5, 9])
@@ -130,7 +136,7 @@ def test_stops_after_most_points(most: int) -> None:
     if most == 0:
         assert best is None
     else:
-        assert best is not None and best.work == min(visited.work for visited in seen)
+        assert best is not None and best.work == min(point.work for point in seen)
 
 
 def test_exactly_the_budget_is_enough() -> None:
@@ -144,7 +150,7 @@ def test_points_without_accuracy_are_avoided() -> None:
     surface = Surface(lambda point: 10 - point["d0"], lambda point: math.nan if point["d0"] >= 5 else 0.8)
     best, seen = coordinate_descent(dimensions(3), surface, 0.5)
     assert best is not None and best.point == {"d0": 4}
-    assert [visited.point["d0"] for visited in seen] == [3, 4, 5]
+    assert [point.point["d0"] for point in seen] == [3, 4, 5]
     cheaper_down = Surface(lambda point: point["d0"], lambda point: math.nan if point["d0"] >= 5 else 0.8)
     best, _ = coordinate_descent(dimensions(7), cheaper_down, 0.5)
     assert best is not None and best.point == {"d0": 0}
@@ -167,51 +173,51 @@ def test_same_surface_same_walk(works: list[int], accuracies: list[int]) -> None
     assert coordinate_descent(dimensions(4, 4), second, 0.6, most_points=1000) == result
     assert first.measured == second.measured
     best, seen = result
-    allowed = [visited for visited in seen if visited.accuracy >= 0.6]
-    assert best == min(allowed, key=lambda visited: visited.work, default=None)
+    allowed = [point for point in seen if point.accuracy >= 0.6]
+    assert best == min(allowed, key=lambda point: point.work, default=None)
     if best is not None:
         own = tuple(best.point.values())
-        beside = [visited for visited in allowed if math.dist(own, tuple(visited.point.values())) == 1]
-        assert all(visited.work >= best.work for visited in beside)
+        beside = [point for point in allowed if math.dist(own, tuple(point.point.values())) == 1]
+        assert all(point.work >= best.work for point in beside)
 
 
-def visited(work: float, accuracy: float) -> Visited:
-    return Visited({"x": work}, work, accuracy)
+def point_of(work: float, accuracy: float) -> MeasuredPoint:
+    return MeasuredPoint({"x": work}, work, accuracy)
 
 
 def test_front_by_hand() -> None:
     points = [
-        visited(0.5, 0.9),
-        visited(0.2, 0.6),
-        visited(0.3, 0.6),  # more work for the same accuracy
-        visited(0.5, 0.8),  # the same work for less
-        visited(0.9, 0.89),  # worse in both
-        visited(1.0, 1.0),
-        visited(0.1, math.nan),
+        point_of(0.5, 0.9),
+        point_of(0.2, 0.6),
+        point_of(0.3, 0.6),  # more work for the same accuracy
+        point_of(0.5, 0.8),  # the same work for less
+        point_of(0.9, 0.89),  # worse in both
+        point_of(1.0, 1.0),
+        point_of(0.1, math.nan),
     ]
     assert [(point.work, point.accuracy) for point in pareto(points)] == [(0.2, 0.6), (0.5, 0.9), (1.0, 1.0)]
-    assert pareto([]) == [] == pareto([visited(0.1, math.nan)])
+    assert pareto([]) == [] == pareto([point_of(0.1, math.nan)])
 
 
 def test_unknown_accuracy_does_not_hide_the_order_of_the_others() -> None:
-    for points in itertools.permutations([visited(0.5, 0.9), visited(0.5, math.nan), visited(0.5, 0.95)]):
-        assert pareto(points) == [visited(0.5, 0.95)]
+    for points in itertools.permutations([point_of(0.5, 0.9), point_of(0.5, math.nan), point_of(0.5, 0.95)]):
+        assert pareto(points) == [point_of(0.5, 0.95)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6) | st.just(math.nan)), max_size=20))
 def test_nothing_on_the_front_is_beaten_and_everything_else_is(pairs: list[tuple[int, float]]) -> None:
-    points = [visited(work / 6, accuracy) for work, accuracy in pairs]
+    points = [point_of(work / 6, accuracy) for work, accuracy in pairs]
 
-    def beats(one: Visited, other: Visited) -> bool:
+    def beats(one: MeasuredPoint, other: MeasuredPoint) -> bool:
         """At least as good in both, and better in one."""
         as_good = one.work <= other.work and one.accuracy >= other.accuracy
         return as_good and (one.work < other.work or one.accuracy > other.accuracy)
 
     front = pareto(points)
-    known = [point for point in points if not math.isnan(point.accuracy)]
-    assert all(point in known for point in front)
+    finite = [point for point in points if not math.isnan(point.accuracy)]
+    assert all(point in finite for point in front)
     assert [point.work for point in front] == sorted({point.work for point in front})
-    assert not any(beats(one, other) for one in known for other in front)
-    for point in known:
+    assert not any(beats(one, other) for one in finite for other in front)
+    for point in finite:
         same = any((point.work, point.accuracy) == (other.work, other.accuracy) for other in front)
         assert same or any(beats(other, point) for other in front)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import fluxshard
-from fluxshard.evaluate.calibration.coordinate_descent import Visited
+from fluxshard.evaluate.calibration.coordinate_descent import MeasuredPoint
 from fluxshard.evaluate.calibration.propagated_search import (
     CANDIDATES,
     INPUT,
@@ -86,16 +86,16 @@ def monotone(draw: st.DrawFn) -> tuple[tuple[Stage, ...], Costs]:
 @given(monotone())
 def test_the_largest_threshold_within_the_budget_so_far(case: tuple[tuple[Stage, ...], Costs]) -> None:
     planned, costs = case
-    told: list[tuple[str, float, Visited]] = []
-    chosen, best, seen = greedy(
-        planned, costs, costs.dense, lambda stage, tau, visited: told.append((stage.name, tau, visited))
+    reported: list[tuple[str, float, MeasuredPoint]] = []
+    chosen, best, measured = greedy(
+        planned, costs, costs.dense, lambda stage, tau, point: reported.append((stage.name, tau, point))
     )
     assert chosen == largest_allowed(planned, costs) and list(chosen) == [stage.name for stage in planned]
     assert best.accuracy == costs.accuracy(chosen) and best.work == 1 / (1 + sum(chosen.values()))
-    assert [(name, tau) for name, tau, _ in told] == list(chosen.items()) and told[-1][2] == best
-    assert [visited.point for visited in seen] == costs.measured
+    assert [(name, tau) for name, tau, _ in reported] == list(chosen.items()) and reported[-1][2] == best
+    assert [point.point for point in measured] == costs.measured
     # the dense point, and a bisection of five candidates per stage
-    assert len(seen) <= 1 + 3 * len(planned)
+    assert len(measured) <= 1 + 3 * len(planned)
 
 
 def test_what_a_stage_leaves_of_its_budget_is_for_the_next() -> None:
@@ -113,8 +113,8 @@ def test_budgets_are_shares_of_the_dense_accuracy() -> None:
 
 
 def test_no_stages_no_thresholds_and_unknown_accuracy_is_not_allowed() -> None:
-    chosen, best, seen = greedy((), lambda _: (0.7, 0.9), 0.9)
-    assert chosen == {} and best == Visited({}, 0.7, 0.9) and seen == [best]
+    chosen, best, measured = greedy((), lambda _: (0.7, 0.9), 0.9)
+    assert chosen == {} and best == MeasuredPoint({}, 0.7, 0.9) and measured == [best]
     chosen, best, _ = greedy(
         (Stage("a", GRID, 0.5),), lambda thresholds: (0.5, math.nan if thresholds.get("a") else 1.0), 1.0
     )

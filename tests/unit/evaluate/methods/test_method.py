@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.errors import OptionError
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.global_motion import global_shift
 from fluxshard.evaluate.methods.method import (
@@ -27,23 +26,22 @@ from fluxshard.evaluate.methods.method import (
     motion_delta_cnn,
 )
 from fluxshard.evaluate.methods.ssim import quarter_area, quarter_bits, ssim
-from fluxshard.models.detections.detections import Detections
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions, ReuseOptions
 from fluxshard.runtime.stats import FrameStats
-from tests.unit.evaluate.stand_ins import SIZE, Bright, box_at, bright_subject, square
+from tests.unit.evaluate.stand_ins import SIZE, box_at, bright_network, square
 
 
 @pytest.fixture(scope="module")
-def subject() -> CompiledNetwork:
-    return bright_subject()
+def network() -> CompiledNetwork:
+    return bright_network()
 
 
 def run(
-    method: Method, subject: CompiledNetwork, images: Sequence[Tensor], motion: MotionField | None = None
+    method: Method, network: CompiledNetwork, images: Sequence[Tensor], motion: MotionField | None = None
 ) -> list[Outcome]:
-    stream = method.start(subject)
+    stream = method.start(network)
     return [stream(image, motion if index else None) for index, image in enumerate(images)]
 
 
@@ -54,24 +52,24 @@ def boxes(outcome: Outcome) -> list[list[float]]:
 WALK = [square(8, 8 * index) for index in (0, 1, 2, 3, 4)]
 
 
-def test_dense_computes_every_frame_whole(subject: CompiledNetwork) -> None:
+def test_dense_computes_every_frame_whole(network: CompiledNetwork) -> None:
     for motion in (None, MotionField.zero(*SIZE), MotionField.uniform(*SIZE, 0, 8)):
-        outcomes = run(dense_method(), subject, [WALK[0], *WALK], motion)
+        outcomes = run(dense_method(), network, [WALK[0], *WALK], motion)
         for outcome, left in zip(outcomes, (0, 0, 8, 16, 24, 32), strict=True):
             assert outcome.keyframe and outcome.compute_ratio == outcome.recompute_ratio == 1
             assert boxes(outcome) == [box_at(8, left)] and outcome.origin == (0, 0)
             assert outcome.found.scores[0] == pytest.approx(1, abs=1e-5) and outcome.latency_ms > 0
 
 
-def test_faint_objects_are_in_traces_and_fainter_ones_are_not(subject: CompiledNetwork) -> None:
+def test_faint_objects_are_in_traces_and_fainter_ones_are_not(network: CompiledNetwork) -> None:
     images = [square(8, 8, value=value) for value in (0.54, 0.56)]  # scores 0.08 and 0.12; traces begin at 0.1
-    assert [len(outcome.found) for outcome in run(dense_method(), subject, images)] == [0, 1]
+    assert [len(outcome.found) for outcome in run(dense_method(), network, images)] == [0, 1]
 
 
-def test_dense_on_canvas_computes_every_frame_whole_and_moves_its_origin(subject: CompiledNetwork) -> None:
+def test_dense_on_canvas_computes_every_frame_whole_and_moves_its_origin(network: CompiledNetwork) -> None:
     """What moves stands still on the canvas, up to whole cells: so it is found where it is, whichever way it moves."""
     images = [square(8 + 2 * index, 16 - 3 * index) for index in range(5)]
-    outcomes = run(dense_on_canvas(8), subject, images, MotionField.uniform(*SIZE, 2, -3))
+    outcomes = run(dense_on_canvas(8), network, images, MotionField.uniform(*SIZE, 2, -3))
     assert [outcome.origin for outcome in outcomes] == [(0, 0), (6, 3), (4, 6), (2, 1), (0, 4)]
     whole = (32 + 8) * (48 + 8) / (32 * 48)
     for index, outcome in enumerate(outcomes):
@@ -82,14 +80,14 @@ def test_dense_on_canvas_computes_every_frame_whole_and_moves_its_origin(subject
         assert outcome.found.shape == (40, 56)
 
 
-def test_dense_on_canvas_stays_whole_where_nothing_moves(subject: CompiledNetwork) -> None:
+def test_dense_on_canvas_stays_whole_where_nothing_moves(network: CompiledNetwork) -> None:
     for motion in (None, MotionField.zero(*SIZE)):
-        assert all(outcome.keyframe for outcome in run(dense_on_canvas(8), subject, [WALK[0]] * 4, motion))
+        assert all(outcome.keyframe for outcome in run(dense_on_canvas(8), network, [WALK[0]] * 4, motion))
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_skip_computes_every_nth_frame(subject: CompiledNetwork, every: int) -> None:
-    outcomes = run(Skip(every=every), subject, WALK)
+def test_skip_computes_every_nth_frame(network: CompiledNetwork, every: int) -> None:
+    outcomes = run(Skip(every=every), network, WALK)
     for index, outcome in enumerate(outcomes):
         computed = index - index % every
         assert boxes(outcome) == [box_at(8, 8 * computed)]
@@ -100,9 +98,9 @@ def test_skip_computes_every_nth_frame(subject: CompiledNetwork, every: int) -> 
             assert outcome.compute_ratio == outcome.recompute_ratio == outcome.latency_ms == 0
 
 
-def test_streams_of_one_method_do_not_see_each_other(subject: CompiledNetwork) -> None:
+def test_streams_of_one_method_do_not_see_each_other(network: CompiledNetwork) -> None:
     for method in (Skip(every=3), Coach(similarity=-1.0)):
-        first, second = method.start(subject), method.start(subject)
+        first, second = method.start(network), method.start(network)
         first(WALK[0], None)
         assert boxes(second(WALK[2], None)) == [box_at(8, 16)]
         assert boxes(first(WALK[1], None)) == [box_at(8, 0)]
@@ -114,10 +112,10 @@ def fading() -> list[Tensor]:
     return [texture + (0.6 - 0.05 * index) * square(8, 8) for index in range(12)]
 
 
-def test_coach_holds_above_its_similarity_to_the_last_frame_that_was_computed(subject: CompiledNetwork) -> None:
+def test_coach_holds_above_its_similarity_to_the_last_frame_that_was_computed(network: CompiledNetwork) -> None:
     images = fading()
     threshold = (ssim(images[0], images[3]) + ssim(images[0], images[4])) / 2
-    outcomes = run(Coach(similarity=threshold, sent="whole"), subject, images)
+    outcomes = run(Coach(similarity=threshold, sent="whole"), network, images)
     last, computed = 0, [0]
     for index in range(1, len(images)):
         assert ssim(images[index - 1], images[index]) > threshold  # it would never compute again
@@ -133,30 +131,30 @@ def test_coach_holds_above_its_similarity_to_the_last_frame_that_was_computed(su
             assert (outcome.compute_ratio, outcome.recompute_ratio, outcome.keyframe) == (0, 0, False)
 
 
-def test_coach_at_its_similarity_holds(subject: CompiledNetwork) -> None:
+def test_coach_at_its_similarity_holds(network: CompiledNetwork) -> None:
     image = square(8, 8)
-    assert [outcome.compute_ratio for outcome in run(Coach(similarity=1.0), subject, [image, image])] == [1, 0]
+    assert [outcome.compute_ratio for outcome in run(Coach(similarity=1.0), network, [image, image])] == [1, 0]
 
 
 @pytest.mark.parametrize("sent", ["area", "bits", "whole"])
-def test_coach_computes_what_arrives(subject: CompiledNetwork, sent: str) -> None:
+def test_coach_computes_what_arrives(network: CompiledNetwork, sent: str) -> None:
     """The first frame is sent as it is; of the others the network sees a quarter."""
     images = [square(8, 9), square(8, 21), square(8, 33, value=0.8)]
     method = Coach(similarity=2.0, sent=cast(Any, sent))
     arrives: Callable[[Tensor], Tensor] = {"area": quarter_area, "bits": quarter_bits}.get(sent, torch.clone)
-    expected = run(dense_method(), subject, [images[0], arrives(images[1]), arrives(images[2])])
-    for outcome, other in zip(run(method, subject, images), expected, strict=True):
+    expected = run(dense_method(), network, [images[0], arrives(images[1]), arrives(images[2])])
+    for outcome, other in zip(run(method, network, images), expected, strict=True):
         assert boxes(outcome) == boxes(other) and (outcome.found.scores == other.found.scores).all()
     if sent != "whole":
-        plain = run(dense_method(), subject, images[2:])[0].found
+        plain = run(dense_method(), network, images[2:])[0].found
         assert not np.array_equal(expected[2].found.scores, plain.scores)
 
 
-def test_propagated_baselines_find_what_dense_finds_at_small_thresholds(subject: CompiledNetwork) -> None:
+def test_propagated_baselines_find_what_dense_finds_at_small_thresholds(network: CompiledNetwork) -> None:
     images = [square(8, 8 + 8 * index) for index in range(3)]
     motion = MotionField.uniform(*SIZE, 0, 8)
     for method in (delta_cnn(0.01), motion_delta_cnn(0.01, 8), Reuse(name="p", family="p", options=ReuseOptions())):
-        for index, outcome in enumerate(run(method, subject, images, motion)):
+        for index, outcome in enumerate(run(method, network, images, motion)):
             top, left = outcome.origin
             found = [[x1 - left, y1 - top] for x1, y1, _, _ in boxes(outcome)]
             assert [8 + 8 * index, 8] in found
@@ -164,8 +162,8 @@ def test_propagated_baselines_find_what_dense_finds_at_small_thresholds(subject:
 
 
 @dataclass
-class Recorder:
-    """A session that says what it was told; finds a small object at (16, 8) and a large one."""
+class CallLog:
+    """A session that logs its calls; finds a small object at (16, 8) and a large one."""
 
     options: ReuseOptions
     canvas_px: int
@@ -194,30 +192,30 @@ class _Stats:
     keyframe: bool = False
 
 
-class Told(CompiledNetwork):
-    """A subject whose sessions record."""
+class LoggedNetwork(CompiledNetwork):
+    """A network whose sessions log their calls."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         super().__init__(loaded, SIZE)
-        self.sessions: list[Recorder] = []
+        self.sessions: list[CallLog] = []
 
     def model(self, canvas_px: int = 0) -> Any:
         return self._Model(self, canvas_px)
 
     @dataclass
     class _Model:
-        owner: Told
+        owner: LoggedNetwork
         canvas_px: int
 
-        def session(self, options: ReuseOptions) -> Recorder:
-            self.owner.sessions.append(Recorder(options, self.canvas_px))
+        def session(self, options: ReuseOptions) -> CallLog:
+            self.owner.sessions.append(CallLog(options, self.canvas_px))
             return self.owner.sessions[-1]
 
 
-def told(method: Reuse, motion: MotionField | None) -> tuple[Recorder, Outcome, Outcome]:
-    subject = Told(bright_subject().loaded)
-    first, second = run(method, subject, [square(0, 0)] * 2, motion)
-    (session,) = subject.sessions
+def run_logged(method: Reuse, motion: MotionField | None) -> tuple[CallLog, Outcome, Outcome]:
+    network = LoggedNetwork(bright_network().loaded)
+    first, second = run(method, network, [square(0, 0)] * 2, motion)
+    (session,) = network.sessions
     assert session.options is method.options and session.canvas_px == method.canvas_px
     return session, first, second
 
@@ -232,53 +230,41 @@ PLAIN = Reuse(name="a", family="a", options=ReuseOptions())
 
 def test_the_videos_own_motion_is_passed_on() -> None:
     motion = some_motion()
-    session, _, outcome = told(PLAIN, motion)
+    session, _, outcome = run_logged(PLAIN, motion)
     assert session.calls == [("run", None), ("run", motion)]
     assert (outcome.origin, outcome.compute_ratio, outcome.recompute_ratio) == ((3, 4), 0.25, 0.125)
     assert not outcome.keyframe and outcome.latency_ms > 0
 
 
 def test_no_motion_is_passed_on() -> None:
-    assert told(replace(PLAIN, motion="none"), some_motion())[0].calls == [("run", None)] * 2
+    assert run_logged(replace(PLAIN, motion="none"), some_motion())[0].calls == [("run", None)] * 2
 
 
 def test_global_motion_is_one_shift_everywhere() -> None:
     motion = some_motion()
-    first, second = told(replace(PLAIN, motion="global"), motion)[0].calls
+    first, second = run_logged(replace(PLAIN, motion="global"), motion)[0].calls
     assert first == ("run", None) and isinstance(second[1], MotionField)
     assert second[1].valid.all() and second[1].valid.shape == (4, 6)
     shift = global_shift(motion)
     assert shift != (0, 0) and (second[1].displacement == shift).all()
-    assert told(replace(PLAIN, motion="global"), None)[0].calls == [("run", None)] * 2
+    assert run_logged(replace(PLAIN, motion="global"), None)[0].calls == [("run", None)] * 2
 
 
 def test_dense_forgets_the_stream_before_each_frame() -> None:
-    assert [name for name, _ in told(dense_method(), None)[0].calls] == ["reset", "run"] * 2
-    assert [name for name, _ in told(dense_on_canvas(8), None)[0].calls] == ["run"] * 2  # its canvas must move
+    assert [name for name, _ in run_logged(dense_method(), None)[0].calls] == ["reset", "run"] * 2
+    assert [name for name, _ in run_logged(dense_on_canvas(8), None)[0].calls] == ["run"] * 2  # its canvas must move
 
 
 def test_regions_are_where_objects_are() -> None:
     """The box covers columns 16 to 24 and rows 8 to 16. The other object is too faint, until the floor falls."""
-    session, _, outcome = told(replace(PLAIN, regions=True), None)
+    session, _, outcome = run_logged(replace(PLAIN, regions=True), None)
     assert [name for name, _ in session.calls] == ["run", "focus"] * 2 and len(outcome.found) == 1
     expected = np.zeros((4, 6), np.uint8)
     expected[1, 2] = SMALL_OBJECT
     assert (session.calls[1][1] == expected).all()
     options = ReuseOptions(planned=PlannedOptions(region_confidence=0.05, small_px=0))
-    session, _, outcome = told(replace(PLAIN, regions=True, options=options), None)
+    session, _, outcome = run_logged(replace(PLAIN, regions=True, options=options), None)
     assert len(outcome.found) == 2 and session.calls[1][1].max() == 1
     options = ReuseOptions(planned=PlannedOptions(region_confidence=0.9))
-    session, _, outcome = told(replace(PLAIN, regions=True, options=options), None)
+    session, _, outcome = run_logged(replace(PLAIN, regions=True, options=options), None)
     assert len(outcome.found) == 1 and not session.calls[1][1].any()
-
-
-def test_a_subject_is_compiled_once_per_canvas(subject: CompiledNetwork) -> None:
-    assert subject.model() is subject.model(0) and subject.model(8) is subject.model(8) is not subject.model()
-    with pytest.raises(OptionError, match="task 'raw' cannot be evaluated"):
-        CompiledNetwork(LoadedModel(Bright()), SIZE)
-
-
-def test_detections_on_a_canvas_have_its_shape(subject: CompiledNetwork) -> None:
-    output = torch.tensor([[[20.0], [12.0], [8.0], [8.0], [0.5]]])
-    found: Detections = subject.detect(output, 8, 0.4)
-    assert found.shape == (40, 56) and len(found) == 1 and len(subject.detect(output, 0, 0.6)) == 0

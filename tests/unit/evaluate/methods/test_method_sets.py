@@ -9,9 +9,9 @@ import pytest
 from fluxshard.errors import OptionError
 from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip
 from fluxshard.evaluate.methods.method_sets import (
-    NamedProfile,
+    NamedThresholdProfile,
     ablations,
-    method_of_profile,
+    method_of_threshold_profile,
     methods_named,
     propagated,
     scaled_thresholds,
@@ -91,11 +91,11 @@ def test_a_profile_becomes_a_method() -> None:
     planned = PlannedOptions(tau=0.07, levels={2: LevelOptions(gain=0.5)})
     reuse = ReuseOptions(policy="planned", planned=planned)
     profile = ThresholdProfile(reuse=reuse, canvas_px=16, network="n", weights="w")
-    method = method_of_profile(NamedProfile("street", profile))
+    method = method_of_threshold_profile(NamedThresholdProfile("street", profile))
     assert (method.name, method.family, method.options, method.canvas_px) == ("street", "planned", reuse, 16)
     assert method.regions and method.motion == "blocks" and not method.whole
     other = ThresholdProfile(reuse=ReuseOptions(tau_input=0.1, tau={"a": 0.3}), canvas_px=0, network="n", weights="w")
-    method = method_of_profile(NamedProfile("p", other))
+    method = method_of_threshold_profile(NamedThresholdProfile("p", other))
     assert (method.family, method.options, method.regions) == ("propagated", other.reuse, False)
 
 

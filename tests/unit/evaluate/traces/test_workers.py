@@ -26,7 +26,7 @@ from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Method, Skip, Stream, dense_method
 from fluxshard.evaluate.methods.method_sets import methods_named, set_names
 from fluxshard.evaluate.traces import workers
-from fluxshard.evaluate.traces.workers import Finished, Setup, Task, WorkerPool
+from fluxshard.evaluate.traces.workers import FinishedTask, Setup, Task, WorkerPool
 from tests.unit.evaluate.stand_ins import bright_model, trace_of, window
 
 SETUP = Setup(weights=Path("bright.pt"), size="32x48", backend="reference", threads=1)
@@ -113,7 +113,7 @@ def test_a_process_runs_its_tasks(loads: list[Path], tmp_path: Path, monkeypatch
     tasks = [Task(dense_method(), plain), Task(Skip(every=2), annotated), Task(Skip(every=2), plain)]
     line = serve(tasks, replace(SETUP, max_frames=3))
     assert [kind for kind, _ in line.results()] == ["done"] * 3
-    finished = [cast(Finished, value) for _, value in line.results()]
+    finished = [cast(FinishedTask, value) for _, value in line.results()]
     assert [one.task for one in finished] == tasks
     assert [(one.trace.method, one.trace.clip, len(one.trace.frames)) for one in finished] == [
         ("dense", "plain", 3), ("skip every=2", "annotated", 3), ("skip every=2", "plain", 3),
@@ -123,7 +123,7 @@ def test_a_process_runs_its_tasks(loads: list[Path], tmp_path: Path, monkeypatch
     masks = tuple(encode(window((32, 48), (8, 16), (left, left + 8))) for left in (0, 8, 16))
     assert [one.annotations for one in finished] == [None, masks, None]
     assert sum(value for kind, value in line.sent if kind == "frames") == 9
-    # the network and clips are kept
+    # the network and clips are cached
     assert loads == [Path("bright.pt")] and prepared == ["plain", "annotated"]
     assert finished[0].trace.facts["threads"] == 1
 
@@ -174,7 +174,7 @@ def _stand_in(connection: Connection, setup: Setup) -> None:
             connection.send(("frames", 2))
             connection.send(("frames", 1))
             trace = trace_of([], [], clip=task.clip.name, method=task.method.name)
-            connection.send(("done", Finished(task, replace(trace, facts={"pid": os.getpid()}), None)))
+            connection.send(("done", FinishedTask(task, replace(trace, facts={"pid": os.getpid()}), None)))
 
 
 DIES, FAILS, WAITS, SIGNALS = 1000, 1001, 1002, 1003
@@ -193,7 +193,7 @@ def tasks_of(*names: str) -> list[Task]:
     return [Task(Skip(every=int(name[1:])), Clip(name[0], Path(name[0]))) for name in names]
 
 
-def named(finished: Finished) -> str:
+def named(finished: FinishedTask) -> str:
     return f"{finished.task.clip.name}{cast(Skip, finished.task.method).every}"
 
 
@@ -268,6 +268,6 @@ def test_processes_of_their_own_report_weights_that_do_not_exist(tmp_path: Path)
 
 @pytest.mark.parametrize("method", methods_named(set_names(), 32), ids=lambda method: method.name)
 def test_what_crosses_between_processes_survives_it(method: Method) -> None:
-    sent = Finished(Task(method, Clip("a", Path("a"))), trace_of([]), ("x",))
+    sent = FinishedTask(Task(method, Clip("a", Path("a"))), trace_of([]), ("x",))
     received = pickle.loads(pickle.dumps(sent))
     assert received.task == sent.task and repr(received) == repr(sent)  # NaN equals nothing
