@@ -22,7 +22,10 @@ from fluxshard.errors import FluxShardError, OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.sizes import network_shape, parse_size
 from fluxshard.motion import MotionField
-from tests.unit.cli_stand_ins import YOLO_LIKE, Stream, outputs, read_lines, run_loop
+from fluxshard.testing.fake_session import YOLO_LIKE
+from fluxshard.testing.fake_session import FakeSession as Stream
+from fluxshard.testing.fake_session import detection as outputs
+from tests.unit.cli.frame_loop import read_lines, run_loop
 
 
 def run_cli(*arguments, environment=None, timeout=60):

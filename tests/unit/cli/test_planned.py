@@ -22,7 +22,10 @@ from fluxshard.options import SMALL_OBJECT, LevelOptions, PlannedOptions, ReuseO
 from fluxshard.runtime.engines.engine import StepCounts
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.threshold_profile import ThresholdProfile
-from tests.unit.cli_stand_ins import YOLO_LIKE, Stream, outputs, read_lines, run_loop
+from fluxshard.testing.fake_session import YOLO_LIKE
+from fluxshard.testing.fake_session import FakeSession as Stream
+from fluxshard.testing.fake_session import detection as outputs
+from tests.unit.cli.frame_loop import read_lines, run_loop
 
 ANY_SIZE = LoadedModel(torch.nn.Identity())
 ONE_SIZE = LoadedModel(torch.nn.Identity(), input_shape=(64, 96))

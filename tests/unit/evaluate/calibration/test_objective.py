@@ -34,7 +34,7 @@ from fluxshard.evaluate.traces.trace import FoundObject, Trace
 from fluxshard.evaluate.traces.workers import Finished, Task, WorkerPool
 from fluxshard.options import LevelOptions, PlannedOptions
 from fluxshard.runtime.planned.levels import default_gain
-from tests.unit.evaluate.stand_ins import PoolOf, found, trace_of, window
+from fluxshard.testing.evaluation import PoolOf, found, trace_of, window
 
 SIZE = (8, 16)
 LEFT = encode(window(SIZE, (0, 8), (0, 8)))

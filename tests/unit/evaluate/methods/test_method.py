@@ -32,7 +32,8 @@ from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions, ReuseOptions
 from fluxshard.runtime.stats import FrameStats
-from tests.unit.evaluate.stand_ins import SIZE, Bright, box_at, bright_subject, square
+from fluxshard.testing.evaluation import SIZE, bright_subject
+from fluxshard.testing.networks import BrightCells, box_at, square
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +276,7 @@ def test_regions_are_where_objects_are() -> None:
 def test_a_subject_is_compiled_once_per_canvas(subject: CompiledNetwork) -> None:
     assert subject.model() is subject.model(0) and subject.model(8) is subject.model(8) is not subject.model()
     with pytest.raises(OptionError, match="task 'raw' cannot be evaluated"):
-        CompiledNetwork(LoadedModel(Bright()), SIZE)
+        CompiledNetwork(LoadedModel(BrightCells()), SIZE)
 
 
 def test_detections_on_a_canvas_have_its_shape(subject: CompiledNetwork) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from fluxshard.errors import EvaluationError, OptionError
 from fluxshard.evaluate.report import plots, timelines
 from fluxshard.evaluate.report.plot_style import LABEL_SIZE, Label, annotate, canvas, place_labels, save, style_of
-from tests.unit.evaluate.made_up import clip_scores, evaluation, frame_scores
+from tests.unit.evaluate.report.scores import clip_scores, evaluation, frame_scores
 
 DRAWN = {
     "frontier": plots.draw_frontier,

@@ -10,7 +10,7 @@ from fluxshard.errors import EvaluationError, OptionError
 from fluxshard.evaluate.metrics.statistics import bootstrap_interval, loss_interval
 from fluxshard.evaluate.report import tables
 from fluxshard.evaluate.report.tables import frontier, frontier_table, markdown_table, per_clip_table, summary_rows
-from tests.unit.evaluate.made_up import clip_scores, evaluation, frame_scores
+from tests.unit.evaluate.report.scores import clip_scores, evaluation, frame_scores
 
 
 def two_methods():
