@@ -22,7 +22,7 @@ SIZE = (32, 48)
 """(H, W) of clips and traces, where no other size is given."""
 
 
-def bright_subject(size: tuple[int, int] = SIZE) -> CompiledNetwork:
+def bright_network(size: tuple[int, int] = SIZE) -> CompiledNetwork:
     """`BrightCells` as the network under test, on the reference backend."""
     return CompiledNetwork(bright_model(), size, CompileOptions(backend="reference"))
 
@@ -126,7 +126,7 @@ class PoolOf:
             yield finished
 
 
-def pool_on(subject: CompiledNetwork, clips: Sequence[PreparedClip]) -> PoolOf:
+def pool_on(network: CompiledNetwork, clips: Sequence[PreparedClip]) -> PoolOf:
     """A pool that runs a network over prepared clips in this process."""
     by_name = {clip.name: clip for clip in clips}
-    return PoolOf(lambda task: Finished(task, trace_clip(task.method, subject, by_name[task.clip.name]), None))
+    return PoolOf(lambda task: Finished(task, trace_clip(task.method, network, by_name[task.clip.name]), None))

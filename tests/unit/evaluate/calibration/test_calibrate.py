@@ -29,7 +29,7 @@ from fluxshard.evaluate.traces.tracing import trace_clip
 from fluxshard.evaluate.traces.workers import Finished, Setup, Task, WorkerPool
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.threshold_profile import ThresholdProfile, network_digest, weights_digest
-from fluxshard.testing.evaluation import PoolOf, bright_subject, pool_on
+from fluxshard.testing.evaluation import PoolOf, bright_network, pool_on
 from fluxshard.testing.networks import BrightCells, bright_model
 
 SETUP = Setup(weights=Path("bright.pt"), size="32x48")
@@ -57,7 +57,7 @@ def prepared(clip: Clip) -> PreparedClip:
 
 @pytest.fixture(scope="module")
 def subject() -> CompiledNetwork:
-    return bright_subject()
+    return bright_network()
 
 
 @pytest.fixture(autouse=True)

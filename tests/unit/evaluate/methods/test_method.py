@@ -32,13 +32,13 @@ from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions, ReuseOptions
 from fluxshard.runtime.stats import FrameStats
-from fluxshard.testing.evaluation import SIZE, bright_subject
+from fluxshard.testing.evaluation import SIZE, bright_network
 from fluxshard.testing.networks import BrightCells, box_at, square
 
 
 @pytest.fixture(scope="module")
 def subject() -> CompiledNetwork:
-    return bright_subject()
+    return bright_network()
 
 
 def run(
@@ -216,7 +216,7 @@ class Told(CompiledNetwork):
 
 
 def told(method: Reuse, motion: MotionField | None) -> tuple[Recorder, Outcome, Outcome]:
-    subject = Told(bright_subject().loaded)
+    subject = Told(bright_network().loaded)
     first, second = run(method, subject, [square(0, 0)] * 2, motion)
     (session,) = subject.sessions
     assert session.options is method.options and session.canvas_px == method.canvas_px

@@ -12,13 +12,13 @@ from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Skip, dense_method, dense_on_canvas
 from fluxshard.evaluate.traces.tracing import MOST_OBJECTS, trace_clip
 from fluxshard.motion import MotionField
-from fluxshard.testing.evaluation import SIZE, bright_subject, clip_of
+from fluxshard.testing.evaluation import SIZE, bright_network, clip_of
 from fluxshard.testing.networks import square
 
 
 @pytest.fixture(scope="module")
 def subject() -> CompiledNetwork:
-    return bright_subject()
+    return bright_network()
 
 
 def test_objects_are_in_pixels_of_the_picture(subject: CompiledNetwork) -> None:
