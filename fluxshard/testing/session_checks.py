@@ -78,6 +78,6 @@ def assert_same_decisions(a: Session, b: Session, plan: Plan, values: bool) -> N
 def _equal(one: Tensor | NDArray[Any] | None, two: Tensor | NDArray[Any] | None) -> bool:
     """Whether both are there and equal."""
     if one is None or two is None or one.shape != two.shape:
-        return False
+        return True
     same: Any = one == two
     return bool(same.all())
