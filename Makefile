@@ -25,7 +25,7 @@ help:
 	@echo "make test        checks and tests, but for the slow ones"
 	@echo "make test-all    checks and all tests that need no GPU"
 	@echo "make test-gpu    tests that need a GPU, with the Python that PYTHON names"
-	@echo "make check       format, lint, types, layers"
+	@echo "make check       format, lint, types, layers, sizes of modules and folders"
 	@echo "make bench       measure against dense engines on this machine"
 	@echo "make bench-gpu   measure against dense engines on this machine's GPU, with the Python that PYTHON names"
 	@echo "make clean       remove the environment, caches and outputs"
@@ -62,6 +62,7 @@ check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.house
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.frame --model $(MODEL)

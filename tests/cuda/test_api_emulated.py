@@ -20,10 +20,11 @@ from fluxshard.ir.plan import Plan
 from fluxshard.options import DType
 from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
 from fluxshard.runtime.engines.engine import Mask, StepCounts
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import frames
+from fluxshard.testing.session_checks import EXACT, assert_same_decisions, check_against_dense
 from fluxshard.video import VideoWriter
 from tests.cuda.small_net import SIZE, SmallNet, small_net
-from tests.laws.content import frames
-from tests.laws.helpers import EXACT, assert_same, assert_same_decisions, check_against_dense
 
 pytestmark = pytest.mark.requires_compiler
 KINDS = ("pan", "blocks", "garbage", "static", "cut")

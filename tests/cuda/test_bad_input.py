@@ -33,9 +33,10 @@ from fluxshard.errors import (
 from fluxshard.passes.capture.device_copy import moved, tensors_of
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import EmulatedDevice, GpuDevice
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import frames
+from fluxshard.testing.session_checks import EXACT, check_against_dense
 from tests.cuda.small_net import SIZE, SmallNet, small_net
-from tests.laws.content import frames
-from tests.laws.helpers import EXACT, assert_same, check_against_dense
 
 EMULATED = fluxshard.CompileOptions(backend="emulated")
 compiler = pytest.mark.requires_compiler

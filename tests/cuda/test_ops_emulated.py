@@ -20,9 +20,9 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import EmulatedDevice
+from fluxshard.testing.plan_builder import PlanBuilder
 from tests.layers.cases import GROUPS
 from tests.layers.checked import check_group
-from tests.unit.codegen.plans import PlanBuilder
 
 # how products are summed, and how shared memory is filled, differ between these; the rest is the same text
 TARGETS = {

@@ -20,7 +20,7 @@ from fluxshard.geometry import transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.options import DType
-from tests.unit.codegen.plans import PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
 
 F32, F16, BF16 = (CudaTarget(arch="sm_80", dtype=dtype) for dtype in ("float32", "float16", "bfloat16"))
 TARGETS = pytest.mark.parametrize("target", [F32, F16, BF16], ids=lambda target: target.dtype)

@@ -16,8 +16,8 @@ from fluxshard.ops.interpret import interpret
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import EmulatedDevice
 from fluxshard.runtime.session import Program, Session
-from tests.laws.helpers import EXACT
-from tests.unit.codegen.plans import PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
+from fluxshard.testing.session_checks import EXACT
 
 pytestmark = pytest.mark.requires_compiler
 

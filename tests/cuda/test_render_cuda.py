@@ -35,8 +35,8 @@ from fluxshard.errors import RenderError
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
+from fluxshard.testing.plan_builder import PlanBuilder
 from tests.unit.codegen.cpp.test_render import CASES, plan_of
-from tests.unit.codegen.plans import PlanBuilder
 
 GOLDEN = Path(__file__).parent / "golden"
 HEADERS = ("prelude", "epilogue", "gemm", "rows", "frame", "maps", "rules")

@@ -15,7 +15,7 @@ from fluxshard.codegen.cuda.compile.resources import Resources
 from fluxshard.codegen.cuda.report import KernelReport, KernelRow, kernel_report, parse_arch
 from fluxshard.errors import OptionError, StateError, ToolchainError
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
-from tests.unit.codegen.plans import PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
 
 
 def net() -> nn.Module:

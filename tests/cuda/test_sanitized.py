@@ -67,7 +67,7 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.runtime.engines.cuda_inspection import view
 from fluxshard.runtime.engines.engine import StepControl
 from tests.cuda.test_ops_emulated import emulated
-from tests.unit.codegen.plans import PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
 
 builder = PlanBuilder(8, 6, 7)
 middle = builder.conv("image", 24)

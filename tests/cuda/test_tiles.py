@@ -19,8 +19,8 @@ from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.runtime.session import Program, Session
+from fluxshard.testing.plan_builder import PlanBuilder
 from tests.cuda.test_ops_emulated import emulated
-from tests.unit.codegen.plans import PlanBuilder
 
 TARGETS = [
     CudaTarget(arch=arch, dtype=dtype) for arch, dtype in product(CUDA_ARCHES, ("float32", "float16", "bfloat16"))

@@ -20,7 +20,7 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.runtime.engines.cuda_bench import DeviceBench
 from fluxshard.runtime.engines.cuda_device import EmulatedDevice
-from tests.unit.codegen.plans import PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
 
 pytestmark = pytest.mark.requires_compiler
 TARGET = CudaTarget(arch="sm_80", dtype="float16")

@@ -12,8 +12,8 @@ from fluxshard.ir.plan import Plan
 from fluxshard.ops.interpret import evaluate, interpret
 from fluxshard.ops.reference import run_island
 from fluxshard.options import DType
-from tests.laws.content import frames
-from tests.laws.helpers import EXACT
+from fluxshard.testing.moving_frames import frames
+from fluxshard.testing.session_checks import EXACT
 
 pytestmark = [pytest.mark.requires_compiler, pytest.mark.timeout(600)]
 SIZE = (64, 64)

@@ -19,9 +19,9 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.motion import MotionField
 from fluxshard.options import DType
 from fluxshard.runtime.session import Program, Session
+from fluxshard.testing.plan_builder import PlanBuilder
 from tests.gpu.layers import Marked
 from tests.gpu.place import CUDA, Place
-from tests.unit.codegen.plans import PlanBuilder
 
 HEIGHT, WIDTH = 22, 30
 SAME = ((1, 1), (1, 1))

@@ -15,10 +15,11 @@ from torch import Tensor
 import fluxshard
 from fluxshard.motion import MotionField
 from fluxshard.options import DType, Rfap
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import frames
+from fluxshard.testing.session_checks import EXACT, assert_same_decisions, check_against_dense
 from tests.gpu.place import Place, leaves_of
 from tests.laws import planned
-from tests.laws.content import frames
-from tests.laws.helpers import EXACT, assert_same, assert_same_decisions, check_against_dense
 from tests.laws.nets import RandomNet
 
 REFERENCE = fluxshard.CompileOptions(backend="reference")

@@ -12,10 +12,10 @@ from fluxshard.options import DType
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.engine import StreamState
 from fluxshard.runtime.session import Program, Session
+from fluxshard.testing.plan_builder import PlanBuilder
 from tests.gpu.place import HostEngine, Place
 from tests.layers.cases import GROUPS, HEIGHT, MASKS, WIDTH, images
 from tests.layers.checked import check_group, mask_of, outputs_of
-from tests.unit.codegen.plans import PlanBuilder
 
 TOLERANCE: dict[DType, float] = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 _MARK = 0xA5

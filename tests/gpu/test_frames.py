@@ -15,10 +15,11 @@ import fluxshard
 from fluxshard.codegen.cuda.device.driver import BoundLaunch
 from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.cuda import Recorded
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.session_checks import EXACT
 from tests.gpu import frames
 from tests.gpu.frames import REUSE, SHARES, graphs_of, masks_of
 from tests.gpu.place import CUDA, Place, stream_of
-from tests.laws.helpers import EXACT, assert_same
 
 
 @contextmanager

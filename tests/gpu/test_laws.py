@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fluxshard.options import DType, Rfap
+from fluxshard.testing.moving_frames import KINDS
 from tests.gpu import laws
 from tests.gpu.place import CUDA, DTYPES, Place
-from tests.laws.content import KINDS
 from tests.laws.planned import SETTINGS
 
 SEEDS = tuple(range(300, 308))

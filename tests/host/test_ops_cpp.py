@@ -11,9 +11,9 @@ from fluxshard.errors import ToolchainError
 from fluxshard.ir import params as P
 from fluxshard.ir.plan import Plan
 from fluxshard.runtime.engines.cpp import CppEngine
+from fluxshard.testing.plan_builder import PlanBuilder
 from tests.layers.cases import GROUPS, HEIGHT, WIDTH
 from tests.layers.checked import check_group
-from tests.unit.codegen.plans import PlanBuilder
 
 ISAS = ("avx512", "avx2", "portable")
 

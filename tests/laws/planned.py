@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_leaves
 import fluxshard
 from fluxshard.motion import CELL_PX, cells
 from fluxshard.options import LevelOptions, PlannedOptions
-from tests.laws.content import frames
-from tests.laws.helpers import assert_same
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import frames
 
 SETTINGS = (
     PlannedOptions(tau=0.02),

@@ -8,7 +8,7 @@ from torch import nn
 
 import fluxshard
 from fluxshard.motion import MotionField
-from tests.laws.helpers import assert_same
+from fluxshard.testing.comparisons import assert_same
 
 HEIGHT, WIDTH = 16, 192
 

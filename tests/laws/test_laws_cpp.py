@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fluxshard
-from tests.laws.content import KINDS, frames
-from tests.laws.helpers import EXACT, assert_same, assert_same_decisions, check_against_dense
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import KINDS, frames
+from fluxshard.testing.session_checks import EXACT, assert_same_decisions, check_against_dense
 from tests.laws.nets import RandomNet
 
 pytestmark = pytest.mark.requires_compiler

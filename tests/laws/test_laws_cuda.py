@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 import fluxshard
 from fluxshard.options import DType, Rfap
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import KINDS, frames
+from fluxshard.testing.session_checks import EXACT, assert_same_decisions
 from tests.gpu import laws
 from tests.gpu.place import EMULATED
-from tests.laws.content import KINDS, frames
-from tests.laws.helpers import EXACT, assert_same, assert_same_decisions
 from tests.laws.planned import SETTINGS
 
 pytestmark = pytest.mark.requires_compiler

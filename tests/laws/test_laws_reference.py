@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import fluxshard
 from fluxshard.motion import MotionField
-from tests.laws.content import KINDS, frames
-from tests.laws.helpers import EXACT, assert_same, check_against_dense
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import KINDS, frames
+from fluxshard.testing.session_checks import EXACT, check_against_dense
 from tests.laws.nets import RandomNet
 
 OPTIONS = fluxshard.CompileOptions(backend="reference")

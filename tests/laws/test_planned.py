@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fluxshard
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import KINDS, frames
+from fluxshard.testing.session_checks import assert_same_decisions
 from tests.laws import planned
-from tests.laws.content import KINDS, frames
-from tests.laws.helpers import assert_same, assert_same_decisions
 from tests.laws.nets import RandomNet
 
 pytestmark = pytest.mark.requires_compiler

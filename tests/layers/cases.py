@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fluxshard.ir import params as P
-from tests.unit.codegen.plans import PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
 
 HEIGHT, WIDTH = 15, 21
 MASKS = ("empty", "single", "borders", "random", "full", "random", "empty", "corner")

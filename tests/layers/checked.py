@@ -14,8 +14,8 @@ from fluxshard.ir.plan import Plan
 from fluxshard.ops.interpret import evaluate
 from fluxshard.runtime.engines.engine import Engine, Inspection, Mask
 from fluxshard.runtime.session import Program, Session
+from fluxshard.testing.plan_builder import PlanBuilder
 from tests.layers.cases import GROUPS, HEIGHT, MASKS, WIDTH, images
-from tests.unit.codegen.plans import PlanBuilder
 
 REUSE = fluxshard.ReuseOptions(rfap="off", input="fresh", scene_cut=1.0)
 

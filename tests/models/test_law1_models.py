@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import fluxshard
-from tests.laws.content import frames
-from tests.laws.helpers import EXACT, assert_same, check_against_dense
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import frames
+from fluxshard.testing.session_checks import EXACT, check_against_dense
 
 pytestmark = pytest.mark.requires_compiler
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import fluxshard
 from fluxshard.errors import OptionError, ShapeError, StateError
-from tests.laws.helpers import assert_same
+from fluxshard.testing.comparisons import assert_same
 
 REFERENCE = fluxshard.CompileOptions(backend="reference")
 

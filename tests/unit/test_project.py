@@ -106,6 +106,17 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_paths_that_the_documentation_names_exist() -> None:
+    named = re.compile(r"`((?:fluxshard|tests|docs|examples|benchmarks)/[\w./-]+)`")
+    found = [
+        (page.name, path)
+        for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+        for path in named.findall(page.read_text())
+    ]
+    assert len(found) > 20
+    assert [(page, path) for page, path in found if not (ROOT / path).exists()] == []
+
+
 def write_pan(path: Path, n_frames: int, height: int = 192, width: int = 256) -> None:
     """Writes a camera that pans over a texture by 4 px a frame, as H.264."""
     rng = np.random.default_rng(7)

@@ -13,7 +13,7 @@ import torch
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.sizes import network_shape, parse_size
-from tests.unit.pipeline.stand_ins import YOLO_LIKE
+from fluxshard.testing.fake_session import YOLO_LIKE
 
 
 def run_cli(*arguments, environment=None, timeout=60):

@@ -12,13 +12,16 @@ from rich.console import Console
 from fluxshard.cli.files import write_results
 from fluxshard.cli.summary_table import summary_table
 from fluxshard.options import PlannedOptions
-from tests.unit.pipeline.stand_ins import Stream, outputs, run_loop
+from fluxshard.testing.fake_session import FakeSession, detection
+from tests.unit.pipeline.frame_loop import run_loop
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 30])
 @pytest.mark.parametrize("dense", [False, True])
 def test_results_of_runs_of_any_length(tmp_path, n, dense):
-    records = list(run_loop(tmp_path, Stream(drift=0.1), n=n, dense=(lambda image: outputs(32.0)) if dense else None))
+    records = list(
+        run_loop(tmp_path, FakeSession(drift=0.1), n=n, dense=(lambda image: detection(32.0)) if dense else None)
+    )
     summary = write_results(records, {"model": "m.pt", "video": "v.mp4", "out": str(tmp_path)}, tmp_path)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
@@ -28,9 +31,11 @@ def test_results_of_runs_of_any_length(tmp_path, n, dense):
 
 
 def test_results_of_a_run_on_a_canvas(tmp_path):
-    """Agreement is summed up and drawn, though there is no difference of raw outputs."""
-    stream = Stream(step=(1, 1))
-    records = list(run_loop(tmp_path, stream, dense=lambda image: outputs(32.0), canvas_px=8, planned=PlannedOptions()))
+    """Agreement is summed up and drawn, though there is no difference of raw detection."""
+    stream = FakeSession(step=(1, 1))
+    records = list(
+        run_loop(tmp_path, stream, dense=lambda image: detection(32.0), canvas_px=8, planned=PlannedOptions())
+    )
     records = [
         replace(record, planned_work=share) for record, share in zip(records, (1, 0.2, 0.4, 0.2, 0.2), strict=True)
     ]

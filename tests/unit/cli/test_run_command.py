@@ -13,7 +13,7 @@ from fluxshard.cli.run_command import RunRequest, _dense_baseline, _loop, _Model
 from fluxshard.cli.run_reuse import ReuseFlags, settle
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
-from tests.unit.pipeline.stand_ins import YOLO_LIKE, Stream
+from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
 
 
 def model_of(loaded: LoadedModel, canvas_px: int = 0) -> _Model:
@@ -29,7 +29,7 @@ def request_of(tmp_path, **more) -> RunRequest:
     ("policy", "confidence", "lowest"), [("planned", 0.25, 0.1), ("planned", 0.05, 0.05), ("propagated", 0.25, 0.25)]
 )
 def test_planned_reuse_is_told_of_fainter_objects_than_are_shown(policy, confidence, lowest, tmp_path):
-    reuse, stream = settle(ReuseFlags(policy=policy)), Stream()
+    reuse, stream = settle(ReuseFlags(policy=policy)), FakeSession()
     request = request_of(tmp_path, confidence=confidence, iou=0.6)
     loop = _loop(request, reuse, model_of(YOLO_LIKE, 32), stream)
     assert loop.session is stream and loop.device.device == torch.device("cpu")
@@ -39,7 +39,7 @@ def test_planned_reuse_is_told_of_fainter_objects_than_are_shown(policy, confide
 
 def test_a_network_without_a_task_has_no_head(tmp_path):
     model = model_of(LoadedModel(torch.nn.Conv2d(3, 2, 1)))
-    assert _loop(request_of(tmp_path), settle(ReuseFlags()), model, Stream()).detect is None
+    assert _loop(request_of(tmp_path), settle(ReuseFlags()), model, FakeSession()).detect is None
     assert _dense_baseline(request_of(tmp_path), model).detect is None
 
 

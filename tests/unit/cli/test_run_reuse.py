@@ -14,7 +14,7 @@ from fluxshard.errors import OptionError, ProfileError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
 from fluxshard.runtime.threshold_profile import ThresholdProfile
-from tests.unit.pipeline.stand_ins import YOLO_LIKE
+from fluxshard.testing.fake_session import YOLO_LIKE
 
 ANY_SIZE = LoadedModel(torch.nn.Identity())
 ONE_SIZE = LoadedModel(torch.nn.Identity(), input_shape=(64, 96))

@@ -9,14 +9,15 @@ import time
 import pytest
 
 from fluxshard.cli.stopping import Stopping
-from tests.unit.pipeline.stand_ins import Stream, run_loop
+from fluxshard.testing.fake_session import FakeSession
+from tests.unit.pipeline.frame_loop import run_loop
 
 
 def test_signals_end_a_run_between_frames(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with Stopping() as stopping:
         records = []
-        for record in run_loop(tmp_path, Stream(), n=100):
+        for record in run_loop(tmp_path, FakeSession(), n=100):
             records.append(record)
             if len(records) == 4:
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -23,8 +23,9 @@ from fluxshard.evaluate.traces.tracing import trace_clip
 from fluxshard.evaluate.traces.workers import FinishedTask, Setup, Task
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.threshold_profile import ThresholdProfile
-from tests.unit.evaluate.made_up import clip_scores
-from tests.unit.evaluate.stand_ins import bright_model, bright_network
+from fluxshard.testing.evaluation import bright_network
+from fluxshard.testing.networks import bright_model
+from tests.unit.evaluate.report.scores import clip_scores
 
 SETUP = Setup(weights=Path("bright.pt"), size="32x48", backend="reference")
 

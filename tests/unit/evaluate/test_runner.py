@@ -21,7 +21,7 @@ from fluxshard.evaluate.metrics.score import score
 from fluxshard.evaluate.runner import Runner
 from fluxshard.evaluate.traces.trace import Trace
 from fluxshard.evaluate.traces.workers import FinishedTask, Setup, Task
-from tests.unit.evaluate.stand_ins import found, trace_of, window
+from fluxshard.testing.evaluation import found, trace_of, window
 
 PICTURE = (8, 16)
 MASK = encode(window(PICTURE, (0, 8), (0, 8)))

@@ -16,14 +16,15 @@ from fluxshard.options import SMALL_OBJECT, PlannedOptions, ReuseOptions
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice
 from fluxshard.pipeline.stream_loop import StreamLoop
-from tests.unit.pipeline.stand_ins import IMAGE, YOLO_LIKE, Stream, outputs
+from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession, detection
+from tests.unit.pipeline.frame_loop import IMAGE
 
 IMAGES = torch.zeros(1, 3, *IMAGE)
 HEAD = DetectionHead(YOLO_LIKE.layout, IMAGE, confidence=0.1)
 
 
 @dataclass
-class Diary(Stream):
+class Diary(FakeSession):
     """A stream that writes down its calls."""
 
     calls: list = field(default_factory=list)
@@ -50,49 +51,49 @@ def test_a_frame_is_run_then_decoded_then_focused_on_once():
 
 
 def test_the_session_is_focused_on_what_was_found_in_this_frame():
-    stream, objects = Stream(drift=8.0), PlannedOptions(small_px=30)
+    stream, objects = FakeSession(drift=8.0), PlannedOptions(small_px=30)
     loop = StreamLoop(session=stream, detect=HEAD, objects=objects)
     for index in range(3):
         frame = loop.step(IMAGES)
         assert frame.regions is stream.regions[-1] and len(stream.regions) == index + 1
-        assert np.array_equal(frame.regions, regions(HEAD(outputs(32 + 8.0 * index)), 0.1, 30))
+        assert np.array_equal(frame.regions, regions(HEAD(detection(32 + 8.0 * index)), 0.1, 30))
         assert frame.regions.max() == SMALL_OBJECT
         assert frame.found.boxes.tolist() == [[22 + 8 * index, 20, 42 + 8 * index, 40]]
 
 
 def test_nothing_found_is_focused_on_as_well():
     """Otherwise the session would go on where the last object was."""
-    stream = Stream(score=0.05)
+    stream = FakeSession(score=0.05)
     frame = StreamLoop(session=stream, detect=HEAD, objects=PlannedOptions()).step(IMAGES)
     assert len(frame.found) == 0 and len(stream.regions) == 1 and not stream.regions[0].any()
 
 
 @pytest.mark.parametrize(("has_head", "objects"), [(False, PlannedOptions()), (True, None), (False, None)])
 def test_without_a_head_or_a_wish_nothing_is_focused_on(has_head, objects):
-    stream = Stream()
+    stream = FakeSession()
     frame = StreamLoop(session=stream, detect=HEAD if has_head else None, objects=objects).step(IMAGES)
     assert stream.regions == [] and frame.regions is None and frame.focus_ms == 0
     assert (frame.found is not None) == has_head == (frame.decode_ms > 0)
 
 
 def test_motion_goes_in_and_measurements_come_out():
-    stream, motion = Stream(step=(3, 5)), MotionField.zero(*IMAGE)
+    stream, motion = FakeSession(step=(3, 5)), MotionField.zero(*IMAGE)
     loop = StreamLoop(session=stream, detect=HEAD)
     first, second = loop.step(IMAGES), loop.step(IMAGES, motion)
     assert stream.seen == [None, motion]
     assert (first.origin, second.origin) == ((0, 0), (3, 5))
     assert (first.stats.keyframe, second.stats.keyframe) == (True, False)  # each frame keeps its own
-    assert torch.equal(second.outputs, outputs(37.0, 33.0)) and second.run_ms > 0
+    assert torch.equal(second.outputs, detection(37.0, 33.0)) and second.run_ms > 0
 
 
 def test_detections_are_read_from_fetched_outputs():
-    """On a GPU, and in half precision, outputs are elsewhere and otherwise."""
+    """On a GPU, and in half precision, detection are elsewhere and otherwise."""
 
     class Half(RunDevice):
         def fetch(self, found):
             return found.float()
 
-    stream = Stream()
+    stream = FakeSession()
     run = stream.run
     stream.run = lambda *arguments: run(*arguments).half()
     seen = []
@@ -101,13 +102,13 @@ def test_detections_are_read_from_fetched_outputs():
 
 
 def test_a_frame_that_fails_is_not_focused_on():
-    stream = Stream(fail_at=1)
+    stream = FakeSession(fail_at=1)
     loop = StreamLoop(session=stream, detect=HEAD, objects=PlannedOptions())
     loop.step(IMAGES)
     with pytest.raises(FluxShardError, match="stumbled"):
         loop.step(IMAGES)
     assert len(stream.regions) == 1
-    wrong = StreamLoop(session=Stream(), detect=DetectionHead(YOLO_LIKE.layout, IMAGE), objects=PlannedOptions())
+    wrong = StreamLoop(session=FakeSession(), detect=DetectionHead(YOLO_LIKE.layout, IMAGE), objects=PlannedOptions())
     wrong.session.run = lambda *arguments: torch.zeros(1, 3, 8, 8)
     with pytest.raises(ModelError, match="the model returned"):
         wrong.step(IMAGES)
@@ -122,7 +123,7 @@ def test_a_session_is_focused_where_the_loop_says():
     rng = torch.Generator().manual_seed(0)
     base = torch.rand(1, 3, *IMAGE, generator=rng)
     images = [(base + 0.05 * torch.rand(1, 3, *IMAGE, generator=rng)).clamp(0, 1) for _ in range(4)]
-    found = HEAD(outputs(32.0))
+    found = HEAD(detection(32.0))
     with model.session(options) as by_hand, model.session(options) as looped, model.session(options) as never:
         loop = StreamLoop(session=looped, detect=lambda _: found, objects=options.planned)
         for image in images:

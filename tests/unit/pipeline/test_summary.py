@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fluxshard.pipeline.summary import summarise
-from tests.unit.pipeline.stand_ins import Stream, run_loop
+from fluxshard.testing.fake_session import FakeSession
+from tests.unit.pipeline.frame_loop import run_loop
 
 
 def test_figures_leave_out_the_first_frame(tmp_path):
-    records = list(run_loop(tmp_path, Stream()))
+    records = list(run_loop(tmp_path, FakeSession()))
     summary = summarise(records, {})
     assert summary["frames"] == 5 and summary["frames_counted"] == 4
     assert summary["compute_ratio"]["mean"] == pytest.approx(0.2)

@@ -12,8 +12,8 @@ import fluxshard
 from fluxshard.errors import ShapeError
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
-from tests.laws.helpers import EXACT
-from tests.unit.nets import TwoStrides
+from fluxshard.testing.networks import TwoStrides
+from fluxshard.testing.session_checks import EXACT
 
 SIZE = (32, 48)
 CANVAS_PX = 8

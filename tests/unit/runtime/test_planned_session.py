@@ -14,7 +14,7 @@ from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepResult
-from tests.unit.nets import TwoStrides
+from fluxshard.testing.networks import TwoStrides
 
 SIZE = (32, 48)
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxshard.errors import VideoError
+from fluxshard.testing.pictures import texture
 from fluxshard.video import Letterbox
 from fluxshard.video.letterbox import GREY
-from tests.unit.video_clips import canvas
 
 sides = st.integers(1, 400)
 
@@ -47,7 +47,7 @@ def test_content_fits_touches_and_keeps_its_shape(h: int, w: int, rows: int, col
 
 
 def test_image_without_scaling_is_the_picture_and_grey_bars() -> None:
-    picture = canvas(50, 70)
+    picture = texture(50, 70)
     box = Letterbox((50, 70))
     image = box.apply(picture)
     assert image.shape == (1, 3, 64, 96) and image.dtype == torch.float32 and image.is_contiguous()
@@ -99,4 +99,4 @@ def test_sizes_are_positive_whole_pixels(size: tuple[int, int]) -> None:
 
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(VideoError, match="expected \\(10, 12, 3\\) and uint8"):
-        Letterbox((10, 12)).place(canvas(12, 10))
+        Letterbox((10, 12)).place(texture(12, 10))

@@ -10,7 +10,8 @@ from PIL import Image
 
 from fluxshard import video
 from fluxshard.errors import VideoError
-from tests.unit.video_clips import canvas, panning, write_clip
+from fluxshard.testing.clips import write_clip
+from fluxshard.testing.pictures import panning, texture
 
 SIZE = (96, 128)
 
@@ -117,8 +118,8 @@ def test_without_strict_the_rest_is_read_and_its_motion_is_unknown_once(tmp_path
 def test_directories(tmp_path: Path) -> None:
     assert "has no images (.bmp, .jpeg, " in refusal(tmp_path)
     for index in range(4):
-        Image.fromarray(canvas(40, 56)).save(tmp_path / f"{index}.png")
-    Image.fromarray(canvas(40, 57)).save(tmp_path / "9.png")
+        Image.fromarray(texture(40, 56)).save(tmp_path / f"{index}.png")
+    Image.fromarray(texture(40, 57)).save(tmp_path / "9.png")
     message = refusal(tmp_path)
     assert "9.png' has 40x57 px and the first of" in message and "40x56 px; give images of one size" in message
     (tmp_path / "8.jpg").write_bytes(b"\xff\xd8\xffnot really")

@@ -11,7 +11,7 @@ import pytest
 
 from fluxshard import video
 from fluxshard.errors import VideoError
-from tests.unit.video_clips import canvas, panning
+from fluxshard.testing.pictures import panning, texture
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (96, 128)
@@ -131,10 +131,10 @@ def test_arguments(tmp_path: Path) -> None:
             video.VideoWriter(tmp_path / "a.mp4", SIZE, fps)
     with video.VideoWriter(tmp_path / "a.mp4", SIZE, 25) as writer:
         with pytest.raises(VideoError, match=r"takes \(96, 128, 3\) and uint8"):
-            writer.write(canvas(97, 128))
-        writer.write(canvas(*SIZE))
+            writer.write(texture(97, 128))
+        writer.write(texture(*SIZE))
     with pytest.raises(VideoError, match="is closed"):
-        writer.write(canvas(*SIZE))
+        writer.write(texture(*SIZE))
     writer.close()
 
 

@@ -17,7 +17,7 @@ from fluxshard.codegen.common.toolchain import detect_target
 from fluxshard.codegen.cpp.program_cache import get_or_build, key_of
 from fluxshard.errors import CompileError, MissingKernelError
 from fluxshard.ir.kernel import Target
-from tests.unit.codegen.plans import AVX512
+from tests.unit.codegen.targets import AVX512
 
 pytestmark = pytest.mark.requires_compiler
 SOURCE = 'extern "C" int answer() { return 42; }\n'

@@ -13,7 +13,7 @@ import pytest
 from fluxshard.codegen.cpp.image_test import ImageTestLevel, ImageTestParams, image_test_params, render_image_test
 from fluxshard.errors import RenderError
 from fluxshard.geometry import Grid
-from tests.unit.codegen.plans import AVX512, PORTABLE
+from tests.unit.codegen.targets import AVX512, PORTABLE
 
 MODULE = importlib.import_module("fluxshard.codegen.cpp.image_test")
 TWO, FOUR = Fraction(2), Fraction(4)

@@ -16,7 +16,8 @@ from fluxshard.codegen.cpp.lowering import describe
 from fluxshard.ir import params as P
 from fluxshard.ir.plan import Plan
 from fluxshard.ops.interpret import evaluate
-from tests.unit.codegen.plans import AVX512, PORTABLE, PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
+from tests.unit.codegen.targets import AVX512, PORTABLE
 
 
 def every_kind() -> PlanBuilder:

@@ -14,7 +14,8 @@ from fluxshard.codegen.cpp.pack import gemm_panels, pack_all
 from fluxshard.geometry import transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target
-from tests.unit.codegen.plans import AVX512, PORTABLE, PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
+from tests.unit.codegen.targets import AVX512, PORTABLE
 
 TARGETS = pytest.mark.parametrize("target", [AVX512, PORTABLE], ids=lambda target: target.isa)
 

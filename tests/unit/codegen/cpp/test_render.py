@@ -23,7 +23,8 @@ from fluxshard.errors import RenderError
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target
 from fluxshard.ir.plan import Plan
-from tests.unit.codegen.plans import AVX512, PORTABLE, PlanBuilder
+from fluxshard.testing.plan_builder import PlanBuilder
+from tests.unit.codegen.targets import AVX512, PORTABLE
 
 MODULE = importlib.import_module("fluxshard.codegen.cpp.render")  # the package exports a function of the same name
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,7 +11,7 @@ from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.data.masks import encode
 from fluxshard.evaluate.traces.trace import FoundObject
 from fluxshard.evaluate.traces.workers import FinishedTask, Task, WorkerPool
-from tests.unit.evaluate.stand_ins import PoolOf, found, trace_of, window
+from fluxshard.testing.evaluation import PoolOf, found, trace_of, window
 
 SIZE = (8, 16)
 LEFT = encode(window(SIZE, (0, 8), (0, 8)))

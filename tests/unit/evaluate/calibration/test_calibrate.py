@@ -29,7 +29,8 @@ from fluxshard.evaluate.traces.tracing import trace_clip
 from fluxshard.evaluate.traces.workers import FinishedTask, Setup, Task, WorkerPool
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.threshold_profile import ThresholdProfile, network_digest, weights_digest
-from tests.unit.evaluate.stand_ins import Bright, PoolOf, bright_model, bright_network, pool_on
+from fluxshard.testing.evaluation import PoolOf, bright_network, pool_on
+from fluxshard.testing.networks import BrightCells, bright_model
 
 SETUP = Setup(weights=Path("bright.pt"), size="32x48")
 
@@ -113,7 +114,7 @@ def test_a_profile_does_what_it_says(
     with model.session(options) as session:
         session.run(prepared.image(0))
         assert session.reuse == loaded.reuse
-    other = Bright().eval()
+    other = BrightCells().eval()
     torch.nn.init.constant_(other.mean.weight, 0.01)
     compiled = fluxshard.compile(
         other, options=fluxshard.CompileOptions(backend="reference", canvas_px=loaded.canvas_px)

@@ -15,8 +15,8 @@ from fluxshard.evaluate.calibration.objective import WORST_CLIP, Calibration, Ob
 from fluxshard.evaluate.methods.method import Skip
 from fluxshard.evaluate.traces.trace import FoundObject
 from fluxshard.evaluate.traces.workers import FinishedTask, Task, WorkerPool
+from fluxshard.testing.evaluation import trace_of
 from tests.unit.evaluate.calibration.pools import BEAR, COWS, HALF, OBJECT, REQUEST, SIZE, objective_of, pool_of
-from tests.unit.evaluate.stand_ins import trace_of
 
 
 @pytest.mark.parametrize("alpha", [0.0, -0.1, 1.01, math.nan])

@@ -19,8 +19,8 @@ from fluxshard.evaluate.traces.trace import Trace
 from fluxshard.evaluate.traces.workers import Task, WorkerPool
 from fluxshard.options import LevelOptions, PlannedOptions
 from fluxshard.runtime.planned.levels import default_gain
+from fluxshard.testing.evaluation import trace_of
 from tests.unit.evaluate.calibration.pools import BEAR, COWS, HALF, OBJECT, REQUEST, objective_of, pool_of
-from tests.unit.evaluate.stand_ins import trace_of
 
 
 def start_of(canvas_px: int, measure: SearchMeasure = "jaccard") -> Point:

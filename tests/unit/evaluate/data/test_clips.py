@@ -14,8 +14,9 @@ from PIL import Image
 from fluxshard import video
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.data.clips import Clip, annotation_masks, find_clips, prepare
-from tests.unit.evaluate.stand_ins import window
-from tests.unit.video_clips import panning, write_clip
+from fluxshard.testing.clips import write_clip
+from fluxshard.testing.evaluation import window
+from fluxshard.testing.pictures import panning
 
 PICTURE = (48, 64)
 PALETTE = [0, 0, 0, 236, 95, 103, 249, 145, 87]

@@ -10,7 +10,8 @@ import torch
 from fluxshard.errors import ModelError, OptionError
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.options import CompileOptions
-from tests.unit.evaluate.stand_ins import SIZE, box_at, bright_model, bright_network, square
+from fluxshard.testing.evaluation import SIZE, bright_network
+from fluxshard.testing.networks import box_at, bright_model, square
 
 
 @pytest.fixture(scope="module")

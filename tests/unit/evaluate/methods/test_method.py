@@ -30,7 +30,8 @@ from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions, ReuseOptions
 from fluxshard.runtime.stats import FrameStats
-from tests.unit.evaluate.stand_ins import SIZE, box_at, bright_network, square
+from fluxshard.testing.evaluation import SIZE, bright_network
+from fluxshard.testing.networks import box_at, square
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from fluxshard.evaluate.data.masks import encode
 from fluxshard.evaluate.metrics.search_accuracy import CONFIDENCES, accuracies, similarities
 from fluxshard.evaluate.traces.trace import FoundObject
-from tests.unit.evaluate.stand_ins import found, trace_of, window
+from fluxshard.testing.evaluation import found, trace_of, window
 
 SIZE = (8, 16)
 LEFT = encode(window(SIZE, (0, 8), (0, 8)))

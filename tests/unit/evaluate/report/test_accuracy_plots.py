@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxshard.evaluate.report import accuracy_plots
-from tests.unit.evaluate.made_up import clip_scores, lines_of
+from tests.unit.evaluate.report.scores import clip_scores, lines_of
 
 
 def test_the_frontier_shows_compute_and_accuracy(saved, tmp_path):

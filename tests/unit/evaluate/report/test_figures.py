@@ -16,8 +16,8 @@ from fluxshard.evaluate.report.figures import draw_examples, draw_figures
 from fluxshard.evaluate.traces.workers import Setup
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.threshold_profile import ThresholdProfile
-from tests.unit.evaluate.made_up import clip_scores, evaluation
-from tests.unit.evaluate.stand_ins import bright_model
+from fluxshard.testing.networks import bright_model
+from tests.unit.evaluate.report.scores import clip_scores, evaluation
 
 
 def scores_of(*methods: tuple[str, str]) -> list:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fluxshard.evaluate.report import frame_plots
-from tests.unit.evaluate.made_up import clip_scores, frame_scores, lines_of
+from tests.unit.evaluate.report.scores import clip_scores, frame_scores, lines_of
 
 
 def test_reuse_is_binned_by_motion(saved, tmp_path):

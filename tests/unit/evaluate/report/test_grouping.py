@@ -6,7 +6,7 @@ import pytest
 
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.report.grouping import by_method, family_of, label_of, parameter_of, score_of, scores_of
-from tests.unit.evaluate.made_up import clip_scores
+from tests.unit.evaluate.report.scores import clip_scores
 
 SCORES = [clip_scores("b", "m"), clip_scores("a", "n"), clip_scores("a", "m")]
 

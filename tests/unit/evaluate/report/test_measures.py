@@ -9,7 +9,7 @@ import pytest
 from fluxshard.errors import OptionError
 from fluxshard.evaluate.metrics.clip_scores import ClipScores, FrameScores
 from fluxshard.evaluate.report.measures import MEASURES, ReportMeasure, measure_named
-from tests.unit.evaluate.made_up import clip_scores, frame_scores
+from tests.unit.evaluate.report.scores import clip_scores, frame_scores
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)

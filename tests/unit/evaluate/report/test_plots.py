@@ -8,7 +8,7 @@ from PIL import Image
 
 from fluxshard.errors import EvaluationError, OptionError
 from fluxshard.evaluate.report import accuracy_plots, frame_plots, timelines
-from tests.unit.evaluate.made_up import clip_scores, evaluation
+from tests.unit.evaluate.report.scores import clip_scores, evaluation
 
 DRAWN = {
     "frontier": accuracy_plots.draw_frontier,

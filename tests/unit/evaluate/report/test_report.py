@@ -11,7 +11,7 @@ from PIL import Image
 
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.report.report import Example, Figure, write_markdown, write_report
-from tests.unit.evaluate.made_up import clip_scores, evaluation
+from tests.unit.evaluate.report.scores import clip_scores, evaluation
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -11,7 +11,7 @@ from fluxshard.evaluate.metrics.statistics import bootstrap_interval, loss_inter
 from fluxshard.evaluate.report import summaries
 from fluxshard.evaluate.report.summaries import frontier, summary_rows
 from fluxshard.evaluate.report.tables import markdown_table
-from tests.unit.evaluate.made_up import clip_scores, settings, two_methods
+from tests.unit.evaluate.report.scores import clip_scores, settings, two_methods
 
 
 def row_of(rows, method):

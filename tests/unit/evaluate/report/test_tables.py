@@ -8,7 +8,7 @@ from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.report import summaries
 from fluxshard.evaluate.report.summaries import summary_rows
 from fluxshard.evaluate.report.tables import frontier_table, markdown_table, per_clip_table
-from tests.unit.evaluate.made_up import clip_scores, evaluation, frame_scores, settings, two_methods
+from tests.unit.evaluate.report.scores import clip_scores, evaluation, frame_scores, settings, two_methods
 
 
 def cells_of(markdown):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fluxshard.evaluate.report import timelines
-from tests.unit.evaluate.made_up import clip_scores, frame_scores, lines_of
+from tests.unit.evaluate.report.scores import clip_scores, frame_scores, lines_of
 
 
 def test_remap_shows_the_first_frames_after_the_first(saved, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
-from tests.unit.evaluate.stand_ins import found, trace_of
+from fluxshard.testing.evaluation import found, trace_of
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 objects = st.builds(

@@ -12,7 +12,8 @@ from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Skip, dense_method, dense_on_canvas
 from fluxshard.evaluate.traces.tracing import MOST_OBJECTS, trace_clip
 from fluxshard.motion import MotionField
-from tests.unit.evaluate.stand_ins import SIZE, bright_network, clip_of, square
+from fluxshard.testing.evaluation import SIZE, bright_network, clip_of
+from fluxshard.testing.networks import square
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ from fluxshard.evaluate.methods.method import Method, Skip, Stream, dense_method
 from fluxshard.evaluate.methods.method_sets import methods_named, set_names
 from fluxshard.evaluate.traces import workers
 from fluxshard.evaluate.traces.workers import FinishedTask, Setup, Task, WorkerPool
-from tests.unit.evaluate.stand_ins import bright_model, trace_of, window
+from fluxshard.testing.evaluation import trace_of, window
+from fluxshard.testing.networks import bright_model
 
 SETUP = Setup(weights=Path("bright.pt"), size="32x48", backend="reference", threads=1)
 

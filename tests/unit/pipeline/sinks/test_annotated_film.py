@@ -15,7 +15,8 @@ from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm, annotate, cap
 from fluxshard.pipeline.sinks.json_lines import JsonLines, read_records
 from fluxshard.pipeline.sinks.sink import FrameView
 from fluxshard.pipeline.stream_loop import StreamLoop
-from tests.unit.pipeline.stand_ins import PICTURE, YOLO_LIKE, Stream, frames, head_of
+from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
+from tests.unit.pipeline.frame_loop import PICTURE, frames, head_of
 
 RECORD = FrameRecord(frame=3, time_s=0.12, stats={"compute_ratio": 0.25}, incremental_ms=12.5)
 FOUND = Detections(
@@ -75,7 +76,7 @@ def test_the_film_has_every_frame(tmp_path):
 
 def test_a_frame_that_fails_costs_none_of_those_before(tmp_path):
     """The engine fails at frame 3: both files hold frames 0 to 2."""
-    loop = StreamLoop(session=Stream(fail_at=3), detect=head_of(YOLO_LIKE, 0.25))
+    loop = StreamLoop(session=FakeSession(fail_at=3), detect=head_of(YOLO_LIKE, 0.25))
     with (
         pytest.raises(FluxShardError, match="stumbled"),
         JsonLines(tmp_path / "frames.jsonl") as lines,
@@ -95,7 +96,7 @@ def test_a_sink_that_fails_costs_the_others_nothing(tmp_path):
             if self.count == 3:
                 raise OSError("no space left")
 
-    loop = StreamLoop(session=Stream(), detect=head_of(YOLO_LIKE, 0.25))
+    loop = StreamLoop(session=FakeSession(), detect=head_of(YOLO_LIKE, 0.25))
     with (
         pytest.raises(OSError, match="no space left"),
         AnnotatedFilm(tmp_path / "film.mp4", PICTURE, 25.0) as film,

@@ -15,7 +15,8 @@ from fluxshard.models.detections.detections import Detections
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.sinks.json_lines import JsonLines, read_records
 from fluxshard.pipeline.sinks.sink import FrameView
-from tests.unit.pipeline.stand_ins import Stream, frames, outputs, read_lines, run_loop
+from fluxshard.testing.fake_session import FakeSession, detection
+from tests.unit.pipeline.frame_loop import frames, read_lines, run_loop
 
 RECORD = FrameRecord(
     frame=3,
@@ -73,7 +74,7 @@ def test_without_a_head_a_line_describes_the_outputs(tmp_path):
     with JsonLines(tmp_path / "frames.jsonl") as lines:
         lines.write(RECORD, view(None))
     (line,) = read_lines(tmp_path)
-    assert line["outputs"] == [{"shape": [1, 2], "min": 1.0, "mean": 1.0, "max": 1.0}] and "detections" not in line
+    assert line["detection"] == [{"shape": [1, 2], "min": 1.0, "mean": 1.0, "max": 1.0}] and "detections" not in line
 
 
 def test_records_come_back_as_they_were(tmp_path):
@@ -86,7 +87,7 @@ def test_records_come_back_as_they_were(tmp_path):
 
 
 def test_records_of_a_run_come_back(tmp_path):
-    records = list(run_loop(tmp_path, Stream(drift=1.0), dense=lambda image: outputs(32.0)))
+    records = list(run_loop(tmp_path, FakeSession(drift=1.0), dense=lambda image: detection(32.0)))
     found = read_records(tmp_path / "frames.jsonl")
     assert [record.agreement for record in found] == [record.agreement for record in records]
     assert [record.stats["motion_source"] for record in found] == ["codec"] * 5

@@ -4,7 +4,7 @@ import functools
 import http.server
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -12,21 +12,14 @@ import numpy as np
 import pytest
 import torch
 from av.video.reformatter import ColorRange
+from numpy.typing import NDArray
 from PIL import Image
 
 from fluxshard import video
 from fluxshard.motion import MotionField, accumulate
+from fluxshard.testing.clips import QUARTER_X264, write_clip
+from fluxshard.testing.pictures import Picture, panning, quarter_panning, texture
 from fluxshard.video.motion.motion_tracker import MotionTracker
-from tests.unit.video_clips import (
-    QUARTER_X264,
-    Picture,
-    canvas,
-    inner,
-    panning,
-    quarter_panning,
-    share,
-    write_clip,
-)
 
 MPEG4 = {"qscale": "2", "bf": "0", "g": "300", "flags": "+qscale", "me_range": "64"}
 MPEG4_QPEL = {**MPEG4, "qscale": "1", "flags": "+qscale+qpel"}
@@ -40,6 +33,29 @@ def half_up(numerator: int, denominator: int) -> int:
 
 def sources(source: video.VideoSource) -> list[str]:
     return [frame.motion_source for frame in source]
+
+
+def inner(motion: MotionField, rows: range, columns: range, margin_px: int) -> NDArray[np.int64]:
+    """`(N, 3)`: displacement and validity of the cells that lie `margin_px` inside the given pixels."""
+    cell = motion.cell_px
+    y = [i for i in range(motion.valid.shape[0]) if rows.start + margin_px <= i * cell < rows.stop - margin_px - cell]
+    x = [
+        j
+        for j in range(motion.valid.shape[1])
+        if columns.start + margin_px <= j * cell < columns.stop - margin_px - cell
+    ]
+    window = np.ix_(y, x)
+    assert y and x
+    return (
+        np.concatenate((motion.displacement[window], motion.valid[window][..., None]), -1)
+        .reshape(-1, 3)
+        .astype(np.int64)
+    )
+
+
+def share(cells: NDArray[np.int64], displacement: Sequence[int]) -> float:
+    """Share of the cells of `inner` that are valid and moved by `displacement`."""
+    return float((cells == (*displacement, 1)).all(-1).mean())
 
 
 def agreement(frames: list[video.Frame], step: tuple[int, int], margin_px: int = 40) -> float:
@@ -108,7 +124,7 @@ def test_a_new_object_is_intra_coded_and_invalid(tmp_path: Path) -> None:
 
 
 def test_a_static_scene_has_zero_motion_everywhere(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mkv", [canvas(*SIZE)] * 4)
+    path = write_clip(tmp_path / "a.mkv", [texture(*SIZE)] * 4)
     for vectors in ("codec", "encode"):
         with video.open(path, size=SIZE, vectors=vectors) as source:
             for frame in list(source)[1:]:
@@ -258,12 +274,12 @@ def test_directory_of_images(tmp_path: Path) -> None:
 
 
 def test_grey_and_transparent_images(tmp_path: Path) -> None:
-    grey = canvas(40, 56)[..., 0]
+    grey = texture(40, 56)[..., 0]
     Image.fromarray(grey).save(tmp_path / "a.png")
-    Image.fromarray(np.dstack((canvas(40, 56), np.full((40, 56), 9, np.uint8)))).save(tmp_path / "b.png")
+    Image.fromarray(np.dstack((texture(40, 56), np.full((40, 56), 9, np.uint8)))).save(tmp_path / "b.png")
     with video.open(tmp_path) as source:
         first, second = source
-    assert (first.picture == grey[..., None]).all() and (second.picture == canvas(40, 56)).all()
+    assert (first.picture == grey[..., None]).all() and (second.picture == texture(40, 56)).all()
 
 
 def test_full_range_colours_survive(tmp_path: Path) -> None:
@@ -299,9 +315,9 @@ def test_motion_that_refers_to_nothing_yielded_is_unknown(tmp_path: Path) -> Non
         container.streams.video[0].codec_context.options = {"flags2": "+export_mvs"}
         _, late, later = container.decode(video=0)
         tracker.decoded(late, intact=True)  # as if a stream was joined here
-        assert tracker.yielded(canvas(*SIZE)) == (None, "none")
+        assert tracker.yielded(texture(*SIZE)) == (None, "none")
         tracker.decoded(later, intact=True)
-        motion, kind = tracker.yielded(canvas(*SIZE))
+        motion, kind = tracker.yielded(texture(*SIZE))
     assert motion is not None and kind == "codec"
 
 

@@ -1,4 +1,4 @@
-"""Frame sequences with motion fields: truthful, approximate, absurd."""
+"""Sequences of small random images with motion fields: truthful, approximate and absurd ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.motion import CELL_PX, MotionField, cells
+
+Pixels = NDArray[np.float64]  # (3, H, W)
 
 KINDS = ("pan", "blocks", "garbage", "borders", "static", "cut", "unknown", "huge")
 
@@ -16,12 +19,34 @@ KINDS = ("pan", "blocks", "garbage", "borders", "static", "cut", "unknown", "hug
 def frames(
     kind: str, size: tuple[int, int], n: int, seed: int, integer: bool = False
 ) -> Iterator[tuple[Tensor, MotionField | None]]:
-    """Yields `n` pairs (image `(1, 3, H, W)`, motion).
+    """Yields `n` pairs (image, motion from the image before); the first motion is None.
 
-    pan: the whole picture moves, the vectors are right. blocks: cells move differently and the picture follows where it
-    can. garbage: random vectors and small changes of content. borders: vectors point across the border. static: nothing
-    moves, a patch changes. cut: an unrelated picture. unknown: no vectors. huge: vectors far outside.
+    | kind | content | motion |
+    |---|---|---|
+    | pan | the whole picture moves | true |
+    | blocks | follows the vectors where it can, and a patch changes | random per 8-px cell, a tenth invalid |
+    | borders, garbage | as for blocks | the same, longer: many point across the border |
+    | huge | a patch changes | far outside the image |
+    | static | a patch changes in every second frame | zero |
+    | cut | an unrelated picture from the middle on | zero |
+    | unknown | a patch changes | None |
+
+    Args:
+      kind: one of `KINDS`.
+      size: (H, W) in pixels, at least 5 each.
+      n: frames.
+      seed: of all that is random.
+      integer: pixels are whole numbers 0..4, so that float32 arithmetic on them is exact; otherwise multiples of
+        1/255 in 0..1.
+
+    Yields:
+      image `(1, 3, H, W)` float32, and its motion.
+
+    Raises:
+      ValueError: an unknown kind.
     """
+    if kind not in KINDS:
+        raise ValueError(f"kind (={kind!r}) must be one of {', '.join(KINDS)}")
     rng = np.random.default_rng(seed)
     height, width = size
     shape = cells(height, CELL_PX), cells(width, CELL_PX)
@@ -53,18 +78,16 @@ def frames(
                 image = _patch(image, rng, levels, integer)
             elif kind == "static":
                 image = _patch(previous.copy(), rng, levels, integer) if index % 2 else previous.copy()
-            elif kind == "cut":
-                image = (
-                    rng.integers(0, levels, image.shape) / (1 if integer else levels - 1) if index == n // 2 else image
-                )
+            elif kind == "cut" and index == n // 2:
+                image = rng.integers(0, levels, image.shape) / (1 if integer else levels - 1)
             elif kind == "unknown":
                 image = _patch(previous.copy(), rng, levels, integer)
         motion = None if index == 0 or kind == "unknown" else MotionField(displacement, valid)
         yield torch.from_numpy(image).float()[None], motion
 
 
-def _follow(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """Moves every cell's content along its vector, where the source is inside."""
+def _follow(image: Pixels, displacement: NDArray[np.int64]) -> Pixels:
+    """Every cell's content moved along its vector, where the source is inside."""
     height, width = image.shape[1:]
     d = displacement.repeat(CELL_PX, 0).repeat(CELL_PX, 1)[:height, :width]
     sy, sx = np.arange(height)[:, None] - d[..., 0], np.arange(width)[None] - d[..., 1]
@@ -73,7 +96,8 @@ def _follow(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     return np.where(inside, moved, image)
 
 
-def _patch(image: np.ndarray, rng: np.random.Generator, levels: int, integer: bool) -> np.ndarray:
+def _patch(image: Pixels, rng: np.random.Generator, levels: int, integer: bool) -> Pixels:
+    """Changes a rectangle of up to 9 x 9 pixels, in place."""
     height, width = image.shape[1:]
     y, x = rng.integers(0, height - 4), rng.integers(0, width - 4)
     h, w = rng.integers(1, 10, 2)

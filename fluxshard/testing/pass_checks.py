@@ -1,4 +1,4 @@
-"""What tests of passes share, here and in code that adds passes."""
+"""Checks of passes: what a rewritten graph computes, and which ops it calls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from fluxshard.options import CompileOptions
 from fluxshard.passes import Pass, apply_passes
 from fluxshard.passes.capture.trace import trace
+from fluxshard.testing.comparisons import assert_same_leaves
 
 
 def assert_pass_preserves(
@@ -21,17 +22,21 @@ def assert_pass_preserves(
     tolerance: float = 1e-5,
     idempotent: bool = True,
 ) -> fx.GraphModule:
-    """Captures a model, applies passes, and checks that the model's outputs are what they were.
+    """Captures a model, applies passes, and asserts that the rewritten graph computes what the model does.
 
     Args:
-      passes: the pass, after those that it needs.
-      net: any model of one image.
+      passes: the pass under test, preceded by those that it needs.
+      net: a model with one image input.
       example: `(1, C, H, W)`.
       tolerance: largest difference allowed, absolute and relative.
-      idempotent: also checks that applying the passes again changes no op.
+      idempotent: also asserts that applying the passes again changes no op.
 
     Returns:
       the rewritten graph.
+
+    Raises:
+      AssertionError: outputs differ, or a second application changes an op.
+      PassError: a pass failed, or changed the shape or dtype of an output.
     """
     chosen = (passes,) if callable(passes) else tuple(passes)
     with torch.no_grad():
@@ -44,19 +49,8 @@ def assert_pass_preserves(
     return rewritten
 
 
-def assert_same_leaves(found: Sequence[object], expected: Sequence[object], tolerance: float) -> None:
-    """Compares the leaves of two results: tensors within a tolerance, everything else exactly."""
-    assert len(found) == len(expected), f"{len(found)} leaves instead of {len(expected)}"
-    for one, other in zip(found, expected, strict=True):
-        if isinstance(other, Tensor):
-            assert isinstance(one, Tensor)
-            torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
-        else:
-            assert one == other, f"{one!r} instead of {other!r}"
-
-
 def ops(graph_module: fx.GraphModule) -> list[str]:
-    """Names of the calls of a graph, in order: `conv2d`, `relu`, `island_0`."""
+    """Names of the ops and modules that a graph calls, in order: `conv2d`, `relu`, `island_0`."""
     found = []
     for node in graph_module.graph.nodes:
         if node.op == "call_function":

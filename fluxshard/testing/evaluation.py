@@ -1,69 +1,30 @@
-"""A detector whose results are known by hand, and what runs it without processes: for the tests of evaluation."""
+"""Clips, traces and workers for tests of `fluxshard.evaluate`, made by hand and run in this process. Needs PyAV."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from fluxshard.evaluate.data.clips import PreparedClip
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.evaluate.traces.tracing import trace_clip
 from fluxshard.evaluate.traces.workers import FinishedTask, Task
-from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions
+from fluxshard.testing.networks import bright_model
 from fluxshard.video.letterbox import Letterbox
 
-CELL = 8
 SIZE = (32, 48)
-
-
-class Bright(nn.Module):
-    """Finds bright cells of 8 px: one box each, scored 2 * mean - 1; boxes as Ultralytics lays them out, one class."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mean = nn.Conv2d(3, 1, CELL, CELL)
-        nn.init.constant_(self.mean.weight, 2 / (3 * CELL * CELL))
-        nn.init.constant_(self.mean.bias, -1.0)  # type: ignore[arg-type]
-        self.act = nn.ReLU()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """`(1, 5, cells)`: x, y, width, height, score."""
-        score = self.act(self.mean(image))
-        height, width = score.shape[2:]
-        y = (CELL * torch.arange(height) + CELL / 2).view(1, 1, height, 1).expand(1, 1, height, width)
-        x = (CELL * torch.arange(width) + CELL / 2).view(1, 1, 1, width).expand(1, 1, height, width)
-        side = torch.full((1, 2, height, width), float(CELL))
-        return torch.cat([x, y, side, score], 1).flatten(2)
-
-
-def bright_model() -> LoadedModel:
-    """`Bright` as if it was read from a file."""
-    net = Bright().eval().requires_grad_(False)
-    return LoadedModel(net, "detect", HeadLayout("detect", 1), ("bright",), CELL)
+"""(H, W) of clips and traces, where no other size is given."""
 
 
 def bright_network(size: tuple[int, int] = SIZE) -> CompiledNetwork:
-    """`Bright` on the reference backend."""
+    """`BrightCells` as the network under test, on the reference backend."""
     return CompiledNetwork(bright_model(), size, CompileOptions(backend="reference"))
-
-
-def square(y: int, x: int, size: tuple[int, int] = SIZE, value: float = 1.0) -> Tensor:
-    """A black image `(1, 3, H, W)` with one square of 8 px."""
-    image = torch.zeros(1, 3, *size)
-    image[..., y : y + CELL, x : x + CELL] = value
-    return image
-
-
-def box_at(y: int, x: int) -> list[float]:
-    """x1, y1, x2, y2 of a square."""
-    return [x, y, x + CELL, y + CELL]
 
 
 def clip_of(
@@ -72,7 +33,14 @@ def clip_of(
     name: str = "clip",
     picture: tuple[int, int] | None = None,
 ) -> PreparedClip:
-    """A clip whose images show pictures of the size `picture`, by default their own; all of it moves by `motion`."""
+    """A clip without annotations.
+
+    Args:
+      images: `(1, 3, H, W)` 0..1, of one size.
+      motion: (y, x) pixels that everything moves by, from the second image on; None where it is unknown.
+      name: of the clip.
+      picture: (H, W) of the pictures that the images show; None takes that of the images.
+    """
     height, width = images[0].shape[2:]
     box = Letterbox(picture or (height, width), (height, width))
     field = None if motion is None else MotionField.uniform(height, width, *motion)
@@ -88,18 +56,33 @@ def found(
     mask: str | None = None,
     keypoints: tuple[float, ...] | None = None,
 ) -> FoundObject:
-    """An object."""
+    """An object of a trace; see `FoundObject` for the arguments.
+
+    Args:
+      score: confidence, 0..1.
+      box: x1, y1, x2, y2 in pixels.
+      category: class.
+      mask: run lengths.
+      keypoints: x, y, visibility of each.
+    """
     return FoundObject(category=category, score=score, box=box, mask=mask, keypoints=keypoints)
 
 
 def trace_of(
     *frames: Iterable[FoundObject],
-    size: tuple[int, int] = (32, 48),
+    size: tuple[int, int] = SIZE,
     clip: str = "clip",
     method: str = "m",
     work: float | Sequence[float] = 0.5,
 ) -> Trace:
-    """A trace with these objects per frame, and `work` as compute ratio of every frame or of each."""
+    """A trace whose first frame is a keyframe.
+
+    Args:
+      frames: objects of each frame.
+      size: (H, W) of the pictures.
+      clip, method: names.
+      work: compute and recompute ratio, of all frames or of each.
+    """
     objects = [tuple(one) for one in frames]
     works = [work] * len(objects) if isinstance(work, float) else work
     return Trace(
@@ -114,14 +97,17 @@ def trace_of(
 
 
 def window(size: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask that is True in a rectangle of half-open rows and columns."""
+    """A mask of (H, W) = `size` that is True in a rectangle of half-open rows and columns."""
     mask = np.zeros(size, np.bool_)
     mask[rows[0] : rows[1], columns[0] : columns[1]] = True
     return mask
 
 
 class PoolOf:
-    """Stands in for a WorkerPool: what a function makes of each task, the last one first: any order is possible.
+    """A worker pool without processes: a function makes each task's result. Tasks finish in reverse order.
+
+    Args:
+      result: of a task.
 
     Attributes:
       ran: (method, clip) names of all tasks so far.
@@ -132,7 +118,7 @@ class PoolOf:
         self.ran: list[tuple[str, str]] = []
 
     def run(self, tasks: Sequence[Task], on_frames: Callable[[int], None] = lambda _: None) -> Iterator[FinishedTask]:
-        """As `WorkerPool.run`."""
+        """See `WorkerPool.run`."""
         for task in reversed(tasks):
             self.ran.append((task.method.name, task.clip.name))
             finished = self._result(task)
