@@ -16,6 +16,7 @@ from benchmarks import gpu_dense
 from benchmarks.frame import forced_work
 from benchmarks.gpu_cases import Built, Case, Place, leaves_of, session_of, stream_of
 from benchmarks.gpu_clock import Run, Times, interleaved, ratio
+from fluxshard.ir.stream_layout import TorchCall
 from fluxshard.ops.interpret import interpret
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.session import Session
@@ -137,13 +138,13 @@ class Streams:
         """Device time of a frame's graph, back to back, and host time of one replay."""
         found = {}
         stream = stream_of(self.given)
-        (recorded,) = (r for key, r in stream.recorded.items() if key[0])
+        (captured,) = (c for key, c in stream.captured.items() if key[0])
         for share in SHARES:
             self.run_given(share)
-            if recorded.graph is None:
+            if captured.graph is None:
                 continue
-            device_ms = self.place.clock.each_of(recorded.graph.replay, repeats)
-            host_ms = sorted(self.place.clock.once(recorded.graph.replay)[1] for _ in range(repeats))[repeats // 2]
+            device_ms = self.place.clock.each_of(captured.graph.replay, repeats)
+            host_ms = sorted(self.place.clock.once(captured.graph.replay)[1] for _ in range(repeats))[repeats // 2]
             found[given_name(share)] = {"device_ms": device_ms, "host_ms": host_ms}
         return found
 
@@ -152,9 +153,9 @@ class Streams:
         found = {}
         changing = [session for session, _ in self.changing.values()][:1]
         for name, session in (("given", self.given), *(("found", session) for session in changing)):
-            recorded = list(stream_of(session).recorded.values())[-1]
-            torch_calls = sum(hasattr(step, "layer") for step in recorded.launches)
-            found[name] = {"kernels": len(recorded.launches) - torch_calls, "islands": torch_calls}
+            captured = list(stream_of(session).captured.values())[-1]
+            torch_calls = sum(isinstance(step, TorchCall) for step in captured.launches)
+            found[name] = {"kernels": len(captured.launches) - torch_calls, "islands": torch_calls}
         return found
 
 

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.gpu_cases import Built, Case, Place
 from fluxshard.codegen.cuda.launches.kernels import Gemm, name_of
-from fluxshard.codegen.cuda.launches.launch_plan import Launch, Order
+from fluxshard.codegen.cuda.launches.launch import Launch, Order
 from fluxshard.codegen.cuda.program import CudaProgram
 from fluxshard.ir.params import ConvTranspose2d
 from fluxshard.ir.plan import LayerSpec, Plan
@@ -152,11 +152,11 @@ def _launch_ms(place: Place, device: Device, launch: Callable[[int], None], repe
     """Of one of many launches that follow one another without the host."""
 
     def many() -> None:
-        queue = device.queue()
+        cuda_stream = device.cuda_stream()
         for _ in range(repeats):
-            launch(queue)
+            launch(cuda_stream)
 
-    return _median(place, device.record(many).replay if device.records else many, 1) / repeats
+    return _median(place, device.capture(many).replay if device.captures else many, 1) / repeats
 
 
 def _median(place: Place, run: Callable[[], object], repeats: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from fluxshard.codegen.cuda.device.driver import create_stream
 from fluxshard.codegen.cuda.launches.kernels import GemmTile
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import tune
@@ -19,7 +20,7 @@ from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions, PlannedOptions
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_bench import DeviceBench
-from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice, GpuDevice
+from fluxshard.runtime.engines.cuda_device import Captures, Device, EmulatedDevice, GpuDevice
 from fluxshard.runtime.engines.engine import Engine
 from fluxshard.runtime.engines.reference import ReferenceEngine
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
@@ -28,6 +29,7 @@ from fluxshard.runtime.planned.planner import ImageTest, MakeTest
 
 EMULATED_ARCH = "sm_80"
 _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
+_CAPTURES = Captures(create_stream)  # a lock for what a process has once has to be one for the process: see Captures
 
 
 def check_target(target: str, options: CompileOptions) -> str:
@@ -77,7 +79,7 @@ def make_engine(
     except ToolchainError as error:
         if options.backend == "cpp":
             raise
-        warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=5)
+        warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=1)
         return ReferenceEngine(plan, weights), {}
     return CppEngine(plan, build_step(plan, found), weights), {}
 
@@ -107,6 +109,11 @@ def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:
     return make
 
 
+def gpu_device(index: int) -> GpuDevice:
+    """A GPU, by torch's number; all of them take turns in capturing graphs."""
+    return GpuDevice(index, _CAPTURES)
+
+
 def _cuda(
     plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
 ) -> tuple[Engine, Mapping[str, str]]:
@@ -129,7 +136,7 @@ def _cuda(
             seen = str(error).strip().partition("\n")[0]
             raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
         loader = gpu = GpuLoader(index, options.arch, options.dtype)
-        goal, device = gpu.target, GpuDevice(index)
+        goal, device = gpu.target, gpu_device(index)
     with device.current():
         return _cuda_engine(plan, weights, options, goal, loader, device)
 
@@ -154,8 +161,9 @@ def _cuda_engine(
             notes |= {layer: f"runs in torch: kernel {error.kernel} was refused: {error}" for layer in failed}
             warnings.warn(
                 f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}",
-                RuntimeWarning, stacklevel=7,
-            )  # fmt: skip
+                RuntimeWarning,
+                stacklevel=1,
+            )
             continue
         return CudaEngine(plan, program, weights, device), notes
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -32,7 +29,7 @@ from fluxshard.errors import (
 )
 from fluxshard.passes.capture.device_copy import moved, tensors_of
 from fluxshard.runtime.engines.cuda import CudaEngine
-from fluxshard.runtime.engines.cuda_device import EmulatedDevice, GpuDevice
+from fluxshard.runtime.engines.cuda_device import EmulatedDevice
 from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import frames
 from fluxshard.testing.session_checks import EXACT, check_against_dense
@@ -228,32 +225,6 @@ def test_a_frames_own_kernel_that_is_refused_is_an_error(net: SmallNet, refuse: 
 # ---- what goes wrong while frames run
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> GpuDevice:
-    """A device, and as much of torch.cuda as making it takes."""
-    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    return GpuDevice(1)
-
-
-def test_memory_that_is_not_there(gpu: GpuDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 300.00 MiB.")
-
-    monkeypatch.setattr(torch, "zeros", full)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100 << 20, 8000 << 20))
-    expected = (
-        r"300 MiB do not fit on cuda:1 \(100 of 8000 MiB are free\): close other sessions, or use a smaller image"
-    )
-    with pytest.raises(DeviceMemoryError, match=expected) as caught:
-        gpu.zeros(300 << 20)
-    assert isinstance(caught.value, MemoryError)
-    monkeypatch.setattr(GpuDevice, "_pinned", staticmethod(lambda array: SimpleNamespace(to=full)))  # as for weights
-    with pytest.raises(DeviceMemoryError, match="2 MiB do not fit on cuda:1"):
-        gpu.upload(np.zeros(2 << 20, np.uint8))
-
-
 @compiler
 def test_a_stream_that_does_not_fit(model: fluxshard.CompiledModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next try finds the session as it was."""
@@ -270,13 +241,6 @@ def test_a_stream_that_does_not_fit(model: fluxshard.CompiledModel, monkeypatch:
             assert session.state_bytes == 0
         session.run(image)
         assert session.stats.keyframe and session.stats.frame == 0
-
-
-def test_a_stream_that_is_being_captured(gpu: GpuDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu.refuse_capture()
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    with pytest.raises(StateError, match=r"the current CUDA stream is being captured; .* outside of torch.cuda.graph"):
-        gpu.refuse_capture()
 
 
 @compiler

@@ -16,7 +16,7 @@ import pytest
 
 from fluxshard.codegen.cuda.compile.cubin import Cubin
 from fluxshard.codegen.cuda.compile.resources import Resources
-from fluxshard.codegen.cuda.device.driver import CudaKernel, DeviceInfo, check, device_of
+from fluxshard.codegen.cuda.device.driver import CudaKernel, DeviceInfo, check, create_stream, device_of
 from fluxshard.errors import (
     DeviceError,
     DeviceMemoryError,
@@ -41,6 +41,7 @@ class Driver:
     def __init__(self, bindings: ModuleType, **fails: str) -> None:
         self.CUdevice_attribute = bindings.CUdevice_attribute
         self.CUfunction_attribute = bindings.CUfunction_attribute
+        self.CUstream_flags = bindings.CUstream_flags
         self.calls: list[tuple[Any, ...]] = []
         self.launched: list[bytes] = []
         self._status = {name: getattr(bindings.CUresult, f"CUDA_ERROR_{status}") for name, status in fails.items()}
@@ -58,6 +59,7 @@ class Driver:
             "cuFuncSetAttribute": lambda function, attribute, value: (),
             "cuOccupancyMaxActiveBlocksPerMultiprocessor": lambda function, threads, shared: (3,),
             "cuModuleUnload": lambda module: (),
+            "cuStreamCreate": lambda flags: (0xBEEF,),
             "cuLaunchKernel": self._launch,
         }
 
@@ -186,6 +188,11 @@ def test_a_block_that_does_not_fit(driver: Driver) -> None:
         kernel(driver)
 
 
+def test_a_stream_of_its_own_does_not_wait_for_the_default_one(driver: Driver) -> None:
+    assert create_stream(driver) == 0xBEEF
+    assert driver.calls == [("cuStreamCreate", driver.CUstream_flags.CU_STREAM_NON_BLOCKING)]
+
+
 # ---- devices
 
 
@@ -253,6 +260,8 @@ FAILURES: list[tuple[str, str, type[FluxShardError], str]] = [
 def test_a_status_becomes_an_error(
     function: str, status: str, kind: type[FluxShardError], seen: str, cuda_driver: ModuleType
 ) -> None:
+    if not hasattr(cuda_driver.CUresult, f"CUDA_ERROR_{status}"):
+        pytest.skip(f"these bindings have no CUDA_ERROR_{status}")
     driver = Driver(cuda_driver, **{function: status})
     with pytest.raises(kind, match=seen) as caught:
         device_of(0, driver)

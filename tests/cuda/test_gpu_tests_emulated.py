@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxshard.codegen.cuda.launches.layer_kernels import _OPS
+from fluxshard.codegen.cuda.launches.operands import OPS
 from fluxshard.options import DType
 from tests.gpu import every_kernel, frames, laws, layers
 from tests.gpu.place import EMULATED
@@ -15,7 +15,7 @@ SMALL = {
     "assign", "phases", "compact_along_x", "compact_along_y", "window_rule", "upsample_mask", "gate", "take_vector",
     "commit_elect", "commit", "to_dense",
 }  # fmt: skip
-ROWS = {*_OPS.values(), "bilinear", "from_dense"}
+ROWS = {*OPS.values(), "bilinear", "from_dense"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -25,7 +25,7 @@ def test_every_kernel_is_every_kernel(dtype: DType) -> None:
 
 
 def test_every_kernel_runs_and_stays_inside() -> None:
-    assert every_kernel.run(EMULATED, "float16", records=False, n=3) == 15
+    assert every_kernel.run(EMULATED, "float16", captures=False, n=3) == 15
 
 
 def test_laws() -> None:

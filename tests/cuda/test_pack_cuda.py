@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.cuda.launches.kernels import Finish, Gemm, GemmTile, Inputs, Rows
-from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch
+from fluxshard.codegen.cuda.launches.launch import Launch
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.memory import Constants, Packed
 from fluxshard.codegen.cuda.launches.pack import gemm_tiles, pack_all, phase_weight, to_stored
 from fluxshard.codegen.cuda.program import DEFAULT_ORDERS

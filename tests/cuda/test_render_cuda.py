@@ -29,7 +29,8 @@ from fluxshard.codegen.cuda.launches.kernels import (
     Small,
     name_of,
 )
-from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order
+from fluxshard.codegen.cuda.launches.launch import Launch, Order
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.program import DEFAULT_ORDERS, kernels_of
 from fluxshard.errors import RenderError
 from fluxshard.ir import params as P

@@ -89,7 +89,7 @@ frame(False)
 image[0, :, 3, 3] += 1  # its neighbours are read through the map
 frame(False)
 print("fine so far", flush=True)
-store = engine._program.memory.stores[middle]
+store = engine._program.layout.stores[middle]
 arena, parity = state.data.arena, state.data.parity
 cells = plan.grids[store.grid].cells
 entry = view(arena, store.maps[parity].offset, torch.int32, (cells,))[3 * 7 + 2 : 3 * 7 + 3]

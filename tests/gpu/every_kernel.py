@@ -13,7 +13,8 @@ import torch
 
 import fluxshard
 from fluxshard.codegen.cuda.launches.kernels import Gemm, Rows
-from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order
+from fluxshard.codegen.cuda.launches.launch import Launch, Order
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.motion import MotionField
@@ -89,11 +90,11 @@ def _frames(n: int) -> Iterator[tuple[torch.Tensor, MotionField | None]]:
         image[:, :, index : index + 5, 2 * index : 2 * index + 7] += 0.25
 
 
-def run(place: Place, dtype: DType, records: bool, n: int = 4) -> int:
+def run(place: Place, dtype: DType, captures: bool, n: int = 4) -> int:
     """Runs the frames; returns how many there were. Fails where something is written between blocks of memory."""
     builder, dense = every_kernel()
     plan = builder.finish()
-    engine = Marked(place.engine(plan, builder.weights, dtype, dense, records))
+    engine = Marked(place.engine(plan, builder.weights, dtype, dense, captures))
     count, rng = 0, np.random.default_rng(1)
     for order in ORDERS:
         reuse = fluxshard.ReuseOptions(rfap=order.rfap, remap=order.remap, scene_cut=1.0)

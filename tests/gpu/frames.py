@@ -32,12 +32,12 @@ def small(place: Place, dtype: DType = "float16") -> tuple[SmallNet, fluxshard.C
     model = place.compile(net, SIZE, dtype)
     if place.backend == "emulated":
         device = engine_of(model)._device
-        device.records, device.record = True, Replay  # type: ignore[method-assign]
+        device.captures, device.capture = True, Replay  # type: ignore[method-assign]
     return net, model
 
 
 class Replay:
-    """Stands in for a graph where there is none: what is recorded is not run until it is replayed."""
+    """Stands in for a graph where there is none: what is captured is not run until it is replayed."""
 
     def __init__(self, launch: Callable[[], None]) -> None:
         self.replay = launch
@@ -62,7 +62,7 @@ def masks_of(plan: fluxshard.Plan, share: float, seed: int) -> dict[int, Mask]:
 
 
 def warm(place: Place, session: fluxshard.Session, masks: dict[int, Mask] | None = None) -> None:
-    """A keyframe, a frame that is launched and one that is recorded, for each order of launches."""
+    """A keyframe, a frame that is launched and one that is captured, for each order of launches."""
     for image, motion in on_device(place, "blocks", 4, 9):
         session.run(image, motion)
     if masks is not None:
@@ -73,12 +73,12 @@ def warm(place: Place, session: fluxshard.Session, masks: dict[int, Mask] | None
 
 
 def graphs_of(session: fluxshard.Session) -> dict[object, object]:
-    """What a session has recorded."""
-    return {key: recorded.graph for key, recorded in stream_of(session).recorded.items()}
+    """What a session has captured."""
+    return {key: captured.graph for key, captured in stream_of(session).captured.items()}
 
 
 def one_graph_for_all_shares(place: Place) -> None:
-    """Whatever share of the work there is, and through scene cuts, a frame replays what was recorded first."""
+    """Whatever share of the work there is, and through scene cuts, a frame replays what was captured first."""
     _, model = small(place)
     with model.session(REUSE) as session:
         warm(place, session, masks_of(model.plan, 0.3, 0))
@@ -128,8 +128,8 @@ def replayed_as_launched(place: Place, masks: bool) -> None:
     device = engine_of(model)._device
     sequence = on_device(place, "blocks", 8)
     results: list[list[list[Tensor]]] = []
-    for records in (True, False):
-        device.records = records
+    for captures in (True, False):
+        device.captures = captures
         try:
             with model.session(EXACT) as session:
                 results.append([])
@@ -139,9 +139,9 @@ def replayed_as_launched(place: Place, masks: bool) -> None:
                     else:
                         out = session.run(image, motion)
                     results[-1].append([leaf.to("cpu", copy=True) for leaf in leaves_of(out)])
-                assert (None in graphs_of(session).values()) != records or masks
+                assert (None in graphs_of(session).values()) != captures or masks
         finally:
-            device.records = True
+            device.captures = True
     for one, two in zip(*results, strict=True):
         for a, b in zip(one, two, strict=True):
             assert_same(a, b, 1e-5)

@@ -42,10 +42,10 @@ def some_in_torch(place: Place, group: str) -> None:
             torch.testing.assert_close(a, b, rtol=0, atol=2e-4 * scale, equal_nan=True)
 
 
-def writes_stay_inside(place: Place, group: str, dtype: DType, records: bool = True) -> None:
+def writes_stay_inside(place: Place, group: str, dtype: DType, captures: bool = True) -> None:
     """Between the blocks of a stream's memory nothing is ever written."""
     builder = _plan_of(group)
-    engine = Marked(place.engine(builder.finish(*outputs_of(builder)), builder.weights, dtype, records=records))
+    engine = Marked(place.engine(builder.finish(*outputs_of(builder)), builder.weights, dtype, captures=captures))
     _stream(engine, group)
     assert engine.broken() == []
 
@@ -67,7 +67,7 @@ class Marked(HostEngine):
 
     def broken(self) -> list[int]:
         """Offsets of blocks behind which something was written."""
-        blocks = self.inner._memory.state.blocks
+        blocks = self.inner._program.state_blocks
         return [
             offset
             for state in self._states
@@ -76,7 +76,7 @@ class Marked(HostEngine):
         ]
 
     def _gaps(self, state: StreamState) -> list[Tensor]:
-        arena, blocks = state.data.arena, self.inner._memory.state.blocks
+        arena, blocks = state.data.arena, self.inner._program.state_blocks
         ends = [offset for offset, _ in blocks[1:]] + [arena.numel()]
         return [arena[offset + n_bytes : end] for (offset, n_bytes), end in zip(blocks, ends, strict=True)]
 

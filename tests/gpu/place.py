@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import fluxshard
+from fluxshard.backends import gpu_device
 from fluxshard.codegen.cuda.device.loader import GpuLoader
 from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
@@ -17,7 +18,7 @@ from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import Backend, DType
 from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
-from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice, GpuDevice
+from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice
 from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
 from fluxshard.runtime.session import Program, Session
 
@@ -45,7 +46,7 @@ class Place:
 
     def engine(
         self, plan: Plan, weights: Mapping[str, Tensor], dtype: DType, dense: frozenset[str] = frozenset(),
-        records: bool = True,
+        captures: bool = True,
     ) -> CudaEngine:  # fmt: skip
         """A plan's engine.
 
@@ -53,7 +54,7 @@ class Place:
           plan, weights: what to run.
           dtype: what is stored.
           dense: layers that run in torch although they need not.
-          records: frames are recorded as graphs, where that is possible.
+          captures: frames are captured as graphs, where that is possible.
         """
         loader: Loader
         device: Device
@@ -63,8 +64,8 @@ class Place:
             torch.zeros(1, device=self.torch_device)  # makes the device's context current
             index = self.torch_device.index or 0
             loader = gpu = GpuLoader(index, "native", dtype)
-            target, device = gpu.target, GpuDevice(index)
-            device.records = records
+            target, device = gpu.target, gpu_device(index)
+            device.captures = captures
         program = CudaProgram(plan, target, loader, dense=dense)
         program.prepare_all()
         return CudaEngine(plan, program, weights, device)

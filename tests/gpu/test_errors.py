@@ -84,7 +84,7 @@ def test_a_caller_that_captures_is_told_so(model: fluxshard.CompiledModel, warm:
 
 
 def test_another_thread_may_capture_and_allocate(model: fluxshard.CompiledModel) -> None:
-    """A graph that the caller records elsewhere stays whole while sessions start, record and replay."""
+    """A graph that the caller captures elsewhere stays whole while sessions start, capture and replay."""
     stop = threading.Event()
     failures: list[BaseException] = []
 

@@ -14,7 +14,7 @@ from torch import Tensor
 import fluxshard
 from fluxshard.codegen.cuda.device.driver import BoundLaunch
 from fluxshard.motion import MotionField
-from fluxshard.runtime.engines.cuda import Recorded
+from fluxshard.runtime.engines.cuda import Captured
 from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.session_checks import EXACT
 from tests.gpu import frames
@@ -57,7 +57,7 @@ def test_no_frame_waits() -> None:
 
 def test_a_frame_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     _, model = frames.small(CUDA)
-    counts = {"replays": 0, "launches": 0, "records": 0}
+    counts = {"replays": 0, "launches": 0, "captures": 0}
 
     def counted(owner: type, name: str, count: str) -> None:
         original = getattr(owner, name)
@@ -70,10 +70,10 @@ def test_a_frame_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with model.session(REUSE) as session:
         frames.warm(CUDA, session, masks_of(model.plan, 0.3, 0))
-        assert all(isinstance(r, Recorded) and r.graph is not None for r in stream_of(session).recorded.values())
+        assert all(isinstance(c, Captured) and c.graph is not None for c in stream_of(session).captured.values())
         assert len(graphs_of(session)) == 2  # found from values, and given
         counted(torch.cuda.CUDAGraph, "replay", "replays")
-        counted(torch.cuda.CUDAGraph, "capture_begin", "records")
+        counted(torch.cuda.CUDAGraph, "capture_begin", "captures")
         counted(BoundLaunch, "__call__", "launches")
         n = 0
         for planned in (True, False):
@@ -87,7 +87,7 @@ def test_a_frame_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
             for share in SHARES:
                 session.run_with_work(image, None, masks_of(model.plan, share, n))
                 n += 1
-    assert counts == {"replays": n, "launches": 0, "records": 0}
+    assert counts == {"replays": n, "launches": 0, "captures": 0}
 
 
 def test_a_profiler_sees_one_graph_a_frame() -> None:
@@ -163,7 +163,7 @@ def test_frames_may_change_threads() -> None:
 
 
 def test_two_sessions_interleave_on_two_streams() -> None:
-    """Graphs of two sessions that one thread has recorded run at the same time, with matrix products in islands."""
+    """Graphs of two sessions that one thread has captured run at the same time, with matrix products in islands."""
     net, model = frames.small(CUDA, "float32")
     sequences = [frames.on_device(CUDA, "blocks", 24, seed) for seed in (1, 2)]
     streams = [torch.cuda.Stream() for _ in sequences]

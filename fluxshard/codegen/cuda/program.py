@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.cuda.launches.control_block import frame_block
 from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, Kernel, Rows, name_of
-from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order, TorchCall
-from fluxshard.codegen.cuda.launches.memory import Memory
+from fluxshard.codegen.cuda.launches.launch import Launch, Order
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.pack import pack_all
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
+from fluxshard.ir.stream_layout import FrameControl, Region, StreamLayout, TorchCall
 from fluxshard.options import Rfap
 
-Bound = Callable[[int], None]  # launches on a stream
+Bound = Callable[[int], None]  # launches on a CUDA stream
 
 
 DEFAULT_ORDERS = (
@@ -51,13 +51,6 @@ class Loader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A layer that runs in torch, between launches."""
-
-    layer: str
-
-
 class CudaProgram:
     """See the module's docstring.
 
@@ -80,9 +73,19 @@ class CudaProgram:
         self._loaded: dict[str, Loaded] = {}
 
     @property
-    def memory(self) -> Memory:
-        """Where everything lies."""
-        return self._describer.memory
+    def layout(self) -> StreamLayout:
+        """Where the values of a stream lie."""
+        return self._describer.memory.layout
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of a stream."""
+        return self._describer.memory.state.size
+
+    @property
+    def state_blocks(self) -> tuple[tuple[int, int], ...]:
+        """Offset and bytes of each block of it; what lies between is never touched."""
+        return self._describer.memory.state.blocks
 
     @property
     def describer(self) -> Describer:
@@ -114,33 +117,32 @@ class CudaProgram:
         orders = [step for order in DEFAULT_ORDERS for step in self._describer.order(order)]
         makers = [step for step in orders if isinstance(step, Launch) and isinstance(step.kernel, Gemm | Rows)]
         found = [step.layer for step in makers if name_of(step.kernel) == kernel]
-        return tuple(dict.fromkeys(name for name in found if not self.memory.is_dense(name, self._params(name))))
+        return tuple(dict.fromkeys(name for name in found if name not in self.layout.in_torch))
 
-    def _params(self, layer: str) -> object:
-        return next(spec.params for spec in self.plan.layers if spec.name == layer)
-
-    def bind(self, *, planned: bool, rfap: Rfap, remap: bool, state: int, constants: int) -> tuple[Bound | Call, ...]:
+    def bind(
+        self, *, planned: bool, rfap: Rfap, remap: bool, state: int, constants: int
+    ) -> tuple[Bound | TorchCall, ...]:
         """Everything that a frame runs, for a stream whose state lies at an address."""
         order = Order(planned=planned, rfap=rfap, remap=remap)
         self.prepare(order)
-        bases = {"state": state, "constants": constants}
-        steps: list[Bound | Call] = []
+        bases: dict[Region, int] = {"state": state, "constants": constants}
+        steps: list[Bound | TorchCall] = []
         for step in self._describer.order(order):
             if isinstance(step, TorchCall):
-                steps.append(Call(step.layer))
+                steps.append(step)
                 continue
             loaded = self._loaded[name_of(step.kernel)]
             blocks = loaded.blocks(step.blocks) if step.persistent else step.blocks
-            steps.append(loaded.bind(blocks, step.args.encode(bases)))  # type: ignore[arg-type]
+            steps.append(loaded.bind(blocks, step.args.encode(bases)))
         return tuple(steps)
 
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """What all streams share, as bytes."""
-        return pack_all(self.memory.constants, weights, self.target.dtype)
+        return pack_all(self._describer.memory.constants, weights, self.target.dtype)
 
-    def frame_block(self, **fields: Any) -> bytes:
-        """What is uploaded once a frame: `frame.frame_block` for this program's memory."""
-        return frame_block(self.memory, **fields)
+    def frame_block(self, control: FrameControl) -> bytes:
+        """What is uploaded once a frame, as bytes."""
+        return frame_block(self.layout, control)
 
 
 def kernels_of(describer: Describer, *orders: Order) -> dict[str, tuple[Kernel, int]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fluxshard.codegen.cuda.compile.cubin import Cubin, Job, compile_many
 from fluxshard.codegen.cuda.compile.render import render_kernel
 from fluxshard.codegen.cuda.launches.kernels import name_of
-from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order
+from fluxshard.codegen.cuda.launches.launch import Launch, Order
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.program import DEFAULT_ORDERS, kernels_of
 from fluxshard.errors import OptionError
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from fluxshard.codegen.common.cache import cache_root
 from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, name_of
-from fluxshard.codegen.cuda.launches.launch_plan import Describer, Launch, Order
+from fluxshard.codegen.cuda.launches.launch import Launch, Order
+from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.tiles import Problem, candidates
 from fluxshard.codegen.cuda.program import Bound, Loader
 from fluxshard.ir.kernel import CudaTarget
@@ -100,24 +101,24 @@ def _measure(
         if isinstance(step, Launch) and isinstance(step.kernel, Gemm) and step.layer in tiles
     }
     loaded = loader.load({name_of(step.kernel): (step.kernel, step.args.size) for step in launches.values()})
-    memory = describer.memory
+    memory, layout = describer.memory, describer.memory.layout
     state, constants = bench.allocate(memory.state.size, memory.constants.size)
     for content, offset in memory.constants.tables.items():
         bench.write(constants + offset, np.frombuffer(content, np.uint8))
-    for grid, where in zip(plan.grids, memory.grids, strict=True):
+    for grid, where in zip(plan.grids, layout.grids, strict=True):
         cells = np.arange(grid.cells, dtype=np.int32)
         for pointer in (*where.maps, where.list, where.rows):
             bench.write(state + pointer.offset, cells)
     times = dict.fromkeys(launches, 1.0)
     for name, step in launches.items():
         executable = loaded[name_of(step.kernel)]
-        grid_index = memory.stores[next(spec.output for spec in plan.layers if spec.name == name)].grid
+        grid_index = layout.stores[next(spec.output for spec in plan.layers if spec.name == name)].grid
         bound = executable.bind(
             executable.blocks(step.blocks), step.args.encode({"state": state, "constants": constants})
         )
         for share in _SHARES:
             count = max(1, int(share * plan.grids[grid_index].cells))
-            bench.write(state + memory.n_of_grid[grid_index].offset, np.array([count], np.int32))
+            bench.write(state + layout.n_of_grid[grid_index].offset, np.array([count], np.int32))
             times[name] *= bench.time_ms(bound)
     return times
 

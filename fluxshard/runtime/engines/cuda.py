@@ -1,7 +1,8 @@
 """Runs a plan through its generated CUDA kernels: on a GPU as one graph per stream, or through the emulator on a CPU.
 
 Everything stays on the device and nothing waits for it: counts of cells are read by kernels, what a frame is given is
-uploaded in one piece, and statistics are fetched when somebody asks for them.
+uploaded in one piece, and statistics are fetched when somebody asks for them. What is kept between frames is made
+outside of `torch.inference_mode`, whether the caller is in it or not: tensors made inside could not be written outside.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,25 +20,38 @@ from torch import Tensor
 
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.stream_layout import FrameControl, Ptr, StreamLayout, TorchCall
 from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import IslandProgram
-from fluxshard.runtime.engines.cuda_device import Device
+from fluxshard.options import Rfap
+from fluxshard.runtime.engines.cuda_device import Device, Graph
 from fluxshard.runtime.engines.cuda_inspection import CudaInspection, view
+from fluxshard.runtime.engines.cuda_islands import on_device
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
 
-Launches = tuple[Callable[[int], None] | Any, ...]
+Launches = tuple[Callable[[int], None] | TorchCall, ...]  # each launches on a CUDA stream, given its handle
 
 
 class CudaStepProgram(Protocol):
     """What the engine needs of a program; `codegen.cuda.program.CudaProgram` is one."""
 
     @property
-    def memory(self) -> Any:
-        """Where everything lies."""
+    def layout(self) -> StreamLayout:
+        """Where the values of a stream lie."""
         ...
 
-    def bind(self, *, planned: bool, rfap: Any, remap: bool, state: int, constants: int) -> Launches:
+    @property
+    def state_bytes(self) -> int:
+        """Memory of a stream."""
+        ...
+
+    @property
+    def state_blocks(self) -> tuple[tuple[int, int], ...]:
+        """Offset and bytes of each block of it; what lies between is never touched."""
+        ...
+
+    def bind(self, *, planned: bool, rfap: Rfap, remap: bool, state: int, constants: int) -> Launches:
         """A frame's launches, and the layers that run in torch between them."""
         ...
 
@@ -45,36 +59,56 @@ class CudaStepProgram(Protocol):
         """What all streams share."""
         ...
 
-    def frame_block(self, **fields: Any) -> bytes:
+    def frame_block(self, control: FrameControl) -> bytes:
         """What is uploaded once a frame."""
         ...
 
 
 @dataclass(slots=True)
-class Recorded:
-    """The launches of one kind of frame; on a GPU, once they have run, as a graph."""
+class Captured:
+    """The launches of one kind of frame; on a GPU, once they have run, as a graph.
+
+    Attributes:
+      launches: in order.
+      ran: they have run once, kernel by kernel.
+      graph: of them; None where there is none yet, or none can be made.
+      refused: something in them cannot be captured.
+      leaves: values off the grids that only the caller reads, as the last run left them.
+    """
 
     launches: Launches
     ran: bool = False
-    graph: Any = None
-    refused: bool = False  # something in it cannot be recorded
-    leaves: dict[str, Tensor] = field(default_factory=dict)  # values off the grids that only the caller reads
+    graph: Graph | None = None
+    refused: bool = False
+    leaves: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class CudaState:
-    """State of one video stream."""
+    """State of one video stream.
+
+    Attributes:
+      arena: its layout.
+      parity: which maps are the cache's.
+      shown: which maps the last frame left; others than the cache's where it is not remapped.
+      on_grids: slot maps of the last frame are those of the grids.
+      uniform: ... and if they are the stores': those of a grid are all equal.
+      planned: the last frame's work was given for every grid.
+      captured: by kind of frame: planned, rfap, remap.
+      held: what the last frame reads.
+      cuda_stream, done: where the last frame ran, and its end.
+    """
 
     arena: Tensor
-    parity: int = 0  # which maps are the cache's
-    shown: int = 0  # which maps the last frame left; others than the cache's where it is not remapped
-    on_grids: bool = False  # slot maps of the last frame are those of the grids
-    uniform: bool = False  # ... and if they are the stores': those of a grid are all equal
-    planned: bool = False  # the last frame's work was given for every grid
-    recorded: dict[tuple[bool, str, bool], Recorded] = field(default_factory=dict)
-    held: list[Tensor] = field(default_factory=list)  # what the last frame reads
-    queue: Any = None  # the stream that it ran on, and its end
-    done: Any = None
+    parity: int = 0
+    shown: int = 0
+    on_grids: bool = False
+    uniform: bool = False
+    planned: bool = False
+    captured: dict[tuple[bool, str, bool], Captured] = field(default_factory=dict)
+    held: list[Tensor] = field(default_factory=list)
+    cuda_stream: torch.cuda.Stream | None = None
+    done: torch.cuda.Event | None = None
 
 
 class CudaEngine:
@@ -90,16 +124,18 @@ class CudaEngine:
     def __init__(self, plan: Plan, program: CudaStepProgram, weights: Mapping[str, Tensor], device: Device) -> None:
         self.plan = plan
         self._program = program
-        self._memory = program.memory
+        self._layout = program.layout
         self._device = device
         self.name = device.backend
-        self._constants = device.upload(program.pack_weights({k: v.cpu().numpy() for k, v in weights.items()}))
-        in_torch = [layer for layer in plan.layers if self._memory.is_dense(layer.name, layer.params)]
-        self._in_torch = {layer.name: layer for layer in in_torch}
-        names = {name for layer in in_torch for _, name in layer.weights}
-        self._weights = {name: weights[name].to(device.torch_device) for name in names}
+        self._in_torch = {layer.name: layer for layer in plan.layers if layer.name in self._layout.in_torch}
+        names = {name for layer in self._in_torch.values() for _, name in layer.weights}
+        with torch.inference_mode(False), torch.no_grad():
+            self._constants = device.upload(program.pack_weights({k: v.cpu().numpy() for k, v in weights.items()}))
+            self._weights = {name: weights[name].to(device.torch_device) for name in names}
         self._islands = {
-            layer.name: IslandProgram(layer.params.steps) for layer in in_torch if isinstance(layer.params, Island)
+            name: IslandProgram(on_device(layer.params.steps, device.torch_device))
+            for name, layer in self._in_torch.items()
+            if isinstance(layer.params, Island)
         }
         self._outputs = [leaf.value for leaf in plan.outputs if leaf.value is not None]
 
@@ -110,13 +146,14 @@ class CudaEngine:
 
     def new_state(self) -> StreamState:
         """See `Engine.new_state`."""
-        arena = self._device.zeros(self._memory.state.size)
-        self._device.protect(arena, self._memory.state.blocks)
-        return StreamState(CudaState(arena), self._memory.state.size)
+        with self._device.current(), torch.inference_mode(False), torch.no_grad():
+            arena = self._device.zeros(self._program.state_bytes)
+        self._device.protect(arena, self._program.state_blocks)
+        return StreamState(CudaState(arena), self._program.state_bytes)
 
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
-        with self._device.current(), torch.no_grad():
+        with self._device.current(), torch.inference_mode(False), torch.no_grad():
             return self._step(state, image, motion, control)
 
     def _step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
@@ -130,22 +167,22 @@ class CudaEngine:
             planned = False  # values of a grid have maps of their own until the next keyframe
         self._move_maps(stream, planned, control.keyframe)
         key = (planned, control.rfap, control.remap)
-        recorded = stream.recorded.get(key)
-        if recorded is None:
+        captured = stream.captured.get(key)
+        if captured is None:
             launches = self._program.bind(
                 planned=planned, rfap=control.rfap, remap=control.remap, state=stream.arena.data_ptr(),
                 constants=self._constants.data_ptr(),
             )  # fmt: skip
-            recorded = stream.recorded[key] = Recorded(launches)
+            captured = stream.captured[key] = Captured(launches)
         outputs = {
             name: torch.empty(plan.value(name).shape, device=device.torch_device)
             for name in self._outputs
             if plan.value(name).grid is not None
         }
         held = self._upload(stream, image, motion, control, outputs)
-        mark = device.mark()
-        self._run(stream, recorded)
-        end = device.mark()
+        start = device.event()
+        self._run(stream, captured)
+        end = device.event()
         stream.held = held
         stream.shown = stream.parity ^ 1
         if control.remap:
@@ -153,21 +190,21 @@ class CudaEngine:
         stream.on_grids, stream.planned = planned, planned
         stream.uniform = control.keyframe and not planned
         device.remember(stream)
-        leaves: list[Any] = []
+        leaves: list[Tensor | None | bool | int | float | str] = []
         for leaf in plan.outputs:
             if leaf.value is None:
                 leaves.append(leaf.literal)
             elif leaf.value in outputs:
                 leaves.append(outputs[leaf.value])
             else:
-                leaves.append(self._off_grid(stream, recorded, leaf.value).clone())
+                leaves.append(self._off_grid(stream, captured, leaf.value).clone())
         host_ms = (time.perf_counter() - started) * 1e3
-        return StepResult(leaves=leaves, counts=lambda: self._counts(stream, device.elapsed_ms(mark, end, host_ms)))
+        return StepResult(leaves=leaves, counts=lambda: self._counts(stream, device.elapsed_ms(start, end, host_ms)))
 
     def inspect(self, state: StreamState) -> CudaInspection:
         """See `Engine.inspect`."""
         stream: CudaState = state.data
-        return CudaInspection(self.plan, self._memory, stream.arena, stream.shown, stream.planned)
+        return CudaInspection(self.plan, self._layout, stream.arena, stream.shown, stream.planned)
 
     # ---- a frame
 
@@ -176,61 +213,62 @@ class CudaEngine:
         outputs: Mapping[str, Tensor],
     ) -> list[Tensor]:  # fmt: skip
         """Writes what the frame is given; returns what must live until it has run."""
-        device, plan, memory = self._device, self.plan, self._memory
-        held, addresses = (
-            [image, *outputs.values()],
-            {"motion": 0, "motion_valid": 0, "cell_px": 1, "motion_columns": 1},
-        )
+        device, plan = self._device, self.plan
+        held = [image, *outputs.values()]
+        vectors, valid, cell_px, columns = 0, 0, 1, 1
         if motion is not None:
-            vectors = np.ascontiguousarray(motion.displacement, np.int16).view(np.uint8).reshape(-1)
-            sent = device.upload(np.concatenate([vectors, motion.valid.view(np.uint8).reshape(-1)]))
-            held.append(sent)
-            addresses |= {"motion": sent.data_ptr(), "motion_valid": sent.data_ptr() + vectors.size}
-            addresses |= {"cell_px": motion.cell_px, "motion_columns": motion.valid.shape[1]}
+            numbers = np.ascontiguousarray(motion.displacement, np.int16).view(np.uint8).reshape(-1)
+            held.append(device.upload(np.concatenate([numbers, motion.valid.view(np.uint8).reshape(-1)])))
+            vectors, valid = held[-1].data_ptr(), held[-1].data_ptr() + numbers.size
+            cell_px, columns = motion.cell_px, motion.valid.shape[1]
         work = [0] * len(plan.grids)
         for index, mask in (control.work or {}).items():
             held.append(device.upload(np.ascontiguousarray(mask, np.bool_).view(np.uint8).reshape(-1)))
             work[index] = held[-1].data_ptr()
         block = self._program.frame_block(
-            image=image.data_ptr(), **addresses, scene_cut=int(control.scene_cut * plan.grids[0].cells),
-            keyframe=control.keyframe, input_fresh=control.input == "fresh", parity=stream.parity,
-            tau_input=control.tau_input, tau=control.tau, work=work,
-            outputs=[outputs[name].data_ptr() if name in outputs else 0 for name in self._outputs],
+            FrameControl(
+                image=image.data_ptr(), motion=vectors, motion_valid=valid, cell_px=cell_px, motion_columns=columns,
+                scene_cut=int(control.scene_cut * plan.grids[0].cells), keyframe=control.keyframe,
+                input_fresh=control.input == "fresh", parity=stream.parity, tau_input=control.tau_input,
+                tau=control.tau, work=work,
+                outputs=[outputs[name].data_ptr() if name in outputs else 0 for name in self._outputs],
+            )
         )  # fmt: skip
-        at = memory.control.offset
+        at = self._layout.control.offset
         device.write(stream.arena[at : at + len(block)], np.frombuffer(block, np.uint8))
         return held
 
-    def _run(self, stream: CudaState, recorded: Recorded) -> None:
-        if recorded.graph is not None:
-            recorded.graph.replay()
+    def _run(self, stream: CudaState, captured: Captured) -> None:
+        if captured.graph is not None:
+            captured.graph.replay()
             return
-        if recorded.ran and self._device.records and not recorded.refused:
+        if captured.ran and self._device.captures and not captured.refused:
             try:
-                recorded.graph = self._device.record(lambda: self._launch(stream, recorded))
+                captured.graph = self._device.capture(lambda: self._launch(stream, captured))
             except RuntimeError as error:  # of torch, by an op that waits for the device
-                recorded.refused = True
+                captured.refused = True
                 seen = str(error).strip().partition("\n")[0]
                 warnings.warn(
-                    f"frames of {self.plan.name} cannot be recorded as a CUDA graph ({seen}): they are launched one "
+                    f"frames of {self.plan.name} cannot be captured as a CUDA graph ({seen}): they are launched one "
                     "kernel at a time, which takes longer; an island that waits for the device is the likely reason",
-                    RuntimeWarning, stacklevel=6,
-                )  # fmt: skip
+                    RuntimeWarning,
+                    stacklevel=1,
+                )
             else:
-                recorded.graph.replay()
+                captured.graph.replay()
                 return
-        self._launch(stream, recorded)
-        recorded.ran = True
+        self._launch(stream, captured)
+        captured.ran = True
 
-    def _launch(self, stream: CudaState, recorded: Recorded) -> None:
-        queue = self._device.queue()
-        for step in recorded.launches:
-            if hasattr(step, "layer"):
-                self._run_in_torch(stream, recorded, self._in_torch[step.layer])
+    def _launch(self, stream: CudaState, captured: Captured) -> None:
+        cuda_stream = self._device.cuda_stream()
+        for step in captured.launches:
+            if isinstance(step, TorchCall):
+                self._run_in_torch(stream, captured, self._in_torch[step.layer])
             else:
-                step(queue)
+                step(cuda_stream)
 
-    def _run_in_torch(self, stream: CudaState, recorded: Recorded, layer: LayerSpec) -> None:
+    def _run_in_torch(self, stream: CudaState, captured: Captured, layer: LayerSpec) -> None:
         inputs = [self._dense(stream, name) for name in layer.inputs]
         roles = {role: self._weights[name] for role, name in layer.weights}
         results: Mapping[str, object]
@@ -241,21 +279,21 @@ class CudaEngine:
         for name in layer.outputs:
             fresh = results[name]
             assert isinstance(fresh, Tensor)
-            if name in self._memory.dense_of:
+            if name in self._layout.dense_of:
                 self._dense(stream, name).copy_(fresh)
-            elif not self._memory.is_compared(name):
-                recorded.leaves[name] = fresh
+            elif name not in self._layout.compared:
+                captured.leaves[name] = fresh
             else:
-                view(stream.arena, self._memory.fresh_of[name].offset, torch.float32, fresh.shape).copy_(fresh)
+                view(stream.arena, self._layout.fresh_of[name].offset, torch.float32, fresh.shape).copy_(fresh)
 
     def _dense(self, stream: CudaState, name: str) -> Tensor:
         """A value as torch reads and writes it."""
-        memory = self._memory
-        where = memory.dense_of[name] if name in memory.dense_of else memory.cached_of[name]
+        layout = self._layout
+        where = layout.dense_of[name] if name in layout.dense_of else layout.cached_of[name]
         return view(stream.arena, where.offset, torch.float32, self.plan.value(name).shape)
 
-    def _off_grid(self, stream: CudaState, recorded: Recorded, name: str) -> Tensor:
-        return recorded.leaves[name] if name in recorded.leaves else self._dense(stream, name)
+    def _off_grid(self, stream: CudaState, captured: Captured, name: str) -> Tensor:
+        return captured.leaves[name] if name in captured.leaves else self._dense(stream, name)
 
     # ---- maps of grids and of stores
 
@@ -263,10 +301,10 @@ class CudaEngine:
         """Copies the last frame's slot maps to where this frame looks for them."""
         if keyframe or planned == stream.on_grids:
             return
-        for store in self._memory.stores.values():
-            if self._memory.keeps_maps(store.name):
+        for store in self._layout.stores.values():
+            if self._layout.keeps_maps(store.name):
                 continue
-            grid, cells = self._memory.grids[store.grid], self.plan.grids[store.grid].cells
+            grid, cells = self._layout.grids[store.grid], self.plan.grids[store.grid].cells
             maps = [
                 view(stream.arena, where[stream.parity].offset, torch.int32, (cells,))
                 for where in (store.maps, grid.maps)
@@ -278,27 +316,27 @@ class CudaEngine:
 
     def _counts(self, stream: CudaState, total_ms: float) -> StepCounts:
         """Fetches what the last frame counted; waits for it."""
-        memory, plan = self._memory, self.plan
-        zero = memory.zero.offset
-        numbers = view(stream.arena, zero, torch.int32, (memory.number_words,)).cpu().numpy()
-        keyframe = bool(view(stream.arena, memory.key.offset, torch.int32, (1,)).item())
+        layout, plan = self._layout, self.plan
+        zero = layout.zero.offset
+        numbers = view(stream.arena, zero, torch.int32, (layout.number_words,)).cpu().numpy()
+        keyframe = bool(view(stream.arena, layout.key.offset, torch.int32, (1,)).item())
 
-        def number(where: Any) -> int:
+        def number(where: Ptr) -> int:
             return int(numbers[(where.offset - zero) // 4])
 
         candidates = np.zeros(len(plan.layers), np.int64)
         for index, layer in enumerate(plan.layers):
             if layer.name in self._in_torch:
-                if number(memory.run_of[layer.name]):
-                    off_grid = sum(name not in memory.stores for name in layer.outputs)
-                    stored = [number(memory.n_of[name]) for name in layer.outputs if name in memory.stores]
+                if number(layout.run_of[layer.name]):
+                    off_grid = sum(name not in layout.stores for name in layer.outputs)
+                    stored = [number(layout.n_of[name]) for name in layer.outputs if name in layout.stores]
                     candidates[index] = off_grid + sum(stored)
             elif layer.mode == "sparse":
-                grid = memory.stores[layer.output].grid
-                where = memory.n_of_grid[grid] if stream.planned else memory.n_of[layer.output]
+                grid = layout.stores[layer.output].grid
+                where = layout.n_of_grid[grid] if stream.planned else layout.n_of[layer.output]
                 candidates[index] = number(where)
         pixels = plan.grids[0].cells
         return StepCounts(
-            keyframe=keyframe, input_cells=pixels if keyframe else number(memory.pixel_count), candidates=candidates,
+            keyframe=keyframe, input_cells=pixels if keyframe else number(layout.pixel_count), candidates=candidates,
             executed=candidates > 0, total_ms=total_ms,
         )  # fmt: skip

@@ -45,13 +45,13 @@ class DeviceBench:
 
     def time_ms(self, launch: Callable[[int], None]) -> float:
         """See `Bench.time_ms`: the median of rounds of several launches."""
-        queue = self._device.queue()
-        launch(queue)
+        cuda_stream = self._device.cuda_stream()
+        launch(cuda_stream)
         times = []
         for _ in range(_ROUNDS):
-            started, start = time.perf_counter(), self._device.mark()
-            for _ in range(_REPEATS if self._device.records else 1):
-                launch(queue)
-            end = self._device.mark()
+            started, start = time.perf_counter(), self._device.event()
+            for _ in range(_REPEATS if self._device.captures else 1):
+                launch(cuda_stream)
+            end = self._device.event()
             times.append(self._device.elapsed_ms(start, end, (time.perf_counter() - started) * 1e3))
         return statistics.median(times)

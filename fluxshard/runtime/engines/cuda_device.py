@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,18 +16,40 @@ from torch import Tensor
 from fluxshard.errors import DeviceMemoryError, StateError
 
 
+class Graph(Protocol):
+    """A captured frame."""
+
+    def replay(self) -> None:
+        """Launches it on the current CUDA stream."""
+        ...
+
+
+class LastFrame(Protocol):
+    """Where the last frame of a video stream ran.
+
+    Attributes:
+      arena: the stream's memory.
+      cuda_stream: of the frame; None before the first.
+      done: its end; None before the first.
+    """
+
+    arena: Tensor
+    cuda_stream: torch.cuda.Stream | None
+    done: torch.cuda.Event | None
+
+
 class Device(Protocol):
     """Memory, order and time of a device.
 
     Attributes:
       torch_device: where tensors are.
       backend: its name in reports.
-      records: a frame's launches can be recorded as a graph.
+      captures: a frame's launches can be captured as a graph.
     """
 
     torch_device: torch.device
     backend: str
-    records: bool
+    captures: bool
 
     def zeros(self, n_bytes: int) -> Tensor:
         """Zeroed bytes."""
@@ -47,32 +71,36 @@ class Device(Protocol):
         """Makes the device current on this thread: kernels are loaded and launched only there."""
         ...
 
-    def queue(self) -> int:
-        """The handle of the current stream."""
+    def cuda_stream(self) -> int:
+        """The handle of the current CUDA stream."""
         ...
 
     def refuse_capture(self) -> None:
-        """Raises StateError while the caller captures the current stream."""
+        """Raises StateError while the caller captures the current CUDA stream."""
         ...
 
-    def order_after(self, stream: Any) -> None:
-        """Lets the current stream wait for the last frame of a video stream that ran on another."""
+    def order_after(self, last: LastFrame) -> None:
+        """Lets the current CUDA stream wait for the last frame of a video stream that ran on another."""
         ...
 
-    def remember(self, stream: Any) -> None:
+    def remember(self, last: LastFrame) -> None:
         """Notes where a frame ran."""
         ...
 
-    def record(self, launch: Callable[[], None]) -> Any:
-        """A graph of what `launch` launches, with `replay()`."""
+    def capture(self, launch: Callable[[], None]) -> Graph:
+        """A graph of what `launch` launches.
+
+        Raises:
+          RuntimeError: of torch or the driver, where something in it cannot be captured.
+        """
         ...
 
-    def mark(self) -> Any:
-        """A point in time, in order with what is launched."""
+    def event(self) -> torch.cuda.Event | None:
+        """A point in time, in order with what is launched; None where the host measures."""
         ...
 
-    def elapsed_ms(self, start: Any, end: Any, host_ms: float) -> float:
-        """Time between two marks; waits for the second. `host_ms` is what the host measured."""
+    def elapsed_ms(self, start: torch.cuda.Event | None, end: torch.cuda.Event | None, host_ms: float) -> float:
+        """Time between two events; waits for the second. `host_ms` is what the host measured."""
         ...
 
 
@@ -85,7 +113,7 @@ class EmulatedDevice:
 
     torch_device = torch.device("cpu")
     backend = "emulated"
-    records = False
+    captures = False
 
     def __init__(self, poison: Callable[[int, int], None] | None = None) -> None:
         self._poison = poison
@@ -118,43 +146,72 @@ class EmulatedDevice:
         """See `Device.current`."""
         return nullcontext()
 
-    def queue(self) -> int:
-        """See `Device.queue`."""
+    def cuda_stream(self) -> int:
+        """See `Device.cuda_stream`."""
         return 0
 
     def refuse_capture(self) -> None:
         """See `Device.refuse_capture`."""
 
-    def order_after(self, stream: Any) -> None:
+    def order_after(self, last: LastFrame) -> None:
         """See `Device.order_after`."""
 
-    def remember(self, stream: Any) -> None:
+    def remember(self, last: LastFrame) -> None:
         """See `Device.remember`."""
 
-    def record(self, launch: Callable[[], None]) -> Any:
-        """See `Device.record`."""
-        raise StateError("the emulator records no graphs")
+    def capture(self, launch: Callable[[], None]) -> Graph:
+        """See `Device.capture`."""
+        raise StateError("the emulator captures no graphs")
 
-    def mark(self) -> None:
-        """See `Device.mark`."""
+    def event(self) -> None:
+        """See `Device.event`."""
 
-    def elapsed_ms(self, start: Any, end: Any, host_ms: float) -> float:
+    def elapsed_ms(self, start: torch.cuda.Event | None, end: torch.cuda.Event | None, host_ms: float) -> float:
         """See `Device.elapsed_ms`."""
         return host_ms
 
 
+class Captures:
+    """Graph captures of this process: one at a time, each on a CUDA stream that nothing else uses.
+
+    There is one object for all engines, because a capture touches what a process has once: the workspaces of cuBLAS of
+    all threads and GPUs, which are cleared before and after, and the list of captures in torch's allocator. A stream
+    of torch's pool will not do: `torch.cuda.Stream()` hands out 32 of them in turn, so that in a process that lives
+    long it is another thread's, whose work would be captured, too.
+
+    Args:
+      create_stream: makes a CUDA stream on the current GPU that does not wait for the default one; returns its handle.
+    """
+
+    def __init__(self, create_stream: Callable[[], int]) -> None:
+        self._create_stream = create_stream
+        self._lock = threading.Lock()
+        self._streams: dict[int, torch.cuda.Stream] = {}
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """Takes the turn, and makes the GPU and its stream for captures current on this thread."""
+        with self._lock, torch.cuda.device(device):
+            if device.index not in self._streams:  # kept for good: graphs remember where they were captured
+                self._streams[device.index] = torch.cuda.ExternalStream(self._create_stream(), device)
+            with torch.cuda.stream(self._streams[device.index]):
+                yield
+
+
 class GpuDevice:
-    """A GPU through torch's allocator and current stream.
+    """A GPU through torch's allocator and current CUDA stream.
 
     Args:
       index: of the device.
+      turns: shared by all devices of the process.
     """
 
     backend = "cuda"
-    records = True
+    captures = True
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, turns: Captures) -> None:
         self.torch_device = torch.device("cuda", index)
+        self._turns = turns
         self.refuse_capture()
         self._first = torch.cuda.current_stream(self.torch_device)  # on which weights are copied
 
@@ -198,8 +255,8 @@ class GpuDevice:
         """See `Device.current`."""
         return torch.cuda.device(self.torch_device)
 
-    def queue(self) -> int:
-        """See `Device.queue`."""
+    def cuda_stream(self) -> int:
+        """See `Device.cuda_stream`."""
         return int(torch.cuda.current_stream(self.torch_device).cuda_stream)
 
     def refuse_capture(self) -> None:
@@ -208,53 +265,79 @@ class GpuDevice:
             capturing = torch.cuda.is_current_stream_capturing()
         if capturing:
             raise StateError(
-                "the current CUDA stream is being captured; a session records its own graph: run frames outside of "
+                "the current CUDA stream is being captured; a session captures its own graph: run frames outside of "
                 "torch.cuda.graph, and capture what comes before and after"
             )
 
-    def order_after(self, stream: Any) -> None:
+    def order_after(self, last: LastFrame) -> None:
         """See `Device.order_after`."""
         current = torch.cuda.current_stream(self.torch_device)
-        if stream.done is None:
+        if last.done is None:
             if current != self._first:
                 current.wait_stream(self._first)
-        elif stream.queue != current:
-            current.wait_event(stream.done)
-            stream.arena.record_stream(current)  # is not given to others before this stream is done with it
+        elif last.cuda_stream != current:
+            current.wait_event(last.done)
+            last.arena.record_stream(current)  # is not given to others before this CUDA stream is done with it
 
-    def remember(self, stream: Any) -> None:
+    def remember(self, last: LastFrame) -> None:
         """See `Device.remember`."""
-        stream.queue = torch.cuda.current_stream(self.torch_device)
-        stream.done = stream.done or torch.cuda.Event()
-        stream.done.record(stream.queue)
+        last.cuda_stream = torch.cuda.current_stream(self.torch_device)
+        last.done = last.done or torch.cuda.Event()
+        last.done.record(last.cuda_stream)
 
-    def record(self, launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        """See `Device.record`."""
+    def capture(self, launch: Callable[[], None]) -> Graph:
+        """See `Device.capture`."""
         # Not torch.cuda.graph: it waits for the whole device, and its one side stream is that of the first GPU and is
-        # shared by all threads. "relaxed": what other threads do does not end the capture, nor what is set up lazily.
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.torch_device):
+        # shared by all threads.
+        with self._turns.on(self.torch_device):
             torch.cuda.current_blas_handle()  # of this thread: it cannot be made during a capture
             # A workspace of cuBLAS belongs to this graph alone, as graphs of two sessions may run at the same time.
             torch._C._cuda_clearCublasWorkspaces()
             try:
-                with torch.cuda.stream(torch.cuda.Stream(self.torch_device)):
-                    graph.capture_begin(capture_error_mode="relaxed")
-                    try:
-                        launch()
-                    finally:
-                        graph.capture_end()
+                return self._captured(launch)
             finally:
                 torch._C._cuda_clearCublasWorkspaces()
+
+    def _captured(self, launch: Callable[[], None]) -> Graph:
+        graph, pool, ended = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle(), False
+        try:
+            # "relaxed": what other threads do does not end the capture, nor what is set up lazily
+            graph.capture_begin(pool=pool, capture_error_mode="relaxed")
+            try:
+                launch()
+            except BaseException:
+                with suppress(RuntimeError):  # says again that the capture has failed
+                    graph.capture_end()
+                    ended = True
+                raise
+            graph.capture_end()
+            ended = True
+        finally:
+            if not ended:
+                self._abandon(graph, pool)
         return graph
 
-    def mark(self) -> torch.cuda.Event:
-        """See `Device.mark`."""
+    def _abandon(self, graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
+        """Gives up a capture that torch could not end: its memory goes back, and allocations are ordinary ones again.
+
+        Before torch 2.12 `capture_end` raises before it has told the allocators, which then ask the graph about every
+        allocation to come, even when it is no longer there. Torch's host allocator cannot be told from Python, so the
+        graph has to outlive it. That also leaves this method alone in releasing the pool, in every version.
+        Source: https://github.com/pytorch/pytorch/pull/180395, https://github.com/pytorch/pytorch/pull/190348.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(graph))
+        for undo in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
+            with suppress(RuntimeError):  # torch has done it, or the capture did not come so far
+                undo(self.torch_device.index, pool)
+
+    def event(self) -> torch.cuda.Event:
+        """See `Device.event`."""
         event = torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self.torch_device))
         return event
 
-    def elapsed_ms(self, start: Any, end: Any, host_ms: float) -> float:
+    def elapsed_ms(self, start: torch.cuda.Event | None, end: torch.cuda.Event | None, host_ms: float) -> float:
         """See `Device.elapsed_ms`."""
+        assert start is not None and end is not None, "events of another device"
         end.synchronize()
         return float(start.elapsed_time(end))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.ir.plan import Plan
+from fluxshard.ir.stream_layout import Ptr, Store, StreamLayout
 from fluxshard.runtime.engines.engine import Mask
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -29,61 +29,60 @@ class CudaInspection:
 
     Attributes:
       plan: of the program.
-      memory: where everything lies.
+      layout: where everything lies.
       arena: the stream's memory.
       parity: of the maps that the last frame left.
       planned: the last frame's cells and maps are those of the grids.
     """
 
     plan: Plan
-    memory: Any
+    layout: StreamLayout
     arena: Tensor
     parity: int
     planned: bool
 
     def input_mask(self) -> Mask:
         """See `Inspection.input_mask`."""
-        return self._mask(self.memory.image_mask, 0)
+        return self._mask(self.layout.image_mask, 0)
 
     def candidates(self, layer: str) -> Mask | None:
         """See `Inspection.candidates`."""
-        (spec,) = [spec for spec in self.plan.layers if spec.name == layer]
+        spec = next(spec for spec in self.plan.layers if spec.name == layer)
         if spec.mode != "sparse":
             return None
-        store = self.memory.stores[spec.output]
-        return self._mask(self._of_grid(store, "candidates") or store.candidates, store.grid)
+        store = self.layout.stores[spec.output]
+        return self._mask(self._planned_cells(store) or store.candidates, store.grid)
 
     def mask(self, value: str) -> Mask | None:
         """See `Inspection.mask`."""
-        store = self.memory.stores.get(value)
-        return None if store is None else self._mask(self._of_grid(store, "candidates") or store.mask, store.grid)
+        store = self.layout.stores.get(value)
+        return None if store is None else self._mask(self._planned_cells(store) or store.mask, store.grid)
 
     def slots(self, value: str) -> NDArray[np.int32] | None:
         """See `Inspection.slots`."""
-        store = self.memory.stores.get(value)
+        store = self.layout.stores.get(value)
         if store is None:
             return None
         grid = self.plan.grids[store.grid]
-        where = self.memory.maps_of(store, self.planned)[self.parity]
+        where = self.layout.maps_of(store, self.planned)[self.parity]
         found: NDArray[np.int32] = view(self.arena, where.offset, torch.int32, (grid.height, grid.width)).cpu().numpy()
         return found.copy()
 
     def value(self, value: str) -> Tensor | None:
         """See `Inspection.value`; float32 whatever is stored."""
-        store, slots = self.memory.stores.get(value), self.slots(value)
+        store, slots = self.layout.stores.get(value), self.slots(value)
         if store is None or slots is None:
             return None
-        dtype = _DTYPES[self.memory.target.dtype]
+        dtype = _DTYPES[self.layout.target.dtype]
         pool = view(self.arena, store.pool.offset, dtype, (2 * slots.size, store.stride)).cpu()
         rows = pool[torch.from_numpy(slots.ravel()).long(), : store.channels].float()
         return rows.T.contiguous().view(1, store.channels, *slots.shape)
 
-    def _of_grid(self, store: Any, name: str) -> Any:
-        if not self.planned or self.memory.keeps_maps(store.name):
-            return None
-        return getattr(self.memory.grids[store.grid], name)
+    def _planned_cells(self, store: Store) -> Ptr | None:
+        """Candidates of the grid, where they are also the store's candidates and mask."""
+        return self.layout.grids[store.grid].candidates if self.layout.shares_maps(store, self.planned) else None
 
-    def _mask(self, where: Any, grid: int) -> Mask:
+    def _mask(self, where: Ptr, grid: int) -> Mask:
         shape = self.plan.grids[grid].height, self.plan.grids[grid].width
         found: Mask = view(self.arena, where.offset, torch.uint8, shape).cpu().numpy() != 0
         return found

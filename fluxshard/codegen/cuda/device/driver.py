@@ -1,8 +1,8 @@
-"""The CUDA driver: devices, loaded kernels and launches, with raw addresses and stream handles. No torch.
+"""The CUDA driver: devices, loaded kernels and launches, with raw addresses and handles of CUDA streams. No torch.
 
 Everything here works in the context that is current on the calling thread, and makes none. Torch makes the primary
 context of a device current on a thread that uses the device: do that first (`torch.cuda.set_device`, any tensor).
-Streams and addresses belong to the same context.
+CUDA streams and addresses belong to the same context.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ERRORS: dict[str, tuple[type[Exception], str]] = {
     "LAUNCH_OUT_OF_RESOURCES": (KernelError, "the block has more threads or registers than this GPU: report this"),
     **dict.fromkeys(
         ("STREAM_CAPTURE_UNSUPPORTED", "STREAM_CAPTURE_INVALIDATED", "STREAM_CAPTURE_IMPLICIT"),
-        (KernelError, "a stream is being captured: load kernels before, and let nothing else use the GPU meanwhile"),
+        (KernelError, "a CUDA stream is captured now: load kernels before, and let nothing else use the GPU meanwhile"),
     ),
     **dict.fromkeys(
         (
@@ -151,10 +151,27 @@ def check(result: tuple[Any, ...], doing: str) -> Any:
     return (values[0] if len(values) == 1 else tuple(values)) if values else None
 
 
+def create_stream(driver: Any = None) -> int:
+    """A CUDA stream that does not wait for the default one; it lives as long as the current context.
+
+    Args:
+      driver: what is called; None takes `cuda.bindings.driver`.
+
+    Returns:
+      its handle.
+
+    Raises:
+      KernelError: no context is current.
+    """
+    driver = driver or bindings("driver")
+    flags = driver.CUstream_flags.CU_STREAM_NON_BLOCKING
+    return int(check(driver.cuStreamCreate(flags), "creating a CUDA stream"))
+
+
 class CudaKernel:
     """A kernel, loaded into the current context. It is unloaded by `close`, or when nothing refers to it any more.
 
-    A graph that was recorded from its launches does not refer to it: keep it, or a `BoundLaunch`, as long as the graph.
+    A graph that was captured from its launches does not refer to it: keep it, or a `BoundLaunch`, as long as the graph.
 
     Args:
       cubin: what to load.
@@ -214,9 +231,9 @@ class CudaKernel:
         """
         return BoundLaunch(self, blocks, args)
 
-    def launch(self, blocks: int, args: Any, stream: int) -> None:
+    def launch(self, blocks: int, args: Any, cuda_stream: int) -> None:
         """Launches once; see `bind` and `BoundLaunch`."""
-        self.bind(blocks, args)(stream)
+        self.bind(blocks, args)(cuda_stream)
 
     def close(self) -> None:
         """Unloads the kernel, which must not be running; it can be called again."""
@@ -224,7 +241,7 @@ class CudaKernel:
 
 
 class BoundLaunch:
-    """A kernel with its grid and argument, which it keeps alive; call it with a stream's handle.
+    """A kernel with its grid and argument, which it keeps alive; call it with a CUDA stream's handle.
 
     A call allocates nothing on the device, waits for nothing and can be captured. What the kernel does wrong is an
     error of a later call.
@@ -241,8 +258,8 @@ class BoundLaunch:
         self._address = ctypes.addressof(pointers)
         self._kept = (buffer, pointers)  # the driver follows addresses
 
-    def __call__(self, stream: int) -> None:
-        """Launches on a stream.
+    def __call__(self, cuda_stream: int) -> None:
+        """Launches on a CUDA stream.
 
         Raises:
           DeviceError: the GPU stopped working, in this launch or an earlier one.
@@ -250,7 +267,17 @@ class BoundLaunch:
         """
         kernel = self.kernel
         result = kernel._driver.cuLaunchKernel(
-            kernel._function, self.blocks, 1, 1, kernel.threads, 1, 1, kernel.shared_bytes, stream, self._address, 0
+            kernel._function,
+            self.blocks,
+            1,
+            1,
+            kernel.threads,
+            1,
+            1,
+            kernel.shared_bytes,
+            cuda_stream,
+            self._address,
+            0,
         )
         if result[0]:
             check(result, f"launching {kernel.name} with {self.blocks} blocks of {kernel.threads} threads")

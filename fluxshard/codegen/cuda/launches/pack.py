@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.cuda.launches.kernels import Gemm
-from fluxshard.codegen.cuda.launches.memory import Constants, Packed
+from fluxshard.codegen.cuda.launches.memory import ConstantBlocks, Packed
 from fluxshard.options import DType
 
 Array = NDArray[np.float32]
 
 
-def pack_all(constants: Constants, weights: Mapping[str, NDArray[np.generic]], dtype: DType) -> NDArray[np.uint8]:
+def pack_all(constants: ConstantBlocks, weights: Mapping[str, NDArray[np.generic]], dtype: DType) -> NDArray[np.uint8]:
     """The bytes that all streams share: tables and packed weights."""
     blob = np.zeros(constants.size, np.uint8)
     for content, offset in constants.tables.items():

@@ -1,25 +1,17 @@
-"""Arguments of kernels: C structs written field by field, with addresses that are known only when a stream is made."""
+"""One launch: a kernel, its struct of arguments written field by field, and its blocks.
+
+Addresses in the arguments are offsets; they become addresses when a stream is made.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-Region = Literal["state", "constants"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ptr:
-    """An address: an offset in bytes into a stream's state, or into what all streams share."""
-
-    region: Region
-    offset: int
-
-    def __add__(self, n_bytes: int) -> Ptr:
-        return Ptr(self.region, self.offset + n_bytes)
-
+from fluxshard.codegen.cuda.launches.kernels import Kernel
+from fluxshard.ir.stream_layout import GridMemory, Ptr, Region, TorchCall
+from fluxshard.options import Rfap
 
 Field = tuple[str, Ptr | None | int | float]
 _SIZES = {"Q": 8, "q": 8, "i": 4, "f": 4}
@@ -61,3 +53,45 @@ def p(*addresses: Ptr | None) -> Args:
 def i(*numbers: int) -> Args:
     """int32 numbers."""
     return Args(tuple(("i", number) for number in numbers))
+
+
+def field_args(grid: GridMemory) -> Args:
+    """Struct Field: the displacement field of a grid."""
+    return p(grid.dy, grid.dx, grid.valid, grid.src, grid.still)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One kernel launch.
+
+    Attributes:
+      kernel: what runs.
+      args: its struct.
+      blocks: as many as all work can keep busy.
+      persistent: fewer blocks do as well; False where blocks are numbered by their work.
+      layer: whose work it is; empty for the frame's own.
+    """
+
+    kernel: Kernel
+    args: Args
+    blocks: int
+    persistent: bool = True
+    layer: str = ""
+
+
+Step = Launch | TorchCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Which launches a frame takes.
+
+    Attributes:
+      planned: the work of every grid is given.
+      rfap: as in `ReuseOptions`; no check is made where work is given.
+      remap: the cache follows the motion.
+    """
+
+    planned: bool
+    rfap: Rfap
+    remap: bool

@@ -1,4 +1,4 @@
-"""Frames as recorded graphs: when they are recorded, that they are replayed, and what happens where they cannot be."""
+"""Frames as captured graphs: when they are captured, that they are replayed, and what happens where they cannot be."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.requires_compiler
 
 @dataclass
 class Graph:
-    """What a graph does, without a GPU: the same launches, with the arguments that they were recorded with."""
+    """What a graph does, without a GPU: the same launches, with the arguments that they were captured with."""
 
     launch: Callable[[], None]
     replays: int = 0
@@ -34,14 +34,14 @@ class Graph:
         self.launch()
 
 
-class Recorder(EmulatedDevice):
-    """An emulator that records.
+class Capturer(EmulatedDevice):
+    """An emulator that captures.
 
     Args:
       refuse: as torch does where an op waits for the device.
     """
 
-    records = True
+    captures = True
 
     def __init__(self, refuse: bool = False) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Recorder(EmulatedDevice):
         self.asked = 0
         self.graphs: list[Graph] = []
 
-    def record(self, launch: Callable[[], None]) -> Graph:
+    def capture(self, launch: Callable[[], None]) -> Graph:
         self.asked += 1
         if self.refuse:
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
@@ -57,7 +57,7 @@ class Recorder(EmulatedDevice):
         return self.graphs[-1]
 
 
-def _session(device: Recorder) -> tuple[Session, Callable[[Tensor], Tensor]]:
+def _session(device: Capturer) -> tuple[Session, Callable[[Tensor], Tensor]]:
     b = PlanBuilder(3, 12, 16)
     x = b.conv("image", 8, (3, 3), padding=((1, 1), (1, 1)), act=("silu",))
     b.conv(x, 5, (3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
@@ -78,8 +78,8 @@ def _images(n: int) -> list[Tensor]:
     return [torch.rand(1, 3, 12, 16, generator=generator) for _ in range(n)]
 
 
-def test_the_second_frame_of_a_kind_is_recorded_and_all_later_ones_replay_it() -> None:
-    device = Recorder()
+def test_the_second_frame_of_a_kind_is_captured_and_all_later_ones_replay_it() -> None:
+    device = Capturer()
     session, dense = _session(device)
     for image in _images(5):
         torch.testing.assert_close(session.run(image), dense(image), atol=1e-5, rtol=1e-5)
@@ -91,12 +91,12 @@ def test_the_second_frame_of_a_kind_is_recorded_and_all_later_ones_replay_it() -
     assert (device.asked, device.graphs[0].replays) == (1, 5)
 
 
-def test_what_cannot_be_recorded_is_launched_with_a_warning() -> None:
-    device = Recorder(refuse=True)
+def test_what_cannot_be_captured_is_launched_with_a_warning() -> None:
+    device = Capturer(refuse=True)
     session, dense = _session(device)
     first, second, *others = _images(4)
     session.run(first)
-    with pytest.warns(RuntimeWarning, match=r"cannot be recorded.*not permitted when stream is capturing\)"):
+    with pytest.warns(RuntimeWarning, match=r"cannot be captured.*not permitted when stream is capturing\)"):
         out = session.run(second)
     torch.testing.assert_close(out, dense(second), atol=1e-5, rtol=1e-5)
     for image in others:  # and is not tried again

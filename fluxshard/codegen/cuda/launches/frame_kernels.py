@@ -1,0 +1,156 @@
+"""The launches that belong to a frame and to no layer: its start, the cells of all grids, its results, its end."""
+
+from __future__ import annotations
+
+from fluxshard.codegen.cuda.launches import kernels as K
+from fluxshard.codegen.cuda.launches.allocation import Allocation, Rule, rule_of
+from fluxshard.codegen.cuda.launches.launch import Launch, Order, field_args, i, p
+from fluxshard.codegen.cuda.launches.memory import CELLS_PER_BLOCK, ROWS_PER_BLOCK
+from fluxshard.codegen.cuda.launches.segments import axis_args, inputs_of, segment_args
+from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
+from fluxshard.ir.stream_layout import Ptr
+
+
+def bookkeeping(label: str, header: str, call: str, args: str, **fields: object) -> K.Small:
+    """A kernel that reads no features and so is the same for all stored types; give `dtype` for one that does."""
+    call = call if "(" in call else f"{call}(a)"
+    return K.Small(**{"dtype": "float32", **fields}, header=header, call=call, args=args, label=label)  # type: ignore[arg-type]
+
+
+class FrameKernels:
+    """See the module's docstring.
+
+    Args:
+      plan: the network.
+      memory: allocated for it.
+    """
+
+    def __init__(self, plan: Plan, memory: Allocation) -> None:
+        self._plan, self._memory, self._layout = plan, memory, memory.layout
+        self._first_windowed = first_windowed_layers(plan)
+
+    def start(self, order: Order) -> list[Launch]:
+        """Counts from zero, displacement fields, S_0, and what is the same for all layers of an order."""
+        steps = self._image()
+        if order.planned:
+            return steps + self._plan_grids()
+        if order.rfap == "compact" and self._first_windowed:
+            steps += self._compact()
+        if order.rfap == "per_layer":
+            first: dict[Rule, LayerSpec] = {}
+            for layer in self._plan.layers:
+                if layer.is_windowed and layer.name in self._memory.operands:
+                    first.setdefault(rule_of(self._plan, layer), layer)
+            steps += map(self._window_rule, first.values())
+        return steps
+
+    def to_dense(self, name: str, dense: Ptr | None, output: Ptr | None, planned: bool) -> Launch:
+        """Copies a value from its rows to float32 `(C, H, W)`.
+
+        Args:
+          name: of the value.
+          dense: where to, in a stream's state.
+          output: where the address of an output tensor is.
+          planned: maps are those of the grid.
+        """
+        m, value, grid = self._layout, self._plan.value(name), self._plan.grid_of(name)
+        segments = self._memory.segments[name]
+        args = p(m.control) + segment_args(m, segments, planned=planned) + p(dense, output)
+        args += i(grid.cells, grid.width)
+        kernel = bookkeeping(
+            f"to_dense_c{value.channels}", "frame", f"to_dense<In, {value.channels}>", "DenseArgs<In>",
+            inputs=inputs_of(m, segments, rows=True), dtype=m.target.dtype,
+        )  # fmt: skip
+        blocks = -(-grid.cells // 32) * -(-value.channels // 32)
+        return Launch(kernel=kernel, args=args, blocks=blocks, layer=name)
+
+    def outputs(self, planned: bool) -> list[Launch]:
+        """Copies results that lie on grids to the caller's tensors."""
+        values = [leaf.value for leaf in self._plan.outputs if leaf.value is not None]
+        return [
+            self.to_dense(name, None, self._layout.outputs + 8 * index, planned)
+            for index, name in enumerate(values)
+            if self._plan.value(name).grid is not None
+        ]
+
+    def commit(self, planned: bool) -> list[Launch]:
+        """Without remapping: writes what changed back to where it came from."""
+        m = self._layout
+        jobs = [(m.image_mask, (None, None), m.image_buffers, 0)]
+        own = [s for s in m.stores.values() if not planned or m.keeps_maps(s.name)]
+        jobs += [(s.mask, s.maps, (None, None), s.grid) for s in own]  # type: ignore[misc]
+        if planned:
+            jobs += [(g.candidates, g.maps, (None, None), n) for n, g in enumerate(m.grids)]  # type: ignore[misc]
+        steps = []
+        commit = bookkeeping("commit", "rules", f"commit<{m.image_stride}>", "CommitArgs")
+        for mask, maps, buffers, grid in jobs:
+            cells = self._plan.grids[grid].cells
+            args = p(m.control, m.key) + field_args(m.grids[grid]) + p(mask, *maps, *buffers, m.winner) + i(cells, 0)
+            for kernel in (bookkeeping("commit_elect", "rules", "commit_elect", "CommitArgs"), commit):
+                steps.append(Launch(kernel=kernel, args=args, blocks=-(-cells // 256)))
+        return steps
+
+    def _image(self) -> list[Launch]:
+        m, grids = self._layout, self._plan.grids
+        pixels, n = grids[0].cells, len(grids)
+        begin = p(m.control, m.key, m.still, m.zero) + i(n, m.zero_words)
+        fields = p(m.control) + i(grids[0].height, grids[0].width)
+        for grid, where in zip(grids, m.grids, strict=True):
+            fields += field_args(where) + i(grid.height, grid.width, grid.stride_y.numerator, grid.stride_y.denominator)
+            fields += i(grid.stride_x.numerator, grid.stride_x.denominator)
+        image = p(m.control, m.key, m.pixel_count) + field_args(m.grids[0])
+        image += p(*m.image_buffers, m.fed, m.image_mask, m.grids[0].work) + i(pixels, 0)
+        shape = f"{m.image_channels}, {m.image_stride}"
+        kernels = (
+            (bookkeeping("begin", "frame", "begin", "BeginArgs"), begin, m.zero_words),
+            (bookkeeping(f"fields{n}", "frame", f"fields<{n}>", f"FieldsArgs<{n}>"), fields, pixels),
+            (bookkeeping("image_compare", "frame", f"image_compare<{shape}>", "ImageArgs"), image, pixels),
+            (
+                bookkeeping(
+                    "image_take", "frame", f"image_take<{shape}, {m.image_stride}>", "ImageArgs", dtype=m.target.dtype
+                ),
+                image,
+                pixels,
+            ),
+        )
+        return [Launch(kernel=kernel, args=args, blocks=-(-items // 256)) for kernel, args, items in kernels]
+
+    def _plan_grids(self) -> list[Launch]:
+        m, n = self._layout, len(self._plan.grids)
+        args, first, first_assign = p(m.control, m.key), 0, 0
+        for grid, where in zip(self._plan.grids, m.grids, strict=True):
+            blocks = -(-grid.cells // CELLS_PER_BLOCK)
+            args += field_args(where) + p(*where.maps, where.work, where.used, where.counts)
+            args += p(m.key, where.candidates, where.counts, where.used, where.list, where.rows, where.n)
+            args += i(grid.cells, blocks) + p(where.candidates) + i(first, first_assign)
+            first, first_assign = first + blocks, first_assign + blocks + -(-2 * grid.cells // ROWS_PER_BLOCK)
+        struct = f"PlanArgs<{n}>"
+        return [
+            Launch(
+                kernel=bookkeeping(f"{name}{n}", "maps", f"{name}<{n}>", struct), args=args, blocks=blocks,
+                persistent=name == "plan_settle",
+            )
+            for name, blocks in (("plan_candidates", first), ("plan_assign", first_assign), ("plan_settle", first))
+        ]  # fmt: skip
+
+    def _compact(self) -> list[Launch]:
+        m, grid = self._layout, self._plan.grids[0]
+        args = p(m.key) + field_args(m.grids[0]) + p(m.compact_changes, m.compact_flags)
+        args += i(grid.height, grid.width, self._plan.r_max // 2, self._plan.s_max)
+        along_x = bookkeeping("compact_x", "rules", "compact_along_x", "CompactArgs", shared_bytes=8 * (grid.width + 1))
+        along_y = bookkeeping("compact_y", "rules", "compact_along_y", "CompactArgs")
+        return [
+            Launch(kernel=along_x, args=args, blocks=grid.height),
+            Launch(kernel=along_y, args=args, blocks=-(-grid.cells // (32 * 256))),
+        ]
+
+    def _window_rule(self, layer: LayerSpec) -> Launch:
+        m, plan = self._layout, self._plan
+        grid_in, grid_out = plan.value(layer.inputs[0]).grid, plan.value(layer.output).grid
+        assert grid_in is not None and grid_out is not None and layer.windows is not None
+        args = p(m.key) + field_args(m.grids[grid_in]) + field_args(m.grids[grid_out])
+        args += axis_args(plan, self._memory.axes, layer)
+        args += p(self._memory.flags[rule_of(plan, layer)]) + i(plan.grids[grid_in].width)
+        args += i(*(step for window in layer.windows for step in (window.in_step, window.out_step)), 0)
+        kernel = bookkeeping("window_rule", "rules", "window_rule", "WindowRuleArgs")
+        return Launch(kernel=kernel, args=args, blocks=-(-plan.grids[grid_out].cells // 256), layer=layer.name)

@@ -1,0 +1,218 @@
+"""Where everything of one video stream lies in its block of device memory: offsets, fixed when code is generated.
+
+The CUDA code generator makes a layout, and the engine reads counts, masks, slot maps and features through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fluxshard.ir.kernel import CudaTarget
+
+Region = Literal["state", "constants"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ptr:
+    """An address: an offset in bytes into a stream's state, or into the constants that all streams share."""
+
+    region: Region
+    offset: int
+
+    def __add__(self, n_bytes: int) -> Ptr:
+        return Ptr(self.region, self.offset + n_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A stored value: a pool of rows, and the slot map that finds the row of each cell.
+
+    Attributes:
+      index: position among all stores.
+      name: of the value.
+      channels: of the value.
+      stride: numbers from one row to the next.
+      grid: index of its grid.
+      pool: two rows per cell, in the stored type.
+      maps: slot maps, int32 `(H, W)`; frames read one and write the other, in turns.
+      mask: cells whose value changed, one byte each.
+      candidates: cells that were computed, one byte each.
+      used: one bit per row of the pool.
+    """
+
+    index: int
+    name: str
+    channels: int
+    stride: int
+    grid: int
+    pool: Ptr
+    maps: tuple[Ptr, Ptr]
+    mask: Ptr
+    candidates: Ptr
+    used: Ptr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridMemory:
+    """What belongs to a grid: its displacement field, and its cells where the work is planned.
+
+    Attributes:
+      dy, dx: displacement in cells, int16 `(H, W)`.
+      valid: cells whose source is inside, one byte each.
+      src: cell that each cell's features come from, int32 `(H, W)`.
+      still: int32; whether the field is zero everywhere.
+      work: address of the given mask, or 0; part of the control block.
+      maps: slot maps of all values of the grid in a planned frame; as in `Store`.
+      candidates: cells that were computed, one byte each.
+      counts: candidates per block of cells.
+      list: the candidates in raster order.
+      rows: the free rows that they get.
+      n: int32; how many candidates there are.
+      used: one bit per row.
+    """
+
+    dy: Ptr
+    dx: Ptr
+    valid: Ptr
+    src: Ptr
+    still: Ptr
+    work: Ptr
+    maps: tuple[Ptr, Ptr]
+    candidates: Ptr
+    counts: Ptr
+    list: Ptr
+    rows: Ptr
+    n: Ptr
+    used: Ptr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchCall:
+    """A layer that runs in torch, between kernel launches: it reads and writes the dense tensors of `StreamLayout`."""
+
+    layer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameControl:
+    """What the host writes once a frame, at `StreamLayout.control`.
+
+    Attributes:
+      image, motion, motion_valid: device addresses; motion 0 where nothing moved.
+      scene_cut: most pixels that may change before the frame recomputes everything.
+      cell_px, motion_columns: of the motion field.
+      keyframe: recompute everything.
+      input_fresh: feed the whole new frame.
+      parity: which slot maps are the last frame's.
+      tau_input, tau: thresholds; one per layer.
+      work: address of the given mask per grid, or 0.
+      outputs: address of each output tensor, in order; 0 for those off the grids.
+    """
+
+    image: int
+    motion: int
+    motion_valid: int
+    scene_cut: int
+    cell_px: int
+    motion_columns: int
+    keyframe: bool
+    input_fresh: bool
+    parity: int
+    tau_input: float
+    tau: Sequence[float]
+    work: Sequence[int]
+    outputs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLayout:
+    """The memory of one stream of one plan.
+
+    Attributes:
+      target: decides the stored type and the stride of rows.
+      control: the block that is written once a frame, of `control_bytes`; `tau`, `work` and `outputs` are parts of it.
+      tau: float32 per layer.
+      work: address of the given mask per grid.
+      outputs: address of each output tensor.
+      zero: `zero_words` int32 that every frame starts from zero; the first `number_words` are counts and flags.
+      key: int32; the frame recomputes everything.
+      still: int32 per grid; see `GridMemory`.
+      pixel_count: int32; pixels in S_0.
+      n_of: int32 by stored value; candidates.
+      run_of: int32 by layer; whether a layer in torch had to run.
+      n_of_grid: int32 per grid; candidates of a planned frame.
+      changed_of: int32 by value off the grids; whether it changed.
+      phase_counts: int32 per output phase, by transposed convolution.
+      image_channels, image_stride: of the image's rows.
+      image_buffers: float32 rows of the new image and of the one that the cache stands for, in turns.
+      fed: rows of the assembled input, in the stored type.
+      image_mask: S_0, one byte per pixel.
+      compact_changes, compact_flags: scratch and result of the compact receptive-field check, one byte per pixel.
+      grids: per grid.
+      stores: by name, in the order of `Store.index`.
+      view_masks: mask of each upsampled view.
+      fresh_of: what torch gave, by value off the grids; float32.
+      cached_of: what layers read, by value off the grids; float32.
+      dense_of: values on grids as float32 `(C, H, W)`, for and from layers in torch.
+      in_torch: layers that run in torch.
+      from_torch: stored values that torch gives.
+      compared: values off the grids that a layer reads; others are only handed to the caller.
+      list, rows, counts, winner: scratch, for the grid with most cells.
+    """
+
+    target: CudaTarget
+    control: Ptr
+    control_bytes: int
+    tau: Ptr
+    work: Ptr
+    outputs: Ptr
+    zero: Ptr
+    zero_words: int
+    number_words: int
+    key: Ptr
+    still: Ptr
+    pixel_count: Ptr
+    n_of: Mapping[str, Ptr]
+    run_of: Mapping[str, Ptr]
+    n_of_grid: tuple[Ptr, ...]
+    changed_of: Mapping[str, Ptr]
+    phase_counts: Mapping[str, Ptr]
+    image_channels: int
+    image_stride: int
+    image_buffers: tuple[Ptr, Ptr]
+    fed: Ptr
+    image_mask: Ptr
+    compact_changes: Ptr
+    compact_flags: Ptr
+    grids: tuple[GridMemory, ...]
+    stores: Mapping[str, Store]
+    view_masks: Mapping[str, Ptr]
+    fresh_of: Mapping[str, Ptr]
+    cached_of: Mapping[str, Ptr]
+    dense_of: Mapping[str, Ptr]
+    in_torch: frozenset[str]
+    from_torch: frozenset[str]
+    compared: frozenset[str]
+    list: Ptr
+    rows: Ptr
+    counts: Ptr
+    winner: Ptr
+
+    @property
+    def by_index(self) -> tuple[Store, ...]:
+        """Stores in order."""
+        return tuple(self.stores.values())
+
+    def keeps_maps(self, name: str) -> bool:
+        """Whether a stored value has slot maps of its own in planned frames: what torch gave is compared as a whole."""
+        return name in self.from_torch
+
+    def shares_maps(self, store: Store, planned: bool) -> bool:
+        """Whether a frame reads a stored value through the slot maps of its grid."""
+        return planned and not self.keeps_maps(store.name)
+
+    def maps_of(self, store: Store, planned: bool) -> tuple[Ptr, Ptr]:
+        """The slot maps that a stored value is read through."""
+        return self.grids[store.grid].maps if self.shares_maps(store, planned) else store.maps

@@ -1,0 +1,82 @@
+"""Islands where the engine is: the device that they name, and the modes of torch that the caller is in."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fluxshard
+from fluxshard.ir.params import Island, IslandStep, Ref
+from fluxshard.ops.reference import IslandProgram
+from fluxshard.runtime.engines.cuda_islands import on_device
+from tests.cuda.small_net import SIZE, small_net
+from tests.laws.content import frames
+from tests.laws.helpers import EXACT, assert_same
+
+
+class Devices(nn.Module):
+    """Names the device of its input, as heads that make their grids do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv(image)
+        steps = torch.arange(x.shape[3], device=x.device).to(device=x.device, dtype=torch.float32)
+        total = torch.cat([x.mean(1, keepdim=True), torch.zeros(x.shape[0], 1, *x.shape[2:], device=x.device)], 1)
+        return (total + steps).to(device=x.device, dtype=torch.float64).sum((1, 2)).to(torch.float32)
+
+
+def test_islands_name_the_device_of_the_engine() -> None:
+    """The meta device stands in for a GPU: torch refuses to mix it with the processor."""
+    options = fluxshard.CompileOptions(backend="reference")
+    model = fluxshard.compile(Devices().eval(), torch.zeros(1, 3, 16, 16), options=options)
+    seen = 0
+    for layer in model.plan.layers:
+        if not isinstance(layer.params, Island):
+            continue
+        seen += sum("cpu" in _arguments(step) for step in layer.params.steps)
+        moved = on_device(layer.params.steps, torch.device("meta"))
+        assert not [step for step in moved if "cpu" in _arguments(step)]
+        names = {name: torch.zeros(model.plan.value(name).shape, device="meta") for name in layer.inputs}
+        names |= {role: model.weights[name].to("meta") for role, name in layer.weights}
+        results = IslandProgram(moved)(names)
+        assert {result.device.type for result in results.values() if isinstance(result, Tensor)} == {"meta"}
+    assert seen >= 1, "captured networks name no devices any more: this test shows nothing"
+
+
+def _arguments(step: IslandStep) -> tuple[object, ...]:
+    return (*step.args, *dict(step.kwargs).values())
+
+
+def test_only_devices_are_replaced() -> None:
+    steps = (
+        IslandStep(name="a", target="aten.to.device", args=(Ref(name="x"), "cuda:3", "torch.float32")),
+        IslandStep(name="b", target="aten.gelu.default", args=(Ref(name="a"),), kwargs=(("approximate", "none"),)),
+        IslandStep(name="c", target="aten.zeros.default", args=((2, 3),), kwargs=(("device", None),)),
+        IslandStep(name="d", target="getitem", args=(Ref(name="c"), 0)),
+    )
+    first, *others = on_device(steps, torch.device("cuda", 1))
+    assert first.args == (Ref(name="x"), "cuda:1", "torch.float32")
+    assert tuple(others) == steps[1:]
+
+
+@pytest.mark.requires_compiler
+@pytest.mark.parametrize("inside", [(True, False, True, False, False), (False, True, False, True, True)])
+def test_a_stream_may_begin_in_inference_mode_and_go_on_outside(inside: tuple[bool, ...]) -> None:
+    """And the reverse; what it keeps is written by islands in both."""
+    net = small_net()
+    options = fluxshard.CompileOptions(backend="emulated")
+    with torch.inference_mode(inside[0]):
+        model = fluxshard.compile(net, torch.zeros(1, 3, *SIZE), options=options, target="cuda")
+    with model.session(EXACT) as session:
+        for (image, motion), mode in zip(frames("blocks", SIZE, len(inside), 5), inside, strict=True):
+            with torch.inference_mode() if mode else nullcontext():
+                out = session.run(image.clone(), motion)
+            assert not any(leaf.is_inference() or leaf.requires_grad for leaf in out.values())
+            with torch.no_grad():
+                assert_same(out, net(image))
