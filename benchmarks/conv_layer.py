@@ -111,9 +111,8 @@ class Layer:
         """Forced work, or a keyframe."""
         work = None if share is None else clusters(self.plan.grids, share, seed)
         return StepControl(
-            keyframe=share is None, rfap="off", remap=True, input="fresh", tau_input=0.0,
-            tau=(0.0,) * len(self.plan.layers), scene_cut=1.0, work=work,
-        )  # fmt: skip
+            keyframe=share is None, rfap="off", remap=True, tau=(0.0,) * len(self.plan.layers), work=work
+        )
 
     def step(self, state: StreamState, control: StepControl) -> StepResult:
         """One frame."""

@@ -24,7 +24,7 @@ from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.runtime.engines.cuda_device import Device
 from fluxshard.runtime.engines.engine import StepControl
 
-ORDER = Order(planned=True, rfap="off", remap=True)
+ORDER = Order(planned=True, rfap="off", remap=True, takes_image=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ def kernels(case: Case, built: Built, place: Place, limits: Ceilings, repeats: i
     everything = {i: np.ones((grid.height, grid.width), np.bool_) for i, grid in enumerate(plan.grids)}
     for keyframe in (True, False):
         control = StepControl(
-            keyframe=keyframe, rfap="off", remap=True, input="fresh", tau_input=0.0, tau=(0.0,) * len(plan.layers),
-            scene_cut=1.0, work=None if keyframe else everything,
+            keyframe=keyframe, rfap="off", remap=True, tau=(0.0,) * len(plan.layers),
+            work=None if keyframe else everything,
         )  # fmt: skip
         engine.step(state, case.image, None, control)
     place.clock.wait()
     bound = program.bind(
-        planned=True, rfap=ORDER.rfap, remap=True, state=state.data.arena.data_ptr(),
-        constants=engine._constants.data_ptr(),
+        planned=True, rfap=ORDER.rfap, remap=True, takes_image=ORDER.takes_image, state=state.data.arena.data_ptr(),
+        input=state.data.own.memory.arena.data_ptr(), constants=engine._constants.data_ptr(),
     )  # fmt: skip
     layers = {layer.name: layer for layer in plan.layers}
     groups: dict[tuple[str, int], list[tuple[Launch, Callable[[int], None]]]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,7 +12,7 @@ from fluxshard.codegen.cuda.device.driver import create_stream
 from fluxshard.codegen.cuda.launches.kernels import GemmTile
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import tune
-from fluxshard.errors import CompileError, OptionError, ToolchainError
+from fluxshard.errors import CompileError, OptionError, ToolchainError, warn
 from fluxshard.geometry import Grid
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
@@ -79,7 +78,7 @@ def make_engine(
     except ToolchainError as error:
         if options.backend == "cpp":
             raise
-        warnings.warn(f"{error}; running the reference backend, which is slow", RuntimeWarning, stacklevel=1)
+        warn(f"{error}; running the reference backend, which is slow")
         return ReferenceEngine(plan, weights), {}
     return CppEngine(plan, build_step(plan, found), weights), {}
 
@@ -159,11 +158,7 @@ def _cuda_engine(
             if not failed:
                 raise
             notes |= {layer: f"runs in torch: kernel {error.kernel} was refused: {error}" for layer in failed}
-            warnings.warn(
-                f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}",
-                RuntimeWarning,
-                stacklevel=1,
-            )
+            warn(f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}")
             continue
         return CudaEngine(plan, program, weights, device), notes
 

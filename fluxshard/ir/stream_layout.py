@@ -1,6 +1,8 @@
-"""Where everything of one video stream lies in its block of device memory: offsets, fixed when code is generated.
+"""Where everything of one video stream lies in device memory: offsets, fixed when code is generated.
 
-The CUDA code generator makes a layout, and the engine reads counts, masks, slot maps and features through it.
+A stream has two blocks: its state, which holds features, and its input cache, which holds the image, S_0 and the
+displacement fields. The CUDA code generator makes a layout, and the engine reads counts, masks, slot maps and features
+through it.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ from typing import Literal
 
 from fluxshard.ir.kernel import CudaTarget
 
-Region = Literal["state", "constants"]
+Region = Literal["state", "input", "constants"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ptr:
-    """An address: an offset in bytes into a stream's state, or into the constants that all streams share."""
+    """An address: an offset in bytes into a stream's state or input cache, or into what all streams share."""
 
     region: Region
     offset: int
@@ -56,7 +58,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridMemory:
-    """What belongs to a grid: its displacement field, and its cells where the work is planned.
+    """What belongs to a grid: its displacement field, in the input cache, and its cells where the work is planned.
 
     Attributes:
       dy, dx: displacement in cells, int16 `(H, W)`.
@@ -96,19 +98,18 @@ class TorchCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameControl:
-    """What the host writes once a frame, at `StreamLayout.control`.
+class InputControl:
+    """What the host writes once a proposal, at `InputLayout.control`.
 
     Attributes:
       image, motion, motion_valid: device addresses; motion 0 where nothing moved.
       scene_cut: most pixels that may change before the frame recomputes everything.
       cell_px, motion_columns: of the motion field.
       keyframe: recompute everything.
-      input_fresh: feed the whole new frame.
-      parity: which slot maps are the last frame's.
-      tau_input, tau: thresholds; one per layer.
-      work: address of the given mask per grid, or 0.
-      outputs: address of each output tensor, in order; 0 for those off the grids.
+      fresh: feed the whole new frame.
+      parity: which image buffer the cache stands for.
+      tau: threshold on pixels.
+      given: address of the pixels to recompute in place of those that differ, or 0.
     """
 
     image: int
@@ -118,12 +119,58 @@ class FrameControl:
     cell_px: int
     motion_columns: int
     keyframe: bool
-    input_fresh: bool
+    fresh: bool
     parity: int
-    tau_input: float
+    tau: float
+    given: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameControl:
+    """What the host writes once a frame, at `StreamLayout.control`.
+
+    Attributes:
+      parity: which slot maps are the last frame's.
+      tau: thresholds; one per layer.
+      work: address of the given mask per grid, or 0.
+      outputs: address of each output tensor, in order; 0 for those off the grids.
+    """
+
+    parity: int
     tau: Sequence[float]
     work: Sequence[int]
     outputs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputLayout:
+    """The memory of the input cache of one stream; the displacement fields of `GridMemory` lie there, too.
+
+    Attributes:
+      control: the block that is written once a proposal, of `control_bytes`; `given` is a part of it.
+      given: address of the given pixels, or 0.
+      key: int32; the frame recomputes everything.
+      pixel_count: int32; pixels that differ or are given, right after `key`; 0 where a keyframe is asked for.
+      still: int32 per grid; see `GridMemory`.
+      channels, stride: of the image's rows.
+      buffers: float32 rows of the new image and of the one that the cache stands for, in turns.
+      fed: rows of what the network reads, in the stored type.
+      mask: S_0, one byte per pixel.
+      winner: scratch, int32 per pixel.
+    """
+
+    control: Ptr
+    control_bytes: int
+    given: Ptr
+    key: Ptr
+    pixel_count: Ptr
+    still: Ptr
+    channels: int
+    stride: int
+    buffers: tuple[Ptr, Ptr]
+    fed: Ptr
+    mask: Ptr
+    winner: Ptr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,23 +179,19 @@ class StreamLayout:
 
     Attributes:
       target: decides the stored type and the stride of rows.
+      input: of the input cache.
       control: the block that is written once a frame, of `control_bytes`; `tau`, `work` and `outputs` are parts of it.
       tau: float32 per layer.
       work: address of the given mask per grid.
       outputs: address of each output tensor.
       zero: `zero_words` int32 that every frame starts from zero; the first `number_words` are counts and flags.
-      key: int32; the frame recomputes everything.
-      still: int32 per grid; see `GridMemory`.
-      pixel_count: int32; pixels in S_0.
+      key, pixel_count: the input cache's for the last frame, as copies.
       n_of: int32 by stored value; candidates.
       run_of: int32 by layer; whether a layer in torch had to run.
       n_of_grid: int32 per grid; candidates of a planned frame.
       changed_of: int32 by value off the grids; whether it changed.
       phase_counts: int32 per output phase, by transposed convolution.
-      image_channels, image_stride: of the image's rows.
-      image_buffers: float32 rows of the new image and of the one that the cache stands for, in turns.
-      fed: rows of the assembled input, in the stored type.
-      image_mask: S_0, one byte per pixel.
+      image_mask: S_0 of the last frame, one byte per pixel, as a copy.
       compact_changes, compact_flags: scratch and result of the compact receptive-field check, one byte per pixel.
       grids: per grid.
       stores: by name, in the order of `Store.index`.
@@ -163,6 +206,7 @@ class StreamLayout:
     """
 
     target: CudaTarget
+    input: InputLayout
     control: Ptr
     control_bytes: int
     tau: Ptr
@@ -172,17 +216,12 @@ class StreamLayout:
     zero_words: int
     number_words: int
     key: Ptr
-    still: Ptr
     pixel_count: Ptr
     n_of: Mapping[str, Ptr]
     run_of: Mapping[str, Ptr]
     n_of_grid: tuple[Ptr, ...]
     changed_of: Mapping[str, Ptr]
     phase_counts: Mapping[str, Ptr]
-    image_channels: int
-    image_stride: int
-    image_buffers: tuple[Ptr, Ptr]
-    fed: Ptr
     image_mask: Ptr
     compact_changes: Ptr
     compact_flags: Ptr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,9 +111,10 @@ class Session:
         """Forgets the stream: the next frame is run whole and counts as the first."""
         self._frame = 0
         self._stats = self._measure = self._counts = self._planned = None
-        old = self._stream
-        if old is not None:
-            self._stream = self._start(old.program, old.state, old.tau, old.size)
+        stream = self._stream
+        if stream is not None:
+            stream.policy.reset()  # not a new one: what a GPU has captured belongs to its input cache
+            self._stream = replace(stream, canvas=self._canvas(stream.program, stream.size))
 
     @property
     def reuse(self) -> ReuseOptions:
@@ -309,8 +310,13 @@ class Session:
             policy = PlannedPolicy(plan, reuse, program.make_test, program.engine.new_input_cache)
         else:
             policy = PropagatedPolicy(plan, reuse, tau, program.engine.new_input_cache)
-        canvas = Canvas((size[2], size[3]), program.canvas_px, reuse.canvas_fill) if program.canvas_px else None
-        return _Stream(program, state, policy, canvas, WorkCounter(plan), tau, size)
+        return _Stream(program, state, policy, self._canvas(program, size), WorkCounter(plan), tau, size)
+
+    def _canvas(self, program: Program, size: tuple[int, ...]) -> Canvas | None:
+        """A canvas without an image, where the program has one."""
+        if not program.canvas_px:
+            return None
+        return Canvas((size[2], size[3]), program.canvas_px, self._reuse.canvas_fill)
 
 
 def _check_image(image: Tensor) -> None:

@@ -25,6 +25,7 @@ from fluxshard.ir.windows import windows_of
 from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInputCache
 from fluxshard.runtime.reuse.slot_map import identity
 from fluxshard.runtime.session import Program, Session
 
@@ -48,9 +49,8 @@ class EngineCall:
 
 @dataclass(slots=True)
 class _Data:
-    """One stream: its last image, and what the last frame recomputed and returned."""
+    """One stream: what the last frame recomputed and returned."""
 
-    image: Tensor | None
     changed: Mask  # (H, W)
     candidates: Mask  # (H / 8, W / 8)
     means: Tensor  # (1, C, H / 8, W / 8)
@@ -99,7 +99,11 @@ class FakeEngine:
         image, cells = self.plan.grids
         means = torch.zeros(self.plan.value(MEAN).shape)
         nothing = np.zeros((image.height, image.width), np.bool_), np.zeros((cells.height, cells.width), np.bool_)
-        return StreamState(_Data(None, *nothing, means), 4 * (means.shape[1] * image.cells + means.numel()))
+        return StreamState(_Data(*nothing, means), 4 * means.numel())
+
+    def new_input_cache(self, options: InputOptions) -> ReferenceInputCache:
+        """See `Engine.new_input_cache`."""
+        return ReferenceInputCache(self.plan.grids[0], self.plan.value(IMAGE).channels, options)
 
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`.
@@ -111,13 +115,10 @@ class FakeEngine:
         if len(self.calls) - 1 == self._fail_at:
             raise FluxShardError(f"the fake engine fails at call {self._fail_at}, as fail_at={self._fail_at} asks")
         data: _Data = state.data
-        changed = _changed(data.image, image, control)
-        keyframe = control.keyframe or data.image is None or changed.mean() > control.scene_cut
-        if keyframe:
-            changed = np.ones_like(changed)
+        keyframe, changed = _input(image, control)
         given = None if keyframe or control.work is None else control.work.get(1)
         candidates = _cells_with(changed) if given is None else given.copy()
-        data.image, data.changed, data.candidates = image.clone(), changed, candidates
+        data.changed, data.candidates = changed, candidates
         data.means = F.avg_pool2d(image, CELL_PX)
         output = data.means.clone() if self._answer is None else self._answer(image)
         counts = StepCounts(
@@ -198,15 +199,13 @@ def mean_plan(size: tuple[int, int], channels: int) -> Plan:
     return plan
 
 
-def _changed(before: Tensor | None, image: Tensor, control: StepControl) -> Mask:
-    """S_0 `(H, W)`: the pixels that are given, or those that differ in any channel from the pixel before."""
-    if control.work is not None and 0 in control.work:
-        return control.work[0].copy()
-    if before is None:
-        return np.ones(tuple(image.shape[2:]), np.bool_)
-    same = ((image - before).abs() <= control.tau_input).all(1)[0]  # written so that NaN counts as changed
-    changed: Mask = (~same).numpy()
-    return changed
+def _input(image: Tensor, control: StepControl) -> tuple[bool, Mask]:
+    """Whether everything is recomputed, and S_0 `(H, W)`."""
+    if control.input is not None:
+        return control.input.keyframe, control.input.mask()
+    if control.keyframe or control.work is None:
+        return True, np.ones(tuple(image.shape[2:]), np.bool_)
+    return False, control.work[0].copy()
 
 
 def _cells_with(changed: Mask) -> Mask:

@@ -12,9 +12,10 @@ import fluxshard
 from fluxshard.ir.params import Island, IslandStep, Ref
 from fluxshard.ops.reference import IslandProgram
 from fluxshard.runtime.engines.cuda_islands import on_device
+from fluxshard.testing.comparisons import assert_same
+from fluxshard.testing.moving_frames import frames
+from fluxshard.testing.session_checks import EXACT
 from tests.cuda.small_net import SIZE, small_net
-from tests.laws.content import frames
-from tests.laws.helpers import EXACT, assert_same
 
 
 class Devices(nn.Module):

@@ -67,6 +67,7 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.runtime.engines.cuda_inspection import view
 from fluxshard.runtime.engines.engine import StepControl
 from tests.cuda.test_ops_emulated import emulated
+from fluxshard.runtime.reuse.input_cache import InputOptions
 from fluxshard.testing.plan_builder import PlanBuilder
 
 builder = PlanBuilder(8, 6, 7)
@@ -75,13 +76,13 @@ builder.conv(middle, 8, (3, 3), padding=((1, 1), (1, 1)))
 plan = builder.finish()
 engine = emulated(CudaTarget(arch="sm_80", dtype=sys.argv[1]), plan, builder.weights)
 state = engine.new_state()
+cache = engine.new_input_cache(InputOptions(tau=0.0, scene_cut=1.0, mode="assembled", remap=True))
 image = torch.rand(1, 8, 6, 7)
 
 def frame(keyframe):
-    control = StepControl(
-        keyframe=keyframe, rfap="off", remap=True, input="assembled", tau_input=0.0, tau=(0.0,) * len(plan.layers),
-        scene_cut=1.0,
-    )
+    given = cache.propose(image, None, keyframe=keyframe, given=None)
+    cache.commit(given)
+    control = StepControl(keyframe=keyframe, rfap="off", remap=True, tau=(0.0,) * len(plan.layers), input=given)
     engine.step(state, image, None, control)
 
 frame(True)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fluxshard
+from fluxshard.testing.moving_frames import KINDS
 from tests.laws import proposals
-from tests.laws.content import KINDS
 from tests.laws.nets import RandomNet
 
 pytestmark = pytest.mark.requires_compiler

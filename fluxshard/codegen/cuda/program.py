@@ -8,14 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.codegen.cuda.launches.control_block import frame_block
+from fluxshard.codegen.cuda.launches.control_block import frame_block, input_block
 from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, Kernel, Rows, name_of
 from fluxshard.codegen.cuda.launches.launch import Launch, Order
 from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.pack import pack_all
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.ir.stream_layout import FrameControl, Region, StreamLayout, TorchCall
+from fluxshard.ir.stream_layout import FrameControl, InputControl, Region, StreamLayout, TorchCall
 from fluxshard.options import Rfap
 
 Bound = Callable[[int], None]  # launches on a CUDA stream
@@ -23,7 +23,7 @@ Bound = Callable[[int], None]  # launches on a CUDA stream
 
 DEFAULT_ORDERS = (
     Order(planned=False, rfap="compact", remap=True),
-    Order(planned=True, rfap="compact", remap=True),
+    Order(planned=True, rfap="compact", remap=True, takes_image=True),
 )
 
 
@@ -79,8 +79,18 @@ class CudaProgram:
 
     @property
     def state_bytes(self) -> int:
-        """Memory of a stream."""
+        """Memory of a stream's state."""
         return self._describer.memory.state.size
+
+    @property
+    def input_bytes(self) -> int:
+        """Memory of a stream's input cache."""
+        return self._describer.memory.inputs.size
+
+    @property
+    def input_blocks(self) -> tuple[tuple[int, int], ...]:
+        """As `state_blocks`, of the input cache."""
+        return self._describer.memory.inputs.blocks
 
     @property
     def state_blocks(self) -> tuple[tuple[int, int], ...]:
@@ -98,7 +108,9 @@ class CudaProgram:
         Raises:
           CompileError: a kernel is refused.
         """
-        needed = kernels_of(self._describer, order)
+        self._load(kernels_of(self._describer, order))
+
+    def _load(self, needed: Mapping[str, tuple[Kernel, int]]) -> None:
         missing = {name: need for name, need in needed.items() if name not in self._loaded}
         if missing:
             self._loaded |= self._loader.load(missing)
@@ -120,21 +132,33 @@ class CudaProgram:
         return tuple(dict.fromkeys(name for name in found if name not in self.layout.in_torch))
 
     def bind(
-        self, *, planned: bool, rfap: Rfap, remap: bool, state: int, constants: int
+        self, *, planned: bool, rfap: Rfap, remap: bool, takes_image: bool, state: int, input: int, constants: int
     ) -> tuple[Bound | TorchCall, ...]:
-        """Everything that a frame runs, for a stream whose state lies at an address."""
-        order = Order(planned=planned, rfap=rfap, remap=remap)
+        """Everything that a frame runs, for a stream whose memory lies at these addresses.
+
+        Args:
+          planned, rfap, remap, takes_image: see `Order`.
+          state: address of the stream's state.
+          input: address of its input cache.
+          constants: address of what all streams share.
+        """
+        order = Order(planned=planned, rfap=rfap, remap=remap, takes_image=takes_image)
         self.prepare(order)
-        bases: dict[Region, int] = {"state": state, "constants": constants}
-        steps: list[Bound | TorchCall] = []
-        for step in self._describer.order(order):
-            if isinstance(step, TorchCall):
-                steps.append(step)
-                continue
-            loaded = self._loaded[name_of(step.kernel)]
-            blocks = loaded.blocks(step.blocks) if step.persistent else step.blocks
-            steps.append(loaded.bind(blocks, step.args.encode(bases)))
-        return tuple(steps)
+        bases: dict[Region, int] = {"state": state, "input": input, "constants": constants}
+        return tuple(
+            step if isinstance(step, TorchCall) else self._bound(step, bases) for step in self._describer.order(order)
+        )
+
+    def bind_input(self, *, remap: bool, input: int) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
+        """What an input cache at an address runs to propose a frame, and to commit it."""
+        propose, commit = self._describer.input_orders(remap)
+        self._load({name_of(step.kernel): (step.kernel, step.args.size) for step in (*propose, *commit)})
+        bases: dict[Region, int] = {"input": input}
+        return tuple(self._bound(step, bases) for step in propose), tuple(self._bound(step, bases) for step in commit)
+
+    def _bound(self, step: Launch, bases: Mapping[Region, int]) -> Bound:
+        loaded = self._loaded[name_of(step.kernel)]
+        return loaded.bind(loaded.blocks(step.blocks) if step.persistent else step.blocks, step.args.encode(bases))
 
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """What all streams share, as bytes."""
@@ -143,6 +167,10 @@ class CudaProgram:
     def frame_block(self, control: FrameControl) -> bytes:
         """What is uploaded once a frame, as bytes."""
         return frame_block(self.layout, control)
+
+    def input_block(self, control: InputControl) -> bytes:
+        """What is uploaded once a proposal, as bytes."""
+        return input_block(self.layout.input, control)
 
 
 def kernels_of(describer: Describer, *orders: Order) -> dict[str, tuple[Kernel, int]]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -24,8 +23,10 @@ from fluxshard.codegen.cuda.launches.launch import Launch, Order
 from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.tiles import Problem, candidates
 from fluxshard.codegen.cuda.program import Bound, Loader
+from fluxshard.files import write_whole
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
+from fluxshard.ir.stream_layout import Region
 
 SCHEMA = 1
 _SHARES = (1.0, 0.25)
@@ -37,8 +38,8 @@ Progress = Callable[[int, int], None]  # rounds done, and all of them
 class Bench(Protocol):
     """Memory and time of a device."""
 
-    def allocate(self, state_bytes: int, constants_bytes: int) -> tuple[int, int]:
-        """Addresses of zeroed memory for a stream's state and for constants; what was allocated before is given up."""
+    def allocate(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Addresses of zeroed blocks of so many bytes; what was allocated before is given up."""
         ...
 
     def write(self, address: int, array: NDArray[np.generic]) -> None:
@@ -102,7 +103,8 @@ def _measure(
     }
     loaded = loader.load({name_of(step.kernel): (step.kernel, step.args.size) for step in launches.values()})
     memory, layout = describer.memory, describer.memory.layout
-    state, constants = bench.allocate(memory.state.size, memory.constants.size)
+    state, given, constants = bench.allocate((memory.state.size, memory.inputs.size, memory.constants.size))
+    bases: dict[Region, int] = {"state": state, "input": given, "constants": constants}
     for content, offset in memory.constants.tables.items():
         bench.write(constants + offset, np.frombuffer(content, np.uint8))
     for grid, where in zip(plan.grids, layout.grids, strict=True):
@@ -112,10 +114,8 @@ def _measure(
     times = dict.fromkeys(launches, 1.0)
     for name, step in launches.items():
         executable = loaded[name_of(step.kernel)]
-        grid_index = layout.stores[next(spec.output for spec in plan.layers if spec.name == name)].grid
-        bound = executable.bind(
-            executable.blocks(step.blocks), step.args.encode({"state": state, "constants": constants})
-        )
+        grid_index = layout.stores[plan.layer(name).output].grid
+        bound = executable.bind(executable.blocks(step.blocks), step.args.encode(bases))
         for share in _SHARES:
             count = max(1, int(share * plan.grids[grid_index].cells))
             bench.write(state + layout.n_of_grid[grid_index].offset, np.array([count], np.int32))
@@ -142,10 +142,6 @@ def _read(path: Path) -> dict[str, GemmTile]:
 def _write(path: Path, known: Mapping[str, GemmTile]) -> None:
     """Replaces the file at once; a cache that cannot be written costs another measurement."""
     body = json.dumps({key: asdict(tile) for key, tile in known.items()}, indent=1)
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(body)
-        os.replace(file.name, path)
-    except OSError:
-        return
+        write_whole(path, body.encode())

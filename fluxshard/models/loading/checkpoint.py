@@ -7,13 +7,12 @@ refers to are read here, so that unsupported files are rejected before any of th
 from __future__ import annotations
 
 import pickletools
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from fluxshard.errors import ModelError
+from fluxshard.errors import ModelError, warn
 
 Kind = Literal["ultralytics", "module", "exported"]
 
@@ -75,10 +74,9 @@ def identify(path: Path) -> Kind:
 
 def warn_of_code(path: Path) -> None:
     """Warns that unpickling a model executes code of the file."""
-    warnings.warn(
+    warn(
         f"loading {path.name} runs Python code stored in the file; load only weights from a source that you trust",
         UserWarning,
-        stacklevel=3,
     )
 
 

@@ -20,7 +20,7 @@ from fluxshard.ops.reference import IslandProgram
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse.compare import close
 from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache, InputProgram
-from fluxshard.runtime.reuse.input_cache import InputOptions
+from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
 
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 
@@ -152,6 +152,8 @@ class CppEngine:
         keyframe = control.keyframe
         if isinstance(control.input, CppInput):
             given, keyframe = control.input, control.input.keyframe
+            if not given.is_last():
+                raise stale_input()
             args.fed, args.input_mask, args.input_cells = given.fed, given.changed.ctypes.data, given.pixels
             args.field.dy, args.field.dx, args.field.valid = given.dy, given.dx, given.valid
             args.field.source, args.field.still = given.source, given.still
@@ -254,7 +256,7 @@ class CppInspection:
 
     def candidates(self, layer: str) -> Mask | None:
         """See `Inspection.candidates`."""
-        (spec,) = [spec for spec in self.plan.layers if spec.name == layer]
+        spec = self.plan.layer(layer)
         return self._cells(spec.output, "cand") if spec.mode == "sparse" else None
 
     def mask(self, value: str) -> Mask | None:

@@ -1,4 +1,4 @@
-"""Runs a plan through its generated CUDA kernels: on a GPU as one graph per stream, or through the emulator on a CPU.
+"""Runs a plan through its generated CUDA kernels: on a GPU as graphs, or through the emulator on a CPU.
 
 Everything stays on the device and nothing waits for it: counts of cells are read by kernels, what a frame is given is
 uploaded in one piece, and statistics are fetched when somebody asks for them. What is kept between frames is made
@@ -8,8 +8,7 @@ outside of `torch.inference_mode`, whether the caller is in it or not: tensors m
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.errors import StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.ir.stream_layout import FrameControl, Ptr, StreamLayout, TorchCall
@@ -25,15 +25,19 @@ from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import IslandProgram
 from fluxshard.options import Rfap
-from fluxshard.runtime.engines.cuda_device import Device, Graph
+from fluxshard.runtime.engines.cuda_captured import Captured, Launches, run_captured
+from fluxshard.runtime.engines.cuda_device import Device
+from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache, CudaInputProgram
 from fluxshard.runtime.engines.cuda_inspection import CudaInspection, view
 from fluxshard.runtime.engines.cuda_islands import on_device
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
 
-Launches = tuple[Callable[[int], None] | TorchCall, ...]  # each launches on a CUDA stream, given its handle
+# where no input cache compares: all that the frame computes is given, and the network reads the image itself
+_TAKE_IMAGE = InputOptions(tau=0.0, scene_cut=1.0, mode="fresh", remap=True)
 
 
-class CudaStepProgram(Protocol):
+class CudaStepProgram(CudaInputProgram, Protocol):
     """What the engine needs of a program; `codegen.cuda.program.CudaProgram` is one."""
 
     @property
@@ -43,7 +47,7 @@ class CudaStepProgram(Protocol):
 
     @property
     def state_bytes(self) -> int:
-        """Memory of a stream."""
+        """Memory of a stream's state."""
         ...
 
     @property
@@ -51,7 +55,9 @@ class CudaStepProgram(Protocol):
         """Offset and bytes of each block of it; what lies between is never touched."""
         ...
 
-    def bind(self, *, planned: bool, rfap: Rfap, remap: bool, state: int, constants: int) -> Launches:
+    def bind(
+        self, *, planned: bool, rfap: Rfap, remap: bool, takes_image: bool, state: int, input: int, constants: int
+    ) -> Launches:
         """A frame's launches, and the layers that run in torch between them."""
         ...
 
@@ -65,25 +71,6 @@ class CudaStepProgram(Protocol):
 
 
 @dataclass(slots=True)
-class Captured:
-    """The launches of one kind of frame; on a GPU, once they have run, as a graph.
-
-    Attributes:
-      launches: in order.
-      ran: they have run once, kernel by kernel.
-      graph: of them; None where there is none yet, or none can be made.
-      refused: something in them cannot be captured.
-      leaves: values off the grids that only the caller reads, as the last run left them.
-    """
-
-    launches: Launches
-    ran: bool = False
-    graph: Graph | None = None
-    refused: bool = False
-    leaves: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class CudaState:
     """State of one video stream.
 
@@ -94,7 +81,9 @@ class CudaState:
       on_grids: slot maps of the last frame are those of the grids.
       uniform: ... and if they are the stores': those of a grid are all equal.
       planned: the last frame's work was given for every grid.
-      captured: by kind of frame: planned, rfap, remap.
+      inputs: whose memory the launches read: the session's input cache, or the stream's own.
+      own: takes the image of frames that come without an input cache; made by the first of them.
+      captured: by kind of frame: planned, rfap, remap, takes_image.
       held: what the last frame reads.
       cuda_stream, done: where the last frame ran, and its end.
     """
@@ -105,7 +94,9 @@ class CudaState:
     on_grids: bool = False
     uniform: bool = False
     planned: bool = False
-    captured: dict[tuple[bool, str, bool], Captured] = field(default_factory=dict)
+    inputs: CudaInputCache | None = None
+    own: CudaInputCache | None = None
+    captured: dict[tuple[bool, str, bool, bool], Captured] = field(default_factory=dict)
     held: list[Tensor] = field(default_factory=list)
     cuda_stream: torch.cuda.Stream | None = None
     done: torch.cuda.Event | None = None
@@ -151,6 +142,11 @@ class CudaEngine:
         self._device.protect(arena, self._program.state_blocks)
         return StreamState(CudaState(arena), self._program.state_bytes)
 
+    def new_input_cache(self, options: InputOptions) -> CudaInputCache:
+        """See `Engine.new_input_cache`."""
+        _, channels, height, width = self.plan.value(self.plan.input).shape
+        return CudaInputCache(self._program, self._device, (channels, height, width), options)
+
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         with self._device.current(), torch.inference_mode(False), torch.no_grad():
@@ -161,16 +157,20 @@ class CudaEngine:
         device, plan = self._device, self.plan
         device.refuse_capture()
         started = time.perf_counter()
+        inputs = self._inputs(state, control)
+        takes_image = control.input is None
         device.order_after(stream)
+        device.order_after(inputs.memory)
         planned = control.work is not None and len(control.work) == len(plan.grids)
         if planned and not (control.keyframe or stream.on_grids or stream.uniform):
             planned = False  # values of a grid have maps of their own until the next keyframe
         self._move_maps(stream, planned, control.keyframe)
-        key = (planned, control.rfap, control.remap)
+        key = (planned, control.rfap, control.remap, takes_image)
         captured = stream.captured.get(key)
         if captured is None:
             launches = self._program.bind(
-                planned=planned, rfap=control.rfap, remap=control.remap, state=stream.arena.data_ptr(),
+                planned=planned, rfap=control.rfap, remap=control.remap, takes_image=takes_image,
+                state=stream.arena.data_ptr(), input=inputs.memory.arena.data_ptr(),
                 constants=self._constants.data_ptr(),
             )  # fmt: skip
             captured = stream.captured[key] = Captured(launches)
@@ -179,10 +179,15 @@ class CudaEngine:
             for name in self._outputs
             if plan.value(name).grid is not None
         }
-        held = self._upload(stream, image, motion, control, outputs)
+        held = self._upload(stream, control, outputs)
+        if takes_image:
+            given = None if control.work is None else control.work[0]
+            inputs.write(image, motion, keyframe=control.keyframe, given=given)
         start = device.event()
-        self._run(stream, captured)
+        run_captured(captured, device, lambda: self._launch(stream, captured), self.plan.name)
         end = device.event()
+        if takes_image:
+            inputs.advance()
         stream.held = held
         stream.shown = stream.parity ^ 1
         if control.remap:
@@ -190,6 +195,7 @@ class CudaEngine:
         stream.on_grids, stream.planned = planned, planned
         stream.uniform = control.keyframe and not planned
         device.remember(stream)
+        device.remember(inputs.memory)
         leaves: list[Tensor | None | bool | int | float | str] = []
         for leaf in plan.outputs:
             if leaf.value is None:
@@ -208,57 +214,47 @@ class CudaEngine:
 
     # ---- a frame
 
-    def _upload(
-        self, stream: CudaState, image: Tensor, motion: MotionField | None, control: StepControl,
-        outputs: Mapping[str, Tensor],
-    ) -> list[Tensor]:  # fmt: skip
-        """Writes what the frame is given; returns what must live until it has run."""
+    def _inputs(self, state: StreamState, control: StepControl) -> CudaInputCache:
+        """The memory that a frame's input is in: of the proposal, or the stream's own."""
+        stream: CudaState = state.data
+        if control.input is None:
+            if not control.keyframe and (control.work is None or 0 not in control.work):
+                raise StateError(
+                    "a frame without an input cache needs its pixels to recompute (work[0]), or a keyframe"
+                )
+            if stream.own is None:
+                stream.own = self.new_input_cache(_TAKE_IMAGE)
+                state.n_bytes += stream.own.n_bytes
+            inputs = stream.own
+        elif not isinstance(control.input, CudaInput) or control.input.cache.program is not self._program:
+            seen = type(control.input).__name__
+            raise StateError(f"the input was assembled by another engine ({seen}): take this engine's input cache")
+        elif control.input.serial != control.input.cache.serial:
+            raise stale_input()
+        else:
+            inputs = control.input.cache
+        if stream.inputs is not inputs:
+            stream.captured.clear()  # they read the memory of another cache
+            stream.inputs = inputs
+        return inputs
+
+    def _upload(self, stream: CudaState, control: StepControl, outputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Writes what the frame is given beside its image; returns what must live until it has run."""
         device, plan = self._device, self.plan
-        held = [image, *outputs.values()]
-        vectors, valid, cell_px, columns = 0, 0, 1, 1
-        if motion is not None:
-            numbers = np.ascontiguousarray(motion.displacement, np.int16).view(np.uint8).reshape(-1)
-            held.append(device.upload(np.concatenate([numbers, motion.valid.view(np.uint8).reshape(-1)])))
-            vectors, valid = held[-1].data_ptr(), held[-1].data_ptr() + numbers.size
-            cell_px, columns = motion.cell_px, motion.valid.shape[1]
+        held = [*outputs.values()]
         work = [0] * len(plan.grids)
         for index, mask in (control.work or {}).items():
             held.append(device.upload(np.ascontiguousarray(mask, np.bool_).view(np.uint8).reshape(-1)))
             work[index] = held[-1].data_ptr()
         block = self._program.frame_block(
             FrameControl(
-                image=image.data_ptr(), motion=vectors, motion_valid=valid, cell_px=cell_px, motion_columns=columns,
-                scene_cut=int(control.scene_cut * plan.grids[0].cells), keyframe=control.keyframe,
-                input_fresh=control.input == "fresh", parity=stream.parity, tau_input=control.tau_input,
-                tau=control.tau, work=work,
+                parity=stream.parity, tau=control.tau, work=work,
                 outputs=[outputs[name].data_ptr() if name in outputs else 0 for name in self._outputs],
             )
         )  # fmt: skip
         at = self._layout.control.offset
         device.write(stream.arena[at : at + len(block)], np.frombuffer(block, np.uint8))
         return held
-
-    def _run(self, stream: CudaState, captured: Captured) -> None:
-        if captured.graph is not None:
-            captured.graph.replay()
-            return
-        if captured.ran and self._device.captures and not captured.refused:
-            try:
-                captured.graph = self._device.capture(lambda: self._launch(stream, captured))
-            except RuntimeError as error:  # of torch, by an op that waits for the device
-                captured.refused = True
-                seen = str(error).strip().partition("\n")[0]
-                warnings.warn(
-                    f"frames of {self.plan.name} cannot be captured as a CUDA graph ({seen}): they are launched one "
-                    "kernel at a time, which takes longer; an island that waits for the device is the likely reason",
-                    RuntimeWarning,
-                    stacklevel=1,
-                )
-            else:
-                captured.graph.replay()
-                return
-        self._launch(stream, captured)
-        captured.ran = True
 
     def _launch(self, stream: CudaState, captured: Captured) -> None:
         cuda_stream = self._device.cuda_stream()
@@ -319,7 +315,8 @@ class CudaEngine:
         layout, plan = self._layout, self.plan
         zero = layout.zero.offset
         numbers = view(stream.arena, zero, torch.int32, (layout.number_words,)).cpu().numpy()
-        keyframe = bool(view(stream.arena, layout.key.offset, torch.int32, (1,)).item())
+        key, pixel_count = view(stream.arena, layout.key.offset, torch.int32, (2,)).tolist()
+        keyframe = bool(key)
 
         def number(where: Ptr) -> int:
             return int(numbers[(where.offset - zero) // 4])
@@ -337,6 +334,6 @@ class CudaEngine:
                 candidates[index] = number(where)
         pixels = plan.grids[0].cells
         return StepCounts(
-            keyframe=keyframe, input_cells=pixels if keyframe else number(layout.pixel_count), candidates=candidates,
+            keyframe=keyframe, input_cells=pixels if keyframe else pixel_count, candidates=candidates,
             executed=candidates > 0, total_ms=total_ms,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,11 @@ class DeviceBench:
         self._device = device
         self._blocks: list[Tensor] = []
 
-    def allocate(self, state_bytes: int, constants_bytes: int) -> tuple[int, int]:
+    def allocate(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """See `Bench.allocate`."""
         self._blocks.clear()  # before the next are taken: both would not fit where one nearly fills the device
-        self._blocks += [self._device.zeros(state_bytes), self._device.zeros(constants_bytes)]
-        state, constants = (block.data_ptr() for block in self._blocks)
-        return state, constants
+        self._blocks += map(self._device.zeros, sizes)
+        return tuple(block.data_ptr() for block in self._blocks)
 
     def write(self, address: int, array: NDArray[np.generic]) -> None:
         """See `Bench.write`."""

@@ -47,7 +47,7 @@ class CudaInspection:
 
     def candidates(self, layer: str) -> Mask | None:
         """See `Inspection.candidates`."""
-        spec = next(spec for spec in self.plan.layers if spec.name == layer)
+        spec = self.plan.layer(layer)
         if spec.mode != "sparse":
             return None
         store = self.layout.stores[spec.output]

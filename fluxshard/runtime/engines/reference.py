@@ -322,7 +322,7 @@ class ReferenceInspection:
 
     def candidates(self, layer: str) -> Mask | None:
         """See `Inspection.candidates`."""
-        (spec,) = [spec for spec in self.plan.layers if spec.name == layer]
+        spec = self.plan.layer(layer)
         return self.data.stores[spec.output].candidates.copy() if spec.mode == "sparse" else None
 
     def mask(self, value: str) -> Mask | None:

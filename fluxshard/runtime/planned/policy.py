@@ -56,7 +56,8 @@ class PlannedPolicy:
     def __init__(self, plan: Plan, reuse: ReuseOptions, make_test: MakeTest, make_cache: MakeInputCache) -> None:
         self._plan = plan
         self._reuse = reuse
-        self._planner = Planner(plan, reuse.planned, reuse.scene_cut, make_test)
+        self._make_test = make_test
+        self._planner = self._new_planner()
         options = InputOptions(tau=0.0, scene_cut=1.0, mode="assembled", remap=True)
         self._cache: InputCache | None = None
         if reuse.input_mode == "assembled":
@@ -112,6 +113,10 @@ class PlannedPolicy:
     def reset(self) -> None:
         """See `WorkPolicy.reset`."""
         self._fresh = True
+        self._planner = self._new_planner()
+
+    def _new_planner(self) -> Planner:
+        return Planner(self._plan, self._reuse.planned, self._reuse.scene_cut, self._make_test)
 
     def _control(self, image: Tensor, motion: MotionField | None, work: dict[int, Mask] | None) -> StepControl:
         keyframe, given = work is None, None

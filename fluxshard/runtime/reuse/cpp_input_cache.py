@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,6 +52,7 @@ class CppInput:
       fed: address of the pixels that the network reads, `(H, W, channels in steps of 4)` float32.
       dy, dx, valid, source: addresses of the displacement field of the image's grid; not written where it is `still`.
       still: nothing moves and everything is valid.
+      is_last: whether the state is still as this proposal left it.
       alive: keeps what the addresses point to.
     """
 
@@ -63,10 +65,13 @@ class CppInput:
     valid: int
     source: int
     still: bool
+    is_last: Callable[[], bool]
     alive: tuple[object, ...]
 
     def mask(self) -> Mask:
         """See `InputProposal.mask`."""
+        if not self.is_last():
+            raise stale_input()
         return self.changed.copy()
 
 
@@ -84,6 +89,7 @@ class CppInputCache:
         self._state = program.new_state()
         self._has_keyframe = False
         self._pending: CppInput | None = None
+        self._serial = 0
         self._args = args = program.new_args()
         self.n_bytes = self._state.nbytes
         args.state = self._state.ctypes.data
@@ -114,11 +120,13 @@ class CppInputCache:
         if cells is not None:
             args.given = cells.ctypes.data
         self._program.propose(args)
+        self._serial = serial = self._serial + 1
         offset = args.mask - self._state.ctypes.data
         changed = self._state[offset : offset + height * width].view(np.bool_).reshape(height, width)
         self._pending = CppInput(
             keyframe=bool(args.took_keyframe), pixels=int(args.pixels), changed=changed, fed=args.fed, dy=args.dy,
             dx=args.dx, valid=args.valid, source=args.source, still=bool(args.still),
+            is_last=lambda: self._serial == serial,
             alive=(self._state, pixels, motion, cells),
         )  # fmt: skip
         return self._pending

@@ -45,7 +45,8 @@ class InputOptions:
 class InputProposal(Protocol):
     """S_0 of a frame and the input that the network would read. Opaque to all but the cache and the engine beside it.
 
-    On a GPU nothing has been waited for yet: reading waits.
+    On a GPU nothing has been waited for yet: reading waits. A proposal is good until the cache makes the next one:
+    then, reading what has been overwritten raises StateError.
     """
 
     @property

@@ -103,5 +103,5 @@ class WorkPolicy(Protocol):
         ...
 
     def reset(self) -> None:
-        """Makes the next frame a keyframe: a frame failed, and nothing may be reused."""
+        """Forgets all frames, so that the next is a keyframe: the stream starts anew, or a frame failed."""
         ...

@@ -33,7 +33,8 @@ class Allocation:
     Attributes:
       layout: of the values of a stream.
       segments: where the channels of each value lie.
-      state: all of a stream's memory: the layout's, and the scratch below.
+      state: all of a stream's state: the layout's, and the scratch below.
+      inputs: all of a stream's input cache.
       constants: what all streams share.
       axes: tables of each window with its sizes of input and output.
       operands: kernels of each sparse layer that does not run in torch.
@@ -47,6 +48,7 @@ class Allocation:
     layout: StreamLayout
     segments: Segments
     state: StateBlocks
+    inputs: StateBlocks
     constants: ConstantBlocks
     axes: Mapping[tuple[Window, int, int], AxisTable]
     operands: Mapping[str, tuple[Operands, ...]]
@@ -66,8 +68,8 @@ def allocate(plan: Plan, target: CudaTarget, tiles: Mapping[str, K.GemmTile], de
       tiles: tuned tiles by layer; others follow the rule of tiles.py.
       dense: layers that run in torch although they need not.
     """
-    state, constants = State(), Constants()
-    layout, segments = lay_out(plan, target, dense, state)
+    state, inputs, constants = State(), State("input"), Constants()
+    layout, segments = lay_out(plan, target, dense, state, inputs)
     vectors = _vector_rows(plan, target, state)
     allocator = OperandAllocator(plan, layout, segments, constants, tiles, vectors)
     sparse = [layer for layer in plan.layers if layer.mode == "sparse" and layer.name not in layout.in_torch]
@@ -88,6 +90,7 @@ def allocate(plan: Plan, target: CudaTarget, tiles: Mapping[str, K.GemmTile], de
             flags[rule_of(plan, layer)] = state.take(cells[layer.name])
     return Allocation(
         layout=layout, segments=segments, state=StateBlocks(state.size, tuple(state.blocks)),
+        inputs=StateBlocks(inputs.size, tuple(inputs.blocks)),
         constants=ConstantBlocks(constants.size, constants.tables, tuple(constants.packed)), axes=constants.axes,
         operands=operands, vectors=vectors, partial=scratch[0], counters=scratch[1], pick=scratch[2], flags=flags,
     )  # fmt: skip

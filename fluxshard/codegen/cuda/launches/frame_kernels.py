@@ -1,10 +1,10 @@
-"""The launches that belong to a frame and to no layer: its start, the cells of all grids, its results, its end."""
+"""The launches that belong to a frame and to no layer: the image, the cells of all grids, its results, its end."""
 
 from __future__ import annotations
 
 from fluxshard.codegen.cuda.launches import kernels as K
 from fluxshard.codegen.cuda.launches.allocation import Allocation, Rule, rule_of
-from fluxshard.codegen.cuda.launches.launch import Launch, Order, field_args, i, p
+from fluxshard.codegen.cuda.launches.launch import Args, Launch, Order, field_args, i, p
 from fluxshard.codegen.cuda.launches.memory import CELLS_PER_BLOCK, ROWS_PER_BLOCK
 from fluxshard.codegen.cuda.launches.segments import axis_args, inputs_of, segment_args
 from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
@@ -30,8 +30,8 @@ class FrameKernels:
         self._first_windowed = first_windowed_layers(plan)
 
     def start(self, order: Order) -> list[Launch]:
-        """Counts from zero, displacement fields, S_0, and what is the same for all layers of an order."""
-        steps = self._image()
+        """S_0 and counts from zero, and what is the same for all layers of an order."""
+        steps = [*(self.image() if order.takes_image else ()), self._begin()]
         if order.planned:
             return steps + self._plan_grids()
         if order.rfap == "compact" and self._first_windowed:
@@ -74,40 +74,66 @@ class FrameKernels:
         ]
 
     def commit(self, planned: bool) -> list[Launch]:
-        """Without remapping: writes what changed back to where it came from."""
+        """Without remapping: writes the rows that changed back to where they came from."""
         m = self._layout
-        jobs = [(m.image_mask, (None, None), m.image_buffers, 0)]
         own = [s for s in m.stores.values() if not planned or m.keeps_maps(s.name)]
-        jobs += [(s.mask, s.maps, (None, None), s.grid) for s in own]  # type: ignore[misc]
+        jobs = [(s.mask, s.maps, s.grid) for s in own]
         if planned:
-            jobs += [(g.candidates, g.maps, (None, None), n) for n, g in enumerate(m.grids)]  # type: ignore[misc]
-        steps = []
-        commit = bookkeeping("commit", "rules", f"commit<{m.image_stride}>", "CommitArgs")
-        for mask, maps, buffers, grid in jobs:
-            cells = self._plan.grids[grid].cells
-            args = p(m.control, m.key) + field_args(m.grids[grid]) + p(mask, *maps, *buffers, m.winner) + i(cells, 0)
-            for kernel in (bookkeeping("commit_elect", "rules", "commit_elect", "CommitArgs"), commit):
-                steps.append(Launch(kernel=kernel, args=args, blocks=-(-cells // 256)))
-        return steps
+            jobs += [(g.candidates, g.maps, n) for n, g in enumerate(m.grids)]
+        return [
+            step
+            for mask, maps, grid in jobs
+            for step in self._write_back(
+                p(m.control, m.key) + field_args(m.grids[grid]) + p(mask, *maps, None, None, m.winner), grid
+            )
+        ]
 
-    def _image(self) -> list[Launch]:
-        m, grids = self._layout, self._plan.grids
+    def commit_image(self) -> list[Launch]:
+        """Without remapping: writes the pixels that changed back to where they came from."""
+        m = self._layout.input
+        args = p(m.control, m.key) + field_args(self._layout.grids[0]) + p(m.mask, None, None, *m.buffers, m.winner)
+        return self._write_back(args, 0)
+
+    def _write_back(self, args: Args, grid: int) -> list[Launch]:
+        cells = self._plan.grids[grid].cells
+        commit = f"commit<{self._layout.input.stride}>"
+        kernels = (
+            bookkeeping("commit_elect", "rules", "commit_elect", "CommitArgs"),
+            bookkeeping("commit", "rules", commit, "CommitArgs"),
+        )
+        return [Launch(kernel=kernel, args=args + i(cells, 0), blocks=-(-cells // 256)) for kernel in kernels]
+
+    def _begin(self) -> Launch:
+        m, pixels = self._layout, self._plan.grids[0].cells
+        given = m.input
+        args = p(given.key, given.pixel_count, given.mask, m.key, m.pixel_count, m.image_mask, m.zero)
+        args += i(m.zero_words, pixels)
+        kernel = bookkeeping("begin", "frame", "begin", "BeginArgs")
+        return Launch(kernel=kernel, args=args, blocks=-(-max(m.zero_words, pixels) // 256))
+
+    def image(self) -> list[Launch]:
+        """Displacement fields, S_0, and what the network reads: all that an input cache proposes."""
+        m, grids = self._layout.input, self._plan.grids
         pixels, n = grids[0].cells, len(grids)
-        begin = p(m.control, m.key, m.still, m.zero) + i(n, m.zero_words)
+        begin = p(m.control, m.key, m.pixel_count, m.still) + i(n, 0)
         fields = p(m.control) + i(grids[0].height, grids[0].width)
-        for grid, where in zip(grids, m.grids, strict=True):
+        for grid, where in zip(grids, self._layout.grids, strict=True):
             fields += field_args(where) + i(grid.height, grid.width, grid.stride_y.numerator, grid.stride_y.denominator)
             fields += i(grid.stride_x.numerator, grid.stride_x.denominator)
-        image = p(m.control, m.key, m.pixel_count) + field_args(m.grids[0])
-        image += p(*m.image_buffers, m.fed, m.image_mask, m.grids[0].work) + i(pixels, 0)
-        shape = f"{m.image_channels}, {m.image_stride}"
+        image = p(m.control, m.key, m.pixel_count) + field_args(self._layout.grids[0])
+        image += p(*m.buffers, m.fed, m.mask, m.given) + i(pixels, 0)
+        shape = f"{m.channels}, {m.stride}"
         kernels = (
-            (bookkeeping("begin", "frame", "begin", "BeginArgs"), begin, m.zero_words),
+            (bookkeeping("image_begin", "frame", "image_begin", "ImageBeginArgs"), begin, n),
             (bookkeeping(f"fields{n}", "frame", f"fields<{n}>", f"FieldsArgs<{n}>"), fields, pixels),
             (bookkeeping("image_compare", "frame", f"image_compare<{shape}>", "ImageArgs"), image, pixels),
             (
                 bookkeeping(
-                    "image_take", "frame", f"image_take<{shape}, {m.image_stride}>", "ImageArgs", dtype=m.target.dtype
+                    "image_take",
+                    "frame",
+                    f"image_take<{shape}, {m.stride}>",
+                    "ImageArgs",
+                    dtype=self._layout.target.dtype,
                 ),
                 image,
                 pixels,

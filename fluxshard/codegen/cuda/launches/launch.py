@@ -90,8 +90,10 @@ class Order:
       planned: the work of every grid is given.
       rfap: as in `ReuseOptions`; no check is made where work is given.
       remap: the cache follows the motion.
+      takes_image: the frame begins with the image: no input cache has assembled what the network reads.
     """
 
     planned: bool
     rfap: Rfap
     remap: bool
+    takes_image: bool = False

@@ -68,6 +68,10 @@ class Describer:
             steps += self._frame.commit(order.planned)
         return tuple(steps)
 
+    def input_orders(self, remap: bool) -> tuple[tuple[Launch, ...], tuple[Launch, ...]]:
+        """What an input cache runs to propose a frame, and to commit it; with remapping, a commit launches nothing."""
+        return tuple(self._frame.image()), () if remap else tuple(self._frame.commit_image())
+
     def problem(self, layer: LayerSpec) -> Problem | None:
         """What the tile of a layer depends on; None where it has none."""
         operands = self.memory.operands.get(layer.name)

@@ -1,4 +1,4 @@
-"""Hands out memory: blocks of a stream's state, and the constants that all streams share.
+"""Hands out memory: blocks of a stream's state and of its input cache, and the constants that all streams share.
 
 All offsets are fixed when code is generated: a frame allocates nothing. Blocks keep a distance, so that a sanitizer
 that poisons the gaps sees every access beyond one.
@@ -19,7 +19,7 @@ from fluxshard.geometry import Window, map_edge
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.ir.stream_layout import GridMemory, Ptr, Store, StreamLayout
+from fluxshard.ir.stream_layout import GridMemory, InputLayout, Ptr, Region, Store, StreamLayout
 
 _GAP = 64
 CONTROL_BYTES = 64
@@ -30,8 +30,9 @@ Segments = dict[str, tuple[Segment, ...]]  # where the channels of each value li
 
 @dataclass(slots=True)
 class State:
-    """Hands out blocks of a stream's state, 64-byte aligned, with a gap after each."""
+    """Hands out blocks of a stream's memory, 64-byte aligned, with a gap after each."""
 
+    region: Region = "state"
     size: int = 0
     blocks: list[tuple[int, int]] = field(default_factory=list)  # offset, bytes
 
@@ -40,12 +41,12 @@ class State:
         offset = self.size
         self.blocks.append((offset, n_bytes))
         self.size = round_up(offset + max(n_bytes, 1), _GAP) + _GAP
-        return Ptr("state", offset)
+        return Ptr(self.region, offset)
 
 
 @dataclass(frozen=True, slots=True)
 class StateBlocks:
-    """A stream's memory: bytes of all, and offset and bytes of each block."""
+    """A block of a stream's memory: bytes of all, and offset and bytes of each part."""
 
     size: int
     blocks: tuple[tuple[int, int], ...]
@@ -138,14 +139,17 @@ def is_in_torch(layer_name: str, params: object, dense: frozenset[str]) -> bool:
     return isinstance(params, P.Island) or layer_name in dense
 
 
-def lay_out(plan: Plan, target: CudaTarget, dense: frozenset[str], state: State) -> tuple[StreamLayout, Segments]:
+def lay_out(
+    plan: Plan, target: CudaTarget, dense: frozenset[str], state: State, inputs: State
+) -> tuple[StreamLayout, Segments]:
     """Memory for the values of a plan.
 
     Args:
       plan: the network.
       target: decides the stored type and the stride of rows.
       dense: layers that run in torch although they need not.
-      state: gives the memory.
+      state: gives the memory of the state.
+      inputs: gives that of the input cache.
 
     Returns:
       the layout, and where the channels of each value lie.
@@ -156,8 +160,7 @@ def lay_out(plan: Plan, target: CudaTarget, dense: frozenset[str], state: State)
     tau = control + sizes[0]
     work = tau + sizes[1]
     counts = _Counts(plan, state)
-    key, still = state.take(4), state.take(4 * len(plan.grids))
-    pixel_count = counts.take(1)
+    key = state.take(8)
     names = [name for layer in plan.layers for name in layer.outputs]
     n_of = {name: counts.take(1) for name in names}
     run_of = {layer.name: counts.take(1) for layer in plan.layers}
@@ -165,20 +168,17 @@ def lay_out(plan: Plan, target: CudaTarget, dense: frozenset[str], state: State)
     changed_of = {name: counts.take(1) for name in names if plan.value(name).grid is None}
     phase_counts = {name: counts.take(phases) for name, phases in _phases(plan).items()}
 
-    _, channels, height, width = plan.value(plan.input).shape
-    pixels, stride = height * width, round_up(channels, 4)
-    image_buffers = state.take(4 * pixels * stride), state.take(4 * pixels * stride)
-    fed = state.take(target.itemsize * pixels * stride + 16)
-    image_mask, compact_changes, compact_flags = (state.take(pixels) for _ in range(3))
-    grids = _grids(plan, state, counts, work, still, n_of_grid)
+    image_mask, compact_changes, compact_flags = (state.take(plan.grids[0].cells) for _ in range(3))
+    given = _lay_out_input(plan, target, inputs)
+    grids = _grids(plan, state, inputs, counts, work, given.still, n_of_grid)
     in_torch = frozenset(layer.name for layer in plan.layers if is_in_torch(layer.name, layer.params, dense))
     values = _Values(plan, target, in_torch, state, counts)
     most = max(grid.cells for grid in plan.grids)
     layout = StreamLayout(
-        target=target, control=control, control_bytes=sum(sizes), tau=tau, work=work, outputs=work + sizes[2],
-        zero=counts.zero, zero_words=counts.words, number_words=counts.number_words, key=key, still=still,
-        pixel_count=pixel_count, n_of=n_of, run_of=run_of, n_of_grid=n_of_grid, changed_of=changed_of,
-        phase_counts=phase_counts, image_channels=channels, image_stride=stride, image_buffers=image_buffers, fed=fed,
+        target=target, input=given, control=control, control_bytes=sum(sizes), tau=tau, work=work,
+        outputs=work + sizes[2],
+        zero=counts.zero, zero_words=counts.words, number_words=counts.number_words, key=key, pixel_count=key + 4,
+        n_of=n_of, run_of=run_of, n_of_grid=n_of_grid, changed_of=changed_of, phase_counts=phase_counts,
         image_mask=image_mask, compact_changes=compact_changes, compact_flags=compact_flags, grids=grids,
         stores=values.stores, view_masks=values.view_masks, fresh_of=values.fresh_of, cached_of=values.cached_of,
         dense_of=values.dense_of, in_torch=in_torch,
@@ -188,6 +188,19 @@ def lay_out(plan: Plan, target: CudaTarget, dense: frozenset[str], state: State)
         winner=state.take(4 * most),
     )  # fmt: skip
     return layout, values.segments
+
+
+def _lay_out_input(plan: Plan, target: CudaTarget, inputs: State) -> InputLayout:
+    _, channels, height, width = plan.value(plan.input).shape
+    pixels, stride = height * width, round_up(channels, 4)
+    control, key = inputs.take(CONTROL_BYTES + 8), inputs.take(8)
+    return InputLayout(
+        control=control, control_bytes=CONTROL_BYTES + 8, given=control + CONTROL_BYTES, key=key, pixel_count=key + 4,
+        still=inputs.take(4 * len(plan.grids)), channels=channels, stride=stride,
+        buffers=(inputs.take(4 * pixels * stride), inputs.take(4 * pixels * stride)),
+        fed=inputs.take(target.itemsize * pixels * stride + 16), mask=inputs.take(pixels),
+        winner=inputs.take(4 * pixels),
+    )  # fmt: skip
 
 
 def _phases(plan: Plan) -> dict[str, int]:
@@ -211,7 +224,7 @@ class _Counts:
         outputs = [name for layer in plan.layers for name in layer.outputs]
         off_grid = sum(plan.value(name).grid is None for name in outputs)
         phases = sum(_phases(plan).values())
-        self.number_words = 1 + len(outputs) + len(plan.layers) + phases + off_grid + len(plan.grids)
+        self.number_words = len(outputs) + len(plan.layers) + phases + off_grid + len(plan.grids)
         marks = sum(map(used_words, stored)) + sum(used_words(grid.cells) for grid in plan.grids)
         self.words = self.number_words + marks
         self.zero = state.take(4 * self.words)
@@ -226,14 +239,14 @@ class _Counts:
 
 
 def _grids(
-    plan: Plan, state: State, counts: _Counts, work: Ptr, still: Ptr, n_of_grid: tuple[Ptr, ...]
+    plan: Plan, state: State, inputs: State, counts: _Counts, work: Ptr, still: Ptr, n_of_grid: tuple[Ptr, ...]
 ) -> tuple[GridMemory, ...]:
-    grids, take = [], state.take
+    grids, take, field_of = [], state.take, inputs.take
     for index, grid in enumerate(plan.grids):
         n = grid.cells
         grids.append(
             GridMemory(
-                dy=take(2 * n), dx=take(2 * n), valid=take(n), src=take(4 * n), still=still + 4 * index,
+                dy=field_of(2 * n), dx=field_of(2 * n), valid=field_of(n), src=field_of(4 * n), still=still + 4 * index,
                 work=work + 8 * index, maps=(take(4 * n), take(4 * n)), candidates=take(n),
                 counts=take(4 * (n // CELLS_PER_BLOCK + 1)), list=take(4 * n), rows=take(4 * n),
                 n=n_of_grid[index], used=counts.take(used_words(n)),

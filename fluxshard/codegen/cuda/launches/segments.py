@@ -43,7 +43,7 @@ def _fits(layout: StreamLayout, s: Segment, vec: int) -> bool:
 
 def _row(layout: StreamLayout, s: Segment) -> tuple[int, int]:
     if s.store < 0:
-        return layout.image_stride, layout.image_channels
+        return layout.input.stride, layout.input.channels
     store = layout.by_index[s.store]
     return store.stride, store.channels
 
@@ -56,7 +56,7 @@ def segment_args(layout: StreamLayout, segments: tuple[Segment, ...], *, planned
     itemsize = layout.target.itemsize
     for s in segments:
         if s.store < 0:
-            args += p(layout.fed + itemsize * s.start, None, None) + i(layout.image_stride, s.uy, s.ux, s.width)
+            args += p(layout.input.fed + itemsize * s.start, None, None) + i(layout.input.stride, s.uy, s.ux, s.width)
             continue
         store = layout.by_index[s.store]
         maps = layout.maps_of(store, planned)

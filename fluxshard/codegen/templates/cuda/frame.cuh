@@ -1,18 +1,38 @@
 // The start and the end of a frame: displacement fields, the image and its recompute set S_0, outputs. All of it is integer
-// work or comparisons of float32 and agrees bit for bit with fluxshard/runtime/{fields,reuse}.py, which define it.
+// work or comparisons of float32 and agrees bit for bit with fluxshard/runtime/reuse/{displacement,input_cache}.py, which define it.
 
 struct BeginArgs {
-  const Control* control;
-  int32_t *key, *still;  // (1), (grids)
-  uint32_t* zero;        // what every frame starts from zero: counts, flags, used rows
-  int32_t n_grids, n_words;
+  const int32_t *input_key, *input_count;  // of the input cache, which may propose the next frame before this one is read
+  const uint8_t* input_mask;
+  int32_t *key, *count;
+  uint8_t* mask;
+  uint32_t* zero;  // what every frame starts from zero: counts, flags, used rows
+  int32_t n_words, pixels;
 };
 
 FS_DEVICE void begin(const BeginArgs& a) {
   const int at = blockIdx.x * blockDim.x + threadIdx.x;
-  if (at == 0) *a.key = a.control->keyframe;
-  if (at < a.n_grids) a.still[at] = 1;
+  if (at == 0) {
+    *a.key = *a.input_key;
+    *a.count = *a.input_count;
+  }
   for (int i = at; i < a.n_words; i += gridDim.x * blockDim.x) a.zero[i] = 0;
+  for (int p = at; p < a.pixels; p += gridDim.x * blockDim.x) a.mask[p] = a.input_mask[p];
+}
+
+struct ImageBeginArgs {
+  const Control* control;
+  int32_t *key, *count, *still;  // (1), (1), (grids)
+  int32_t n_grids, unused;
+};
+
+FS_DEVICE void image_begin(const ImageBeginArgs& a) {
+  const int at = blockIdx.x * blockDim.x + threadIdx.x;
+  if (at == 0) {
+    *a.key = a.control->keyframe;
+    *a.count = 0;
+  }
+  for (int i = at; i < a.n_grids; i += gridDim.x * blockDim.x) a.still[i] = 1;
 }
 
 struct GridField {       // where a grid's displacement field goes, and how its cells lie on the image
@@ -62,7 +82,7 @@ struct ImageArgs {
   float *buffer0, *buffer1;  // (cells, stride) the assembled image, taking turns
   T* fed;                    // (cells, fed stride) what the first layers read
   uint8_t* mask;
-  const uint64_t* work;
+  const uint64_t* given;  // where the address of the pixels to recompute stands, or 0
   int32_t cells, unused;
 };
 
@@ -71,7 +91,7 @@ template <int C, int STRIDE> FS_DEVICE void image_compare(const ImageArgs& a) {
   const Control& c = *a.control;
   if (c.keyframe) return;
   const float* old = c.parity ? a.buffer1 : a.buffer0;
-  const uint8_t* work = (const uint8_t*)*a.work;
+  const uint8_t* given = (const uint8_t*)*a.given;
   const bool still = *a.field.still;
   for (int base = blockIdx.x * blockDim.x; base < a.cells; base += gridDim.x * blockDim.x) {
     const int p = base + threadIdx.x;
@@ -79,7 +99,7 @@ template <int C, int STRIDE> FS_DEVICE void image_compare(const ImageArgs& a) {
     if (p < a.cells) {
       taken = !still && !a.field.valid[p];
       const float* cached = old + (size_t)(still ? p : a.field.src[p]) * STRIDE;
-      if (work) taken |= work[p] != 0;
+      if (given) taken |= given[p] != 0;
       else for (int ch = 0; ch < C; ++ch) taken |= !(fabsf(c.image[(size_t)ch * a.cells + p] - cached[ch]) <= c.tau_input);
       a.mask[p] = taken;
     }
