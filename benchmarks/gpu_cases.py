@@ -150,8 +150,8 @@ def session_of(built: Built, reuse: ReuseOptions) -> Session:
 
 def stream_of(session: Session) -> CudaState:
     """What the engine keeps of a session that has run a frame."""
-    assert session._state is not None
-    stream: CudaState = session._state.data
+    assert session._stream is not None
+    stream: CudaState = session._stream.state.data
     return stream
 
 

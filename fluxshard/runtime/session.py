@@ -245,9 +245,11 @@ class Session:
         Raises:
           ShapeError, StateError: as `run`.
         """
-        return self._propose(image, motion, None).proposal
+        stream = self._stream_for(image, motion)
+        return self._propose(stream, image, motion, None).proposal
 
-    def _propose(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> _Offer:
+    def _stream_for(self, image: Tensor, motion: MotionField | None) -> _Stream:
+        """The stream that takes a frame; refuses what cannot be one."""
         if self._closed:
             raise StateError("session is closed; make a new one with model.session()")
         _check_image(image)
@@ -255,6 +257,11 @@ class Session:
             motion.check_covers(image.shape[2], image.shape[3])
         stream = self._prepare(image)
         _check_device(image, stream.program.engine.torch_device)
+        return stream
+
+    def _propose(
+        self, stream: _Stream, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None
+    ) -> _Offer:
         given = motion = None if stream.policy.is_fresh else motion
         image, placement = image.detach(), None
         if stream.canvas is not None:
@@ -267,19 +274,22 @@ class Session:
 
     def _run(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
         started = time.perf_counter()
-        offer = self._propose(image, motion, work)
-        stream, proposal = self._stream, offer.proposal
-        assert stream is not None
-        self._planned = proposal.frame if isinstance(proposal, PlannedProposal) else None
-        self._stats = self._measure = self._counts = None
+        stream = self._stream_for(image, motion)
         engine = stream.program.engine
         try:
+            offer = self._propose(stream, image, motion, work)
+            proposal = offer.proposal
+            self._planned = proposal.frame if isinstance(proposal, PlannedProposal) else None
+            self._stats = self._measure = self._counts = None
             stream.policy.commit(proposal)
             if stream.canvas is not None and offer.placement is not None:
                 stream.canvas.commit(offer.placement)
             ready = time.perf_counter()
             result = engine.step(stream.state, proposal.image, proposal.motion, proposal.control)
+        except ShapeError:  # of given work: nothing has happened yet
+            raise
         except BaseException:  # a frame that failed leaves nothing to reuse
+            self._planned = self._stats = self._measure = self._counts = None
             stream.policy.reset()
             raise
         self._counts = result.counts

@@ -11,7 +11,8 @@ from tests.gpu.place import EMULATED
 
 pytestmark = pytest.mark.requires_compiler
 SMALL = {
-    "begin", "fields", "image_compare", "image_take", "plan_candidates", "plan_assign", "plan_settle", "candidates",
+    "begin", "image_begin",
+    "fields", "image_compare", "image_take", "plan_candidates", "plan_assign", "plan_settle", "candidates",
     "assign", "phases", "compact_along_x", "compact_along_y", "window_rule", "upsample_mask", "gate", "take_vector",
     "commit_elect", "commit", "to_dense",
 }  # fmt: skip

@@ -67,8 +67,9 @@ def families(arch: str = "sm_90", dtype: DType = "float16") -> set[str]:
     builder, dense = every_kernel()
     describer = Describer(builder.finish(), CudaTarget(arch=arch, dtype=dtype), dense=dense)
     found = set()
-    for order in ORDERS:
-        for step in describer.order(order):
+    image = [describer.input_orders(remap) for remap in (True, False)]
+    for steps in (*map(describer.order, ORDERS), *(part for parts in image for part in parts)):
+        for step in steps:
             if not isinstance(step, Launch):
                 continue
             kernel = step.kernel

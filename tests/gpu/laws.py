@@ -19,7 +19,7 @@ from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import frames
 from fluxshard.testing.session_checks import EXACT, assert_same_decisions, check_against_dense
 from tests.gpu.place import Place, leaves_of
-from tests.laws import planned
+from tests.laws import planned, proposals
 from tests.laws.nets import RandomNet
 
 REFERENCE = fluxshard.CompileOptions(backend="reference")
@@ -140,6 +140,12 @@ def planned_reuse(place: Place, seed: int, kind: str, content: int, which: int, 
     """What is planned before a frame is what the GPU then does."""
     net, model = compiled(place, seed, dtype)
     planned.check_predictions(model, lambda reuse: place.from_host(model, reuse), net.size, kind, content, which)
+
+
+def proposals_are_what_runs(place: Place, seed: int, name: str, kind: str, content: int) -> None:
+    """What is proposed is what runs, and proposing changes nothing; see `tests.laws.proposals`."""
+    net, model = compiled(place, seed, "float32")
+    proposals.check(lambda reuse: place.from_host(model, reuse), name, net.size, kind, content)
 
 
 def planned_edges(place: Place, seed: int) -> None:

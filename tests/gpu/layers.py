@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,10 +12,12 @@ import fluxshard
 from fluxshard.ir.plan import Plan
 from fluxshard.options import DType
 from fluxshard.runtime.engines.cuda import CudaEngine
+from fluxshard.runtime.engines.cuda_input_cache import CudaInputCache
 from fluxshard.runtime.engines.engine import StreamState
+from fluxshard.runtime.reuse.input_cache import InputOptions
 from fluxshard.runtime.session import Program, Session
 from fluxshard.testing.plan_builder import PlanBuilder
-from tests.gpu.place import HostEngine, Place
+from tests.gpu.place import HostEngine, HostInputCache, Place
 from tests.layers.cases import GROUPS, HEIGHT, MASKS, WIDTH, images
 from tests.layers.checked import check_group, mask_of, outputs_of
 
@@ -56,29 +60,41 @@ class Marked(HostEngine):
     def __init__(self, inner: CudaEngine) -> None:
         super().__init__(inner)
         self._states: list[StreamState] = []
+        self._caches: list[CudaInputCache] = []
+
+    def new_input_cache(self, options: InputOptions) -> HostInputCache:
+        """See `Engine.new_input_cache`."""
+        cache = super().new_input_cache(options)
+        for _, gap in self._gaps_of_cache(cache.inner):
+            gap.fill_(_MARK)
+        self._caches.append(cache.inner)
+        return cache
 
     def new_state(self) -> StreamState:
         """See `Engine.new_state`."""
         state = super().new_state()
-        for gap in self._gaps(state):
+        for _, gap in self._gaps(state):
             gap.fill_(_MARK)
         self._states.append(state)
         return state
 
     def broken(self) -> list[int]:
-        """Offsets of blocks behind which something was written."""
-        blocks = self.inner._program.state_blocks
-        return [
-            offset
-            for state in self._states
-            for (offset, _), gap in zip(blocks, self._gaps(state), strict=True)
-            if bool((gap != _MARK).any())
-        ]
+        """Offsets of blocks, in states and in input caches, behind which something was written."""
+        gaps = [gap for state in self._states for gap in self._gaps(state)]
+        gaps += [gap for cache in self._caches for gap in self._gaps_of_cache(cache)]
+        return [offset for offset, gap in gaps if bool((gap != _MARK).any())]
 
-    def _gaps(self, state: StreamState) -> list[Tensor]:
-        arena, blocks = state.data.arena, self.inner._program.state_blocks
-        ends = [offset for offset, _ in blocks[1:]] + [arena.numel()]
-        return [arena[offset + n_bytes : end] for (offset, n_bytes), end in zip(blocks, ends, strict=True)]
+    def _gaps(self, state: StreamState) -> list[tuple[int, Tensor]]:
+        return _gaps_between(state.data.arena, self.inner._program.state_blocks)
+
+    def _gaps_of_cache(self, cache: CudaInputCache) -> list[tuple[int, Tensor]]:
+        return _gaps_between(cache.memory.arena, self.inner._program.input_blocks)
+
+
+def _gaps_between(arena: Tensor, blocks: Sequence[tuple[int, int]]) -> list[tuple[int, Tensor]]:
+    """What lies between blocks of memory, with the offset of the block before."""
+    ends = [offset for offset, _ in blocks[1:]] + [arena.numel()]
+    return [(offset, arena[offset + n_bytes : end]) for (offset, n_bytes), end in zip(blocks, ends, strict=True)]
 
 
 def _channels(group: str) -> int:

@@ -19,7 +19,9 @@ from fluxshard.motion import MotionField
 from fluxshard.options import Backend, DType
 from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
 from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice
+from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache
 from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
+from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask
 from fluxshard.runtime.session import Program, Session
 
 DTYPES: tuple[DType, ...] = ("float32", "float16", "bfloat16")
@@ -89,6 +91,28 @@ CUDA = Place("cuda", torch.device("cuda", 0))
 EMULATED = Place("emulated", torch.device("cpu"))
 
 
+class HostInputCache:
+    """An input cache on a device whose images are on the host.
+
+    Args:
+      inner: the cache.
+      device: where it is.
+    """
+
+    def __init__(self, inner: CudaInputCache, device: torch.device) -> None:
+        self.inner = inner
+        self.n_bytes = inner.n_bytes
+        self._device = device
+
+    def propose(self, image: Tensor, motion: MotionField | None, *, keyframe: bool, given: Mask | None) -> CudaInput:
+        """See `InputCache.propose`."""
+        return self.inner.propose(image.to(self._device), motion, keyframe=keyframe, given=given)
+
+    def commit(self, proposal: InputProposal) -> None:
+        """See `InputCache.commit`."""
+        self.inner.commit(proposal)
+
+
 class HostEngine:
     """An engine on a device whose images and results are on the host.
 
@@ -107,6 +131,10 @@ class HostEngine:
         """See `Engine.new_state`."""
         return self.inner.new_state()
 
+    def new_input_cache(self, options: InputOptions) -> HostInputCache:
+        """See `Engine.new_input_cache`."""
+        return HostInputCache(self.inner.new_input_cache(options), self.inner.torch_device)
+
     def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         result = self.inner.step(state, image.to(self.inner.torch_device), motion, control)
@@ -120,8 +148,8 @@ class HostEngine:
 
 def stream_of(session: Session) -> CudaState:
     """What the engine keeps of a session that has run a frame."""
-    assert session._state is not None
-    stream: CudaState = session._state.data
+    assert session._stream is not None
+    stream: CudaState = session._stream.state.data
     return stream
 
 

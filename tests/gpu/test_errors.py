@@ -186,7 +186,9 @@ image = torch.zeros(1, 3, 64, 64, device="cuda")
 session = model.session()
 session.run(image)
 engine = model.specialise(image).program.engine
-launch = engine._program.bind(planned=False, rfap="compact", remap=True, state=1 << 20, constants=1 << 20)[0]
+launch = engine._program.bind(
+    planned=False, rfap="compact", remap=True, takes_image=False, state=1 << 20, input=1 << 20, constants=1 << 20
+)[0]
 launch(torch.cuda.current_stream().cuda_stream)
 seen = []
 for wait in (torch.cuda.synchronize, lambda: launch(torch.cuda.current_stream().cuda_stream)):

@@ -1,4 +1,4 @@
-"""A frame on a GPU: one graph, no waiting, whatever share of the work there is."""
+"""A frame on a GPU: one graph for the image and one for the layers, no waiting, whatever share of the work there is."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_no_frame_waits() -> None:
     torch.cuda.synchronize()
 
 
-def test_a_frame_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_is_two_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     _, model = frames.small(CUDA)
     counts = {"replays": 0, "launches": 0, "captures": 0}
 
@@ -87,11 +87,14 @@ def test_a_frame_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
             for share in SHARES:
                 session.run_with_work(image, None, masks_of(model.plan, share, n))
                 n += 1
-    assert counts == {"replays": n, "launches": 0, "captures": 0}
+    assert counts == {"replays": 2 * n, "launches": 0, "captures": 0}  # the image, and the layers
 
 
-def test_a_profiler_sees_one_graph_a_frame() -> None:
-    """What the process asks of the driver within frames, as NVIDIA's profiler interface counts it."""
+def test_a_profiler_sees_two_graphs_a_frame() -> None:
+    """What the process asks of the driver within frames, as NVIDIA's profiler interface counts it.
+
+    One graph is the image's, one the layers'.
+    """
     _, model = frames.small(CUDA)
     with model.session(REUSE) as session:
         frames.warm(CUDA, session)
@@ -103,7 +106,7 @@ def test_a_profiler_sees_one_graph_a_frame() -> None:
         calls = [event.name for event in profile.events() or ()]
     if not any("cudaGraphLaunch" in name or "cuGraphLaunch" in name for name in calls):
         pytest.skip("the profiler sees no calls of the CUDA runtime here")
-    assert sum("GraphLaunch" in name for name in calls) == len(sequence)
+    assert sum("GraphLaunch" in name for name in calls) == 2 * len(sequence)
     assert not any(name in ("cudaStreamSynchronize", "cudaEventSynchronize", "cuLaunchKernel") for name in calls)
 
 

@@ -11,6 +11,7 @@ from fluxshard.options import DType, Rfap
 from fluxshard.testing.moving_frames import KINDS
 from tests.gpu import laws
 from tests.gpu.place import CUDA, DTYPES, Place
+from tests.laws import proposals
 from tests.laws.planned import SETTINGS
 
 SEEDS = tuple(range(300, 308))
@@ -65,6 +66,13 @@ def test_no_work_in_halves(place: Place, seed: int) -> None:
 @pytest.mark.parametrize("which", range(len(SETTINGS)))
 def test_planned_work_is_executed_work(place: Place, seed: int, kind: str, which: int) -> None:
     laws.planned_reuse(place, seed, kind, seed, which)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", proposals.REUSES)
+def test_proposals_are_what_runs(seed: int, kind: str, name: str) -> None:
+    laws.proposals_are_what_runs(CUDA, seed, name, kind, seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -16,6 +16,7 @@ from fluxshard.testing.moving_frames import KINDS, frames
 from fluxshard.testing.session_checks import EXACT, assert_same_decisions
 from tests.gpu import laws
 from tests.gpu.place import EMULATED
+from tests.laws import proposals
 from tests.laws.planned import SETTINGS
 
 pytestmark = pytest.mark.requires_compiler
@@ -65,6 +66,13 @@ def test_given_work_is_the_same_work_on_all_backends(seed: int) -> None:
 )
 def test_planned_work_is_executed_work(seed: int, kind: str, content: int, which: int) -> None:
     laws.planned_reuse(EMULATED, seed, kind, content, which)
+
+
+@pytest.mark.parametrize("name", proposals.REUSES)
+@settings(max_examples=6, deadline=None)
+@given(seed=st.sampled_from(SEEDS[:3]), kind=st.sampled_from(KINDS), content=st.integers(0, 2**31))
+def test_proposals_are_what_runs(name: str, seed: int, kind: str, content: int) -> None:
+    laws.proposals_are_what_runs(EMULATED, seed, name, kind, content)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])

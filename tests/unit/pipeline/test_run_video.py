@@ -62,7 +62,7 @@ def test_outputs_without_a_meaning_are_summarised(tmp_path):
     loaded = LoadedModel(torch.nn.Identity())
     records = list(run_loop(tmp_path, FakeSession(), loaded=loaded, dense=lambda image: detection(32.0)))
     line = read_lines(tmp_path)[1]
-    assert line["detection"] == [{"shape": [1, 6, 20], "min": 0, "mean": pytest.approx(0.857, abs=0.01), "max": 32}]
+    assert line["outputs"] == [{"shape": [1, 6, 20], "min": 0, "mean": pytest.approx(0.857, abs=0.01), "max": 32}]
     assert "detections" not in line and records[1].agreement is None and records[1].max_difference == 0
 
 

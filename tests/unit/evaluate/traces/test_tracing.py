@@ -49,7 +49,7 @@ def test_frames_keep_what_the_method_says(network: CompiledNetwork) -> None:
     assert [frame.latency_ms > 0 for frame in trace.frames] == [True, False] * 2 + [True]
     assert all(np.isnan(frame.tx_ratio) for frame in trace.frames) and done == [1] * 5
     assert trace.facts["family"] == "skip" and trace.facts["every"] == 2
-    assert trace.facts["network"] == "Bright" and trace.facts["task"] == "detect"
+    assert trace.facts["network"] == "BrightCells" and trace.facts["task"] == "detect"
     assert trace.facts["shape"] == list(SIZE) and trace.facts["threads"] == torch.get_num_threads()
 
 

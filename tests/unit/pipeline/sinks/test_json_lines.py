@@ -74,7 +74,7 @@ def test_without_a_head_a_line_describes_the_outputs(tmp_path):
     with JsonLines(tmp_path / "frames.jsonl") as lines:
         lines.write(RECORD, view(None))
     (line,) = read_lines(tmp_path)
-    assert line["detection"] == [{"shape": [1, 2], "min": 1.0, "mean": 1.0, "max": 1.0}] and "detections" not in line
+    assert line["outputs"] == [{"shape": [1, 2], "min": 1.0, "mean": 1.0, "max": 1.0}] and "detections" not in line
 
 
 def test_records_come_back_as_they_were(tmp_path):
