@@ -100,3 +100,13 @@ def test_what_does_not_fit_is_refused() -> None:
             test.propose(image, None, keyframe=True, given=None)
     with pytest.raises(ShapeError, match="do not cover"):
         test.propose(torch.rand(1, *SHAPES[0]), MotionField.zero(8, 8), keyframe=True, given=None)
+
+
+def test_a_proposal_is_good_until_the_next() -> None:
+    options = InputOptions(tau=0.0, scene_cut=0.9, mode="assembled", remap=True)
+    made, image = CppInputCache(_library(3, 24, 40), options), torch.rand(1, 3, 24, 40)
+    first = made.propose(image, None, keyframe=True, given=None)
+    second = made.propose(image, None, keyframe=True, given=None)
+    with pytest.raises(StateError, match="not the last one"):
+        first.mask()
+    assert second.mask().all()

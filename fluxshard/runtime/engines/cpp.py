@@ -152,7 +152,7 @@ class CppEngine:
         keyframe = control.keyframe
         if isinstance(control.input, CppInput):
             given, keyframe = control.input, control.input.keyframe
-            if not given.is_last():
+            if given.serial != given.latest.serial:
                 raise stale_input()
             args.fed, args.input_mask, args.input_cells = given.fed, given.changed.ctypes.data, given.pixels
             args.field.dy, args.field.dx, args.field.valid = given.dy, given.dx, given.valid

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,6 +40,13 @@ class InputProgram(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Latest:
+    """Counts the proposals of a cache."""
+
+    serial: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class CppInput:
     """See `InputProposal`. Addresses are those of the cache's state and stay valid until the next proposal.
@@ -52,7 +58,8 @@ class CppInput:
       fed: address of the pixels that the network reads, `(H, W, channels in steps of 4)` float32.
       dy, dx, valid, source: addresses of the displacement field of the image's grid; not written where it is `still`.
       still: nothing moves and everything is valid.
-      is_last: whether the state is still as this proposal left it.
+      serial: number of this proposal.
+      latest: the number of the last one: the state is as this proposal left it while they are equal.
       alive: keeps what the addresses point to.
     """
 
@@ -65,12 +72,13 @@ class CppInput:
     valid: int
     source: int
     still: bool
-    is_last: Callable[[], bool]
+    serial: int
+    latest: Latest
     alive: tuple[object, ...]
 
     def mask(self) -> Mask:
         """See `InputProposal.mask`."""
-        if not self.is_last():
+        if self.serial != self.latest.serial:
             raise stale_input()
         return self.changed.copy()
 
@@ -89,7 +97,7 @@ class CppInputCache:
         self._state = program.new_state()
         self._has_keyframe = False
         self._pending: CppInput | None = None
-        self._serial = 0
+        self._latest = Latest()
         self._args = args = program.new_args()
         self.n_bytes = self._state.nbytes
         args.state = self._state.ctypes.data
@@ -120,13 +128,13 @@ class CppInputCache:
         if cells is not None:
             args.given = cells.ctypes.data
         self._program.propose(args)
-        self._serial = serial = self._serial + 1
+        self._latest.serial += 1
         offset = args.mask - self._state.ctypes.data
         changed = self._state[offset : offset + height * width].view(np.bool_).reshape(height, width)
         self._pending = CppInput(
             keyframe=bool(args.took_keyframe), pixels=int(args.pixels), changed=changed, fed=args.fed, dy=args.dy,
             dx=args.dx, valid=args.valid, source=args.source, still=bool(args.still),
-            is_last=lambda: self._serial == serial,
+            serial=self._latest.serial, latest=self._latest,
             alive=(self._state, pixels, motion, cells),
         )  # fmt: skip
         return self._pending
