@@ -126,12 +126,12 @@ class CompiledModel:
 
     @property
     def backend(self) -> str:
-        """What executes frames: "cpp", "cuda", "reference" or "emulated"."""
+        """Backend of the engine: "cpp", "cuda", "reference" or "emulated"."""
         return self._last().program.engine.name
 
     @property
     def device(self) -> torch.device:
-        """Where images have to be, and results are; the emulator takes and gives tensors of the CPU."""
+        """Device of images and results; the emulator takes and gives tensors of the CPU."""
         return torch.device("cpu" if self._options.backend == "emulated" else self._target)
 
     @overload
@@ -149,7 +149,7 @@ class CompiledModel:
         target: str | None = None,
         dtype: DType | None = None,
     ) -> Explanation | KernelReport:
-        """What every layer became, and why; print it.
+        """Describes each layer: how it runs, and why; print it.
 
         Args:
           example: an image or its shape `(1, C, H, W)`; None takes the size compiled last.

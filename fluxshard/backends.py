@@ -58,6 +58,12 @@ def make_engine(
 ) -> tuple[Engine, Mapping[str, str]]:
     """The engine that options ask for.
 
+    Args:
+      plan: what to run.
+      weights: by name, on the CPU.
+      options: backend, instruction set or architecture, and type.
+      target: from `check_target`.
+
     Returns:
       the engine, and by layer why it does not run as planned.
 

@@ -1,4 +1,4 @@
-"""What a plan does to each layer, as a table."""
+"""The layers of a plan as a table."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class ExplainRequest:
 
 
 def explain_command(request: ExplainRequest) -> str:
-    """What every layer of a model becomes, or what its kernels need, as text.
+    """Describes the layers of a model, or the resources of its kernels, as text.
 
     Raises:
       FluxShardError: what cannot go on.

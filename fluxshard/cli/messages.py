@@ -1,4 +1,4 @@
-"""What users see of warnings and of a GPU's failures: one line each."""
+"""Messages for warnings and for failures of a GPU: one line each."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class RunRequest:
     reuse: ReuseFlags = field(default_factory=ReuseFlags)
 
     def options(self, canvas_px: int = 0) -> CompileOptions:
-        """How the model is compiled."""
+        """Options for compiling the model."""
         return CompileOptions(backend=self.backend, dtype=self.dtype, canvas_px=canvas_px)
 
 
@@ -142,7 +142,7 @@ def run_command(request: RunRequest) -> int:
 
 
 def _check(request: RunRequest) -> RunReuse:
-    """What can be said before anything slow is imported or opened; what to reuse."""
+    """Checks flags before anything slow is imported or opened; returns what to reuse."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
     check_device(request.device, request.dtype, request.backend)
@@ -217,7 +217,7 @@ def _run(
 
 
 def _facts(request: RunRequest, reuse: RunReuse, model: _Model) -> dict[str, Any]:
-    """What summary.json says besides the figures."""
+    """Facts in summary.json besides the figures."""
     options, compiled = asdict(reuse.options), model.compiled
     return {
         "version": fluxshard.__version__,

@@ -1,4 +1,4 @@
-"""What `fluxshard run` reuses: from the flags about it, or a calibrated threshold profile, to options."""
+"""Options of reuse for `fluxshard run`, from its flags or a threshold profile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ReuseFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReuse:
-    """What a run reuses.
+    """Options of reuse of a run.
 
     Attributes:
       options: of the session.
@@ -55,7 +55,7 @@ class RunReuse:
     canvas: bool = False
 
     def canvas_px(self, loaded: LoadedModel) -> int:
-        """How much larger than the image the canvas is, per axis; 0 without one.
+        """Pixels by which the canvas is larger than the image, per axis; 0 without one.
 
         Raises:
           OptionError: a canvas is wanted, and the network takes images of one size only.
@@ -135,7 +135,7 @@ def describe(
 
 
 def thresholds_of(flags: ReuseFlags) -> str:
-    """Where the thresholds come from, in a few words."""
+    """Origin of the thresholds, in a few words."""
     if flags.profile is not None:
         return f"profile {flags.profile.name}"
     return (

@@ -31,7 +31,7 @@ class Stopping:
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports for a process that the signal ended; 0 without one."""
+        """Exit status that a shell reports for a process ended by the signal; 0 without one."""
         return 0 if self.signal is None else 128 + self.signal
 
     def _note(self, number: int, frame: FrameType | None) -> None:

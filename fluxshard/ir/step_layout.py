@@ -1,4 +1,4 @@
-"""Where a stream's state lies in the memory of a generated C++ step: what its generator and its engine both read."""
+"""Memory layout of a stream's state in a generated C++ step, read by its generator and by its engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StoreLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridWorkLayout:
-    """What stores of one grid share while all work is given: two slot maps, candidates and their fresh rows.
+    """Memory that stores of one grid share while all work is given: two slot maps, candidates and their fresh rows.
 
     Attributes:
       map0, map1, list, rows: offsets of int32 per cell.

@@ -1,4 +1,4 @@
-"""Where everything of one video stream lies in device memory: offsets, fixed when code is generated.
+"""Memory layout of one video stream on a device: offsets, fixed when code is generated.
 
 A stream has two blocks: its state, which holds features, and its input cache, which holds the image, S_0 and the
 displacement fields. The CUDA code generator makes a layout, and the engine reads counts, masks, slot maps and features
@@ -58,7 +58,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridMemory:
-    """What belongs to a grid: its displacement field, in the input cache, and its cells where the work is planned.
+    """Memory of a grid: its displacement field, in the input cache, and its cells where the work is planned.
 
     Attributes:
       dy, dx: displacement in cells, int16 `(H, W)`.
@@ -99,7 +99,7 @@ class TorchCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputControl:
-    """What the host writes once a proposal, at `InputLayout.control`.
+    """Fields that the host writes once a proposal, at `InputLayout.control`.
 
     Attributes:
       image, motion, motion_valid: device addresses; motion 0 where nothing moved.
@@ -127,7 +127,7 @@ class InputControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameControl:
-    """What the host writes once a frame, at `StreamLayout.control`.
+    """Fields that the host writes once a frame, at `StreamLayout.control`.
 
     Attributes:
       parity: which slot maps are the last frame's.

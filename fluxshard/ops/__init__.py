@@ -1,1 +1,1 @@
-"""What each op of a Plan means, in eager torch."""
+"""Semantics of the ops of a Plan, in eager torch."""

@@ -2,7 +2,7 @@
 
 Kernels of all backends are tested against these functions. The graph that the passes produce calls them, so it can be
 run and compared with the original model. Tensors come first, `None` where absent; keyword arguments are the fields of
-the dataclass of the same name in `ir/params.py`.
+the dataclass of the same name in `ir/params.py`, which has the arguments' meaning and shapes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def conv2d(
     act: Activation | None,
     act_after: Activation | None,
 ) -> Tensor:
-    """`act_after(act(conv(x) + bias) + residual)`; shapes as in `ir.params.Conv2d`, padding may be asymmetric."""
+    """`act_after(act(conv(x) + bias) + residual)`; arguments as in `ir.params.Conv2d`, padding may be asymmetric."""
     (top, bottom), (left, right) = padding
     if top == bottom and left == right:
         y = F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
@@ -92,13 +92,13 @@ def conv_transpose2d(
     act: Activation | None,
     act_after: Activation | None,
 ) -> Tensor:
-    """`act_after(act(conv_transpose(x) + bias) + residual)`; shapes as in `ir.params.ConvTranspose2d`."""
+    """`act_after(act(conv_transpose(x) + bias) + residual)`; arguments as in `ir.params.ConvTranspose2d`."""
     y = F.conv_transpose2d(x, weight, bias, stride, padding, output_padding, groups, dilation)
     return _finish(y, residual, slope, act, act_after)
 
 
 def max_pool2d(x: Tensor, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Tensor:
-    """Maximum over a window; padding is -inf."""
+    """Maximum over a window; padding is -inf. Arguments as in `ir.params.MaxPool2d`."""
     return F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode)
 
 
@@ -112,7 +112,7 @@ def avg_pool2d(
     count_include_pad: bool,
     divisor: int | None,
 ) -> Tensor:
-    """Mean over a window, with the divisor of `torch.nn.functional.avg_pool2d`."""
+    """Mean over a window; arguments as in `ir.params.AvgPool2d`."""
     return F.avg_pool2d(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
 
 
@@ -122,12 +122,12 @@ def pointwise(x: Tensor, slope: Tensor | None = None, *, act: Activation) -> Ten
 
 
 def affine(x: Tensor, scale: Tensor, shift: Tensor, slope: Tensor | None = None, *, act: Activation | None) -> Tensor:
-    """`act(x * scale + shift)`; `scale` and `shift` are `(C,)`."""
+    """`act(x * scale + shift)`; arguments as in `ir.params.Affine`."""
     return activate(torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1)), act, slope)
 
 
 def channel_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, *, eps: float) -> Tensor:
-    """Layer norm over the channels of each cell; `gamma` and `beta` are `(C,)`."""
+    """Layer norm over the channels of each cell; arguments as in `ir.params.ChannelNorm`."""
     last = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), gamma, beta, eps)
     return last.permute(0, 3, 1, 2).contiguous()
 
@@ -169,7 +169,7 @@ def binary(
 
 
 def resize(x: Tensor, *, mode: str, size: Pair, align_corners: bool, scale: tuple[float, float] | None) -> Tensor:
-    """Nearest or bilinear resampling to `size` cells; `scale` is the factor that torch takes for source positions."""
+    """Nearest or bilinear resampling; arguments as in `ir.params.Resize`."""
     scale_y, scale_x = scale or (None, None)
     if mode == "nearest":
         nearest: Tensor = torch.ops.aten.upsample_nearest2d.default(x, size, scale_y, scale_x)
@@ -179,7 +179,7 @@ def resize(x: Tensor, *, mode: str, size: Pair, align_corners: bool, scale: tupl
 
 
 def pad(x: Tensor, *, pads: Pads, mode: str, value: float) -> Tensor:
-    """Padding by `((top, bottom), (left, right))` cells; negative amounts crop."""
+    """Padding by `((top, bottom), (left, right))` cells, arguments as in `ir.params.Pad`; negative amounts crop."""
     (top, bottom), (left, right) = pads
     amounts = (left, right, top, bottom)
     return F.pad(x, amounts, mode, value) if mode == "constant" else F.pad(x, amounts, mode)

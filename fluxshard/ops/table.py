@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OpInfo:
-    """How an ATen overload runs.
+    """Lowering rule of an ATen overload.
 
     Attributes:
       op: key of `ir.params.PARAMS`; None for ops that always run dense.

@@ -1,4 +1,4 @@
-"""Where a run computes: images go there, results come back, and clocks wait for it."""
+"""The device of a run: images go there, results come back, and clocks wait for it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RunDevice:
         return placed
 
     def timed(self, run: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-        """What a function returns, and how long the device took for it in milliseconds."""
+        """Result of a function, and the device's time for it in milliseconds."""
         start = time.perf_counter()
         outputs = run(*arguments)
         self._wait()

@@ -1,4 +1,4 @@
-"""What is kept of every frame of a run."""
+"""The record of one frame of a run."""
 
 from __future__ import annotations
 

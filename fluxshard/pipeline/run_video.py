@@ -60,7 +60,7 @@ def run_video(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reference:
-    """What the dense network made of a frame: its outputs on the CPU, and the wall clock of its call."""
+    """Outputs of the dense network for a frame, on the CPU, and the wall clock of its call."""
 
     dense: DenseBaseline
     outputs: Any

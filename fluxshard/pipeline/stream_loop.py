@@ -24,7 +24,7 @@ Detect = Callable[[Any], Detections]
 
 
 class StreamSession(Protocol):
-    """What the loop and those who show its frames need of a `fluxshard.Session`; see there."""
+    """The part of `fluxshard.Session` that the loop and its sinks use; see there."""
 
     @property
     def stats(self) -> FrameStats:
@@ -38,7 +38,7 @@ class StreamSession(Protocol):
 
     @property
     def planned(self) -> PlannedFrame | None:
-        """What was planned for the last frame; None under a policy that plans nothing."""
+        """All work of the last frame, as planned before it ran; None for other policies."""
         ...
 
     def run(self, image: Tensor, motion: MotionField | None = None) -> Any:

@@ -46,7 +46,7 @@ def draw_summary(records: Sequence[FrameRecord], summary: Mapping[str, Any], pat
 
 
 def _title(summary: Mapping[str, Any]) -> tuple[str, str]:
-    """What ran on what, and how it went."""
+    """Title of the figure: model, video and averages."""
     model, film = (Path(str(summary.get(key, ""))).name for key in ("model", "video"))
     name = f"{_short(model)} on {_short(film)}"
     incremental, dense = summary["latency_ms"]["incremental"], summary["latency_ms"]["dense"]

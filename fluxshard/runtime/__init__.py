@@ -1,1 +1,1 @@
-"""What happens to a frame: displacement fields, recompute sets, slot maps, engines and sessions."""
+"""Execution of frames: displacement fields, recompute sets, slot maps, engines and sessions."""

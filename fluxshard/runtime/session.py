@@ -50,7 +50,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """What belongs to one size of image: the program, and what remembers earlier frames."""
+    """Program, state and policy of a session for one image size."""
 
     program: Program
     state: StreamState
@@ -118,7 +118,7 @@ class Session:
 
     @property
     def reuse(self) -> ReuseOptions:
-        """What this session reuses."""
+        """Options of this session's reuse."""
         return self._reuse
 
     @property
@@ -141,7 +141,7 @@ class Session:
 
     @property
     def planned(self) -> PlannedFrame | None:
-        """What planned reuse decided for the last frame, before it ran; None for other policies."""
+        """All work of the last frame, as planned before it ran; None for other policies."""
         return self._planned
 
     @property

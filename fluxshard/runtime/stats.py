@@ -1,4 +1,4 @@
-"""What a frame cost, in the words of the paper's evaluation."""
+"""Statistics of one frame, in the terms of the paper's evaluation."""
 
 from __future__ import annotations
 

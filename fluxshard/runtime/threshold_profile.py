@@ -22,7 +22,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdProfile:
-    """What a calibration found.
+    """Thresholds that a calibration found for one network.
 
     Attributes:
       reuse: options of the session; `reuse.profile` is None.

@@ -1,4 +1,4 @@
-"""What a frame did, as figures: multiply-accumulates, where they were spent, and a frame's statistics."""
+"""Work of a frame as figures: multiply-accumulates, their place in the image, and statistics."""
 
 from __future__ import annotations
 

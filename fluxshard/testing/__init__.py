@@ -1,4 +1,4 @@
-"""What tests need, here and in projects that use FluxShard: checks, fakes, networks and pictures of known motion.
+"""Helpers for tests, here and in projects that use FluxShard: checks, fakes, networks and pictures of known motion.
 
 | module | what it has |
 |---|---|

@@ -136,7 +136,7 @@ class FakeEngine:
 
 @dataclass(frozen=True, slots=True)
 class FakeInspection:
-    """What the last frame of a `FakeEngine` left; implements `Inspection`."""
+    """Masks and features of the last frame of a `FakeEngine`; implements `Inspection`."""
 
     _data: _Data
 

@@ -1,1 +1,1 @@
-"""What the C++ and the CUDA generator share."""
+"""Shared parts of the C++ and the CUDA generator."""

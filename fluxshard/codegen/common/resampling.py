@@ -18,7 +18,13 @@ class Lerp:
 
 
 def lerp(n_in: int, n_out: int, factor: float | None, align_corners: bool) -> Lerp:
-    """Positions for `n_out` cells from `n_in`.
+    """Positions for bilinear resampling along one axis.
+
+    Args:
+      n_in: input cells.
+      n_out: output cells.
+      factor: output cells per input cell, where torch takes it instead of the quotient of the sizes; or None.
+      align_corners: as in torch.
 
     Source: aten/src/ATen/native/UpSample.h, area_pixel_compute_source_index.
     """

@@ -20,7 +20,7 @@ class Segment:
 
 
 def view_segments(params: object, inputs: list[tuple[Segment, ...]]) -> tuple[Segment, ...]:
-    """What a view reads, given what its inputs read."""
+    """Segments of a view, from those of its inputs."""
     if isinstance(params, Cat):
         return tuple(s for segments in inputs for s in segments)
     if isinstance(params, ChannelSlice):

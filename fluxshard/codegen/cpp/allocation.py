@@ -78,7 +78,14 @@ class Allocator:
         )
 
     def flag(self, grid_in: int, grid_out: int, axis_y: int, axis_x: int) -> int:
-        """Index of a window rule."""
+        """Index of a receptive-field check, shared by all layers with the same grids and axes.
+
+        Args:
+          grid_in: index of the grid of the layer's input.
+          grid_out: index of that of its output.
+          axis_y: index of the vertical axis.
+          axis_x: index of the horizontal one.
+        """
         key = (grid_in, grid_out, axis_y, axis_x)
         for index, known in enumerate(self._flags):
             if (known.grid_in, known.grid_out, known.axis_y, known.axis_x) == key:
@@ -87,7 +94,14 @@ class Allocator:
         return len(self._flags) - 1
 
     def pack(self, kind: str, names: tuple[str, ...], meta: tuple[int, ...], floats: int) -> int:
-        """Offset in floats of a packed weight."""
+        """Offset in floats of a packed weight; equal ones are one.
+
+        Args:
+          kind: which packing (pack.py).
+          names: of the weights that go into it.
+          meta: numbers that the packing depends on.
+          floats: size of the result.
+        """
         for known in self._packed:
             if (known.kind, known.names, known.meta) == (kind, names, meta):
                 return known.offset

@@ -23,7 +23,7 @@ from fluxshard.motion import cells
 
 
 class LevelGeometry(Protocol):
-    """What is generated from of a level; `runtime.levels.Level` is one."""
+    """What code depends on of a level; `runtime.planned.levels.Level` has it."""
 
     @property
     def stride(self) -> tuple[Fraction, Fraction]:
@@ -131,6 +131,9 @@ class ImageTestLibrary:
       path: the shared library; its source lies beside it.
       source: the text.
       params: what it was rendered from.
+
+    Raises:
+      CompileTimeError: the library takes arguments of another size.
     """
 
     def __init__(self, path: Path, source: str, params: ImageTestParams) -> None:

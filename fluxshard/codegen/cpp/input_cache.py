@@ -72,6 +72,9 @@ class InputCacheLibrary:
     Attributes:
       path: the shared library; its source lies beside it.
       params: what it was rendered from.
+
+    Raises:
+      CompileTimeError: the library takes arguments of another size.
     """
 
     def __init__(self, path: Path, params: InputCacheParams) -> None:

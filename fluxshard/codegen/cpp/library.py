@@ -71,6 +71,9 @@ class StepLibrary:
       source: the text.
       spec: what it was rendered from.
       target: what it was compiled for.
+
+    Raises:
+      CompileTimeError: the library takes arguments of another size.
     """
 
     def __init__(self, path: Path, source: str, spec: StepSpec, target: Target) -> None:

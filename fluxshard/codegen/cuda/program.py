@@ -31,7 +31,7 @@ class Loaded(Protocol):
     """A kernel that can be launched."""
 
     def blocks(self, wanted: int) -> int:
-        """How many persistent blocks to launch where `wanted` could be kept busy."""
+        """Number of persistent blocks to launch where `wanted` could be kept busy."""
         ...
 
     def bind(self, blocks: int, args: bytes) -> Bound:
@@ -74,7 +74,7 @@ class CudaProgram:
 
     @property
     def layout(self) -> StreamLayout:
-        """Where the values of a stream lie."""
+        """Memory layout of a stream."""
         return self._describer.memory.layout
 
     @property
@@ -89,7 +89,7 @@ class CudaProgram:
 
     @property
     def input_blocks(self) -> tuple[tuple[int, int], ...]:
-        """As `state_blocks`, of the input cache."""
+        """Offset and bytes of each block of the input cache."""
         return self._describer.memory.inputs.blocks
 
     @property
@@ -99,7 +99,7 @@ class CudaProgram:
 
     @property
     def describer(self) -> Describer:
-        """What the kernels were described by."""
+        """Describes the kernels."""
         return self._describer
 
     def prepare(self, order: Order) -> None:
@@ -150,7 +150,7 @@ class CudaProgram:
         )
 
     def bind_input(self, *, remap: bool, input: int) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
-        """What an input cache at an address runs to propose a frame, and to commit it."""
+        """Launches of an input cache at an address to propose a frame, and to commit it."""
         propose, commit = self._describer.input_orders(remap)
         self._load({name_of(step.kernel): (step.kernel, step.args.size) for step in (*propose, *commit)})
         bases: dict[Region, int] = {"input": input}
@@ -161,15 +161,15 @@ class CudaProgram:
         return loaded.bind(loaded.blocks(step.blocks) if step.persistent else step.blocks, step.args.encode(bases))
 
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
-        """What all streams share, as bytes."""
+        """Bytes that all streams share."""
         return pack_all(self._describer.memory.constants, weights, self.target.dtype)
 
     def frame_block(self, control: FrameControl) -> bytes:
-        """What is uploaded once a frame, as bytes."""
+        """Bytes to upload once a frame."""
         return frame_block(self.layout, control)
 
     def input_block(self, control: InputControl) -> bytes:
-        """What is uploaded once a proposal, as bytes."""
+        """Bytes to upload once a proposal."""
         return input_block(self.layout.input, control)
 
 

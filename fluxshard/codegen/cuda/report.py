@@ -1,4 +1,4 @@
-"""What a plan's kernels cost on an architecture, as ptxas reports it: compiled here, with or without a GPU."""
+"""Resources of a plan's kernels on an architecture, as ptxas reports them: compiled with or without a GPU."""
 
 from __future__ import annotations
 
@@ -93,6 +93,12 @@ class KernelReport:
 
 def kernel_report(plan: Plan, arch: str, dtype: DType, orders: Sequence[Order] = DEFAULT_ORDERS) -> KernelReport:
     """Compiles every kernel of a plan, or finds it in the cache.
+
+    Args:
+      plan: the network.
+      arch: key of `CUDA_ARCHES`.
+      dtype: storage type of features and weights.
+      orders: of launches whose kernels are compiled.
 
     Raises:
       ToolchainError: no NVRTC, or one that does not know the architecture.

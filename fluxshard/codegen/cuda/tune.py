@@ -47,7 +47,7 @@ class Bench(Protocol):
         ...
 
     def time_ms(self, launch: Bound) -> float:
-        """How long a launch takes on a device that is warm."""
+        """Time of a launch on a device that is warm, in milliseconds."""
         ...
 
 
@@ -132,7 +132,7 @@ def _slug(device: str) -> str:
 
 
 def _read(path: Path) -> dict[str, GemmTile]:
-    """What was kept; anything wrong with it makes it a miss."""
+    """Kept results; anything wrong with them makes a miss."""
     try:
         return {key: GemmTile(**fields) for key, fields in json.loads(path.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):

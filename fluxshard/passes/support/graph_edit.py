@@ -20,7 +20,14 @@ def overload(node: object) -> str:
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
-    """An argument of a call, positional or by keyword."""
+    """An argument of a call, positional or by keyword.
+
+    Args:
+      node: the call.
+      position: of the argument.
+      name: of the argument.
+      default: what the call takes where the argument is left out.
+    """
     if position < len(node.args):
         return node.args[position]
     return node.kwargs.get(name, default)

@@ -1,1 +1,1 @@
-"""Where frames of a run go: JSON lines, an annotated film."""
+"""Sinks of a run's frames: JSON lines, an annotated film."""

@@ -1,4 +1,4 @@
-"""What a sink is, and what it is given of every frame."""
+"""The protocol of sinks, and their view of a frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fluxshard.video import Frame
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameView:
-    """What can be shown of a frame besides its figures. Valid until the next frame runs.
+    """Pictures and outputs of a frame, beside its record. Valid until the next frame runs.
 
     Attributes:
       frame: as the video gave it: picture, image, letterbox, motion.

@@ -1,1 +1,1 @@
-"""What executes frames: the seam, and one engine for each backend."""
+"""Engines: the protocol, and one implementation for each backend."""

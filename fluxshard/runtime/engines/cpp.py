@@ -26,7 +26,7 @@ _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 
 
 class StepProgram(Protocol):
-    """What the engine needs of a loaded program; `codegen.StepLibrary` is one."""
+    """The loaded program of an engine; `codegen.StepLibrary` is one."""
 
     @property
     def layout(self) -> StateLayout:

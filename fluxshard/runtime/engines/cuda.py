@@ -38,11 +38,11 @@ _TAKE_IMAGE = InputOptions(tau=0.0, scene_cut=1.0, mode="fresh", remap=True)
 
 
 class CudaStepProgram(CudaInputProgram, Protocol):
-    """What the engine needs of a program; `codegen.cuda.program.CudaProgram` is one."""
+    """The program of an engine; `codegen.cuda.program.CudaProgram` is one."""
 
     @property
     def layout(self) -> StreamLayout:
-        """Where the values of a stream lie."""
+        """Memory layout of a stream."""
         ...
 
     @property
@@ -58,15 +58,22 @@ class CudaStepProgram(CudaInputProgram, Protocol):
     def bind(
         self, *, planned: bool, rfap: Rfap, remap: bool, takes_image: bool, state: int, input: int, constants: int
     ) -> Launches:
-        """A frame's launches, and the layers that run in torch between them."""
+        """A frame's launches, and the layers that run in torch between them.
+
+        Args:
+          planned: the work of every grid is given.
+          rfap, remap: as in `StepControl`.
+          takes_image: the launches begin with the image, which no input cache has assembled.
+          state, input, constants: addresses of the stream's state, of its input cache and of what all streams share.
+        """
         ...
 
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
-        """What all streams share."""
+        """Bytes that all streams share."""
         ...
 
     def frame_block(self, control: FrameControl) -> bytes:
-        """What is uploaded once a frame."""
+        """Bytes to upload once a frame."""
         ...
 
 
@@ -132,7 +139,7 @@ class CudaEngine:
 
     @property
     def torch_device(self) -> torch.device:
-        """Where images have to be, and results are."""
+        """Device of images and results."""
         return self._device.torch_device
 
     def new_state(self) -> StreamState:

@@ -1,4 +1,4 @@
-"""Where generated CUDA kernels run: a GPU, or the emulator on a CPU. All that differs between the two is here."""
+"""Devices that run generated CUDA kernels: a GPU, or the emulator on a CPU. All that differs between them is here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Graph(Protocol):
 
 
 class LastFrame(Protocol):
-    """Where the last frame of a video stream ran.
+    """The place of a video stream's last frame.
 
     Attributes:
       arena: the stream's memory.

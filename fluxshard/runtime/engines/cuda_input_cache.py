@@ -23,11 +23,11 @@ InputLaunches = tuple[Callable[[int], None], ...]
 
 
 class CudaInputProgram(Protocol):
-    """What the cache needs of a program; `codegen.cuda.program.CudaProgram` is one."""
+    """The program of an input cache; `codegen.cuda.program.CudaProgram` is one."""
 
     @property
     def layout(self) -> StreamLayout:
-        """Where the values of a stream lie; `input` is the cache's."""
+        """Memory layout of a stream; `input` is the cache's."""
         ...
 
     @property
@@ -41,11 +41,11 @@ class CudaInputProgram(Protocol):
         ...
 
     def bind_input(self, *, remap: bool, input: int) -> tuple[InputLaunches, InputLaunches]:
-        """What proposes a frame and what commits it, for a cache at this address."""
+        """Launches that propose a frame and that commit it, for a cache at this address."""
         ...
 
     def input_block(self, control: InputControl) -> bytes:
-        """What is uploaded once a proposal."""
+        """Bytes to upload once a proposal."""
         ...
 
 

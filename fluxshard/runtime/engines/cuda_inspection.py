@@ -1,4 +1,4 @@
-"""What the last frame left in a stream's device memory, as arrays on the host. Reading waits for the device."""
+"""Masks, slot maps and features in a stream's device memory, as arrays on the host. Reading waits for the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def view(arena: Tensor, offset: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """A part of a stream's memory as a tensor."""
+    """A part of a stream's memory as a tensor.
+
+    Args:
+      arena: the memory, as bytes.
+      offset: of the part, in bytes.
+      dtype, shape: of the tensor.
+    """
     n_bytes = int(np.prod(shape)) * dtype.itemsize
     return arena[offset : offset + n_bytes].view(dtype).view(tuple(shape))
 

@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepControl:
-    """How one frame is to be executed.
+    """Settings of one frame.
 
     Attributes:
       keyframe: recompute everything and compare with nothing.
@@ -43,7 +43,7 @@ class StepControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCounts:
-    """What a frame did.
+    """Work that a frame did.
 
     Attributes:
       keyframe: everything was recomputed, asked for or because of a scene cut.
@@ -64,7 +64,7 @@ class StepCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What a frame produced.
+    """Outputs and counts of a frame.
 
     Attributes:
       leaves: the plan's outputs, in order; fresh tensors.
@@ -127,7 +127,7 @@ class Engine(Protocol):
 
     @property
     def torch_device(self) -> torch.device:
-        """Where images have to be, and results are."""
+        """Device of images and results."""
         ...
 
     def new_state(self) -> StreamState:

@@ -52,7 +52,7 @@ class _Data:
 
 @dataclass(slots=True)
 class _Frame:
-    """What is known while one frame runs."""
+    """Working state of one frame."""
 
     control: StepControl
     keyframe: bool

@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 
 class ImageTestProgram(Protocol):
-    """What the test needs of a loaded program; `codegen.cpp.image_test.ImageTestLibrary` is one."""
+    """The loaded program of an image test; `codegen.cpp.image_test.ImageTestLibrary` is one."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -69,6 +69,9 @@ class CppImageTest:
       program: generated from the same image, levels and grids.
       levels: of the plan, for their thresholds.
       options: thresholds and times.
+
+    Raises:
+      ValueError: the program is for other levels.
     """
 
     def __init__(self, program: ImageTestProgram, levels: Sequence[Level], options: PlannedOptions) -> None:

@@ -87,7 +87,7 @@ class ReferenceImageTest:
         self._hold[SMALL_OBJECT][regions == SMALL_OBJECT] = self._options.hold_frames
 
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
-        """Which shards to recompute; nothing is changed until `commit`.
+        """Finds the shards to recompute; nothing is changed until `commit`.
 
         Args:
           image: `(1, C, H, W)`.
@@ -175,10 +175,16 @@ def quantise(image: Tensor, pixel_range: tuple[float, float]) -> tuple[Pixels, b
 def level_motion(
     motion: MotionField | None, level: Level, grid: Grid, size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], Mask]:
-    """What the features below each 8-px cell move by, in pixels.
+    """Displacement of the features below each 8-px cell, in pixels.
 
     The cell takes the feature cell that holds its centre; that samples the motion at
     `min(H - 1, floor((i + 1/2) * S))` and moves by `d = round-half-up(m / S)` cells: `round-half-up(d * S)` pixels.
+
+    Args:
+      motion: of the image; None moves nothing.
+      level: whose features move.
+      grid: of these features.
+      size: (H, W) of the image in pixels.
 
     Returns:
       `(rows, columns, 2)` pixels (dy, dx), zero where invalid, and `(rows, columns)` bool.
@@ -248,7 +254,7 @@ def _sample(
 def _sources(
     shift: NDArray[np.int64], valid: Mask, size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
-    """Where each pixel comes from, clipped to the image, and whether it comes from anywhere: all `(H, W)`."""
+    """Source of each pixel, clipped to the image, and whether it has one: all `(H, W)`."""
     height, width = size
     y = np.arange(height)[:, None] - per_pixel(shift[..., 0], size)
     x = np.arange(width)[None, :] - per_pixel(shift[..., 1], size)

@@ -104,5 +104,12 @@ def _score(tau: float) -> int:
 
 
 def shard_of_cells(n_cells: int, stride: Fraction, n_px: int, shard_px: int) -> NDArray[np.int64]:
-    """For each feature cell of one axis, the shard that holds the pixel `min(n_px - 1, floor((i + 1/2) * S))`."""
+    """For each feature cell of one axis, the shard that holds the pixel `min(n_px - 1, floor((i + 1/2) * S))`.
+
+    Args:
+      n_cells: feature cells.
+      stride: S, in pixels per cell.
+      n_px: pixels of the image.
+      shard_px: side of a shard.
+    """
     return sample_points(np.arange(n_cells, dtype=np.int64), stride, n_px) // shard_px

@@ -56,7 +56,7 @@ MakeTest = Callable[[Grid, Sequence[Level], Sequence[Grid], PlannedOptions], Ima
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFrame:
-    """What a frame would do; `Planner.commit` makes it happen.
+    """All work of a frame; `Planner.commit` accepts it.
 
     Attributes:
       work: cells to recompute per grid; None: everything, as a keyframe.
@@ -190,7 +190,7 @@ class Planner:
 
 
 class _Counting:
-    """What an engine counts when the work of every grid is given."""
+    """Predicts the counts of an engine when the work of every grid is given."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

@@ -1,4 +1,4 @@
-"""What an image test proposes."""
+"""The proposal of an image test."""
 
 from __future__ import annotations
 

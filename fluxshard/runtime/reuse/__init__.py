@@ -1,1 +1,1 @@
-"""What may be reused: displacement of every grid, slot maps, comparisons, the receptive-field check, the canvas."""
+"""Reuse of features along motion: displacement, slot maps, comparisons, the receptive-field check, the canvas."""

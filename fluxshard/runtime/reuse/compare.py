@@ -1,4 +1,4 @@
-"""What to recompute, from values: the recompute sets of the paper's propagated reuse."""
+"""Recompute sets of propagated reuse, from differences of values."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mas
 
 
 class InputProgram(Protocol):
-    """What the cache needs of a loaded program; `codegen.cpp.input_cache.InputCacheLibrary` is one."""
+    """The loaded program of an input cache; `codegen.cpp.input_cache.InputCacheLibrary` is one."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputOptions:
-    """How an input cache compares and assembles; see `ReuseOptions`.
+    """Options of an input cache; see `ReuseOptions`.
 
     Attributes:
       tau: threshold on pixels.

@@ -20,7 +20,7 @@ from fluxshard.runtime.engines.engine import Mask, StepControl
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Proposal:
-    """What a frame would recompute. Reading it waits for a GPU where the decision is made there.
+    """The work of a frame before it runs. Reading it waits for a GPU where the decision is made there.
 
     Attributes:
       image: `(1, C, H, W)` what the engine is given.
@@ -48,7 +48,7 @@ class Proposal:
 
     @property
     def predicted_work(self) -> float:
-        """What latency is predicted from, 0..1.
+        """Work that latency is predicted from, as a fraction 0..1.
 
         Propagated reuse: |S_0| over all pixels, since deeper work is not known before the layers have run. Planned
         reuse: multiply-accumulates over those of the engine's network, exactly what the engine then does.

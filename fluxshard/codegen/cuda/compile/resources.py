@@ -20,7 +20,7 @@ _CONSTANT = re.compile(r"(\d+) bytes cmem\[\d+\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Of one kernel. What a version of ptxas does not report is 0; no kernel needs 0 registers.
+    """Resources of one kernel. What a version of ptxas does not report is 0; no kernel needs 0 registers.
 
     Attributes:
       registers: per thread.

@@ -11,7 +11,7 @@ from fluxshard.errors import CompileError
 
 
 class EmulatorTarget(Protocol):
-    """What the cache has to know of `cuda.emulator.EmulatorTarget`."""
+    """The part of `cuda.emulate.compiler.EmulatorTarget` that keys the cache."""
 
     @property
     def compiler_id(self) -> str:
@@ -20,7 +20,7 @@ class EmulatorTarget(Protocol):
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What it is called with."""
+        """Compiler flags."""
         ...
 
 

@@ -43,7 +43,7 @@ _SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefi
 
 @dataclass(frozen=True)
 class EmulatorTarget:
-    """How kernels are compiled for the processor, and run there.
+    """Compiler and settings of emulated kernels.
 
     Attributes:
       compiler: command, found or from the environment variable CXX.
@@ -140,6 +140,10 @@ def compile_emulated(source: Path, output: Path, target: EmulatorTarget) -> None
 def compile_into(directory: Path, text: str, name: str, target: EmulatorTarget, headers: Mapping[str, str]) -> Path:
     """Writes a unit and its headers into a directory, compiles it and returns the library.
 
+    Args:
+      directory: where to write; it must exist.
+      text, name, target, headers: as for `build_emulated`.
+
     Raises:
       CompileError: the compiler refused the text.
     """
@@ -176,6 +180,9 @@ class EmulatedKernel:
       path: the shared library.
       name: of the kernel; only for messages.
       args_bytes: size of its argument.
+
+    Raises:
+      ToolchainError: see `__init__`.
     """
 
     def __init__(self, path: Path, name: str, order: Order | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the host writes once a frame and once a proposal: struct Control of prelude.cuh and what follows it.
+"""Bytes that the host writes once a frame and once a proposal: struct Control of prelude.cuh and what follows it.
 
 Kernels of layers read `parity` of it; all other fields belong to the image.
 """

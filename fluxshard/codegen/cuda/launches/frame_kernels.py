@@ -12,7 +12,15 @@ from fluxshard.ir.stream_layout import Ptr
 
 
 def bookkeeping(label: str, header: str, call: str, args: str, **fields: object) -> K.Small:
-    """A kernel that reads no features and so is the same for all stored types; give `dtype` for one that does."""
+    """A kernel that reads no features and so is the same for all stored types.
+
+    Args:
+      label: first part of the kernel's name.
+      header: template that defines its function.
+      call: the function with its template arguments.
+      args: its struct of arguments.
+      fields: others of `Small`; `dtype` for a kernel that reads features.
+    """
     call = call if "(" in call else f"{call}(a)"
     return K.Small(**{"dtype": "float32", **fields}, header=header, call=call, args=args, label=label)  # type: ignore[arg-type]
 

@@ -60,7 +60,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GemmTile:
-    """What of a GEMM can be tuned without changing what it computes, but for `splits`, which cuts its sums.
+    """Tile of a GEMM. All of it can be tuned without changing a result, but for `splits`, which cuts its sums.
 
     Attributes:
       bm, bn, bk: cells, channels and depth of a tile.
@@ -83,7 +83,7 @@ class GemmTile:
 
     @property
     def threads(self) -> int:
-        """Of a block."""
+        """Threads per block."""
         return self.wm * self.wn * 32
 
 
@@ -102,7 +102,7 @@ class Gemm:
 
     @property
     def threads(self) -> int:
-        """Of a block."""
+        """Threads per block."""
         return self.tile.threads
 
     @property

@@ -84,7 +84,7 @@ Step = Launch | TorchCall
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Which launches a frame takes.
+    """Kind of a frame, which decides its launches.
 
     Attributes:
       planned: the work of every grid is given.

@@ -69,11 +69,11 @@ class Describer:
         return tuple(steps)
 
     def input_orders(self, remap: bool) -> tuple[tuple[Launch, ...], tuple[Launch, ...]]:
-        """What an input cache runs to propose a frame, and to commit it; with remapping, a commit launches nothing."""
+        """Launches of an input cache to propose a frame, and to commit it: none with remapping."""
         return tuple(self._frame.image()), () if remap else tuple(self._frame.commit_image())
 
     def problem(self, layer: LayerSpec) -> Problem | None:
-        """What the tile of a layer depends on; None where it has none."""
+        """The problem that decides a layer's tile; None where it has none."""
         operands = self.memory.operands.get(layer.name)
         return operands[0].problem if operands else None
 

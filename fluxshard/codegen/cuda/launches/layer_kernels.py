@@ -24,7 +24,7 @@ class LayerKernels:
         self._index = {layer.name: index for index, layer in enumerate(plan.layers)}
 
     def launches(self, layer: LayerSpec, planned: bool, pick: tuple[Ptr, Ptr] | None) -> list[Launch]:
-        """What runs for a layer once its candidates are known.
+        """Launches of a layer once its candidates are known.
 
         Args:
           layer: sparse, not in torch.

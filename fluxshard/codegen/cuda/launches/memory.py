@@ -74,7 +74,7 @@ class AxisTable:
 
 @dataclass(frozen=True, slots=True)
 class ConstantBlocks:
-    """What all streams share.
+    """Memory that all streams share.
 
     Attributes:
       size: bytes of all.
@@ -104,7 +104,14 @@ class Constants:
         return Ptr("constants", self.tables[content])
 
     def weight(self, kind: str, weight: str, meta: tuple[object, ...], n_bytes: int) -> Ptr:
-        """A weight in the order in which kernels read it."""
+        """A weight in the order in which kernels read it; equal ones are one.
+
+        Args:
+          kind: which order (pack.py).
+          weight: its name.
+          meta: numbers that the order depends on.
+          n_bytes: size of the result.
+        """
         for known in self.packed:
             if (known.kind, known.weight, known.meta) == (kind, weight, meta):
                 return Ptr("constants", known.offset)

@@ -130,7 +130,7 @@ class OperandAllocator:
     # ---- matrix products
 
     def _problem(self, layer: LayerSpec) -> tuple[Problem, tuple[Segment, ...]]:
-        """What the tile depends on, and what the epilogue adds."""
+        """The problem that decides the tile, and the epilogue's operands."""
         y, x = self._axis_tables(layer)
         inputs = inputs_of(self._layout, self._segments[layer.inputs[0]], rows=False)
         cells = self._plan.grid_of(layer.output).cells

@@ -1,4 +1,4 @@
-"""What a kernel reads, as its parameters and as its arguments."""
+"""Segments that a kernel reads, as its parameters and as its arguments."""
 
 from __future__ import annotations
 

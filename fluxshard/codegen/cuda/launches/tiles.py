@@ -1,4 +1,4 @@
-"""Which tile a GEMM takes: a rule that needs no device, and the candidates that a tuner measures."""
+"""Tiles of GEMMs: a rule that needs no device, and the candidates that a tuner measures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STATIC_BYTES = 16  # of shared memory, besides what a launch asks for: gemm.cuh
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a GEMM's tile depends on, besides the target.
+    """Properties of a GEMM that decide its tile, besides the target.
 
     Attributes:
       taps: of the window, (y, x).
