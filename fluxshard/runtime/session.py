@@ -159,7 +159,7 @@ class Session:
         """Says where the objects of the last frame are: planned reuse takes smaller thresholds near them from now on.
 
         Call it after every frame, with nothing set where there are no objects. Without it, all of the image counts as
-        near. Other policies ignore it. `models.regions.regions` makes it from detections.
+        near. Other policies ignore it. `models.detections.regions.regions` makes it from detections.
 
         Args:
           regions: `(ceil(H / 8), ceil(W / 8))` over cells of 8 px of what the outputs describe, the image or the
