@@ -4,26 +4,29 @@
 #           make test TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 #   JOBS    test processes
 #   MODEL   weights that `make bench` measures: a path, or a name in $FLUXSHARD_DATA/weights
-# `make test-gpu` and `make bench-gpu` use no environment of ours: PYTHON has to have torch with CUDA, numpy, jinja2,
-# cuda-bindings, NVRTC and, for the tests, pytest.
+# `make gpu`, `make test-gpu` and `make bench-gpu` use no environment of ours: PYTHON has to have torch with CUDA, numpy,
+# jinja2, cuda-bindings, NVRTC and, for the tests, pytest and pytest-xdist.
+#   OUT     where `make gpu` writes logs and results
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 JOBS ?= 2
 MODEL ?= yolo11n.pt
 VENV ?= .venv
+OUT ?= runs/gpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 
-.PHONY: help env demo test test-all test-gpu check bench bench-gpu clean
+.PHONY: help env demo test test-all gpu test-gpu check bench bench-gpu clean
 
 help:
 	@echo "make demo        draw a street, run a detector over it incrementally, write runs/demo"
 	@echo "make test        checks and tests, but for the slow ones"
 	@echo "make test-all    checks and all tests that need no GPU"
+	@echo "make gpu         all that seven minutes on a GPU can tell: tests and figures, with the Python that PYTHON names"
 	@echo "make test-gpu    tests that need a GPU, with the Python that PYTHON names"
 	@echo "make check       format, lint, types, layers, sizes of modules and folders"
 	@echo "make bench       measure against dense engines on this machine"
@@ -53,6 +56,9 @@ test: check
 
 test-all: check
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+gpu:
+	$(PYTHON) -m benchmarks.gpu_session --out $(OUT)
 
 test-gpu:
 	$(PYTHON) -m pytest -q tests/gpu

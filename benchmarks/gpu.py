@@ -27,6 +27,7 @@ import torch
 from benchmarks import gpu_dense, gpu_frames, gpu_report, gpu_roofline
 from benchmarks.gpu_cases import Built, Case, Place, build, can_autotune, case_of, place_of
 from benchmarks.gpu_clock import Deadline
+from fluxshard.files import write_whole
 
 CASES = ("yolo11m@1024", "yolo11n@640", "yolo11m@640", "yolo11n@1024")  # the goals are for the first
 QUICK = ("yolo11m@1024", "yolo11n@640")
@@ -155,6 +156,17 @@ def goals(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def key_figures(cases: Sequence[dict[str, Any]]) -> list[str]:
+    """The figures that matter most, a line each."""
+    lines = []
+    for case in cases:
+        times = {row["contender"]: row["median_ms"] for row in case["rows"]}
+        ratios = [(row["contender"].removeprefix("FluxShard "), row["ratio"]) for row in case["rows"]]
+        shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios if name != case["fastest"])
+        lines.append(f"{case['case']}: {case['fastest']} {times[case['fastest']]:.3f} ms; ratios to it: {shown}")
+    return lines
+
+
 def run(device: str, settings: Settings, out: Path | None) -> dict[str, Any]:
     """Measures everything, prints it and writes it; what is written grows case by case."""
     deadline = Deadline(settings.budget_s)
@@ -179,11 +191,12 @@ def run(device: str, settings: Settings, out: Path | None) -> dict[str, Any]:
         report["goals"] = goals(report["cases"])
         report["curve"] = gpu_report.curve(report["cases"])
         report["seconds"] = settings.budget_s - deadline.left_s
+        report["key_figures"] = key_figures(report["cases"])
         if out:
-            out.write_text(json.dumps(report, indent=1))
+            write_whole(out, json.dumps(report, indent=1).encode())
     if out:
         report["picture"] = gpu_report.draw_curve(report["curve"], out.with_suffix(".png"))
-        out.write_text(json.dumps(report, indent=1))
+        write_whole(out, json.dumps(report, indent=1).encode())
     print(json.dumps({key: report.get(key) for key in ("goals", "skipped", "seconds")}, indent=1))
     return report
 

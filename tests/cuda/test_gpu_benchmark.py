@@ -19,7 +19,19 @@ from benchmarks.plans import load_plan, seeded_weights
 from fluxshard.ops.interpret import interpret
 
 ROOT = Path(__file__).resolve().parents[2]
-MISSING = ("av", "typer", "rich", "ultralytics", "torchvision", "timm", "safetensors", "PIL", "onnxruntime", "cv2")
+MISSING = (
+    "av",
+    "typer",
+    "rich",
+    "ultralytics",
+    "torchvision",
+    "timm",
+    "safetensors",
+    "PIL",
+    "onnxruntime",
+    "cv2",
+    "hypothesis",
+)
 
 
 @pytest.mark.requires_compiler

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor, nn
 
 import fluxshard
-from fluxshard.ir.params import Island
-from fluxshard.ir.plan import Plan
-from fluxshard.ops.interpret import evaluate, interpret
-from fluxshard.ops.reference import run_island
+from fluxshard.ops.interpret import interpret
 from fluxshard.options import DType
 from fluxshard.testing.moving_frames import frames
 from fluxshard.testing.session_checks import EXACT
+from tests.gpu.networks import rounded
 
 pytestmark = [pytest.mark.requires_compiler, pytest.mark.timeout(600)]
 SIZE = (64, 64)
@@ -35,30 +33,6 @@ def net() -> nn.Module:
         for _ in range(3):
             net(torch.rand(4, 3, *SIZE, generator=generator))
     return net.eval()
-
-
-def rounded(plan: Plan, weights: dict[str, Tensor], image: Tensor, dtype: torch.dtype) -> Tensor:
-    """The network in float32 with every value and weight rounded to the stored type: what that type costs at least."""
-
-    def store(value: Tensor) -> Tensor:
-        return value.to(dtype).float() if value.is_floating_point() else value
-
-    values = {plan.input: store(image)}
-    for layer in plan.layers:
-        inputs = [values[name] for name in layer.inputs]
-        roles = {role: weights[name] for role, name in layer.weights}
-        if isinstance(layer.params, Island):  # in float32, whatever is stored
-            results = run_island(layer.params.steps, {**dict(zip(layer.inputs, inputs, strict=True)), **roles})
-            for name in layer.outputs:
-                result = results[name]
-                assert isinstance(result, Tensor)
-                values[name] = result if plan.value(name).grid is None else store(result)
-            continue
-        roles |= {role: store(tensor) for role, tensor in roles.items() if role == "weight"}
-        values[layer.output] = store(evaluate(layer, inputs, roles))
-    (leaf,) = (leaf.value for leaf in plan.outputs[:1])
-    assert leaf is not None
-    return values[leaf]
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
 import fluxshard
 from benchmarks.frame import forced_work
+from fluxshard.ir.params import Island
 from fluxshard.ir.plan import Plan
-from fluxshard.ops.interpret import interpret
+from fluxshard.ops.interpret import evaluate, interpret
+from fluxshard.ops.reference import run_island
 from fluxshard.options import DType
 from fluxshard.runtime.session import Session
 from tests.gpu.place import Place
 
+_TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 EXACT = fluxshard.ReuseOptions(rfap="per_layer", input="fresh", scene_cut=1.0)
 
 
@@ -31,18 +36,45 @@ def compare(found: Tensor, expected: Tensor) -> dict[str, float]:
     }  # fmt: skip
 
 
+def rounded(plan: Plan, weights: Mapping[str, Tensor], image: Tensor, dtype: torch.dtype) -> Tensor:
+    """The network in float32 with every value and weight rounded to the stored type: what that type costs at least."""
+
+    def store(value: Tensor) -> Tensor:
+        return value.to(dtype).float() if value.is_floating_point() else value
+
+    values = {plan.input: store(image)}
+    for layer in plan.layers:
+        inputs = [values[name] for name in layer.inputs]
+        roles = {role: weights[name] for role, name in layer.weights}
+        if isinstance(layer.params, Island):  # in float32, whatever is stored
+            results = run_island(layer.params.steps, {**dict(zip(layer.inputs, inputs, strict=True)), **roles})
+            for name in layer.outputs:
+                result = results[name]
+                assert isinstance(result, Tensor)
+                values[name] = result if plan.value(name).grid is None else store(result)
+            continue
+        roles |= {role: store(tensor) for role, tensor in roles.items() if role == "weight"}
+        values[layer.output] = store(evaluate(layer, inputs, roles))
+    (leaf,) = (leaf.value for leaf in plan.outputs[:1])
+    assert leaf is not None
+    return values[leaf]
+
+
 def run(place: Place, plan: Plan, weights: dict[str, Tensor], dtype: DType) -> dict[str, dict[str, float]]:
-    """Differences of a plan's frames from the definition in float32, and from frames that recompute everything."""
+    """Differences of a plan's frames from the definition in float32, and from frames that recompute everything.
+
+    `rounding` is the difference that storing values in the type makes by itself.
+    """
     engine = place.engine(plan, weights, dtype)
     height, width = plan.image_size
     generator = torch.Generator().manual_seed(0)
     first = torch.rand(1, 3, height, width, generator=generator)
     moved = first.clone()
     moved[:, :, : height // 4, : width // 3] = torch.rand(1, 3, height // 4, width // 3, generator=generator)
-    on_device = {name: tensor.to(place.torch_device) for name, tensor in weights.items()}
+    expected = [_detections(interpret(plan, weights, image)) for image in (first, moved)]  # on the host, in float32
+    expected.append(expected[0])
     images = [image.to(place.torch_device) for image in (first, moved, first)]
-    expected = [_detections(interpret(plan, on_device, image)) for image in images]
-    found: dict[str, dict[str, float]] = {}
+    found = {"rounding": compare(rounded(plan, weights, moved, _TORCH[dtype]), expected[1])}
     with place.session(engine, EXACT) as session, place.session(engine, EXACT) as whole:
         for index, image in enumerate(images):
             incremental = _detections(session.run(image))
@@ -73,4 +105,4 @@ def _planned(session: Session, plan: Plan, images: list[Tensor], expected: Tenso
 def _detections(leaves: object) -> Tensor:
     assert isinstance(leaves, list)
     (out,) = (leaf for leaf in leaves if isinstance(leaf, Tensor))
-    return out
+    return out.cpu()
