@@ -1,0 +1,81 @@
+"""The uplink's rate, from what the receiver acknowledges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+PROBE_AFTER_S = 2.0
+MIN_SAMPLE_BYTES = 16 << 10  # less fits the buffers on the way and says nothing about the rate
+_HALF_WEIGHT_BYTES = 256 << 10  # so many bytes halve the weight of everything before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """What is known of the uplink. Immutable: `after` gives the next one.
+
+    The rate is a mean of bytes per second, weighted by bytes: many small frames outvote no large one. Samples come from
+    the receiver's own clock, between the first and the last byte of one frame, so neither the offset of two clocks nor
+    data that waited in a buffer bends them.
+
+    Source: B in Eq. 18 of the FluxShard paper, an exponentially weighted moving average.
+
+    Attributes:
+      bytes_per_s: the estimate; None before the first sample.
+      propagation_s: half of the shortest round trip so far, without the server's own time.
+      slow_start_s: extra time of a frame after a pause, learnt.
+      last_sent_s: when the last upload ended, on the edge's monotonic clock; None before the first.
+    """
+
+    bytes_per_s: float | None = None
+    propagation_s: float = 0.0
+    slow_start_s: float = 0.0
+    last_sent_s: float | None = None
+
+    def after(self, n_bytes: int, seconds: float, now_s: float) -> Uplink:
+        """With one more measured upload.
+
+        Args:
+          n_bytes: that the receiver saw arrive after the first chunk.
+          seconds: that they took to arrive, on the receiver's clock.
+          now_s: on the edge's monotonic clock.
+        """
+        sent = replace(self, last_sent_s=now_s)
+        if n_bytes < MIN_SAMPLE_BYTES or not (math.isfinite(seconds) and seconds > 0):
+            return sent
+        rate = n_bytes / seconds
+        if self.bytes_per_s is None:
+            return replace(sent, bytes_per_s=rate)
+        keep = 0.5 ** (n_bytes / _HALF_WEIGHT_BYTES)
+        # times per byte are what adds up, so they are what is averaged: one fast sample must not hide a slow link
+        per_byte = keep / self.bytes_per_s + (1 - keep) / rate
+        return replace(sent, bytes_per_s=1 / per_byte)
+
+    def after_round_trip(self, seconds: float) -> Uplink:
+        """With one more round trip of a small message, the server's own time taken off."""
+        if not (math.isfinite(seconds) and seconds > 0):
+            return self
+        half = seconds / 2
+        return replace(self, propagation_s=min(self.propagation_s, half) if self.propagation_s else half)
+
+    def needs_probe(self, now_s: float) -> bool:
+        """Whether the estimate is too old to be believed: one bad sample would pin a stream to its edge for ever."""
+        return self.last_sent_s is None or now_s - self.last_sent_s > PROBE_AFTER_S
+
+    def probe_bytes(self) -> int:
+        """What a probe has to send at least: a bandwidth-delay product, or what makes a sample."""
+        product = (self.bytes_per_s or 0.0) * 2 * self.propagation_s
+        return max(MIN_SAMPLE_BYTES, math.ceil(product))
+
+    def upload_s(self, n_bytes: int, backlog_bytes: int, idle_s: float) -> float | None:
+        """Time until a frame's last byte has arrived; None where the rate is not known.
+
+        Args:
+          n_bytes: of the frame.
+          backlog_bytes: that wait before it.
+          idle_s: since the last upload: after a pause the sender starts slowly.
+        """
+        if self.bytes_per_s is None:
+            return None
+        ramp = self.slow_start_s if idle_s > max(0.2, 2 * self.propagation_s) else 0.0
+        return ramp + (n_bytes + backlog_bytes) / self.bytes_per_s + self.propagation_s
