@@ -21,6 +21,7 @@ FluxShardError
 ├── VideoError             a video is missing, damaged, empty or has no picture; or cannot be written
 ├── ModelError             a weights file is missing, damaged or not a model that can be read
 ├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
+├── WireError              what came over the network is damaged, or is not of this stream
 └── EvaluationError        clips, annotations or kept results of an evaluation are missing or damaged
 ```
 Messages say what was seen, what is allowed and what to do.
@@ -130,6 +131,10 @@ class ModelError(FluxShardError):
 
 class ProfileError(FluxShardError, ValueError):
     """A calibrated profile is damaged, or belongs to another plan or to other weights."""
+
+
+class WireError(FluxShardError):
+    """What came over the network is damaged, or is not of this stream."""
 
 
 class EvaluationError(FluxShardError):

@@ -1,0 +1,1 @@
+"""Edge and cloud: what travels between them. Needs the extra `cloud`."""
