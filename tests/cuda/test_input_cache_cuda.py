@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +14,6 @@ from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 from fluxshard.codegen.cuda.program import CudaProgram
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.ir.kernel import CudaTarget
-from fluxshard.motion import MotionField, cells
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import EmulatedDevice
 from fluxshard.runtime.engines.cuda_input_cache import CudaInputCache
@@ -23,6 +21,7 @@ from fluxshard.runtime.engines.cuda_inspection import view
 from fluxshard.runtime.engines.engine import StepControl
 from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInputCache
 from fluxshard.testing.plan_builder import PlanBuilder
+from tests.laws import input_caches
 
 pytestmark = pytest.mark.requires_compiler
 SHAPES = ((3, 24, 40), (3, 13, 19), (5, 16, 7))
@@ -46,42 +45,10 @@ def _fed(made: CudaInputCache, shape: tuple[int, int, int]) -> Tensor:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    shape=st.sampled_from(SHAPES),
-    tau=st.sampled_from([0.0, 0.1]),
-    scene_cut=st.sampled_from([0.3, 0.9, 1.0]),
-    fresh=st.booleans(),
-    remap=st.booleans(),
-    seed=st.integers(0, 2**31),
-)
-def test_agrees_with_the_definition(
-    shape: tuple[int, int, int], tau: float, scene_cut: float, fresh: bool, remap: bool, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    channels, height, width = shape
-    engine = _engine(shape)
-    options = InputOptions(tau=tau, scene_cut=scene_cut, mode="fresh" if fresh else "assembled", remap=remap)
-    one = ReferenceInputCache(engine.plan.grids[0], channels, options)
-    two = engine.new_input_cache(options)
-    image = torch.from_numpy(rng.random((1, *shape), np.float32))
-    for number in range(5):
-        changed = torch.from_numpy(rng.random((1, 1, height, width)) < 0.2)
-        image = torch.where(changed, torch.from_numpy(rng.random((1, *shape), np.float32)), image)
-        motion = None
-        if number and rng.random() < 0.7:
-            size = cells(height, 8), cells(width, 8)
-            motion = MotionField(rng.integers(-4, 5, (*size, 2)), rng.random(size) < 0.9)
-        keyframe = number == 0 or rng.random() < 0.1
-        pixels = rng.random((height, width)) < 0.3 if rng.random() < 0.3 else None
-        two.propose(torch.rand_like(image), None, keyframe=True, given=None)  # changes nothing
-        expected = one.propose(image, motion, keyframe=keyframe, given=pixels)
-        found = two.propose(image, motion, keyframe=keyframe, given=pixels)
-        assert (found.keyframe, found.pixels) == (expected.keyframe, expected.pixels)
-        assert (found.mask() == expected.mask()).all()
-        assert torch.equal(_fed(two, shape), expected.fed)
-        if rng.random() < 0.8:
-            one.commit(expected)
-            two.commit(found)
+@given(shape=st.sampled_from(SHAPES), options=input_caches.OPTIONS, seed=st.integers(0, 2**31))
+def test_agrees_with_the_definition(shape: input_caches.Shape, options: InputOptions, seed: int) -> None:
+    made = _engine(shape).new_input_cache(options)
+    input_caches.check(made, lambda _: _fed(made, shape), shape, options, seed)
 
 
 def test_a_proposal_is_good_until_the_next() -> None:

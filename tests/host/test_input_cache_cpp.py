@@ -15,10 +15,10 @@ from torch import Tensor
 from fluxshard.codegen.common.toolchain import detect_target
 from fluxshard.codegen.cpp.input_cache import InputCacheLibrary, InputCacheParams, build_input_cache
 from fluxshard.errors import ShapeError, StateError
-from fluxshard.geometry import Grid
-from fluxshard.motion import MotionField, cells
+from fluxshard.motion import MotionField
 from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache
-from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInputCache
+from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal
+from tests.laws import input_caches
 
 SHAPES = ((3, 24, 40), (3, 13, 19), (1, 9, 8), (5, 16, 7))
 
@@ -41,44 +41,16 @@ def _fed(found: CppInput, shape: tuple[int, int, int]) -> Tensor:
 @settings(max_examples=120, deadline=None)
 @given(
     shape=st.sampled_from(SHAPES),
-    tau=st.sampled_from([0.0, 0.1]),
-    scene_cut=st.sampled_from([0.3, 0.9, 1.0]),
-    fresh=st.booleans(),
-    remap=st.booleans(),
+    options=input_caches.OPTIONS,
     isa=st.sampled_from(["native", "portable"]),
     seed=st.integers(0, 2**31),
 )
-def test_agrees_with_the_definition(
-    shape: tuple[int, int, int], tau: float, scene_cut: float, fresh: bool, remap: bool, isa: str, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    channels, height, width = shape
-    options = InputOptions(tau=tau, scene_cut=scene_cut, mode="fresh" if fresh else "assembled", remap=remap)
-    one = ReferenceInputCache(Grid(height, width), channels, options)
-    two = CppInputCache(_library(*shape, isa), options)
-    image = torch.from_numpy(rng.random((1, *shape), np.float32))
-    for number in range(5):
-        image = image.clone()
-        y, x = rng.integers(0, height), rng.integers(0, width)
-        image[..., y : y + 5, x : x + 5] = float(rng.choice([rng.random(), np.nan, np.inf], p=[0.9, 0.05, 0.05]))
-        cell_px = int(rng.choice([4, 8, 16]))
-        lattice = cells(height, cell_px), cells(width, cell_px)
-        spread = int(rng.choice([0, 2, 30]))
-        motion = MotionField(
-            rng.integers(-spread, spread + 1, (*lattice, 2)), rng.random(lattice) < rng.choice([1, 0.9]), cell_px
-        )
-        given_cells = rng.random((height, width)) < 0.2 if rng.random() < 0.3 else None
-        keyframe = bool(number == 0 or rng.random() < 0.1)
-        moved = None if keyframe or rng.random() < 0.2 else motion
-        two.propose(torch.rand(1, *shape), None, keyframe=False, given=None)  # dropped: it changes nothing
-        expected = one.propose(image, moved, keyframe=keyframe, given=given_cells)
-        found = two.propose(image, moved, keyframe=keyframe, given=given_cells)
-        assert (found.keyframe, found.pixels) == (expected.keyframe, expected.pixels)
-        assert (found.mask() == expected.mask()).all()
-        assert torch.equal(_fed(found, shape).nan_to_num(7), expected.fed.nan_to_num(7))
-        if rng.random() < 0.85 or number == 0:
-            one.commit(expected)
-            two.commit(found)
+def test_agrees_with_the_definition(shape: input_caches.Shape, options: InputOptions, isa: str, seed: int) -> None:
+    def fed(found: InputProposal) -> Tensor:
+        assert isinstance(found, CppInput)
+        return _fed(found, shape)
+
+    input_caches.check(CppInputCache(_library(*shape, isa), options), fed, shape, options, seed)
 
 
 def test_only_the_last_proposal_can_be_committed() -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from fluxshard.errors import StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
-from fluxshard.ir.stream_layout import FrameControl, Ptr, StreamLayout, TorchCall
+from fluxshard.ir.stream_layout import FrameControl, Ptr, TorchCall
 from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import IslandProgram
@@ -39,11 +39,6 @@ _TAKE_IMAGE = InputOptions(tau=0.0, scene_cut=1.0, mode="fresh", remap=True)
 
 class CudaStepProgram(CudaInputProgram, Protocol):
     """The program of an engine; `codegen.cuda.program.CudaProgram` is one."""
-
-    @property
-    def layout(self) -> StreamLayout:
-        """Memory layout of a stream."""
-        ...
 
     @property
     def state_bytes(self) -> int:
