@@ -47,20 +47,23 @@ class Progress:
       total_bytes: of the frame's payload and of what waits before it.
       acked_bytes: that the receiver has.
       elapsed_ms: since the first acknowledgement could have come; negative before.
+      silent_ms: since the last acknowledgement, or since the first could have come.
       server_ms: queue, inference and the way back, as expected.
     """
 
     total_bytes: int
     acked_bytes: int
     elapsed_ms: float
+    silent_ms: float
     server_ms: float
 
 
 def remaining_ms(progress: Progress, bytes_per_ms: float | None) -> float:
     """Expected time until the cloud's answer; infinity where no rate is known and nothing has arrived.
 
-    The rate of this upload is what has arrived over the time it took, with the expected rate as `_PRIOR_MS` more of
-    evidence: it counts at first, and a receiver that stays silent makes the estimate fall towards 0.
+    The rate of this upload is what has arrived over the time it took. The expected rate counts as a little more of such
+    evidence: `_PRIOR_MS` of it, and no more than the upload should have taken. Where the receiver is silent, what
+    remains is expected to take as long as the silence so far: a stall is not over because most bytes have arrived.
 
     Args:
       progress: of the upload.
@@ -69,10 +72,10 @@ def remaining_ms(progress: Progress, bytes_per_ms: float | None) -> float:
     left = max(0, progress.total_bytes - progress.acked_bytes)
     if left == 0:
         return progress.server_ms
-    prior = 0.0 if bytes_per_ms is None else _PRIOR_MS
+    prior = min(_PRIOR_MS, progress.total_bytes / bytes_per_ms) if bytes_per_ms else 0.0
     evidence_ms = max(0.0, progress.elapsed_ms) + prior
     arrived = progress.acked_bytes + prior * (bytes_per_ms or 0.0)
-    return progress.server_ms + (left * evidence_ms / arrived if arrived > 0 else math.inf)
+    return progress.server_ms + (max(left * evidence_ms / arrived, progress.silent_ms) if arrived > 0 else math.inf)
 
 
 def should_hedge(

@@ -25,12 +25,14 @@ class Uplink:
       propagation_s: half of the shortest round trip so far, without the server's own time.
       slow_start_s: extra time of a frame after a pause, learnt.
       last_sent_s: when the last upload ended, on the edge's monotonic clock; None before the first.
+      cut: the last upload was given up: the next one that is measured starts the mean anew.
     """
 
     bytes_per_s: float | None = None
     propagation_s: float = 0.0
     slow_start_s: float = 0.0
     last_sent_s: float | None = None
+    cut: bool = False
 
     def after(self, n_bytes: int, seconds: float, now_s: float) -> Uplink:
         """With one more measured upload.
@@ -44,12 +46,28 @@ class Uplink:
         if n_bytes < MIN_SAMPLE_BYTES or not (math.isfinite(seconds) and seconds > 0):
             return sent
         rate = n_bytes / seconds
-        if self.bytes_per_s is None:
-            return replace(sent, bytes_per_s=rate)
+        if self.bytes_per_s is None or self.cut:
+            return replace(sent, bytes_per_s=rate, cut=False)
         keep = 0.5 ** (n_bytes / _HALF_WEIGHT_BYTES)
         # times per byte are what adds up, so they are what is averaged: one fast sample must not hide a slow link
         per_byte = keep / self.bytes_per_s + (1 - keep) / rate
         return replace(sent, bytes_per_s=1 / per_byte)
+
+    def after_cut(self, n_bytes: int, seconds: float, now_s: float) -> Uplink:
+        """With an upload that was given up because it took too long: the link is no faster than what it showed.
+
+        A link that has stalled shows next to nothing, which no mean of full uploads would ever contain.
+
+        Args:
+          n_bytes: that had arrived.
+          seconds: that the upload took so far.
+          now_s: on the edge's monotonic clock.
+        """
+        if not (math.isfinite(seconds) and seconds > 0):
+            return self
+        seen = max(n_bytes, 1) / seconds
+        rate = seen if self.bytes_per_s is None else min(self.bytes_per_s, seen)
+        return replace(self, bytes_per_s=rate, last_sent_s=now_s, cut=True)
 
     def after_round_trip(self, seconds: float) -> Uplink:
         """With one more round trip of a small message, the server's own time taken off."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fluxshard.runtime.offload.hedge import HedgeBudget, Progress, remaining_ms, should_hedge
 
-START = Progress(total_bytes=26_000, acked_bytes=0, elapsed_ms=0, server_ms=15)
+START = Progress(total_bytes=26_000, acked_bytes=0, elapsed_ms=0, silent_ms=0, server_ms=15)
 
 
 def test_at_first_the_expected_rate_counts() -> None:
@@ -21,8 +21,14 @@ def test_at_first_the_expected_rate_counts() -> None:
 
 
 def test_silence_makes_the_answer_unlikely() -> None:
-    times = [remaining_ms(replace(START, elapsed_ms=ms), 1250) for ms in (0, 10, 50, 200, 1000)]
-    assert times == sorted(times) and times[-1] > 500
+    times = [remaining_ms(replace(START, elapsed_ms=ms, silent_ms=ms), 1250) for ms in (0, 10, 50, 200, 1000)]
+    assert times == sorted(times) and times[-1] > 1000
+
+
+def test_a_stall_near_the_end_is_a_stall() -> None:
+    nearly = replace(START, acked_bytes=25_000, elapsed_ms=320, silent_ms=0)
+    assert remaining_ms(nearly, 1250) < 30
+    assert remaining_ms(replace(nearly, silent_ms=300), 1250) == 15 + 300
 
 
 def test_what_arrives_corrects_the_rate() -> None:
@@ -60,6 +66,6 @@ def test_the_budget_allows_a_burst_and_a_share() -> None:
 @given(total=st.integers(1, 10**7), acked=st.integers(0, 10**7), elapsed=st.floats(0, 1e5), rate=st.floats(0.1, 1e6))
 def test_more_that_has_arrived_is_never_later(total: int, acked: int, elapsed: float, rate: float) -> None:
     acked = min(acked, total)
-    now = Progress(total_bytes=total, acked_bytes=acked, elapsed_ms=elapsed, server_ms=0)
+    now = Progress(total_bytes=total, acked_bytes=acked, elapsed_ms=elapsed, silent_ms=0, server_ms=0)
     more = replace(now, acked_bytes=min(total, acked + 1000))
     assert remaining_ms(more, rate) <= remaining_ms(now, rate)

@@ -66,3 +66,15 @@ def test_a_pause_costs_a_slow_start() -> None:
     uplink = Uplink(bytes_per_s=float(MIB), propagation_s=0.02, slow_start_s=0.04, last_sent_s=0.0)
     assert uplink.upload_s(MIB, 0, 0.1) == pytest.approx(1.02)
     assert uplink.upload_s(MIB, 0, 2.0) == pytest.approx(1.06)
+
+
+def test_an_upload_that_was_given_up_says_how_slow_the_link_is() -> None:
+    """A stall of half a second: the next frame must not believe the rate of before, and a full one restores it."""
+    uplink = Uplink().after(MIB, 0.1, 1.0).after_cut(300, 0.5, 2.0)
+    assert uplink.bytes_per_s == 600 and uplink.cut and uplink.last_sent_s == 2.0
+    assert uplink.after(100, 0.001, 3.0).bytes_per_s == 600
+    back = uplink.after(MIB, 0.125, 4.0)
+    assert back.bytes_per_s == 8 * MIB and not back.cut
+    assert Uplink().after(MIB, 1.0, 0.0).after_cut(10 * MIB, 1.0, 1.0).bytes_per_s == MIB  # no faster than known
+    assert Uplink().after_cut(0, 0.5, 1.0).bytes_per_s == 2
+    assert Uplink().after_cut(0, 0.0, 1.0) == Uplink()

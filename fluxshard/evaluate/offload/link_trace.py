@@ -1,0 +1,99 @@
+"""Recorded rates of links, and how long an upload takes over them."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxshard.errors import EvaluationError
+
+MIN_MBPS = 0.05  # a second of 0 is an outage of the measurement's resolution; the link is never gone for good
+N_MEDIUM = 60  # of the 5G traces, by rising median; the others are the high tier. Source: the paper's section V-A
+_BYTES_PER_MS = 125.0  # per Mbit/s
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTrace:
+    """The rate of a link, one value a second, from the start again at its end.
+
+    Attributes:
+      name: of the recording.
+      mbps: megabits per second.
+
+    Raises:
+      EvaluationError: nothing, or a rate that is not a number of at least 0.
+    """
+
+    name: str
+    mbps: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.mbps or not all(math.isfinite(rate) and rate >= 0 for rate in self.mbps):
+            raise EvaluationError(f"link trace {self.name!r} must have rates of at least 0 Mbit/s")
+
+    def arrival_ms(self, start_ms: float, n_bytes: float) -> float:
+        """When the last byte has gone through, for an upload that begins at a time and has the link to itself."""
+        now, left = start_ms, float(n_bytes)
+        while left > 0:
+            rate, end = self._rate(now), (math.floor(now / 1000) + 1) * 1000.0
+            if left <= rate * (end - now):
+                return now + left / rate
+            left -= rate * (end - now)
+            now = end
+        return now
+
+    def sent_bytes(self, start_ms: float, until_ms: float) -> float:
+        """How many bytes go through between two times."""
+        now, total = start_ms, 0.0
+        while now < until_ms:
+            end = min(until_ms, (math.floor(now / 1000) + 1) * 1000.0)
+            total += self._rate(now) * (end - now)
+            now = end
+        return total
+
+    def _rate(self, at_ms: float) -> float:
+        return max(MIN_MBPS, self.mbps[int(at_ms // 1000) % len(self.mbps)]) * _BYTES_PER_MS
+
+
+def read_trace(path: Path) -> LinkTrace:
+    """Reads `t Mbps` lines, or CSV with the columns `t_s,uplink_mbps`.
+
+    Raises:
+      EvaluationError: missing or damaged.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if path.suffix == ".csv":
+            rates = [float(row["uplink_mbps"]) for row in csv.DictReader(lines)]
+        else:
+            rates = [float(line.split()[1]) for line in lines if line.strip()]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        seen = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise EvaluationError(f"link trace {str(path)!r} cannot be read: {seen}") from error
+    return LinkTrace(path.name, tuple(rates))
+
+
+def tiers(root: Path) -> dict[str, list[LinkTrace]]:
+    """The paper's three tiers, which are downlinks, and true uplinks: "low", "medium", "high", "uplink".
+
+    Args:
+      root: directory with `sigcomm21_lumos5g` and `sigcomm21_uplink`.
+
+    Raises:
+      EvaluationError: there are no traces.
+    """
+    mobile = root / "sigcomm21_lumos5g"
+    low, fast = _all(mobile / "4G", "*"), _all(mobile / "5G", "*")
+    fast = sorted(fast, key=lambda trace: statistics.median(trace.mbps))
+    uplink = _all(root / "sigcomm21_uplink", "*run*.csv")
+    return {"low": low, "medium": fast[:N_MEDIUM], "high": fast[N_MEDIUM:], "uplink": uplink}
+
+
+def _all(folder: Path, pattern: str) -> list[LinkTrace]:
+    found = [read_trace(path) for path in sorted(folder.glob(pattern)) if path.is_file()]
+    if not found:
+        raise EvaluationError(f"there are no link traces in {str(folder)!r}")
+    return found
