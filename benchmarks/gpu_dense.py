@@ -315,9 +315,11 @@ def compile_ahead(name: str, size: int, mode: str, timeout_s: float) -> tuple[st
         )
         try:
             status = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:  # also where the benchmark itself is interrupted
             os.killpg(process.pid, signal.SIGKILL)  # with the compilers that it has started
             process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             return f"skipped: compiling takes more than {timeout_s:.0f} s", time.perf_counter() - started
         errors.seek(0)
         last = (errors.read().strip().splitlines() or ["no message"])[-1][:300]

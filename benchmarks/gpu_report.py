@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.util
+import json
 import platform
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import torch
 from benchmarks.frame import cpu_name
 from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
 from fluxshard.errors import ToolchainError
+from fluxshard.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -125,6 +128,21 @@ def draw_curve(points: Sequence[Mapping[str, Any]], path: Path) -> str:
     return ""
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints and writes where this is."""
+    parser = argparse.ArgumentParser(description="device, driver and versions")
+    parser.add_argument("--device", choices=["cuda", "emulated"], default="cuda")
+    parser.add_argument("--out", type=Path, default=None, help="JSON file")
+    args = parser.parse_args(arguments)
+    found = environment(args.device)
+    shown = {"driver": found["driver"], "torch": found["torch"], "with": found["nvrtc"], "commit": found["commit"][:9]}
+    line = ", ".join([found["gpu"] or "no GPU", *(f"{name} {value}" for name, value in shown.items())])
+    print(json.dumps(found, indent=1))
+    if args.out:
+        write_whole(args.out, json.dumps({"key_figures": [line], "environment": found}, indent=1).encode())
+    return 0
+
+
 def _nvrtc() -> str | None:
     try:
         return Nvrtc().identity
@@ -138,3 +156,7 @@ def _output(*command: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

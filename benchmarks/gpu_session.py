@@ -19,19 +19,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from benchmarks.gpu_parts import Part, gpu_parts, rehearsal_parts
+from benchmarks.gpu_log import read_log
+from benchmarks.gpu_parts import SECONDS, Part, gpu_parts, rehearsal_parts
 from fluxshard.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 BUDGET_S = 420.0
 SUMMARY_LINES = 40
 _LEAST_SHARE = 0.4  # of a part's limit: with less time left it would hardly end
+_GRACE_S = 10.0  # between an interrupt, at which pytest prints what has failed so far, and the end
+_MARGIN_S = 25.0  # of a limit: for starting Python, and for the interrupt
 _CUDA_TOOLS = "/usr/local/cuda/bin"
 
 Status = Literal["passed", "failed", "timed out", "skipped"]
@@ -45,8 +49,9 @@ class Result:
       name, shows: of the part.
       status: how it ended.
       seconds: that it took.
-      reason: why it was skipped, or the last line that it printed where it failed.
-      key_figures: lines that it gave for the summary.
+      reason: why it was skipped, the counts of its tests, or the last line that it printed where it failed.
+      code: exit status of its command; None where it has not run or was ended.
+      key_figures: lines for the summary: what failed, what it has measured.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Result:
     status: Status
     seconds: float
     reason: str = ""
+    code: int | None = None
     key_figures: tuple[str, ...] = ()
 
 
@@ -66,23 +72,27 @@ def run_part(part: Part, out: Path, limit_s: float) -> Result:
       limit_s: seconds after which it is ended.
     """
     log, started = out / f"{part.name}.log", time.monotonic()
-    environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{_CUDA_TOOLS}", "PYTHONPATH": str(ROOT)}
+    command = [argument.replace(SECONDS, f"{max(limit_s - _MARGIN_S, 1):.0f}") for argument in part.command]
+    path = f"{os.environ.get('PATH', '')}:{_CUDA_TOOLS}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}  # room for reasons of failures
+    if part.figures is not None:
+        part.figures.unlink(missing_ok=True)  # of an earlier session
     with log.open("wb") as file:
         process = subprocess.Popen(
-            part.command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            code: int | None = process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            code = None
+            code = _wait(process, limit_s)
         finally:
-            if process.poll() is None:
+            with suppress(ProcessLookupError):  # nothing of it is left
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    status: Status = "timed out" if code is None else "passed" if code == 0 else "failed"
+            process.wait()
+    reading = read_log(log.read_text(errors="replace"))
+    status: Status = "timed out" if code is None else "failed" if code else "skipped" if reading.idle else "passed"
+    reason = reading.idle if status == "skipped" else reading.last if reading.tests or status != "passed" else ""
     return Result(
-        name=part.name, shows=part.shows, status=status, seconds=time.monotonic() - started,
-        reason="" if status == "passed" else _last_line(log), key_figures=_key_figures(part),
+        name=part.name, shows=part.shows, status=status, seconds=time.monotonic() - started, reason=reason, code=code,
+        key_figures=(*reading.figures, *_key_figures(part)),
     )  # fmt: skip
 
 
@@ -151,6 +161,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(result.status in ("failed", "timed out") for result in results))
 
 
+def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
+    """The exit status, or None where its time is over: it is interrupted first, so that it says what it knows."""
+    grace_s = min(_GRACE_S, limit_s / 3)
+    try:
+        return process.wait(limit_s - grace_s)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(grace_s)
+    return None
+
+
+def _terminated(*_: object) -> None:
+    """Ends the session as an error would, so that the part that runs ends with it."""
+    sys.exit(128 + signal.SIGTERM)
+
+
 def _skipped(part: Part, reason: str) -> Result:
     return Result(name=part.name, shows=part.shows, status="skipped", seconds=0.0, reason=reason)
 
@@ -158,11 +186,6 @@ def _skipped(part: Part, reason: str) -> Result:
 def _line(result: Result) -> str:
     reason = f": {result.reason}" if result.reason else ""
     return f"{result.name:<10} {result.status:<9} {result.seconds:6.1f} s{reason}"
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it printed nothing"
 
 
 def _key_figures(part: Part) -> tuple[str, ...]:
@@ -176,4 +199,5 @@ def _key_figures(part: Part) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main())

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu_parts import Part, gpu_parts, rehearsal_parts
+from benchmarks.gpu_log import read_log
+from benchmarks.gpu_parts import PYTEST, SECONDS, Part, gpu_parts, rehearsal_parts
 from benchmarks.gpu_session import BUDGET_S, SUMMARY_LINES, main, run_session, summary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,72 @@ def test_a_part_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -
     child = int((tmp_path / "slow.log").read_text().split()[0])
     state = Path(f"/proc/{child}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_tests_that_take_too_long_say_what_has_failed(tmp_path: Path) -> None:
+    """pytest prints failures at its end: it is interrupted, not killed; with processes of its own as well."""
+    (tmp_path / "test_it.py").write_text(
+        "import time\ndef test_a(): assert 0, 'what matters'\ndef test_b(): time.sleep(60)\n"
+    )
+    command = (*PYTEST, "-n", "2", str(tmp_path / "test_it.py"))
+    slow = Part(name="slow", shows="a test", command=command, limit_s=30)
+    (result,) = run_session([slow], tmp_path / "out", 60)
+    assert result.status == "timed out" and result.code is None and result.seconds <= 31
+    assert result.reason.startswith("1 failed") and any("what matters" in line for line in result.key_figures)
+
+
+def test_a_session_that_is_terminated_ends_its_part(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_session", "--device", "emulated", "--only", "laws", "--out"]
+    session = subprocess.Popen([*command, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        children: list[str] = []
+        for _ in range(600):
+            children = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split()
+            if (tmp_path / "laws.log").exists() and children:
+                break
+            time.sleep(0.1)
+        time.sleep(1)  # the part is begun and known
+    finally:
+        session.terminate()
+        assert session.wait(20) == 128 + signal.SIGTERM
+    assert children and not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_what_tested_nothing_has_not_passed(tmp_path: Path) -> None:
+    """A tool that cannot work here, or tests that are all skipped."""
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_a(): pytest.skip('Device not supported')\n")
+    tests = Part(
+        name="tests", shows="a test", command=(*PYTEST, str(tmp_path / "test_it.py")), limit_s=30, decides=True
+    )
+    refused = "print('==ERROR== ERR_NVGPUCTRPERM - The user does not have permission')"
+    results = run_session([tests, part("profile", refused), part("last")], tmp_path / "out", 60)
+    assert [result.status for result in results] == ["skipped"] * 3
+    assert "Device not supported" in results[0].reason and "ERR_NVGPUCTRPERM" in results[1].reason
+
+
+def test_a_part_is_told_its_time_and_its_exit_status_is_kept(tmp_path: Path) -> None:
+    results = run_session([part("one", f"import sys; sys.exit({SECONDS} * 0 + 3)", limit_s=40)], tmp_path, 60)
+    assert results[0].code == 3 and json.loads((tmp_path / "session.json").read_text())[0]["code"] == 3
+    run_session([part("two", f"print({SECONDS})", limit_s=40)], tmp_path, 35)
+    assert 8 <= int((tmp_path / "two.log").read_text()) <= 10  # of the 35 s that are left
+
+
+def test_a_profile_is_one_line() -> None:
+    kernel = """
+  fs_gemm_64x16x32_k64_n16_f16_0 (25, 1, 1)x(128, 1, 1), Context 1, Stream 7, Device 0, CC 9.0
+    Duration                         us        {0}
+    Compute (SM) Throughput           %        {1}
+    Achieved Occupancy                %        12.5
+"""
+    reading = read_log(kernel.format("10.5", 20) + kernel.format(8, "31.25"))
+    assert reading.figures == ("profiled kernels (2): 8 to 10.5 us, 20 to 31.25 % of SM, 12.5 to 12.5 % occupancy",)
+    assert not reading.tests and not reading.idle
+
+
+def test_the_first_part_that_decides_is_one_network(tmp_path: Path) -> None:
+    command = [*gpu_parts(tmp_path)[1].command, "--collect-only"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True).stdout
+    assert [line.partition("[")[2] for line in found.splitlines() if "::" in line] == ["yolo11n-640-float16]"]
 
 
 def test_what_does_not_fit_any_more_is_skipped_and_said(tmp_path: Path) -> None:
@@ -101,9 +168,12 @@ def test_a_session_that_is_cut_off_leaves_what_it_had(tmp_path: Path) -> None:
 
 
 def test_the_summary_has_forty_lines_at_most(tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    figures.write_text(json.dumps({"key_figures": [f"figure {n}" for n in range(90)]}))
-    results = run_session([part("one", figures=figures), part("two", figures=tmp_path / "none.json")], tmp_path, 60)
+    figures, old = tmp_path / "figures.json", tmp_path / "old.json"
+    old.write_text(json.dumps({"key_figures": ["of another session"]}))
+    lines_of = {"key_figures": [f"figure {n}" for n in range(90)]}
+    write = f"import json, pathlib; pathlib.Path({str(figures)!r}).write_text(json.dumps({lines_of!r}))"
+    results = run_session([part("one", write, figures=figures), part("two", figures=old)], tmp_path, 60)
+    assert results[1].key_figures == ()
     lines = summary(results, tmp_path).splitlines()
     assert len(lines) == SUMMARY_LINES and "figure 0" in lines and "more figures" in lines[-1]
 

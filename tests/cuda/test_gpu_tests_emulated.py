@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.gpu_cases import case_of, place_of
 from fluxshard.codegen.cuda.launches.operands import OPS
 from fluxshard.options import DType
-from tests.gpu import every_kernel, frames, laws, layers
+from tests.gpu import every_kernel, frames, laws, layers, networks
 from tests.gpu.place import EMULATED
 
 pytestmark = pytest.mark.requires_compiler
@@ -27,6 +28,17 @@ def test_every_kernel_is_every_kernel(dtype: DType) -> None:
 
 def test_every_kernel_runs_and_stays_inside() -> None:
     assert every_kernel.run(EMULATED, "float16", captures=False, n=3) == 15
+
+
+def test_networks() -> None:
+    case = case_of("tiny", 64, place_of("emulated"))
+    for dtype in ("float32", "float16"):
+        found = networks.run(EMULATED, case.plan, dict(case.weights), dtype)
+        networks.check(found, dtype)
+        assert found["ratio 0"]["compute_ratio"] == pytest.approx(1.0) and found["ratio of 0.0"]["compute_ratio"] == 0
+        found["given 0.0"]["scores"] = 2 * found["rounding"]["scores"] + 3e-4
+        with pytest.raises(AssertionError, match=r"given 0\.0"):
+            networks.check(found, dtype)
 
 
 def test_laws() -> None:
