@@ -240,45 +240,45 @@ class Session:
         """What `run` would recompute of a frame; evaluates no layer and changes nothing.
 
         Args:
-          image, motion: as for `run`.
+          image, motion: as for `run`. An image of another size is proposed as the keyframe that it would be.
 
         Raises:
           ShapeError, StateError: as `run`.
         """
-        stream = self._stream_for(image, motion)
-        return self._propose(stream, image, motion, None).proposal
+        program = self._check(image, motion)
+        stream, size = self._stream, tuple(image.shape)
+        if stream is None or stream.size != size:
+            tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
+            policy, canvas = self._policy(program, tau), self._canvas(program, size)
+            return _propose(policy, canvas, image, motion, None).proposal
+        return _propose(stream.policy, stream.canvas, image, motion, None).proposal
 
-    def _stream_for(self, image: Tensor, motion: MotionField | None) -> _Stream:
-        """The stream that takes a frame; refuses what cannot be one."""
+    def _check(self, image: Tensor, motion: MotionField | None) -> Program:
+        """The program for a frame; refuses what cannot be one."""
         if self._closed:
             raise StateError("session is closed; make a new one with model.session()")
         _check_image(image)
         if motion is not None:
             motion.check_covers(image.shape[2], image.shape[3])
-        stream = self._prepare(image)
-        _check_device(image, stream.program.engine.torch_device)
-        return stream
-
-    def _propose(
-        self, stream: _Stream, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None
-    ) -> _Offer:
-        given = motion = None if stream.policy.is_fresh else motion
-        image, placement = image.detach(), None
-        if stream.canvas is not None:
-            placement = stream.canvas.place(image, motion)
-            image, motion = placement.image, placement.motion
-        image = image.contiguous()
-        if work is None:
-            return _Offer(stream.policy.propose(image, motion), placement, given)
-        return _Offer(stream.policy.propose_given(image, motion, work), placement, given)
+        same = self._stream is not None and self._stream.size == tuple(image.shape)
+        program = self._stream.program if same and self._stream is not None else self._program_for(image)
+        _check_device(image, program.engine.torch_device)
+        return program
 
     def _run(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
         started = time.perf_counter()
-        stream = self._stream_for(image, motion)
+        stream = self._prepare(self._check(image, motion), tuple(image.shape))
         engine = stream.program.engine
         try:
-            offer = self._propose(stream, image, motion, work)
-            proposal = offer.proposal
+            given = None if work is None else dict(work)
+            offer = _propose(stream.policy, stream.canvas, image, motion, given)
+        except ShapeError:  # of given work: nothing has happened yet
+            raise
+        except BaseException:
+            self._forget(stream)
+            raise
+        proposal = offer.proposal
+        try:
             self._planned = proposal.frame if isinstance(proposal, PlannedProposal) else None
             self._stats = self._measure = self._counts = None
             stream.policy.commit(proposal)
@@ -286,11 +286,8 @@ class Session:
                 stream.canvas.commit(offer.placement)
             ready = time.perf_counter()
             result = engine.step(stream.state, proposal.image, proposal.motion, proposal.control)
-        except ShapeError:  # of given work: nothing has happened yet
-            raise
-        except BaseException:  # a frame that failed leaves nothing to reuse
-            self._planned = self._stats = self._measure = self._counts = None
-            stream.policy.reset()
+        except BaseException:
+            self._forget(stream)
             raise
         self._counts = result.counts
         stepped = time.perf_counter()
@@ -304,29 +301,53 @@ class Session:
         self._frame += 1
         return outputs
 
-    def _prepare(self, image: Tensor) -> _Stream:
-        size = tuple(image.shape)
+    def _forget(self, stream: _Stream) -> None:
+        """A frame has failed: nothing of it, and nothing before it, is reused."""
+        self._planned = self._stats = self._measure = self._counts = None
+        stream.policy.reset()
+
+    def _prepare(self, program: Program, size: tuple[int, ...]) -> _Stream:
         if self._stream is None or self._stream.size != size:
-            program = self._program_for(image)
             tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
             self._stream = self._start(program, program.engine.new_state(), tau, size)
         return self._stream
 
     def _start(self, program: Program, state: StreamState, tau: tuple[float, ...], size: tuple[int, ...]) -> _Stream:
         """A stream that has seen nothing."""
-        reuse, plan = self._reuse, program.engine.plan
-        policy: WorkPolicy
-        if reuse.policy == "planned":
-            policy = PlannedPolicy(plan, reuse, program.make_test, program.engine.new_input_cache)
-        else:
-            policy = PropagatedPolicy(plan, reuse, tau, program.engine.new_input_cache)
-        return _Stream(program, state, policy, self._canvas(program, size), WorkCounter(plan), tau, size)
+        policy, macs = self._policy(program, tau), WorkCounter(program.engine.plan)
+        return _Stream(program, state, policy, self._canvas(program, size), macs, tau, size)
+
+    def _policy(self, program: Program, tau: tuple[float, ...]) -> WorkPolicy:
+        """What decides the work of a stream that has seen nothing."""
+        plan, make_cache = program.engine.plan, program.engine.new_input_cache
+        if self._reuse.policy == "planned":
+            return PlannedPolicy(plan, self._reuse, program.make_test, make_cache)
+        return PropagatedPolicy(plan, self._reuse, tau, make_cache)
 
     def _canvas(self, program: Program, size: tuple[int, ...]) -> Canvas | None:
         """A canvas without an image, where the program has one."""
         if not program.canvas_px:
             return None
         return Canvas((size[2], size[3]), program.canvas_px, self._reuse.canvas_fill)
+
+
+def _propose(
+    policy: WorkPolicy,
+    canvas: Canvas | None,
+    image: Tensor,
+    motion: MotionField | None,
+    work: Mapping[int, Mask] | None,
+) -> _Offer:
+    """A policy's proposal for a frame, placed on the canvas where there is one."""
+    given = motion = None if policy.is_fresh else motion
+    image, placement = image.detach(), None
+    if canvas is not None:
+        placement = canvas.place(image, motion)
+        image, motion = placement.image, placement.motion
+    image = image.contiguous()
+    if work is None:
+        return _Offer(policy.propose(image, motion), placement, given)
+    return _Offer(policy.propose_given(image, motion, work), placement, given)
 
 
 def _check_image(image: Tensor) -> None:

@@ -149,3 +149,20 @@ def test_strided_and_tracked_images_are_read_right(model: fluxshard.CompiledMode
         session.reset()
         assert torch.equal(session.run(image.clone().requires_grad_()), expected)
         assert not expected.requires_grad
+
+
+@pytest.mark.parametrize("policy", ["propagated", "planned"])
+def test_proposing_an_image_of_another_size_changes_nothing(policy: str) -> None:
+    """A stream goes on where it was, although a frame of another size was proposed in between."""
+    net = torch.nn.Conv2d(3, 4, 3, padding=1).eval()
+    model = fluxshard.compile(net, options=fluxshard.CompileOptions(backend="reference"))
+    small, large = torch.rand(1, 3, 16, 24), torch.rand(1, 3, 24, 32)
+    with model.session(fluxshard.ReuseOptions(policy=policy, scene_cut=1.0)) as session:
+        assert session.propose(small).keyframe and session.state_bytes == 0
+        session.run(small)
+        other = session.propose(large)
+        assert other.keyframe and other.input_cells == 24 * 32
+        again = session.propose(small)
+        assert not again.keyframe and again.input_cells == 0
+        session.run(small)
+        assert not session.stats.keyframe and session.stats.frame == 1
