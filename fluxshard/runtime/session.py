@@ -270,8 +270,7 @@ class Session:
         stream = self._prepare(self._check(image, motion), tuple(image.shape))
         engine = stream.program.engine
         try:
-            given = None if work is None else dict(work)
-            offer = _propose(stream.policy, stream.canvas, image, motion, given)
+            offer = _propose(stream.policy, stream.canvas, image, motion, work)
         except ShapeError:  # of given work: nothing has happened yet
             raise
         except BaseException:

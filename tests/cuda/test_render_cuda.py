@@ -15,7 +15,7 @@ import jinja2
 import pytest
 import torch
 
-from fluxshard.codegen.cuda.compile import render as module_of_render
+from fluxshard.codegen.common import templates
 from fluxshard.codegen.cuda.compile.render import header, render_kernel
 from fluxshard.codegen.cuda.launches import kernels as module_of_kernels
 from fluxshard.codegen.cuda.launches.kernels import (
@@ -114,8 +114,8 @@ def test_the_same_plan_gives_the_same_text(target: CudaTarget) -> None:
 
 
 def _template(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    overlay = module_of_render.environment().overlay(loader=jinja2.DictLoader({"cuda/kernel.cu.jinja": text}))
-    monkeypatch.setattr(module_of_render, "environment", lambda: overlay)
+    overlay = templates.environment().overlay(loader=jinja2.DictLoader({"cuda/kernel.cu.jinja": text}))
+    monkeypatch.setattr(templates, "environment", lambda: overlay)
 
 
 def test_a_name_that_the_template_does_not_get_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

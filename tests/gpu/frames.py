@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import fluxshard
+from benchmarks.gpu_cases import stream_of
 from fluxshard.motion import MotionField
 from fluxshard.options import DType
 from fluxshard.runtime.engines.cuda import CudaEngine
@@ -19,7 +20,7 @@ from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import frames
 from fluxshard.testing.session_checks import EXACT
 from tests.cuda.small_net import SIZE, SmallNet, small_net
-from tests.gpu.place import Place, leaves_of, stream_of
+from tests.gpu.place import Place, leaves_of
 
 REUSE = fluxshard.ReuseOptions(rfap="per_layer", input="fresh", scene_cut=0.85)
 SHARES = (0.0, 0.05, 0.3, 1.0, 0.0, 0.6, 1.0, 0.1)

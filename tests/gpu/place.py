@@ -17,7 +17,7 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import Backend, DType
-from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
+from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice
 from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache
 from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
@@ -144,13 +144,6 @@ class HostEngine:
     def inspect(self, state: StreamState) -> Inspection:
         """See `Engine.inspect`."""
         return self.inner.inspect(state)
-
-
-def stream_of(session: Session) -> CudaState:
-    """What the engine keeps of a session that has run a frame."""
-    assert session._stream is not None
-    stream: CudaState = session._stream.state.data
-    return stream
 
 
 def leaves_of(result: object) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import fluxshard
+from benchmarks.gpu_cases import stream_of
 from fluxshard.codegen.cuda.device.driver import BoundLaunch
 from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.cuda import Captured
@@ -19,7 +20,7 @@ from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.session_checks import EXACT
 from tests.gpu import frames
 from tests.gpu.frames import REUSE, SHARES, graphs_of, masks_of
-from tests.gpu.place import CUDA, Place, stream_of
+from tests.gpu.place import CUDA, Place
 
 
 @contextmanager

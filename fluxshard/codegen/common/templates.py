@@ -1,10 +1,12 @@
-"""The one environment of all templates."""
+"""The one environment of all templates, and text from it."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import jinja2
+
+from fluxshard.errors import RenderError
 
 
 @cache
@@ -18,3 +20,15 @@ def environment() -> jinja2.Environment:
         autoescape=False,
         keep_trailing_newline=True,
     )
+
+
+def render_template(name: str, /, **values: object) -> str:
+    """The text of a template, such as "cpp/step.cpp.jinja", with these values.
+
+    Raises:
+      RenderError: it asked for something that it was not given.
+    """
+    try:
+        return environment().get_template(name).render(**values)
+    except jinja2.TemplateError as error:
+        raise RenderError(f"template {name}, line {getattr(error, 'lineno', '?')}: {error}") from error

@@ -10,13 +10,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.codegen.common.templates import environment
+from fluxshard.codegen.common.shared_library import load_library, zeroed
+from fluxshard.codegen.common.templates import render_template
 from fluxshard.codegen.cpp.program_cache import get_or_build
-from fluxshard.errors import CompileTimeError, RenderError
 from fluxshard.geometry import Grid
 from fluxshard.ir.kernel import Target
 from fluxshard.motion import cells
@@ -140,14 +139,7 @@ class ImageTestLibrary:
         self.path = path
         self.source = source
         self.params = params
-        self._library = ctypes.CDLL(str(path))
-        for name in ("fs_shards_state_bytes", "fs_shards_args_bytes"):
-            getattr(self._library, name).restype = ctypes.c_uint64
-        if self._library.fs_shards_args_bytes() != ctypes.sizeof(ShardArgs):
-            raise CompileTimeError(
-                f"{path} takes arguments of {self._library.fs_shards_args_bytes()} bytes, not "
-                f"{ctypes.sizeof(ShardArgs)}: delete this cache entry"
-            )
+        self._library = load_library(path, "fs_shards", ShardArgs)
         for name in ("fs_shards_keyframe", "fs_shards_propose", "fs_shards_commit"):
             getattr(self._library, name).argtypes = [ctypes.POINTER(ShardArgs)]
         self._library.fs_shards_commit.restype = None
@@ -164,10 +156,7 @@ class ImageTestLibrary:
 
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's zeroed state, 64-byte aligned."""
-        size = int(self._library.fs_shards_state_bytes())
-        raw = np.zeros(size + 64, np.uint8)
-        shift = -raw.ctypes.data % 64
-        return raw[shift : shift + size]
+        return zeroed(self._library.fs_shards_state_bytes())
 
     @staticmethod
     def new_args() -> ShardArgs:
@@ -221,12 +210,7 @@ def render_image_test(params: ImageTestParams, target: Target) -> str:
     Raises:
       RenderError: the template asked for something that its parameters do not have.
     """
-    try:
-        return environment().get_template("cpp/image_test.cpp.jinja").render(p=params, t=target)
-    except jinja2.TemplateError as error:
-        raise RenderError(
-            f"template cpp/image_test.cpp.jinja, line {getattr(error, 'lineno', '?')}: {error}"
-        ) from error
+    return render_template("cpp/image_test.cpp.jinja", p=params, t=target)
 
 
 def build_image_test(params: ImageTestParams, target: Target, cache_dir: Path | None = None) -> ImageTestLibrary:

@@ -6,17 +6,14 @@ import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
-from fluxshard.codegen.common.templates import environment
+from fluxshard.codegen.common.shared_library import load_library, zeroed
+from fluxshard.codegen.common.templates import render_template
 from fluxshard.codegen.cpp.program_cache import get_or_build
-from fluxshard.errors import CompileTimeError, RenderError
 from fluxshard.ir.kernel import Target
-
-_TEMPLATE = "cpp/input_cache.cpp.jinja"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +77,7 @@ class InputCacheLibrary:
     def __init__(self, path: Path, params: InputCacheParams) -> None:
         self.path = path
         self.params = params
-        self._library = ctypes.CDLL(str(path))
-        for name in ("fs_input_state_bytes", "fs_input_args_bytes"):
-            getattr(self._library, name).restype = ctypes.c_uint64
-        if self._library.fs_input_args_bytes() != ctypes.sizeof(InputArgs):
-            raise CompileTimeError(
-                f"{path} takes arguments of {self._library.fs_input_args_bytes()} bytes, not "
-                f"{ctypes.sizeof(InputArgs)}: delete this cache entry"
-            )
+        self._library = load_library(path, "fs_input", InputArgs)
         for name in ("fs_input_propose", "fs_input_commit"):
             function = getattr(self._library, name)
             function.argtypes, function.restype = [ctypes.POINTER(InputArgs)], None
@@ -99,10 +89,7 @@ class InputCacheLibrary:
 
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's zeroed state, 64-byte aligned."""
-        size = int(self._library.fs_input_state_bytes())
-        raw = np.zeros(size + 64, np.uint8)
-        shift = -raw.ctypes.data % 64
-        return raw[shift : shift + size]
+        return zeroed(self._library.fs_input_state_bytes())
 
     @staticmethod
     def new_args() -> InputArgs:
@@ -124,10 +111,7 @@ def render_input_cache(params: InputCacheParams, target: Target) -> str:
     Raises:
       RenderError: the template asked for something that its parameters do not have.
     """
-    try:
-        return environment().get_template(_TEMPLATE).render(p=params, t=target)
-    except jinja2.TemplateError as error:
-        raise RenderError(f"template {_TEMPLATE}, line {getattr(error, 'lineno', '?')}: {error}") from error
+    return render_template("cpp/input_cache.cpp.jinja", p=params, t=target)
 
 
 def build_input_cache(params: InputCacheParams, target: Target, cache_dir: Path | None = None) -> InputCacheLibrary:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.codegen.common.shared_library import load_library, zeroed
 from fluxshard.codegen.cpp.input_cache import InputCacheLibrary, InputCacheParams, build_input_cache
 from fluxshard.codegen.cpp.layout import Layout
 from fluxshard.codegen.cpp.lowering import StepSpec
 from fluxshard.codegen.cpp.pack import pack_all
-from fluxshard.errors import CompileTimeError, KernelError
+from fluxshard.errors import KernelError
 from fluxshard.ir.kernel import Target
 
 ISLAND_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
@@ -81,14 +82,7 @@ class StepLibrary:
         self.source = source
         self.spec = spec
         self.target = target
-        self._library = ctypes.CDLL(str(path))
-        for name in ("fs_state_bytes", "fs_args_bytes"):
-            getattr(self._library, name).restype = ctypes.c_uint64
-        if self._library.fs_args_bytes() != ctypes.sizeof(StepArgs):
-            raise CompileTimeError(
-                f"{path} takes arguments of {self._library.fs_args_bytes()} bytes, not {ctypes.sizeof(StepArgs)}: "
-                "delete this cache entry"
-            )
+        self._library = load_library(path, "fs", StepArgs)
         self._library.fs_step.argtypes = [ctypes.POINTER(StepArgs)]
         self._library.fs_init.argtypes = [ctypes.c_void_p]
 
@@ -108,9 +102,7 @@ class StepLibrary:
 
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's zeroed and prepared state, 64-byte aligned."""
-        raw = np.zeros(self.state_bytes + 64, np.uint8)
-        shift = -raw.ctypes.data % 64
-        state = raw[shift : shift + self.state_bytes]
+        state = zeroed(self.state_bytes)
         self._library.fs_init(state.ctypes.data)
         return state
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import jinja2
-
-from fluxshard.codegen.common.templates import environment
+from fluxshard.codegen.common.templates import render_template
 from fluxshard.codegen.cpp.lowering import StepSpec, describe
-from fluxshard.errors import RenderError
 from fluxshard.ir.kernel import Target
 from fluxshard.ir.plan import Plan
 
@@ -21,8 +18,4 @@ def render(plan: Plan, target: Target) -> tuple[str, StepSpec]:
       RenderError: the template asked for something that its parameters do not have.
     """
     spec = describe(plan, target)
-    try:
-        text = environment().get_template("cpp/step.cpp.jinja").render(spec=spec, t=target, digest=plan.digest()[:16])
-    except jinja2.TemplateError as error:
-        raise RenderError(f"template cpp/step.cpp.jinja, line {getattr(error, 'lineno', '?')}: {error}") from error
-    return text, spec
+    return render_template("cpp/step.cpp.jinja", spec=spec, t=target, digest=plan.digest()[:16]), spec

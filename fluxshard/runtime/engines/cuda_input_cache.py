@@ -97,6 +97,7 @@ class CudaInputCache:
         self._propose, self._commit = Captured(propose), Captured(commit)
         self._pending: CudaInput | None = None
         self._has_keyframe = False
+        self._numbers: tuple[bool, int] | None = None  # of the last proposal, once they were read
 
     @property
     def n_bytes(self) -> int:
@@ -124,6 +125,7 @@ class CudaInputCache:
             self._run(self._propose)
             device.remember(self.memory)
         self.serial += 1
+        self._numbers = None
         self._pending = CudaInput(self, self.serial)
         return self._pending
 
@@ -180,8 +182,10 @@ class CudaInputCache:
         Raises:
           StateError: there is a later one.
         """
-        key, pixels = self._read(serial, self._layout.key.offset, torch.int32, (2,)).tolist()
-        return bool(key), self._shape[1] * self._shape[2] if key else int(pixels)
+        if self._numbers is None or serial != self.serial:
+            key, pixels = self._read(serial, self._layout.key.offset, torch.int32, (2,)).tolist()
+            self._numbers = bool(key), self._shape[1] * self._shape[2] if key else int(pixels)
+        return self._numbers
 
     def mask(self, serial: int) -> Mask:
         """S_0 of the last proposal, `(H, W)`, a copy; waits for it.

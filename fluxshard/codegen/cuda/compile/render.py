@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-import jinja2
-
-from fluxshard.codegen.common.templates import environment
+from fluxshard.codegen.common.templates import render_template
 from fluxshard.codegen.cuda.launches.kernels import Gemm, Kernel, name_of
-from fluxshard.errors import RenderError
 
 _TYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
 _MATHS = {"ffma": 0, "m16n8k16": 1, "m16n8k8": 2}
@@ -31,11 +28,8 @@ def render_kernel(kernel: Kernel, args_bytes: int) -> str:
     Raises:
       RenderError: the template asked for something that its parameters do not have.
     """
-    try:
-        return environment().get_template("cuda/kernel.cu.jinja").render(
-            k=kernel, name=name_of(kernel), description=repr(kernel), type_number=_TYPES[kernel.dtype],
-            math_number=_MATHS[kernel.math] if isinstance(kernel, Gemm) else 0, args_bytes=args_bytes,
-            source=header,
-        )  # fmt: skip
-    except jinja2.TemplateError as error:
-        raise RenderError(f"template cuda/kernel.cu.jinja, line {getattr(error, 'lineno', '?')}: {error}") from error
+    return render_template(
+        "cuda/kernel.cu.jinja", k=kernel, name=name_of(kernel), description=repr(kernel),
+        type_number=_TYPES[kernel.dtype], math_number=_MATHS[kernel.math] if isinstance(kernel, Gemm) else 0,
+        args_bytes=args_bytes, source=header,
+    )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import jinja2
 import pytest
 
+from fluxshard.codegen.common import templates
 from fluxshard.codegen.cpp.image_test import ImageTestLevel, ImageTestParams, image_test_params, render_image_test
 from fluxshard.errors import RenderError
 from fluxshard.geometry import Grid
 from tests.unit.codegen.targets import AVX512, PORTABLE
 
-MODULE = importlib.import_module("fluxshard.codegen.cpp.image_test")
 TWO, FOUR = Fraction(2), Fraction(4)
 FINE = ImageTestLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1, dilation=0)
 COARSE = ImageTestLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, dilation=1)
@@ -104,8 +103,8 @@ def test_dilation_ends_at_the_border() -> None:
 
 
 def test_a_name_that_the_template_does_not_get_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = MODULE.environment()
+    environment = templates.environment()
     loader = jinja2.DictLoader({"cpp/image_test.cpp.jinja": "a\nb {{ p.nothing }}"})
-    monkeypatch.setattr(MODULE, "environment", lambda: environment.overlay(loader=loader))
+    monkeypatch.setattr(templates, "environment", lambda: environment.overlay(loader=loader))
     with pytest.raises(RenderError, match=r"image_test\.cpp\.jinja.*no attribute 'nothing'"):
         render_image_test(PARAMS, AVX512)

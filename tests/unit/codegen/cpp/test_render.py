@@ -6,7 +6,6 @@ difference.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -18,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fluxshard.codegen.common import templates
 from fluxshard.codegen.cpp.render import render
 from fluxshard.errors import RenderError
 from fluxshard.ir import params as P
@@ -26,7 +26,6 @@ from fluxshard.ir.plan import Plan
 from fluxshard.testing.plan_builder import PlanBuilder
 from tests.unit.codegen.targets import AVX512, PORTABLE
 
-MODULE = importlib.import_module("fluxshard.codegen.cpp.render")  # the package exports a function of the same name
 GOLDEN = Path(__file__).parent / "golden"
 FIRST_GENERATED = "static const Grid grids[]"
 
@@ -91,17 +90,17 @@ def test_the_same_plan_gives_the_same_text(name: str) -> None:
 
 
 def test_a_name_that_the_template_does_not_get_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = MODULE.environment()
+    environment = templates.environment()
     loader = jinja2.DictLoader({"cpp/step.cpp.jinja": "a\nb {{ spec.plan.nothing }}"})
-    monkeypatch.setattr(MODULE, "environment", lambda: environment.overlay(loader=loader))
+    monkeypatch.setattr(templates, "environment", lambda: environment.overlay(loader=loader))
     with pytest.raises(RenderError, match=r"step\.cpp\.jinja.*no attribute 'nothing'"):
         render(convolution(), AVX512)
 
 
 def test_a_template_that_is_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = MODULE.environment()
+    environment = templates.environment()
     loader = jinja2.DictLoader({"cpp/step.cpp.jinja": "a\n{% if %}"})
-    monkeypatch.setattr(MODULE, "environment", lambda: environment.overlay(loader=loader))
+    monkeypatch.setattr(templates, "environment", lambda: environment.overlay(loader=loader))
     with pytest.raises(RenderError, match="line 2"):
         render(convolution(), AVX512)
 
