@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.errors import OptionError, ShapeError, StateError
-from fluxshard.ir.plan import Plan
+from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Engine, Inspection, Mask, StepCounts, StreamState, Unflatten
@@ -24,6 +23,7 @@ from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
 from fluxshard.runtime.reuse.canvas import Canvas, Placement
 from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
 from fluxshard.runtime.reuse.propagated import PropagatedPolicy
+from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.stats import FrameStats
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
@@ -248,7 +248,7 @@ class Session:
         program = self._check(image, motion)
         stream, size = self._stream, tuple(image.shape)
         if stream is None or stream.size != size:
-            tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
+            tau = tau_per_layer(program.engine.plan, self._reuse.tau)
             policy, canvas = self._policy(program, tau), self._canvas(program, size)
             return _propose(policy, canvas, image, motion, None).proposal
         return _propose(stream.policy, stream.canvas, image, motion, None).proposal
@@ -307,7 +307,7 @@ class Session:
 
     def _prepare(self, program: Program, size: tuple[int, ...]) -> _Stream:
         if self._stream is None or self._stream.size != size:
-            tau = _tau_per_layer(program.engine.plan, self._reuse.tau)
+            tau = tau_per_layer(program.engine.plan, self._reuse.tau)
             self._stream = self._start(program, program.engine.new_state(), tau, size)
         return self._stream
 
@@ -364,13 +364,3 @@ def _check_device(image: Tensor, expected: torch.device) -> None:
     if image.device.type != expected.type or (expected.index is not None and image.device.index != expected.index):
         move = "image.cpu()" if expected.type == "cpu" else f"image.to('{expected}')"
         raise ShapeError(f"image is on {image.device}; this model was compiled for {expected}: pass {move}")
-
-
-def _tau_per_layer(plan: Plan, tau: float | Mapping[str, float]) -> tuple[float, ...]:
-    if not isinstance(tau, Mapping):
-        return tuple(float(tau) for _ in plan.layers)
-    names = {layer.name for layer in plan.layers if layer.mode != "view"}
-    unknown = sorted(set(tau) - names)
-    if unknown:
-        raise OptionError(f"tau names {', '.join(unknown)}; the model's layers are listed by model.explain()")
-    return tuple(float(tau.get(layer.name, 0.0)) for layer in plan.layers)

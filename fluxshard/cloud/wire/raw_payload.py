@@ -13,25 +13,6 @@ from numpy.typing import NDArray
 from fluxshard.cloud.wire.mask_codec import Mask
 from fluxshard.errors import WireError
 
-QUAD_PX = 2
-
-
-def quads(mask: Mask) -> Mask:
-    """The mask `(H, W)` with every 2 x 2 quad that has a flagged pixel flagged whole: S_0 of both sides."""
-    height, width = mask.shape
-    flagged = quad_mask(mask)
-    return flagged.repeat(QUAD_PX, 0).repeat(QUAD_PX, 1)[:height, :width]
-
-
-def quad_mask(mask: Mask) -> Mask:
-    """Which quads have a flagged pixel: `(ceil(H / 2), ceil(W / 2))`."""
-    height, width = mask.shape
-    padded = np.zeros((height + height % QUAD_PX, width + width % QUAD_PX), np.bool_)
-    padded[:height, :width] = mask
-    blocks = padded.reshape(padded.shape[0] // QUAD_PX, QUAD_PX, -1, QUAD_PX)
-    found: Mask = np.any(blocks, axis=(1, 3), keepdims=False)
-    return found
-
 
 @dataclass(frozen=True, slots=True)
 class RawPayload:
@@ -49,7 +30,7 @@ class RawPayload:
 
         Args:
           pixels: `(H, W, 3)` RGB.
-          mask: `(H, W)` of whole quads, from `quads`.
+          mask: `(H, W)`, S_0 of both sides.
 
         Raises:
           WireError: of another size or type.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,12 +13,12 @@ from torch import Tensor
 from fluxshard.geometry import Grid
 from fluxshard.ir.params import Island, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepCounts
-from fluxshard.runtime.planned.image_test import per_cell, per_pixel
-from fluxshard.runtime.planned.levels import Level, levels_of, shard_of_cells
+from fluxshard.runtime.planned.levels import Level, levels_of
 from fluxshard.runtime.planned.proposal import ShardProposal
+from fluxshard.runtime.planned.shard_work import ShardWork
 from fluxshard.runtime.reuse.displacement import displacement_field
 from fluxshard.runtime.work_stats import WorkCounter
 
@@ -91,16 +90,7 @@ class Planner:
         self._counting, self._macs = _Counting(plan), WorkCounter(plan)
         every = np.array([grid.cells for grid in plan.grids], np.int64)
         self._whole = self._counting.counts(every, lambda _: True, keyframe=True)
-        self._shard_of = {
-            grid: _shards_of_grid(plan, plan.grids[grid], level) for level in self.levels for grid in level.grids
-        }
-        # a level is tested by the motion of its first grid
-        self._regular = frozenset(
-            index
-            for level in self.levels
-            for index in level.grids
-            if all(_is_regular(plan.grids[i], plan.grids[0]) for i in (index, level.grids[0]))
-        )
+        self._work = ShardWork(plan, self.levels)
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes what the 8-px cells of the last frame hold: `(ceil(H / 8), ceil(W / 8))`."""
@@ -123,18 +113,7 @@ class Planner:
         proposal = self._test.propose(image, motion)
         if proposal is None:
             return None
-        shards = proposal.shards
-        work: dict[int, Mask] = {}
-        for level, mask in zip(self.levels, shards, strict=True):
-            for index in level.grids:
-                rows, columns = self._shard_of[index]
-                work[index] = mask.take(rows, 0).take(columns, 1)
-        pixels = self._image_mask(shards)
-        add_unknown(pixels, motion)
-        work[0] = pixels | work[0] if 0 in work else pixels
-        for index, mask in work.items():
-            if index and (index not in self._regular or (motion is not None and motion.cell_px % CELL_PX)):
-                work[index] = mask | ~displacement_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+        work = self._work(proposal.shards, motion)
         evaluated = np.zeros(len(self._plan.grids), np.int64)
         for index, mask in work.items():
             evaluated[index] = np.count_nonzero(mask)
@@ -167,15 +146,6 @@ class Planner:
         ratio = self._macs(counts) / max(self._plan.macs, 1)
         shards = () if proposal is None else proposal.shards
         return PlannedFrame(work=work, counts=counts, work_ratio=ratio, shards=shards, proposal=proposal)
-
-    def _image_mask(self, shards: Sequence[Mask]) -> Mask:
-        """Pixels that any level recomputes."""
-        height, width = self._plan.image_size
-        shape = cells(height, CELL_PX), cells(width, CELL_PX)
-        total = np.zeros(shape, np.bool_)
-        for level, mask in zip(self.levels, shards, strict=True):
-            total |= per_cell(mask, level, shape)
-        return per_pixel(total, (height, width))
 
     def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: MotionField | None) -> bool:
         """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""
@@ -229,55 +199,3 @@ class _Counting:
         return StepCounts(
             keyframe=keyframe, input_cells=int(evaluated[0]), candidates=candidates, executed=candidates > 0
         )
-
-
-def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
-    """Sets the pixels without a source: those that `displacement_field` of the image's grid calls invalid.
-
-    Args:
-      pixels: `(H, W)`, contiguous, changed in place.
-      motion: None for zero: all have one.
-    """
-    if motion is None:
-        return
-    height, width = pixels.shape
-    side = motion.cell_px
-    moved = motion.displacement.astype(np.int64)
-    top = np.arange(moved.shape[0])[:, None] * side - moved[..., 0]
-    left = np.arange(moved.shape[1])[None, :] * side - moved[..., 1]
-    inside = (top >= 0) & (top + side <= height) & (left >= 0) & (left + side <= width)
-    rows, columns = np.nonzero(~(motion.valid & inside))
-    if not len(rows):
-        return
-    within = np.arange(side)
-    y, x = top[rows, columns, None] + within, left[rows, columns, None] + within  # sources, per pixel of a cell's side
-    known = motion.valid[rows, columns, None, None] & ((y >= 0) & (y < height))[:, :, None]
-    unknown = ~(known & ((x >= 0) & (x < width))[:, None, :])
-    shape = (top.shape[0], side, left.shape[1], side)
-    if pixels.size == math.prod(shape):
-        pixels.reshape(shape)[rows, :, columns] |= unknown
-        return
-    whole = np.zeros(shape, np.bool_)  # cells at the border, too
-    whole[rows, :, columns] = unknown
-    pixels |= whole.reshape(shape[0] * side, -1)[:height, :width]
-
-
-def _shards_of_grid(plan: Plan, grid: Grid, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    height, width = plan.image_size
-    return (
-        shard_of_cells(grid.height, grid.stride_y, height, level.shard_px),
-        shard_of_cells(grid.width, grid.stride_x, width, level.shard_px),
-    )
-
-
-def _is_regular(grid: Grid, image: Grid) -> bool:
-    """Whether a cell without a source always lies in a shard without one.
-
-    So it is where cells are whole pixels, fill the image, and fit the 8-px cells that motion is looked up for.
-    """
-    strides = (grid.stride_y, grid.stride_x)
-    sizes = ((grid.height, image.height), (grid.width, image.width))
-    return all(
-        stride.denominator == 1 and (8 % stride == 0 or stride % 8 == 0) and n_cells * stride == n_px
-        for stride, (n_cells, n_px) in zip(strides, sizes, strict=True)
-    )

@@ -11,7 +11,8 @@ from fluxshard.errors import WireError
 
 pytest.importorskip("zstandard", reason="zstandard is not installed: pip install '.[cloud]'")
 
-from fluxshard.cloud.wire.raw_payload import RawPayload, quad_mask, quads
+from fluxshard.cloud.wire.raw_payload import RawPayload
+from fluxshard.runtime.endpoints.quads import quad_mask, quads
 
 sizes = st.tuples(st.integers(1, 33), st.integers(1, 33))
 

@@ -16,12 +16,10 @@ from torch import Tensor, nn
 
 import fluxshard
 from fluxshard.errors import StateError
-from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField, cells
 from fluxshard.options import LevelOptions, PlannedOptions
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
-from fluxshard.runtime.planned.planner import PlannedFrame, Planner, add_unknown
-from fluxshard.runtime.reuse.displacement import displacement_field
+from fluxshard.runtime.planned.planner import PlannedFrame, Planner
 
 SIZE = (32, 48)
 
@@ -247,26 +245,6 @@ def test_focus_reaches_the_test() -> None:
     regions[3, 5] = 1
     planner.focus(regions)
     assert _counted(planner.plan(_flat() + 0.1, None)) == (64, [16, 4, 1], [True] * 3)
-
-
-@given(
-    size=st.sampled_from(((24, 40), (37, 53), (3, 70))),
-    cell_px=st.sampled_from((1, 3, 4, 8, 16, 64)),
-    spread=st.sampled_from((0, 3, 40, 32_767)),
-    seed=st.integers(0, 2**31),
-)
-def test_pixels_without_source(size: tuple[int, int], cell_px: int, spread: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    shape = cells(size[0], cell_px), cells(size[1], cell_px)
-    motion = MotionField(rng.integers(-spread, spread + 1, (*shape, 2)), rng.random(shape) < 0.95, cell_px)
-    given = rng.random(size) < 0.3
-    found = given.copy()
-    add_unknown(found, motion)
-    image = Grid(*size)
-    assert (found == given | ~displacement_field(motion, image, image).valid).all()
-    kept = given.copy()
-    add_unknown(given, None)
-    assert (given == kept).all()
 
 
 def _frames(size: tuple[int, int], cell_px: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, MotionField]]:

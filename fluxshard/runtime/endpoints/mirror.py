@@ -35,6 +35,11 @@ class Mirror:
         """The endpoint has no cache: its next frame is a keyframe."""
         return self._policy.is_fresh
 
+    @property
+    def since(self) -> MotionField | None:
+        """Motion since the frame that this endpoint ran last; None where nothing moved, or nothing has run."""
+        return self._since
+
     def advance(self, motion: MotionField | None) -> None:
         """Takes a captured frame's motion.
 

@@ -9,7 +9,7 @@ import torch
 import fluxshard
 from fluxshard.errors import StateError
 from fluxshard.motion import MotionField
-from fluxshard.runtime.offload.mirror import Mirror
+from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.policy import PlannedPolicy
 from fluxshard.runtime.reuse.policy import WorkPolicy

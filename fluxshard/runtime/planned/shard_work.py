@@ -1,0 +1,128 @@
+"""From the shards of a frame to the cells that layers recompute. Two endpoints that agree on shards agree on cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.geometry import Grid
+from fluxshard.ir.plan import Plan
+from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.runtime.planned.image_test import per_cell, per_pixel
+from fluxshard.runtime.planned.levels import Level, shard_of_cells
+from fluxshard.runtime.reuse.displacement import displacement_field
+
+Mask = NDArray[np.bool_]
+
+
+class ShardWork:
+    """Work of frames whose shards are known; a pure function of its arguments.
+
+    Args:
+      plan: of the network.
+      levels: of the plan.
+    """
+
+    def __init__(self, plan: Plan, levels: Sequence[Level]) -> None:
+        self._plan = plan
+        self._levels = levels
+        self._shard_of = {
+            grid: _shards_of_grid(plan, plan.grids[grid], level) for level in levels for grid in level.grids
+        }
+        # a level is tested by the motion of its first grid
+        self._regular = frozenset(
+            index
+            for level in levels
+            for index in level.grids
+            if all(_is_regular(plan.grids[i], plan.grids[0]) for i in (index, level.grids[0]))
+        )
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each level's shards."""
+        height, width = self._plan.image_size
+        return tuple((cells(height, level.shard_px), cells(width, level.shard_px)) for level in self._levels)
+
+    def __call__(self, shards: Sequence[Mask], motion: MotionField | None) -> dict[int, Mask]:
+        """Cells to recompute per index of `Plan.grids`, `(H, W)` bool each; of the image and of every level's grids.
+
+        Args:
+          shards: to recompute, per level.
+          motion: since the frame that the cache stands for; None for zero.
+        """
+        work: dict[int, Mask] = {}
+        for level, mask in zip(self._levels, shards, strict=True):
+            for index in level.grids:
+                rows, columns = self._shard_of[index]
+                work[index] = mask.take(rows, 0).take(columns, 1)
+        pixels = self._image_mask(shards)
+        add_unknown(pixels, motion)
+        work[0] = pixels | work[0] if 0 in work else pixels
+        for index, mask in work.items():
+            if index and (index not in self._regular or (motion is not None and motion.cell_px % CELL_PX)):
+                work[index] = mask | ~displacement_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+        return work
+
+    def _image_mask(self, shards: Sequence[Mask]) -> Mask:
+        """Pixels that any level recomputes."""
+        height, width = self._plan.image_size
+        shape = cells(height, CELL_PX), cells(width, CELL_PX)
+        total = np.zeros(shape, np.bool_)
+        for level, mask in zip(self._levels, shards, strict=True):
+            total |= per_cell(mask, level, shape)
+        return per_pixel(total, (height, width))
+
+
+def add_unknown(pixels: Mask, motion: MotionField | None) -> None:
+    """Sets the pixels without a source: those that `displacement_field` of the image's grid calls invalid.
+
+    Args:
+      pixels: `(H, W)`, contiguous, changed in place.
+      motion: None for zero: all have one.
+    """
+    if motion is None:
+        return
+    height, width = pixels.shape
+    side = motion.cell_px
+    moved = motion.displacement.astype(np.int64)
+    top = np.arange(moved.shape[0])[:, None] * side - moved[..., 0]
+    left = np.arange(moved.shape[1])[None, :] * side - moved[..., 1]
+    inside = (top >= 0) & (top + side <= height) & (left >= 0) & (left + side <= width)
+    rows, columns = np.nonzero(~(motion.valid & inside))
+    if not len(rows):
+        return
+    within = np.arange(side)
+    y, x = top[rows, columns, None] + within, left[rows, columns, None] + within  # sources, per pixel of a cell's side
+    known = motion.valid[rows, columns, None, None] & ((y >= 0) & (y < height))[:, :, None]
+    unknown = ~(known & ((x >= 0) & (x < width))[:, None, :])
+    shape = (top.shape[0], side, left.shape[1], side)
+    if pixels.size == math.prod(shape):
+        pixels.reshape(shape)[rows, :, columns] |= unknown
+        return
+    whole = np.zeros(shape, np.bool_)  # cells at the border, too
+    whole[rows, :, columns] = unknown
+    pixels |= whole.reshape(shape[0] * side, -1)[:height, :width]
+
+
+def _shards_of_grid(plan: Plan, grid: Grid, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    height, width = plan.image_size
+    return (
+        shard_of_cells(grid.height, grid.stride_y, height, level.shard_px),
+        shard_of_cells(grid.width, grid.stride_x, width, level.shard_px),
+    )
+
+
+def _is_regular(grid: Grid, image: Grid) -> bool:
+    """Whether a cell without a source always lies in a shard without one.
+
+    So it is where cells are whole pixels, fill the image, and fit the 8-px cells that motion is looked up for.
+    """
+    strides = (grid.stride_y, grid.stride_x)
+    sizes = ((grid.height, image.height), (grid.width, image.width))
+    return all(
+        stride.denominator == 1 and (8 % stride == 0 or stride % 8 == 0) and n_cells * stride == n_px
+        for stride, (n_cells, n_px) in zip(strides, sizes, strict=True)
+    )
