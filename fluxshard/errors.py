@@ -22,6 +22,8 @@ FluxShardError
 ├── ModelError             a weights file is missing, damaged or not a model that can be read
 ├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
 ├── WireError              what came over the network is damaged, or is not of this stream
+├── TransportError         a server cannot be reached, or the link to it was lost
+│   └── RefusedError       the server does not take the stream (reason and time to wait inside)
 └── EvaluationError        clips, annotations or kept results of an evaluation are missing or damaged
 ```
 Messages say what was seen, what is allowed and what to do.
@@ -135,6 +137,24 @@ class ProfileError(FluxShardError, ValueError):
 
 class WireError(FluxShardError):
     """What came over the network is damaged, or is not of this stream."""
+
+
+class TransportError(FluxShardError):
+    """A server cannot be reached, or the link to it was lost."""
+
+
+class RefusedError(TransportError):
+    """The server does not take the stream.
+
+    Attributes:
+      reason: "full", "model", "protocol", "identity", "taken", "draining", "invalid" or "failed".
+      retry_after_s: when it is worth asking again; None where asking again does not help.
+    """
+
+    def __init__(self, message: str, *, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class EvaluationError(FluxShardError):

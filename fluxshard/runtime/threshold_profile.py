@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from fluxshard.errors import FluxShardError, OptionError, ProfileError
 from fluxshard.files import write_whole
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import Plan
-from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
+from fluxshard.options import ReuseOptions
+from fluxshard.runtime.reuse_values import plain_reuse, read_reuse
 
 FORMAT = 1
 
@@ -40,14 +41,12 @@ class ThresholdProfile:
 
     def save(self, path: Path) -> None:
         """Writes JSON for people to read; a reader never sees half of it."""
-        reuse = asdict(self.reuse)
-        del reuse["profile"]
         body = {
             "format": FORMAT,
             "network": self.network,
             "weights": self.weights,
             "canvas_px": self.canvas_px,
-            "reuse": reuse,
+            "reuse": plain_reuse(self.reuse),
             "facts": dict(self.facts),
         }
         write_whole(path, (json.dumps(body, indent=1) + "\n").encode())
@@ -67,7 +66,7 @@ class ThresholdProfile:
                     "calibrate again"
                 )
             return cls(
-                reuse=_reuse(body["reuse"]),
+                reuse=read_reuse(body["reuse"]),
                 canvas_px=int(body["canvas_px"]),
                 network=str(body["network"]),
                 weights=str(body["weights"]),
@@ -113,14 +112,3 @@ def weights_digest(plan: Plan, weights: Mapping[str, Tensor]) -> str:
         total.update(name.encode())
         total.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
-
-
-def _reuse(body: Mapping[str, Any]) -> ReuseOptions:
-    planned = dict(body["planned"])
-    planned["levels"] = {int(stride): LevelOptions(**level) for stride, level in planned["levels"].items()}
-    planned["pixel_range"] = tuple(planned["pixel_range"])
-    known = {f.name for f in fields(ReuseOptions)}
-    unknown = sorted(set(body) - known)
-    if unknown:
-        raise OptionError(f"reuse has {', '.join(unknown)}, which this version does not know")
-    return ReuseOptions(**{**body, "planned": PlannedOptions(**planned)})

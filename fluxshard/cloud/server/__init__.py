@@ -1,0 +1,1 @@
+"""The server: one session per stream, on orders of the edge."""

@@ -1,0 +1,68 @@
+"""Which connection owns a stream. The same caller takes its stream over; another one is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fluxshard.errors import RefusedError
+
+
+@dataclass(slots=True, eq=False)
+class _Owner:
+    identity: str
+    epoch: int
+    on_lost: Callable[[], None]
+
+
+class Claims:
+    """The streams of a server, by name. For one event loop.
+
+    A link that is half open looks alive to the server for minutes, so whoever proves to be the same caller is let in at
+    once, and the connection before is ended: its epoch is over, and what it still sends counts for nothing.
+    """
+
+    def __init__(self) -> None:
+        self._owners: dict[str, _Owner] = {}
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def count(self, identity: str) -> int:
+        """Streams that a caller owns."""
+        return sum(owner.identity == identity for owner in self._owners.values())
+
+    def owns(self, stream: str, identity: str) -> bool:
+        """Whether a caller owns a stream."""
+        owner = self._owners.get(stream)
+        return owner is not None and owner.identity == identity
+
+    @contextmanager
+    def claim(self, stream: str, identity: str, on_lost: Callable[[], None]) -> Iterator[int]:
+        """Owns a stream while it is entered.
+
+        Args:
+          stream: its name.
+          identity: of the caller.
+          on_lost: called when the same caller takes it over.
+
+        Yields:
+          the epoch: larger than any before.
+
+        Raises:
+          RefusedError: another caller owns it.
+        """
+        before = self._owners.get(stream)
+        if before is not None:
+            if before.identity != identity:
+                raise RefusedError("a stream of this name belongs to another caller", reason="taken")
+            before.on_lost()
+        self._epoch += 1
+        mine = self._owners[stream] = _Owner(identity, self._epoch, on_lost)
+        try:
+            yield mine.epoch
+        finally:
+            if self._owners.get(stream) is mine:
+                del self._owners[stream]

@@ -1,0 +1,125 @@
+"""Images of a stream on the server: what has arrived, as input of the network."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.errors import WireError
+from fluxshard.video.letterbox import to_image
+
+Mask = NDArray[np.bool_]
+
+
+class PixelCodec(Protocol):
+    """Encodes the pixels of S_0; see `RawPayload`."""
+
+    def decode(self, data: bytes, mask: Mask, cached: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image: new pixels where the mask is set, the given ones elsewhere."""
+        ...
+
+
+class StreamImages(Protocol):
+    """Where a stream's images come from. For one event loop."""
+
+    @property
+    def is_sparse(self) -> bool:
+        """Images are right in S_0 only."""
+        ...
+
+    @property
+    def recovers(self) -> bool:
+        """A failure is one of this video, and over with its next keyframe."""
+        ...
+
+    @property
+    def digest(self) -> int:
+        """Of the pixels of the last image, where the payload is lossy; else 0."""
+        ...
+
+    def announce(self, frame: pb.Frame) -> None:
+        """Takes the head of a frame: its picture will be wanted.
+
+        Raises:
+          WireError: such a frame is not allowed.
+        """
+        ...
+
+    def can_have(self, frame: pb.Frame) -> bool:
+        """Whether the frame's picture can still come."""
+        ...
+
+    def packet(self, packet: pb.Packet) -> bool:
+        """Takes a part of the video; returns whether a packet is complete.
+
+        Raises:
+          WireError: it is not allowed here.
+        """
+        ...
+
+    def has(self, frame: pb.Frame) -> bool:
+        """Whether all that the frame's image needs, beside its payload, has arrived."""
+        ...
+
+    async def image(self, frame: pb.Frame, payload: bytes, mask: Mask, threads: Executor) -> Tensor:
+        """The image, `(1, 3, H, W)` float32 in 0..1.
+
+        Args:
+          frame: its head.
+          payload: as it came.
+          mask: S_0.
+          threads: to decode in.
+
+        Raises:
+          WireError: what came is damaged.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees what it holds."""
+        ...
+
+
+class SparseImages:
+    """See `StreamImages`: the pixels of S_0 come as a payload.
+
+    Args:
+      codec: of payloads.
+    """
+
+    is_sparse, recovers, digest = True, False, 0
+
+    def __init__(self, codec: PixelCodec) -> None:
+        self._codec = codec
+
+    def announce(self, frame: pb.Frame) -> None:
+        """See `StreamImages.announce`."""
+
+    def can_have(self, frame: pb.Frame) -> bool:
+        """See `StreamImages.can_have`."""
+        return True
+
+    def packet(self, packet: pb.Packet) -> bool:
+        """See `StreamImages.packet`."""
+        raise WireError("a part of a video came, and this stream has another payload")
+
+    def has(self, frame: pb.Frame) -> bool:
+        """See `StreamImages.has`."""
+        return True
+
+    async def image(self, frame: pb.Frame, payload: bytes, mask: Mask, threads: Executor) -> Tensor:
+        """See `StreamImages.image`."""
+        return await asyncio.get_running_loop().run_in_executor(threads, self._decode, payload, mask)
+
+    def close(self) -> None:
+        """See `StreamImages.close`."""
+
+    def _decode(self, payload: bytes, mask: Mask) -> Tensor:
+        blank = np.zeros((*mask.shape, 3), np.uint8)
+        return to_image(self._codec.decode(payload, mask, blank))

@@ -1,0 +1,44 @@
+"""Messages to one edge, until the stream ends or fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+
+
+class Outbox:
+    """A queue of messages; iterate over it once. For one event loop."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._over = False
+
+    def send(self, message: pb.Down) -> None:
+        """Hands a message to the network; nothing happens where the stream is over."""
+        if not self._over:
+            self._queue.put_nowait(message.SerializeToString())
+
+    def close(self) -> None:
+        """Ends the stream after what was sent."""
+        self._end(None)
+
+    def fail(self, error: Exception) -> None:
+        """Ends the stream with an error, after what was sent."""
+        self._end(error)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yields messages; raises what the stream failed with."""
+        while True:
+            item = await self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def _end(self, item: Exception | None) -> None:
+        if not self._over:
+            self._over = True
+            self._queue.put_nowait(item)

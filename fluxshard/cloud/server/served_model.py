@@ -1,0 +1,105 @@
+"""A model that a server runs for others: what streams may ask for, and what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fluxshard.cloud.wire.answer_codec import OutputsCodec
+from fluxshard.errors import RefusedError
+from fluxshard.ir.plan import Plan
+from fluxshard.runtime.session import Program
+
+Encode = Callable[[Any], bytes]  # what a frame returned, as bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """What computes; two endpoints with equal values compute the same bits.
+
+    Attributes:
+      backend, dtype, isa: see `CompileOptions`; the instruction set is the one that is in use.
+      device: name of the processor or GPU.
+      version: of FluxShard and torch.
+    """
+
+    backend: str
+    dtype: str
+    isa: str
+    device: str
+    version: str
+
+    def same_bits(self, other: Compute) -> bool:
+        """Whether results are equal bit for bit; the device's name says nothing about that."""
+        mine, theirs = (
+            (one.backend, one.dtype, one.isa, one.version.partition(" ")[0]) for one in (self, other)
+        )  # fmt: skip
+        return mine == theirs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ServedModel:
+    """A compiled model at one size of image.
+
+    Attributes:
+      program: runs it.
+      weights: digest of its weights.
+      compute: what it runs on.
+      answers: encoders of answers besides "outputs", by name.
+      latency_model: JSON of the profile's model; empty where it was not profiled.
+    """
+
+    program: Program
+    weights: str
+    compute: Compute
+    answers: Mapping[str, Encode] = field(default_factory=dict)
+    latency_model: bytes = b""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that is run."""
+        return self.program.engine.plan
+
+    def encoder(self, answer: str) -> Encode:
+        """The encoder of answers.
+
+        Raises:
+          RefusedError: the model has no such answers.
+        """
+        if answer == "outputs":
+            return OutputsCodec(self.plan).encode
+        if answer not in self.answers:
+            raise RefusedError("this server does not give such answers for this model", reason="model")
+        return self.answers[answer]
+
+
+class Catalogue:
+    """The models of a server, by digest.
+
+    Args:
+      models: at least one.
+    """
+
+    def __init__(self, models: list[ServedModel]) -> None:
+        self._models = {(model.plan.digest(), model.weights): model for model in models}
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        """All of them."""
+        return tuple(self._models.values())
+
+    def find(self, plan: str, weights: str) -> ServedModel:
+        """The model that an edge has.
+
+        Raises:
+          RefusedError: none is served with these digests.
+        """
+        found = self._models.get((plan, weights))
+        if found is not None:
+            return found
+        if any(known == plan for known, _ in self._models):
+            raise RefusedError("this server runs the model with other weights", reason="model")
+        raise RefusedError(
+            "this server does not run this model at this size: compare model, size and version", reason="model"
+        )

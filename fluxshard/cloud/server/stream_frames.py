@@ -1,0 +1,335 @@
+"""The frames of one stream on the server: from messages to results, one frame at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fluxshard.cloud.server.caches import CacheLease, CachePool
+from fluxshard.cloud.server.images import StreamImages
+from fluxshard.cloud.server.limits import ServerLimits
+from fluxshard.cloud.server.metrics import FrameEnd, Observer
+from fluxshard.cloud.server.scheduler import Done, Scheduler
+from fluxshard.cloud.server.served_model import Encode, ServedModel
+from fluxshard.cloud.wire.mask_codec import MaskCodec
+from fluxshard.cloud.wire.messages import Assembly, checksum, chunks
+from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.errors import FluxShardError, WireError
+from fluxshard.motion import CELL_PX, MotionField
+from fluxshard.options import ReuseOptions
+from fluxshard.runtime.endpoints.engine_stream import Ran
+from fluxshard.runtime.endpoints.ordered_session import OrderedSession
+from fluxshard.runtime.endpoints.work_order import WorkOrder, work_orders
+
+_NO_CACHE, _OTHER_BASE, _LOST_PICTURES, _FAILED = (
+    "nothing is cached", "another frame is cached", "the video was interrupted", "the frame failed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shared:
+    """What all streams of a server share.
+
+    Attributes:
+      limits: of the server.
+      caches: counts their memory.
+      scheduler: runs their frames.
+      decoders: threads that turn payloads into images.
+      observer: is told what happens.
+    """
+
+    limits: ServerLimits
+    caches: CachePool
+    scheduler: Scheduler
+    decoders: Executor
+    observer: Observer
+
+
+@dataclass(slots=True, eq=False)
+class _Upload:
+    """A frame that arrives."""
+
+    frame: pb.Frame
+    order: WorkOrder
+    motion: MotionField | None
+    payload: Assembly
+    began: float  # when its head came
+    first: float = 0.0  # when its first byte after the head came
+    after_first: int = 0  # bytes since then
+    timer: asyncio.TimerHandle | None = None
+
+
+class StreamFrames:
+    """Turns the messages of one stream into results. For one event loop.
+
+    Args:
+      model: that the stream runs.
+      reuse: options of the edge.
+      images: of the stream, from payloads or packets.
+      encode: of answers.
+      epoch: of the connection.
+      identity: of the caller.
+      shared: with the other streams.
+      send: hands a message to the edge.
+      fail: ends the stream because of an error.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        reuse: ReuseOptions,
+        images: StreamImages,
+        encode: Encode,
+        *,
+        epoch: int,
+        identity: str,
+        shared: Shared,
+        send: Callable[[pb.Down], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        height, width = model.plan.image_size
+        self._model, self._reuse, self._images, self._encode = model, reuse, images, encode
+        self._epoch, self._shared, self._send, self._fail = epoch, shared, send, fail
+        self._orders = work_orders(model.plan, reuse)
+        self._motion_codec, self._mask_codec = MotionCodec(height, width, CELL_PX), MaskCodec(self._orders.shapes)
+        self._lease: CacheLease = shared.caches.lease(identity, self._evict)
+        self._session: OrderedSession | None = None
+        self._base = 0  # the frame that the cache stands for
+        self._seq = 0  # the last one that was begun
+        self._upload: _Upload | None = None
+        self._job: asyncio.Task[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._received = 0
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_idle(self) -> bool:
+        """No frame is under way."""
+        return self._upload is None and self._job is None
+
+    async def close(self) -> None:
+        """Frees all that the stream holds; waits for a frame that runs."""
+        for timer in (self._expiry, None if self._upload is None else self._upload.timer):
+            if timer is not None:
+                timer.cancel()
+        if self._job is not None:
+            self._job.cancel()
+            await asyncio.gather(self._job, return_exceptions=True)
+        self._evict()
+        self._shared.caches.release(self._lease)
+        self._images.close()
+
+    def take(self, message: pb.Up, n_bytes: int) -> None:
+        """Takes the next message.
+
+        Args:
+          message: of any kind but Hello.
+          n_bytes: of it on the wire.
+
+        Raises:
+          WireError: it is not allowed here; the stream cannot go on.
+        """
+        self._received += n_bytes
+        upload, kind = self._upload, message.WhichOneof("kind")
+        if upload is not None and kind in ("chunk", "packet"):
+            if upload.first:
+                upload.after_first += n_bytes
+            else:
+                upload.first = self._loop.time()
+        if kind == "frame":
+            self._begin(message.frame)
+        elif kind == "chunk":
+            self._add(message.chunk)
+        elif kind == "packet":
+            self._packet(message.packet)
+        elif kind == "cancel":
+            if upload is not None and message.cancel.seq == upload.frame.seq:
+                self._drop_upload()
+        else:
+            raise WireError("a second greeting")
+
+    def _begin(self, frame: pb.Frame) -> None:
+        if not self.is_idle:
+            raise WireError("a frame came while another is under way")
+        if frame.seq <= self._seq:
+            raise WireError("a frame came twice, or too late")
+        if frame.payload_bytes > self._shared.limits.max_frame_bytes:
+            raise WireError("a payload is larger than allowed")
+        self._seq = frame.seq
+        motion = None if frame.keyframe or not frame.motion else self._motion_codec.decode(frame.motion)
+        masks = () if frame.keyframe else self._mask_codec.decode(frame.masks)
+        order = WorkOrder(keyframe=frame.keyframe, masks=masks)
+        self._images.announce(frame)
+        self._progress(frame.seq, 0.0)
+        reason = self._needs_key(frame)
+        if reason:
+            self._need_key(frame.seq, reason)
+            return
+        wait_ms = self._too_late_ms(frame)
+        if wait_ms is not None:
+            self._shared.observer.frame(FrameEnd.REJECTED)
+            self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=wait_ms)))
+            return
+        upload = _Upload(frame, order, motion, Assembly(frame.payload_bytes, frame.payload_crc32), self._loop.time())
+        late = WireError("a frame took too long to arrive")
+        upload.timer = self._loop.call_later(self._shared.limits.upload_s, self._fail, late)
+        self._upload = upload
+        self._complete()
+
+    def _add(self, chunk: pb.Chunk) -> None:
+        upload = self._upload
+        if upload is None or chunk.seq != upload.frame.seq:
+            if chunk.seq != self._seq:
+                raise WireError("a chunk belongs to no frame")
+            return  # of a frame that was refused while its pixels were on the way
+        upload.payload.add(chunk)
+        self._progress(chunk.seq, self._loop.time() - upload.began)
+        self._complete()
+
+    def _packet(self, packet: pb.Packet) -> None:
+        if self._images.packet(packet):
+            self._complete()
+        upload = self._upload
+        seq, since = (self._seq, 0.0) if upload is None else (upload.frame.seq, self._loop.time() - upload.began)
+        self._progress(seq, since)
+
+    def _complete(self) -> None:
+        """Starts the frame, where all of it is here."""
+        upload = self._upload
+        if upload is None or not upload.payload.is_complete or not self._images.has(upload.frame):
+            return
+        assert upload.timer is not None
+        upload.timer.cancel()
+        self._upload, self._lease.busy = None, True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._job = self._loop.create_task(self._run(upload, upload.payload.payload()))
+        self._job.add_done_callback(self._ended)
+
+    async def _run(self, upload: _Upload, payload: bytes) -> None:
+        frame, arrived, loop = upload.frame, self._loop.time(), self._loop
+        upload_s = arrived - upload.first if upload.first else 0.0
+        pixels = self._orders.pixels(upload.order, upload.motion)
+        try:
+            image = await self._images.image(frame, payload, pixels, self._shared.decoders)
+        except FluxShardError:
+            if self._images.recovers:
+                self._need_key(frame.seq, _LOST_PICTURES)
+                return
+            raise
+        decoded = loop.time()
+        session = self._session_for(upload.order)
+        if session is None:
+            self._shared.observer.frame(FrameEnd.REJECTED)
+            retry_ms = round(1e3 * self._shared.limits.retry_s)
+            self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=retry_ms)))
+            return
+        deadline = upload.began + frame.budget_ms / 1e3 if frame.budget_ms else math.inf
+        try:
+            done = await self._shared.scheduler.run(deadline, lambda: self._infer(session, image, upload))
+        except FluxShardError as error:
+            self._shared.observer.failed(error)
+            self._evict()
+            self._need_key(frame.seq, _FAILED)
+            return
+        self._base, self._lease.used_at = frame.seq, loop.time()
+        self._answer(upload, done, upload_s=upload_s, decode_s=decoded - arrived, arrived=arrived)
+
+    def _infer(self, session: OrderedSession, image: Tensor, upload: _Upload) -> tuple[Ran, bytes, float]:
+        """In the scheduler's thread."""
+        ran = session.run(image, upload.motion, upload.order)
+        ran_at = time.perf_counter()
+        answer = self._encode(ran.outputs) if upload.frame.wants_answer else b""
+        return ran, answer, time.perf_counter() - ran_at
+
+    def _answer(
+        self, upload: _Upload, done: Done[tuple[Ran, bytes, float]], *, upload_s: float, decode_s: float, arrived: float
+    ) -> None:
+        ran, answer, encode_s = done.result
+        frame, now = upload.frame, self._loop.time()
+        result = pb.Result(
+            seq=frame.seq,
+            epoch=self._epoch,
+            answer_bytes=len(answer),
+            answer_crc32=checksum(answer),
+            pixels_digest=self._images.digest,
+            keyframe=ran.counts.keyframe,
+            compute_ratio=ran.compute_ratio,
+            work=ran.counts.input_cells / self._model.plan.grids[0].cells,
+            upload_ms=1e3 * upload_s,
+            upload_bytes=upload.after_first,
+            queue_ms=1e3 * done.queue_s,
+            decode_ms=1e3 * decode_s,
+            inference_ms=ran.ms,
+            answer_ms=1e3 * encode_s,
+            server_ms=1e3 * (now - arrived),
+            wait_ms=1e3 * self._shared.scheduler.wait_s(now),
+            credit_bytes=self._shared.limits.max_frame_bytes,
+        )
+        self._send(pb.Down(result=result))
+        for chunk in chunks(frame.seq, answer):
+            self._send(pb.Down(chunk=chunk))
+        self._shared.observer.frame(FrameEnd.ANSWERED if answer else FrameEnd.REFRESHED, result)
+
+    def _session_for(self, order: WorkOrder) -> OrderedSession | None:
+        """The stream's session; None where there is no memory for it."""
+        if self._session is None:
+            session = OrderedSession(self._model.program, self._reuse, sparse_image=self._images.is_sparse)
+            if not self._shared.caches.make_room(self._lease, session.n_bytes):
+                return None
+            self._session, self._lease.n_bytes = session, session.n_bytes
+        return self._session
+
+    def _needs_key(self, frame: pb.Frame) -> str:
+        """Why only a keyframe would do; empty where the frame can be run."""
+        if not self._images.can_have(frame):
+            return _LOST_PICTURES
+        if frame.keyframe:
+            return ""
+        if self._session is None or self._session.needs_key:
+            return _NO_CACHE
+        return "" if frame.base_seq == self._base and frame.epoch == self._epoch else _OTHER_BASE
+
+    def _need_key(self, seq: int, reason: str) -> None:
+        self._shared.observer.frame(FrameEnd.NEEDS_KEY)
+        self._send(pb.Down(need_key=pb.NeedKey(seq=seq, reason=reason)))
+
+    def _too_late_ms(self, frame: pb.Frame) -> int | None:
+        """How long the frame would wait, where it would then come too late; refused before its pixels are decoded."""
+        if not frame.budget_ms:
+            return None
+        scheduler = self._shared.scheduler
+        wait_ms = 1e3 * scheduler.wait_s(self._loop.time())
+        late = scheduler.depth > 0 and wait_ms + 1e3 * scheduler.service_s > frame.budget_ms
+        return math.ceil(wait_ms) if late else None
+
+    def _progress(self, seq: int, since_s: float) -> None:
+        progress = pb.Progress(seq=seq, received_bytes=self._received, since_first_us=max(0, round(1e6 * since_s)))
+        self._send(pb.Down(progress=progress))
+
+    def _drop_upload(self) -> None:
+        if self._upload is not None:
+            assert self._upload.timer is not None
+            self._upload.timer.cancel()
+        self._upload = None
+
+    def _ended(self, job: asyncio.Task[None]) -> None:
+        self._job, self._lease.busy = None, False
+        if job.cancelled():
+            return
+        error = job.exception()
+        if error is not None:
+            self._fail(error if isinstance(error, Exception) else WireError("the stream was interrupted"))
+            return
+        self._expiry = self._loop.call_later(self._shared.limits.lease_s, self._evict)
+
+    def _evict(self) -> None:
+        """Frees the cache; the next frame has to be a keyframe."""
+        self._session, self._lease.n_bytes = None, 0

@@ -1,0 +1,248 @@
+"""Streams of a server, whatever transport brings them: greeting, admission, and the loop over messages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from fluxshard.cloud.server.caches import CachePool
+from fluxshard.cloud.server.claims import Claims
+from fluxshard.cloud.server.images import StreamImages
+from fluxshard.cloud.server.limits import Caller, ServerLimits
+from fluxshard.cloud.server.metrics import Observer, SilentObserver
+from fluxshard.cloud.server.open_images import open_images
+from fluxshard.cloud.server.outbox import Outbox
+from fluxshard.cloud.server.scheduler import Scheduler
+from fluxshard.cloud.server.served_model import Catalogue, Compute, ServedModel
+from fluxshard.cloud.server.stream_frames import Shared, StreamFrames
+from fluxshard.cloud.wire.messages import PROTOCOL, read_up
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.cloud.wire.reuse_codec import decode_reuse
+from fluxshard.errors import OptionError, RefusedError, WireError
+
+_DECODER_THREADS = 4
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+
+OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits], StreamImages]
+
+
+class StreamServer:
+    """Serves streams. For one event loop; close it there.
+
+    Args:
+      catalogue: of models.
+      limits: of the server.
+      observer: is told what happens.
+      decoder: fingerprint of this machine's decoder and scaler.
+      open_images: makes a stream's images.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        limits: ServerLimits | None = None,
+        *,
+        observer: Observer | None = None,
+        decoder: str = "",
+        open_images: OpenImages = open_images,
+    ) -> None:
+        self._catalogue, self._limits = catalogue, limits or ServerLimits()
+        self._observer = observer or SilentObserver()
+        self._decoder, self._open_images = decoder, open_images
+        self._claims = Claims()
+        self._inference = ThreadPoolExecutor(1, "inference")  # all cores work on one frame
+        self._decoders = ThreadPoolExecutor(_DECODER_THREADS, "decoding")
+        self._shared = Shared(
+            limits=self._limits,
+            caches=CachePool(self._limits.cache_bytes),
+            scheduler=Scheduler(self._inference),
+            decoders=self._decoders,
+            observer=self._observer,
+        )
+        self._connected = 0
+        self._outboxes: set[Outbox] = set()
+        self._draining: pb.Drain | None = None
+
+    @property
+    def connected(self) -> int:
+        """Streams that are open, those included that have not greeted yet."""
+        return self._connected
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory of all streams' cached features."""
+        return self._shared.caches.n_bytes
+
+    @property
+    def queue_depth(self) -> int:
+        """Frames that wait or run."""
+        return self._shared.scheduler.depth
+
+    def drain(self, deadline_s: float, moved_to: str = "") -> None:
+        """Takes no new streams, and tells those that are open to go.
+
+        Args:
+          deadline_s: after which they are ended.
+          moved_to: HOST:PORT of the server that takes them; empty for none.
+        """
+        self._draining = pb.Drain(moved_to=moved_to, deadline_ms=round(1e3 * deadline_s))
+        for outbox in self._outboxes:
+            outbox.send(pb.Down(drain=self._draining))
+
+    def close(self) -> None:
+        """Frees the threads; all streams must have ended."""
+        self._inference.shutdown(wait=True, cancel_futures=True)
+        self._decoders.shutdown(wait=True, cancel_futures=True)
+
+    async def exchange(self, caller: Caller, up: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """One stream, from greeting to end; see `Transport.exchange` for the other side.
+
+        Args:
+          caller: who opened it.
+          up: its messages.
+
+        Yields:
+          messages to it.
+
+        Raises:
+          RefusedError: the stream is not taken, or cannot go on.
+        """
+        with self._slot():
+            hello = await self._greeting(up)
+            model = self._catalogue.find(hello.plan, hello.weights)
+            stream = _stream_name(hello, caller)
+            outbox = Outbox()
+            taken = RefusedError("the stream was opened anew by the same caller", reason="taken")
+            self._check_room(stream, caller)
+            with self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)) as epoch:
+                frames = self._frames(hello, model, caller, epoch, outbox)
+                reader = asyncio.create_task(self._read(up, frames, outbox))
+                self._outboxes.add(outbox)
+                self._observer.event("stream_opened", stream=stream, caller=caller.identity, epoch=epoch)
+                try:
+                    outbox.send(pb.Down(welcome=self._welcome(hello, model, epoch)))
+                    async for message in outbox:
+                        yield message
+                finally:
+                    self._outboxes.discard(outbox)
+                    reader.cancel()
+                    await asyncio.gather(reader, return_exceptions=True)
+                    await frames.close()
+                    self._observer.event("stream_closed", stream=stream, caller=caller.identity, epoch=epoch)
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        """One of the connections that may be greeted: as many as there are streams, and as many that replace one."""
+        if self._draining is not None:
+            raise RefusedError("the server is about to stop", reason="draining", retry_after_s=self._limits.retry_s)
+        if self._connected >= 2 * self._limits.max_streams:
+            raise self._full()
+        self._connected += 1
+        try:
+            yield
+        finally:
+            self._connected -= 1
+
+    def _check_room(self, stream: str, caller: Caller) -> None:
+        """Refuses a stream that there is no room for: a queue of callers would only make all of them late.
+
+        Whoever takes over a stream of its own needs no room.
+        """
+        if self._claims.owns(stream, caller.identity):
+            return
+        most = self._limits.max_streams_per_identity
+        if len(self._claims) >= self._limits.max_streams or (most and self._claims.count(caller.identity) >= most):
+            raise self._full()
+
+    def _full(self) -> RefusedError:
+        return RefusedError("the server has no room for a stream", reason="full", retry_after_s=self._limits.retry_s)
+
+    async def _greeting(self, up: AsyncIterator[bytes]) -> pb.Hello:
+        try:
+            async with asyncio.timeout(self._limits.hello_s):
+                data = await anext(up)
+        except TimeoutError:
+            raise RefusedError("no greeting came in time", reason="invalid") from None
+        except StopAsyncIteration:
+            raise RefusedError("the stream ended before its greeting", reason="invalid") from None
+        try:
+            message = read_up(data)
+        except WireError as error:
+            raise RefusedError(str(error), reason="invalid") from None
+        if message.WhichOneof("kind") != "hello":
+            raise RefusedError("the first message is not a greeting", reason="invalid")
+        if message.hello.protocol != PROTOCOL:
+            raise RefusedError(f"the server speaks version {PROTOCOL} of the protocol", reason="protocol")
+        return message.hello
+
+    def _frames(self, hello: pb.Hello, model: ServedModel, caller: Caller, epoch: int, outbox: Outbox) -> StreamFrames:
+        try:
+            reuse = decode_reuse(hello.reuse)
+            encode = model.encoder(hello.answer)
+            images = self._open_images(hello, model, self._limits)
+            return StreamFrames(
+                model,
+                reuse,
+                images,
+                encode,
+                epoch=epoch,
+                identity=caller.identity,
+                shared=self._shared,
+                send=outbox.send,
+                fail=lambda error: outbox.fail(_refusal(error)),
+            )
+        except (WireError, OptionError) as error:
+            raise RefusedError(str(error), reason="invalid") from None
+
+    def _welcome(self, hello: pb.Hello, model: ServedModel, epoch: int) -> pb.Welcome:
+        mine = model.compute
+        theirs = Compute(backend=hello.backend, dtype=hello.dtype, isa=hello.isa, device="", version=hello.version)
+        return pb.Welcome(
+            epoch=epoch,
+            max_frame_bytes=self._limits.max_frame_bytes,
+            lease_ms=round(1e3 * self._limits.lease_s),
+            dtype=mine.dtype,
+            backend=mine.backend,
+            isa=mine.isa,
+            device=mine.device,
+            version=mine.version,
+            same_decoder=bool(hello.decoder) and hello.decoder == self._decoder,
+            same_compute=mine.same_bits(theirs),
+            latency_model=model.latency_model,
+        )
+
+    async def _read(self, up: AsyncIterator[bytes], frames: StreamFrames, outbox: Outbox) -> None:
+        """Hands messages on until they end."""
+        try:
+            while True:
+                async with asyncio.timeout(self._limits.idle_s):
+                    data = await anext(up)
+                frames.take(read_up(data), len(data))
+        except StopAsyncIteration:
+            outbox.close()
+        except TimeoutError:
+            outbox.fail(RefusedError("the stream was silent for too long", reason="invalid"))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            outbox.fail(_refusal(error))
+
+
+def _stream_name(hello: pb.Hello, caller: Caller) -> str:
+    if not _NAME.fullmatch(hello.stream):
+        raise RefusedError("the stream's name is not allowed: letters, digits and ._/- only", reason="invalid")
+    if not hello.stream.startswith(caller.prefix):
+        raise RefusedError("the caller may not open a stream of this name", reason="identity")
+    return hello.stream
+
+
+def _refusal(error: Exception) -> RefusedError:
+    """What the edge is told: constants for all that is not its own doing."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, WireError):
+        return RefusedError(str(error), reason="invalid")
+    return RefusedError("the server failed", reason="failed", retry_after_s=1.0)
