@@ -28,6 +28,8 @@ from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.ordered_session import OrderedSession
 from fluxshard.runtime.endpoints.work_order import WorkOrder, work_orders
 
+_HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost
+
 _NO_CACHE, _OTHER_BASE, _LOST_PICTURES, _FAILED = (
     "nothing is cached", "another frame is cached", "the video was interrupted", "the frame failed",
 )  # fmt: skip
@@ -106,6 +108,7 @@ class StreamFrames:
         self._upload: _Upload | None = None
         self._job: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._beat: asyncio.TimerHandle | None = None
         self._received = 0
         self._loop = asyncio.get_running_loop()
 
@@ -116,12 +119,12 @@ class StreamFrames:
 
     async def close(self) -> None:
         """Frees all that the stream holds; waits for a frame that runs."""
-        for timer in (self._expiry, None if self._upload is None else self._upload.timer):
-            if timer is not None:
-                timer.cancel()
         if self._job is not None:
             self._job.cancel()
             await asyncio.gather(self._job, return_exceptions=True)
+        for timer in (self._expiry, self._beat, None if self._upload is None else self._upload.timer):
+            if timer is not None:
+                timer.cancel()
         self._evict()
         self._shared.caches.release(self._lease)
         self._images.close()
@@ -212,6 +215,7 @@ class StreamFrames:
             self._expiry.cancel()
         self._job = self._loop.create_task(self._run(upload, upload.payload.payload()))
         self._job.add_done_callback(self._ended)
+        self._beat = self._loop.call_later(_HEARTBEAT_S, self._still_there, upload)
 
     async def _run(self, upload: _Upload, payload: bytes) -> None:
         frame, arrived, loop = upload.frame, self._loop.time(), self._loop
@@ -314,6 +318,10 @@ class StreamFrames:
         progress = pb.Progress(seq=seq, received_bytes=self._received, since_first_us=max(0, round(1e6 * since_s)))
         self._send(pb.Down(progress=progress))
 
+    def _still_there(self, upload: _Upload) -> None:
+        self._progress(upload.frame.seq, self._loop.time() - upload.began)
+        self._beat = self._loop.call_later(_HEARTBEAT_S, self._still_there, upload)
+
     def _drop_upload(self) -> None:
         if self._upload is not None:
             assert self._upload.timer is not None
@@ -322,6 +330,8 @@ class StreamFrames:
 
     def _ended(self, job: asyncio.Task[None]) -> None:
         self._job, self._lease.busy = None, False
+        if self._beat is not None:
+            self._beat.cancel()
         if job.cancelled():
             return
         error = job.exception()

@@ -1,0 +1,302 @@
+"""The link to a server: kept open in a thread of its own, opened again for ever when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fluxshard.cloud.edge.upload import Answered, KeyNeeded, Lost, Refused, Upload
+from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, Assembly, read_down
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.errors import FluxShardError, RefusedError, TransportError, WireError
+from fluxshard.runtime.offload.transport import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkOptions:
+    """How patient a link is.
+
+    Attributes:
+      connect_s: within which a server has to welcome the edge.
+      silence_s: without a sign of an upload after which the link is taken for lost: a half-open one never fails.
+      backoff_s: first and largest pause between attempts.
+      patience_s: of attempts without success, after which pauses grow up to `slow_s`.
+      slow_s: largest pause then.
+    """
+
+    connect_s: float = 1.5
+    silence_s: float = 3.0
+    backoff_s: tuple[float, float] = (0.1, 0.6)
+    patience_s: float = 120.0
+    slow_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkState:
+    """What is known of the link.
+
+    Attributes:
+      is_open: frames can be sent.
+      epoch: of the connection; another one knows nothing of the frames before.
+      welcome: what the server said; None before the first time.
+      reason: why it is closed; empty while it is open.
+      wait_ms: in the server's queue, as it last said.
+      credit_bytes: largest payload.
+      attempts: to connect since it was open last.
+    """
+
+    is_open: bool = False
+    epoch: int = 0
+    welcome: pb.Welcome | None = None
+    reason: str = "not connected yet"
+    wait_ms: float = 0.0
+    credit_bytes: int = 0
+    attempts: int = 0
+
+
+class CloudLink:
+    """Sends uploads, one after the other, and tells what becomes of them. `close` it.
+
+    Args:
+      transport: to the server.
+      hello: what the edge says first.
+      options: how patient to be.
+      notify: is told, in the link's thread, when the link opens or is lost.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        hello: pb.Hello,
+        options: LinkOptions | None = None,
+        notify: Callable[[LinkState], None] = lambda _: None,
+    ) -> None:
+        self._transport, self._hello, self._options, self._notify = transport, hello, options or LinkOptions(), notify
+        self._state = LinkState()
+        self._loop = asyncio.new_event_loop()
+        self._queue: deque[Upload] = deque()
+        self._more = asyncio.Event()
+        self._sent_bytes = self._total_bytes = 0
+        self._current: Upload | None = None  # that waits for its outcome
+        self._answer: tuple[pb.Result, Assembly] | None = None
+        self._closing = self._draining = self._was_open = False
+        self._thread = threading.Thread(target=self._live, name="fluxshard-link", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> LinkState:
+        """What is known now."""
+        return self._state
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of all messages so far, over all connections."""
+        return self._total_bytes
+
+    def submit(self, upload: Upload) -> None:
+        """Sends a frame; one whose outcome is not known yet must be the only one."""
+        self._call(self._enqueue, upload)
+
+    def close(self) -> None:
+        """Ends the link and its thread."""
+        if not self._closing:
+            self._closing = True
+            self._call(self._more.set)
+            self._thread.join()
+            self._loop.close()
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _enqueue(self, upload: Upload) -> None:
+        if not self._state.is_open:
+            upload.finish(Lost(reason=self._state.reason))
+            return
+        self._current = upload
+        self._queue.append(upload)
+        self._more.set()
+
+    # --- in the link's thread -----------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+
+    async def _main(self) -> None:
+        failed_since: float | None = None
+        pause = self._options.backoff_s[0]
+        while not self._closing:
+            started = time.monotonic()
+            reason, retry_s = await self._connected()
+            was_open = self._lost(reason)
+            now = time.monotonic()
+            if was_open:
+                failed_since, pause = None, self._options.backoff_s[0]
+            failed_since = failed_since or started
+            most = self._options.backoff_s[1] if now - failed_since < self._options.patience_s else self._options.slow_s
+            # jitter: the edges of a server that was restarted must not all come back at once
+            await self._sleep(max(retry_s or 0.0, random.uniform(0.5, 1.0) * pause))
+            pause = min(2 * pause, most)
+
+    async def _connected(self) -> tuple[str, float | None]:
+        """One connection, from greeting to end; returns why it ended, and when the server wants to be asked again."""
+        self._state = replace(self._state, attempts=self._state.attempts + 1)
+        down = self._transport.exchange(self._up())
+        watch: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(self._options.connect_s):
+                first = read_down(await anext(down))
+            if first.WhichOneof("kind") != "welcome":
+                raise WireError("the server's first message is no welcome")
+            self._opened(first.welcome)
+            receiving = asyncio.ensure_future(self._receive(down))
+            watch = asyncio.ensure_future(self._watch())
+            await asyncio.wait((receiving, watch), return_when=asyncio.FIRST_COMPLETED)
+            for task in (receiving, watch):
+                task.cancel()
+            results = await asyncio.gather(receiving, watch, return_exceptions=True)
+            for error in results:
+                if isinstance(error, FluxShardError):
+                    raise error
+            return "the stream has ended", None
+        except TimeoutError:
+            return f"no answer within {self._options.connect_s:g} s", None
+        except StopAsyncIteration:
+            return "the server ended the stream", None
+        except RefusedError as error:
+            return str(error), error.retry_after_s
+        except FluxShardError as error:
+            return str(error), None
+        finally:
+            await down.aclose()  # type: ignore[attr-defined]  # of a generator
+
+    async def _receive(self, down: AsyncIterator[bytes]) -> None:
+        async for data in down:
+            self._take(read_down(data))
+        raise TransportError("the server ended the stream")
+
+    async def _watch(self) -> None:
+        """Ends when the link is to be closed, or raises when the server has been silent for too long."""
+        while not self._closing:
+            await self._sleep(0.05)
+            current = self._current
+            if current is None or current.outcome is not None:
+                if self._draining:
+                    raise TransportError("the server is about to stop")
+            elif current.silent_s(time.monotonic()) > self._options.silence_s:
+                raise TransportError(f"no sign of the server for {self._options.silence_s:g} s")
+
+    async def _up(self) -> AsyncIterator[bytes]:
+        """Messages to the server, for one connection: what comes after it finds another queue."""
+        queue = self._queue = deque[Upload]()
+        more = self._more = asyncio.Event()
+        self._sent_bytes = 0
+        yield pb.Up(hello=self._hello).SerializeToString()
+        while not self._closing and queue is self._queue:
+            if not queue:
+                more.clear()
+                await more.wait()
+                continue
+            upload = queue.popleft()
+            while (message := upload.next_message(self._sent_bytes)) is not None:
+                self._count(message)
+                yield message
+            if upload.is_half_sent:
+                message = pb.Up(cancel=pb.Cancel(seq=upload.seq)).SerializeToString()
+                self._count(message)
+                yield message
+
+    def _count(self, message: bytes) -> None:
+        self._sent_bytes += len(message)
+        self._total_bytes += len(message)
+
+    def _opened(self, welcome: pb.Welcome) -> None:
+        self._answer = self._current = None
+        self._draining = False
+        self._was_open = True
+        self._state = LinkState(
+            is_open=True, epoch=welcome.epoch, welcome=welcome, reason="", credit_bytes=welcome.max_frame_bytes
+        )
+        self._notify(self._state)
+
+    def _lost(self, reason: str) -> bool:
+        """The connection is over; returns whether it had been open."""
+        was_open, self._was_open = self._was_open, False
+        self._state = replace(self._state, is_open=False, reason=reason)
+        current, self._current, self._answer = self._current, None, None
+        queue, self._queue = self._queue, deque()
+        self._more.set()  # whoever still waits for messages finds that its connection is over
+        for upload in (current, *queue):
+            if upload is not None:
+                upload.finish(Lost(reason=reason))
+        if was_open or self._state.attempts == 1:
+            self._notify(self._state)
+        return was_open
+
+    def _take(self, message: pb.Down) -> None:
+        kind, current = message.WhichOneof("kind"), self._current
+        if kind == "progress":
+            if current is not None:
+                current.acknowledge(message.progress.received_bytes)
+        elif kind == "result":
+            self._result(message.result)
+        elif kind == "chunk":
+            self._chunk(message.chunk)
+        elif kind == "need_key":
+            self._finish(message.need_key.seq, KeyNeeded(reason=message.need_key.reason[:200]))
+        elif kind == "reject":
+            self._state = replace(self._state, wait_ms=float(message.reject.wait_ms))
+            self._finish(message.reject.seq, Refused(wait_ms=float(message.reject.wait_ms)))
+        elif kind == "drain":
+            self._draining = True  # what is under way is still answered
+            self._state = replace(self._state, is_open=False, reason="the server is about to stop")
+        else:
+            raise WireError("a second welcome")
+
+    def _result(self, result: pb.Result) -> None:
+        if self._answer is not None or result.answer_bytes > MAX_ANSWER_BYTES:
+            raise WireError("an answer came that is not allowed")
+        self._state = replace(self._state, wait_ms=result.wait_ms, credit_bytes=result.credit_bytes)
+        assembly = Assembly(result.answer_bytes, result.answer_crc32)
+        if assembly.is_complete:
+            self._finish(result.seq, Answered(result=result, answer=b""))
+        else:
+            self._answer = (result, assembly)
+
+    def _chunk(self, chunk: pb.Chunk) -> None:
+        if self._answer is None or chunk.seq != self._answer[0].seq:
+            raise WireError("a part of no answer came")
+        result, assembly = self._answer
+        assembly.add(chunk)
+        if self._current is not None:
+            self._current.hear()
+        if assembly.is_complete:
+            self._answer = None
+            self._finish(result.seq, Answered(result=result, answer=assembly.payload()))
+
+    def _finish(self, seq: int, outcome: Answered | Refused | KeyNeeded) -> None:
+        current = self._current
+        if current is None or current.seq != seq:
+            return  # given up before the server knew
+        self._current = None
+        current.finish(outcome)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleeps, but not when the link is closed."""
+        until = time.monotonic() + seconds
+        while not self._closing and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.05))
+
+
+def serialised(frame: pb.Frame, payload: Sequence[pb.Chunk]) -> list[bytes]:
+    """A frame's messages."""
+    return [pb.Up(frame=frame).SerializeToString(), *(pb.Up(chunk=chunk).SerializeToString() for chunk in payload)]

@@ -1,0 +1,159 @@
+"""One frame on its way to the server, and what becomes of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answered:
+    """The server ran the frame.
+
+    Attributes:
+      result: its figures.
+      answer: bytes of what the network returned; empty where none was asked for.
+    """
+
+    result: pb.Result
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The server did not run the frame, and what it has cached is as before.
+
+    Attributes:
+      wait_ms: that a frame would have to wait.
+    """
+
+    wait_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyNeeded:
+    """The server did not run the frame, and has nothing cached that the next one could use.
+
+    Attributes:
+      reason: as the server says.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The link was lost; nobody knows whether the server ran the frame.
+
+    Attributes:
+      reason: why.
+    """
+
+    reason: str
+
+
+Outcome = Answered | Refused | KeyNeeded | Lost
+
+
+class Upload:
+    """A frame's messages, and their progress. Safe between the link's thread and the session's.
+
+    Args:
+      seq: of the frame.
+      messages: serialised, the head first.
+      keeps_order: they must go up even where the frame is given up: a video's packets.
+      wake: called when there is an outcome.
+    """
+
+    def __init__(
+        self, seq: int, messages: Sequence[bytes], *, keeps_order: bool = False, wake: Callable[[], None]
+    ) -> None:
+        self.seq, self.messages = seq, messages
+        self.n_bytes = sum(map(len, messages))
+        """Of all messages."""
+        self._keeps_order, self._wake = keeps_order, wake
+        self._lock = threading.Lock()
+        self._taken, self._cancelled = 0, False
+        self._start: int | None = None  # bytes of the stream before the first message
+        self._acked, self._acked_at = 0, 0.0
+        self._first_ack_at: float | None = None
+        self._outcome: Outcome | None = None
+        self._outcome_at = 0.0
+        self.began = time.monotonic()
+        """When it was handed to the link."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of it; None while that is not known."""
+        return self._outcome
+
+    @property
+    def outcome_at(self) -> float:
+        """When that was known, on the monotonic clock."""
+        return self._outcome_at
+
+    @property
+    def acked_bytes(self) -> int:
+        """Bytes of this frame that the server has."""
+        return self._acked
+
+    @property
+    def head_round_trip_s(self) -> float | None:
+        """From handing the head over until the server had it; None while it has not, or where others waited before."""
+        return None if self._first_ack_at is None else self._first_ack_at - self.began
+
+    def silent_s(self, now: float) -> float:
+        """Time since the server was last heard of."""
+        return now - (self._acked_at or self.began)
+
+    def next_message(self, sent_bytes: int) -> bytes | None:
+        """The link takes the next message; None where there is none left, or the frame was given up.
+
+        Args:
+          sent_bytes: of the whole stream so far.
+        """
+        with self._lock:
+            if self._taken == len(self.messages) or (self._cancelled and not self._keeps_order):
+                return None
+            if self._start is None:
+                self._start = sent_bytes
+            self._taken += 1
+            return self.messages[self._taken - 1]
+
+    def cancel(self) -> bool:
+        """Gives the frame up; what has not been taken is not sent. Returns whether the server cannot have all of it."""
+        with self._lock:
+            if self._keeps_order or self._taken == len(self.messages):
+                return False
+            self._cancelled = True
+            return True
+
+    @property
+    def is_half_sent(self) -> bool:
+        """It was given up after the server had been told of it."""
+        return self._cancelled and self._taken > 0
+
+    def acknowledge(self, received_bytes: int) -> None:
+        """The server has so many bytes of the stream."""
+        now = time.monotonic()
+        if self._start is None:
+            return
+        acked = min(max(0, received_bytes - self._start), self.n_bytes)
+        if acked > 0 and self._first_ack_at is None:
+            self._first_ack_at = now
+        self._acked, self._acked_at = max(acked, self._acked), now
+
+    def hear(self) -> None:
+        """The server was heard of."""
+        self._acked_at = time.monotonic()
+
+    def finish(self, outcome: Outcome) -> None:
+        """There is an outcome; later ones are ignored."""
+        if self._outcome is None:
+            self._outcome_at = time.monotonic()
+            self._outcome = outcome
+            self._wake()
