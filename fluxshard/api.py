@@ -106,6 +106,11 @@ class CompiledModel:
             return found
 
     @property
+    def options(self) -> CompileOptions:
+        """Options that the model is compiled with."""
+        return self._options
+
+    @property
     def plan(self) -> Plan:
         """The plan of the size compiled last.
 

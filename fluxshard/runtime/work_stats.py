@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.ir.params import Conv2d, ConvTranspose2d
-from fluxshard.ir.plan import Plan
+from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import CELL_PX, MotionField, cells, centres
-from fluxshard.runtime.engines.engine import Inspection, StepCounts
+from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts
+from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.runtime.stats import FrameStats
 
 
@@ -88,6 +90,27 @@ class WorkCounter:
 
 def work_map(plan: Plan, inspection: Inspection) -> NDArray[np.float32]:
     """See `Session.work_map`."""
+    return _work_map(plan, lambda layer: inspection.candidates(layer.name))
+
+
+def predicted_work_map(plan: Plan, proposal: Proposal) -> NDArray[np.float32]:
+    """The same of a frame that ran elsewhere.
+
+    Under planned reuse the work is the proposal's; under propagated reuse, where deeper work is not known, every layer
+    is taken to recompute what changed in the image.
+    """
+    work = proposal.control.work
+    if proposal.keyframe or work is None or len(work) < len(plan.grids):
+        changed = proposal.input_mask()
+        rows, columns = cells(plan.image_size[0], CELL_PX), cells(plan.image_size[1], CELL_PX)
+        padded = np.zeros((rows * CELL_PX, columns * CELL_PX), np.float32)
+        padded[: changed.shape[0], : changed.shape[1]] = changed
+        share: NDArray[np.float32] = padded.reshape(rows, CELL_PX, columns, CELL_PX).mean((1, 3), dtype=np.float32)
+        return share
+    return _work_map(plan, lambda layer: work.get(plan.value(layer.output).grid or 0))
+
+
+def _work_map(plan: Plan, candidates_of: Callable[[LayerSpec], Mask | None]) -> NDArray[np.float32]:
     height, width = plan.image_size
     rows, columns = cells(height, CELL_PX), cells(width, CELL_PX)
     centre_y, centre_x = centres(height), centres(width)
@@ -96,7 +119,7 @@ def work_map(plan: Plan, inspection: Inspection) -> NDArray[np.float32]:
     for layer in plan.layers:
         if not isinstance(layer.params, Conv2d | ConvTranspose2d) or layer.mode != "sparse":
             continue
-        candidates = inspection.candidates(layer.name)
+        candidates = candidates_of(layer)
         assert candidates is not None
         share = candidates.astype(np.float32)
         grid = plan.grid_of(layer.output)

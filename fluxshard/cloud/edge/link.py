@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from fluxshard.cloud.edge.upload import Answered, KeyNeeded, Lost, Refused, Upload
@@ -210,10 +210,6 @@ class CloudLink:
             while (message := upload.next_message(self._sent_bytes)) is not None:
                 self._count(message)
                 yield message
-            if upload.is_half_sent:
-                message = pb.Up(cancel=pb.Cancel(seq=upload.seq)).SerializeToString()
-                self._count(message)
-                yield message
 
     def _count(self, message: bytes) -> None:
         self._sent_bytes += len(message)
@@ -295,8 +291,3 @@ class CloudLink:
         until = time.monotonic() + seconds
         while not self._closing and (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 0.05))
-
-
-def serialised(frame: pb.Frame, payload: Sequence[pb.Chunk]) -> list[bytes]:
-    """A frame's messages."""
-    return [pb.Up(frame=frame).SerializeToString(), *(pb.Up(chunk=chunk).SerializeToString() for chunk in payload)]

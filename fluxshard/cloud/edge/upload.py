@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,27 +59,27 @@ Outcome = Answered | Refused | KeyNeeded | Lost
 
 
 class Upload:
-    """A frame's messages, and their progress. Safe between the link's thread and the session's.
+    """A frame's messages, and their progress: written by the link's thread, read by the session's.
+
+    An upload that is late is not given up: what has arrived would be lost, and once the rest is there, the server has a
+    cache as good as new.
 
     Args:
       seq: of the frame.
       messages: serialised, the head first.
-      keeps_order: they must go up even where the frame is given up: a video's packets.
       wake: called when there is an outcome.
     """
 
-    def __init__(
-        self, seq: int, messages: Sequence[bytes], *, keeps_order: bool = False, wake: Callable[[], None]
-    ) -> None:
+    def __init__(self, seq: int, messages: Sequence[bytes], wake: Callable[[], None]) -> None:
         self.seq, self.messages = seq, messages
         self.n_bytes = sum(map(len, messages))
         """Of all messages."""
-        self._keeps_order, self._wake = keeps_order, wake
-        self._lock = threading.Lock()
-        self._taken, self._cancelled = 0, False
+        self._wake = wake
+        self._taken = 0
         self._start: int | None = None  # bytes of the stream before the first message
         self._acked, self._acked_at = 0, 0.0
         self._first_ack_at: float | None = None
+        self._complete_at = 0.0
         self._outcome: Outcome | None = None
         self._outcome_at = 0.0
         self.began = time.monotonic()
@@ -106,36 +105,26 @@ class Upload:
         """From handing the head over until the server had it; None while it has not, or where others waited before."""
         return None if self._first_ack_at is None else self._first_ack_at - self.began
 
+    def waiting_s(self, now: float) -> float:
+        """Time since the server had all of it; 0 while it has not."""
+        return now - self._complete_at if self._complete_at else 0.0
+
     def silent_s(self, now: float) -> float:
         """Time since the server was last heard of."""
         return now - (self._acked_at or self.began)
 
     def next_message(self, sent_bytes: int) -> bytes | None:
-        """The link takes the next message; None where there is none left, or the frame was given up.
+        """The link takes the next message; None where there is none left.
 
         Args:
           sent_bytes: of the whole stream so far.
         """
-        with self._lock:
-            if self._taken == len(self.messages) or (self._cancelled and not self._keeps_order):
-                return None
-            if self._start is None:
-                self._start = sent_bytes
-            self._taken += 1
-            return self.messages[self._taken - 1]
-
-    def cancel(self) -> bool:
-        """Gives the frame up; what has not been taken is not sent. Returns whether the server cannot have all of it."""
-        with self._lock:
-            if self._keeps_order or self._taken == len(self.messages):
-                return False
-            self._cancelled = True
-            return True
-
-    @property
-    def is_half_sent(self) -> bool:
-        """It was given up after the server had been told of it."""
-        return self._cancelled and self._taken > 0
+        if self._taken == len(self.messages):
+            return None
+        if self._start is None:
+            self._start = sent_bytes
+        self._taken += 1
+        return self.messages[self._taken - 1]
 
     def acknowledge(self, received_bytes: int) -> None:
         """The server has so many bytes of the stream."""
@@ -145,6 +134,8 @@ class Upload:
         acked = min(max(0, received_bytes - self._start), self.n_bytes)
         if acked > 0 and self._first_ack_at is None:
             self._first_ack_at = now
+        if acked == self.n_bytes and not self._complete_at:
+            self._complete_at = now
         self._acked, self._acked_at = max(acked, self._acked), now
 
     def hear(self) -> None:

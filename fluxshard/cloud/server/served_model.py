@@ -6,36 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.errors import RefusedError
 from fluxshard.ir.plan import Plan
 from fluxshard.runtime.session import Program
 
 Encode = Callable[[Any], bytes]  # what a frame returned, as bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compute:
-    """What computes; two endpoints with equal values compute the same bits.
-
-    Attributes:
-      backend, dtype, isa: see `CompileOptions`; the instruction set is the one that is in use.
-      device: name of the processor or GPU.
-      version: of FluxShard and torch.
-    """
-
-    backend: str
-    dtype: str
-    isa: str
-    device: str
-    version: str
-
-    def same_bits(self, other: Compute) -> bool:
-        """Whether results are equal bit for bit; the device's name says nothing about that."""
-        mine, theirs = (
-            (one.backend, one.dtype, one.isa, one.version.partition(" ")[0]) for one in (self, other)
-        )  # fmt: skip
-        return mine == theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.server.caches import CachePool
 from fluxshard.cloud.server.claims import Claims
 from fluxshard.cloud.server.images import StreamImages
@@ -16,7 +17,7 @@ from fluxshard.cloud.server.metrics import Observer, SilentObserver
 from fluxshard.cloud.server.open_images import open_images
 from fluxshard.cloud.server.outbox import Outbox
 from fluxshard.cloud.server.scheduler import Scheduler
-from fluxshard.cloud.server.served_model import Catalogue, Compute, ServedModel
+from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_frames import Shared, StreamFrames
 from fluxshard.cloud.wire.messages import PROTOCOL, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb

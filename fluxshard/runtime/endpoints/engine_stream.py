@@ -6,13 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StreamState
 from fluxshard.runtime.session import Program
-from fluxshard.runtime.work_stats import WorkCounter
+from fluxshard.runtime.work_stats import WorkCounter, work_map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,6 +57,11 @@ class EngineStream:
     def n_bytes(self) -> int:
         """Memory of the cached features."""
         return self._state.n_bytes
+
+    def work_map(self) -> NDArray[np.float32]:
+        """See `Session.work_map`; a frame must have run."""
+        engine = self._program.engine
+        return work_map(engine.plan, engine.inspect(self._state))
 
     def run(self, image: Tensor, motion: MotionField | None, control: StepControl) -> Ran:
         """Runs a frame and waits for it.

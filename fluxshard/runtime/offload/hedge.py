@@ -49,6 +49,7 @@ class Progress:
       elapsed_ms: since the first acknowledgement could have come; negative before.
       silent_ms: since the last acknowledgement, or since the first could have come.
       server_ms: queue, inference and the way back, as expected.
+      waiting_ms: since all of it was acknowledged; 0 before.
     """
 
     total_bytes: int
@@ -56,6 +57,7 @@ class Progress:
     elapsed_ms: float
     silent_ms: float
     server_ms: float
+    waiting_ms: float = 0.0
 
 
 def remaining_ms(progress: Progress, bytes_per_ms: float | None) -> float:
@@ -71,7 +73,7 @@ def remaining_ms(progress: Progress, bytes_per_ms: float | None) -> float:
     """
     left = max(0, progress.total_bytes - progress.acked_bytes)
     if left == 0:
-        return progress.server_ms
+        return abs(progress.server_ms - progress.waiting_ms)  # a server that is late is late by as much again
     prior = min(_PRIOR_MS, progress.total_bytes / bytes_per_ms) if bytes_per_ms else 0.0
     evidence_ms = max(0.0, progress.elapsed_ms) + prior
     arrived = progress.acked_bytes + prior * (bytes_per_ms or 0.0)

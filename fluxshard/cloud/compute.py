@@ -1,0 +1,61 @@
+"""What an endpoint computes with, as the other one is told."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import fluxshard
+from fluxshard.api import CompiledModel
+from fluxshard.codegen.common.toolchain import detect_target
+from fluxshard.errors import ToolchainError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """What computes; two endpoints with equal values compute the same bits.
+
+    Attributes:
+      backend, dtype, isa: see `CompileOptions`; the instruction set is the one that is in use.
+      device: name of the processor or GPU.
+      version: of FluxShard and torch.
+    """
+
+    backend: str
+    dtype: str
+    isa: str
+    device: str
+    version: str
+
+    def same_bits(self, other: Compute) -> bool:
+        """Whether results are equal bit for bit; the device's name says nothing about that."""
+        mine, theirs = (
+            (one.backend, one.dtype, one.isa, one.version.partition(" ")[0]) for one in (self, other)
+        )  # fmt: skip
+        return mine == theirs
+
+
+def compute_of(model: CompiledModel) -> Compute:
+    """What a compiled model runs on; it must be compiled for a size."""
+    options, device = model.options, model.device
+    isa = options.arch
+    if model.backend in ("cpp", "reference"):
+        try:
+            isa = detect_target(options.isa).isa if model.backend == "cpp" else "torch"
+        except ToolchainError:
+            isa = options.isa
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    version = f"{fluxshard.__version__} torch {torch.__version__}"
+    return Compute(backend=model.backend, dtype=options.dtype, isa=isa, device=name, version=version)
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,205 @@
+"""The server's half of a stream, as the edge knows it: its cache is mirrored, its frame in flight is watched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.cloud.edge.estimates import Estimates, Work
+from fluxshard.cloud.edge.link import CloudLink
+from fluxshard.cloud.edge.payloads import Envelope, SparsePayload
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.upload import Answered, KeyNeeded, Lost, Refused, Upload
+from fluxshard.motion import MotionField
+from fluxshard.runtime.endpoints.mirror import Mirror
+from fluxshard.runtime.endpoints.work_order import WorkOrders
+from fluxshard.runtime.reuse.policy import Proposal
+from fluxshard.video.frame import Frame
+
+_WEIGHT = 0.2  # of the newest frame in the mean size
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Flight:
+    """A frame that was sent.
+
+    Attributes:
+      upload: its messages, and their outcome.
+      proposal: what the server was told to do.
+      work: what latency is predicted from.
+      record: of the frame.
+      is_committed: the mirror stands for it.
+    """
+
+    upload: Upload
+    proposal: Proposal
+    work: Work
+    record: PlacementRecord
+    is_committed: bool = False
+
+
+class CloudEndpoint:
+    """One stream on the server. For one thread.
+
+    Args:
+      link: to the server.
+      mirror: of its cache.
+      orders: of the stream.
+      payload: makes messages.
+      estimates: learn from what comes back.
+      wake: called, from any thread, when there is an outcome.
+    """
+
+    def __init__(
+        self,
+        link: CloudLink,
+        mirror: Mirror,
+        orders: WorkOrders,
+        payload: SparsePayload,
+        estimates: Estimates,
+        *,
+        wake: Callable[[], None],
+    ) -> None:
+        self._link, self._mirror, self._orders, self._payload = link, mirror, orders, payload
+        self._estimates, self._wake = estimates, wake
+        self._flight: Flight | None = None
+        self._seq = self._base_seq = 0
+        self._bytes_per_pixel = payload.bytes_per_pixel
+        self._epoch = 0
+
+    @property
+    def mirror(self) -> Mirror:
+        """What the server has cached."""
+        return self._mirror
+
+    @property
+    def flight(self) -> Flight | None:
+        """The frame that is under way."""
+        return self._flight
+
+    @property
+    def wait_ms(self) -> float:
+        """In the server's queue, as it last said."""
+        return self._link.state.wait_ms
+
+    def expected_bytes(self, proposal: Proposal) -> int:
+        """Bytes that a frame will take, before it is encoded: as many per pixel as the last ones."""
+        return round(self._bytes_per_pixel * proposal.input_cells)
+
+    def closed_because(self) -> str:
+        """Why no frame can be sent now; empty where one can."""
+        state = self._link.state
+        if not state.is_open:
+            return state.reason or "not connected"
+        return "a frame is under way" if self._flight is not None else ""
+
+    def advance(self, motion: MotionField | None) -> None:
+        """Takes a captured frame: what is under way will be in the server's cache, unless it says otherwise."""
+        self.settle()
+        self.assume_run()
+        state = self._link.state
+        if state.is_open and state.epoch != self._epoch:
+            self._epoch = state.epoch
+            self._mirror.reset()
+        self._mirror.advance(motion)
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes where the objects of the last answered frame are."""
+        self.settle()
+        self.assume_run()
+        self._mirror.focus(regions)
+
+    def propose(self, image: Tensor) -> Proposal:
+        """What the server would recompute."""
+        return self._mirror.propose(image)
+
+    def send(
+        self, frame: Frame, proposal: Proposal, work: Work, record: PlacementRecord, *, answer: bool, budget_ms: int
+    ) -> Flight:
+        """Sends the frame that was proposed last.
+
+        Args:
+          frame: of the video.
+          proposal: for the server.
+          work: what latency is predicted from.
+          record: of the frame; filled as things become known.
+          answer: whether the network's outputs are wanted.
+          budget_ms: until there is no use for the answer; 0 where there is no limit.
+        """
+        began = time.perf_counter()
+        self._seq += 1
+        order = self._orders.of(proposal)
+        envelope = Envelope(
+            seq=self._seq, base_seq=self._base_seq, epoch=self._epoch, wants_answer=answer, budget_ms=budget_ms
+        )
+        messages = self._payload.messages(frame, order, self._mirror.since, envelope)
+        self._estimates.encoded(1e3 * (time.perf_counter() - began))
+        self._learn_size(sum(map(len, messages)), proposal.input_cells)
+        upload = Upload(self._seq, messages, self._wake)
+        record.cloud_keyframe, record.refreshed, record.epoch = order.keyframe, not answer, self._epoch
+        record.bytes_sent += upload.n_bytes
+        self._flight = Flight(upload=upload, proposal=proposal, work=work, record=record)
+        self._link.submit(upload)
+        return self._flight
+
+    def assume_run(self) -> None:
+        """The mirror takes the frame under way, since it has to go on; if the server then refuses it, a key is due."""
+        flight = self._flight
+        if flight is not None and not flight.is_committed:
+            self._commit(flight)
+
+    def settle(self) -> None:
+        """Takes the outcome of the frame under way, where there is one."""
+        flight = self._flight
+        outcome = None if flight is None else flight.upload.outcome
+        if flight is None or outcome is None:
+            return
+        self._flight, record = None, flight.record
+        if isinstance(outcome, Answered):
+            if not flight.is_committed:
+                self._commit(flight)
+            self._answered(flight, outcome)
+        elif isinstance(outcome, Refused):
+            record.cloud_outcome = "refused"
+            if flight.is_committed:
+                self._mirror.reset()
+        else:
+            record.cloud_outcome = "key needed" if isinstance(outcome, KeyNeeded) else "lost"
+            record.cloud_reason = outcome.reason
+            self._mirror.reset()
+
+    def close(self) -> None:
+        """Ends the link; nothing is known any more of a frame that is under way."""
+        self._link.close()
+        if self._flight is not None:
+            self._flight.upload.finish(Lost(reason="the stream was closed"))
+            self.settle()
+
+    def _learn_size(self, n_bytes: int, pixels: int) -> None:
+        if pixels:
+            self._bytes_per_pixel += _WEIGHT * (n_bytes / pixels - self._bytes_per_pixel)
+
+    def _commit(self, flight: Flight) -> None:
+        self._mirror.commit(flight.proposal)
+        self._base_seq, flight.is_committed = flight.upload.seq, True
+
+    def _answered(self, flight: Flight, outcome: Answered) -> None:
+        result, upload, record = outcome.result, flight.upload, flight.record
+        self._estimates.cloud_ran(flight.work, result, upload.outcome_at, upload.head_round_trip_s)
+        record.cloud_ran, record.cloud_outcome = True, "answered"
+        record.cloud_ms = 1e3 * (upload.outcome_at - upload.began)
+        record.server = {
+            "upload_ms": result.upload_ms,
+            "queue_ms": result.queue_ms,
+            "decode_ms": result.decode_ms,
+            "inference_ms": result.inference_ms,
+            "answer_ms": result.answer_ms,
+            "server_ms": result.server_ms,
+            "compute_ratio": result.compute_ratio,
+            "recompute_ratio": result.work,
+        }

@@ -1,0 +1,75 @@
+"""What a stream learns of both endpoints and the link while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.runtime.offload.hedge import HedgeBudget
+from fluxshard.runtime.offload.online_latency import OnlineLatency, Quantiles
+from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES, Uplink
+
+Work = tuple[float, ...]
+
+_WEIGHT = 0.2  # of the newest frame in running means
+
+
+@dataclass(slots=True, kw_only=True)
+class Estimates:
+    """State of the dispatcher.
+
+    Attributes:
+      edge, cloud: latency against work; the cloud's is decoding, inference and encoding the answer.
+      uplink: its rate and propagation.
+      budget: of frames that run twice.
+      edge_quantiles, cloud_quantiles: of measured over predicted time, from call to answer.
+      encode_ms: mean time to encode a payload.
+      rest_ms: mean of what the cloud's answers took beyond what was predicted: the way down, above all.
+    """
+
+    edge: OnlineLatency = field(default_factory=OnlineLatency)
+    cloud: OnlineLatency = field(default_factory=OnlineLatency)
+    uplink: Uplink = field(default_factory=Uplink)
+    budget: HedgeBudget = field(default_factory=HedgeBudget)
+    edge_quantiles: Quantiles = field(default_factory=Quantiles)
+    cloud_quantiles: Quantiles = field(default_factory=Quantiles)
+    encode_ms: float = 0.0
+    rest_ms: float = 0.0
+
+    @property
+    def bytes_per_ms(self) -> float | None:
+        """The uplink's rate. Before any payload was large enough to tell: what would fit into half a round trip."""
+        if self.uplink.bytes_per_s is not None:
+            return self.uplink.bytes_per_s / 1e3
+        propagation_ms = 1e3 * self.uplink.propagation_s
+        return MIN_SAMPLE_BYTES / max(1.0, propagation_ms) if propagation_ms else None
+
+    def edge_ran(self, work: Work, ms: float, expected_ms: float | None) -> None:
+        """The edge has run a frame."""
+        self.edge = self.edge.after(work, ms)
+        if expected_ms:
+            self.edge_quantiles = self.edge_quantiles.after(ms / expected_ms)
+
+    def encoded(self, ms: float) -> None:
+        """A payload was encoded."""
+        self.encode_ms = ms if not self.encode_ms else self.encode_ms + _WEIGHT * (ms - self.encode_ms)
+
+    def cloud_ran(self, work: Work, result: pb.Result, now_s: float, head_round_trip_s: float | None) -> None:
+        """The server has run a frame.
+
+        Args:
+          work: as predicted.
+          result: the server's figures.
+          now_s: on the monotonic clock.
+          head_round_trip_s: of the frame's head, which nothing waited before.
+        """
+        self.cloud = self.cloud.after(work, result.decode_ms + result.inference_ms + result.answer_ms)
+        self.uplink = self.uplink.after(result.upload_bytes, result.upload_ms / 1e3, now_s)
+        if head_round_trip_s is not None:
+            self.uplink = self.uplink.after_round_trip(head_round_trip_s)
+
+    def cloud_answered(self, ms: float, expected_ms: float | None) -> None:
+        """The server's answer was there after so long."""
+        if expected_ms:
+            self.rest_ms = max(0.0, self.rest_ms + _WEIGHT * (ms - expected_ms))
+            self.cloud_quantiles = self.cloud_quantiles.after(ms / expected_ms)

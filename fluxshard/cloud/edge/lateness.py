@@ -1,0 +1,57 @@
+"""When the edge should start beside the cloud: the upload's progress against what the edge would take."""
+
+from __future__ import annotations
+
+from fluxshard.cloud.edge.cloud_endpoint import Flight
+from fluxshard.cloud.edge.estimates import Estimates
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.runtime.offload.dispatch import DispatchOptions
+from fluxshard.runtime.offload.hedge import Progress, remaining_ms
+
+_LEAST_RESCUE_MS = 250.0
+_PAPER_RESCUE_MS = 2000.0  # Algorithm 1 knows no hedging; a frame is answered all the same
+
+
+class Lateness:
+    """Watches one frame that the cloud was to answer.
+
+    Args:
+      flight: of the frame.
+      record: of the frame.
+      estimates: when it was sent.
+      options: of dispatch.
+    """
+
+    def __init__(self, flight: Flight, record: PlacementRecord, estimates: Estimates, options: DispatchOptions) -> None:
+        inputs, decision = record.inputs, record.decision
+        self._upload, self._options, self._estimates = flight.upload, options, estimates
+        self._edge_ms = inputs.edge_ms or 0.0
+        self._propagation_ms = inputs.propagation_ms
+        # what is expected after the last byte was acknowledged
+        self._server_ms = inputs.server_wait_ms + (inputs.cloud_ms or 0.0) + estimates.rest_ms
+        expected = decision.cloud_ms or 0.0
+        self._rescue_ms = max(_LEAST_RESCUE_MS, 2 * self._edge_ms, 3 * expected)
+
+    def calls_for_the_edge(self, now: float) -> bool:
+        """Whether the edge should start now.
+
+        Args:
+          now: on the monotonic clock.
+        """
+        elapsed_ms = 1e3 * (now - self._upload.began)
+        if self._options.policy == "paper":
+            return elapsed_ms > _PAPER_RESCUE_MS
+        deadline = self._options.deadline_ms
+        if deadline is not None and elapsed_ms + self._edge_ms * self._estimates.edge_quantiles.q95 >= deadline:
+            return True
+        round_trip_ms = 2 * self._propagation_ms
+        progress = Progress(
+            total_bytes=self._upload.n_bytes,
+            acked_bytes=self._upload.acked_bytes,
+            elapsed_ms=elapsed_ms - round_trip_ms,
+            silent_ms=max(0.0, min(1e3 * self._upload.silent_s(now), elapsed_ms - round_trip_ms)),
+            server_ms=self._server_ms,
+            waiting_ms=1e3 * self._upload.waiting_s(now),
+        )
+        late = remaining_ms(progress, self._estimates.bytes_per_ms) > self._edge_ms + self._options.margin_ms
+        return late and (self._estimates.budget.allows or elapsed_ms > self._rescue_ms)

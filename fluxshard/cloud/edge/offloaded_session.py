@@ -1,0 +1,309 @@
+"""A session in two places, as its user sees it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.cloud.compute import Compute
+from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint
+from fluxshard.cloud.edge.edge_runner import EdgeRunner
+from fluxshard.cloud.edge.estimates import Estimates
+from fluxshard.cloud.edge.link import CloudLink, LinkState
+from fluxshard.cloud.edge.open_payload import open_payload
+from fluxshard.cloud.edge.options import OffloadOptions
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.two_places import TwoPlaces, TwoPlacesAnswer
+from fluxshard.cloud.wire.answer_codec import OutputsCodec
+from fluxshard.cloud.wire.messages import PROTOCOL
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.cloud.wire.reuse_codec import encode_reuse
+from fluxshard.errors import OptionError, ShapeError, StateError
+from fluxshard.motion import CELL_PX, cells
+from fluxshard.options import ReuseOptions
+from fluxshard.runtime.endpoints.engine_stream import on_cpu
+from fluxshard.runtime.endpoints.mirror import Mirror
+from fluxshard.runtime.endpoints.policies import cloud_policy, edge_policy
+from fluxshard.runtime.endpoints.work_order import work_orders
+from fluxshard.runtime.offload.hedge import HedgeBudget
+from fluxshard.runtime.offload.transport import Transport
+from fluxshard.runtime.planned.planner import PlannedFrame
+from fluxshard.runtime.planned.policy import PlannedProposal
+from fluxshard.runtime.session import Program
+from fluxshard.runtime.stats import FrameStats
+from fluxshard.runtime.work_stats import predicted_work_map
+from fluxshard.video.frame import Frame
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LocalModel:
+    """The model as the edge has it, at one size of image.
+
+    Attributes:
+      program: runs it.
+      weights: digest of its weights.
+      compute: what it runs on.
+    """
+
+    program: Program
+    weights: str
+    compute: Compute
+
+
+class OffloadedSession:
+    """Runs the frames of one stream on the edge or on a server. Not thread-safe; make one per stream.
+
+    Made by `fluxshard.offload`; it is a context manager that ends the link and frees the stream's buffers. Without a
+    server, or while there is none, all frames run on the edge.
+
+    Args:
+      model_for: the model for a size of image; compiles on the first use of a size.
+      reuse: what to reuse, on both endpoints.
+      transport: to the server.
+      options: how to share.
+      decoder: fingerprint of this machine's decoder and scaler.
+      finish: what is made of outputs where `options.answer` is "detections"; the server does the same.
+      read_detections: detections from a server's answer.
+      on_link: is told, in another thread, when the link opens or is lost.
+      on_settled: is given the record of every frame when nothing of it is under way any more, in order of frames.
+    """
+
+    def __init__(
+        self,
+        model_for: Callable[[Size], LocalModel],
+        reuse: ReuseOptions,
+        transport: Transport,
+        options: OffloadOptions | None = None,
+        *,
+        decoder: str = "",
+        finish: Callable[[Any], Any] | None = None,
+        read_detections: Callable[[bytes], Any] | None = None,
+        on_link: Callable[[LinkState], None] = lambda _: None,
+        on_settled: Callable[[PlacementRecord], None] = lambda _: None,
+    ) -> None:
+        self._model_for, self._reuse, self._transport = model_for, reuse, transport
+        self._options, self._decoder = options or OffloadOptions(), decoder
+        if not reuse.remap or reuse.execution == "dense":
+            raise OptionError("remap=False and execution='dense' are ablations of a session in one place")
+        if self._options.answer == "detections" and (finish is None or read_detections is None):
+            raise OptionError("answer (='detections') needs a model whose head is known; use answer='outputs'")
+        self._finish, self._read_detections = finish, read_detections
+        self._on_link, self._on_settled = on_link, on_settled
+        self._size: Size | None = None
+        self._program: Program | None = None
+        self._link: CloudLink | None = None
+        self._places: TwoPlaces | None = None
+        self._runner: EdgeRunner | None = None
+        self._answer: TwoPlacesAnswer | None = None
+        self._closed = False
+
+    def __enter__(self) -> OffloadedSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the link and frees the stream's buffers; the session cannot run frames any more."""
+        self._end()
+        self._closed = True
+
+    def reset(self) -> None:
+        """Forgets the stream: the next frame is run whole, wherever it runs."""
+        self._end()
+        self._answer = None
+
+    @property
+    def reuse(self) -> ReuseOptions:
+        """Options of reuse, of both endpoints."""
+        return self._reuse
+
+    @property
+    def link(self) -> LinkState:
+        """What is known of the link to the server."""
+        return LinkState() if self._link is None else self._link.state
+
+    @property
+    def record(self) -> PlacementRecord:
+        """Where the last frame went, and why.
+
+        Raises:
+          StateError: no frame has run.
+        """
+        return self._last().record
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """(0, 0): there is no canvas in two places."""
+        return 0, 0
+
+    @property
+    def planned(self) -> PlannedFrame | None:
+        """All work of the last frame on the endpoint that answered it, as planned; None for other policies."""
+        proposal = self._last().proposal
+        return proposal.frame if isinstance(proposal, PlannedProposal) else None
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory that the edge's caches take; 0 before the first frame."""
+        return 0 if self._runner is None else self._runner.n_bytes
+
+    @property
+    def stats(self) -> FrameStats:
+        """Measurements of the last frame.
+
+        Raises:
+          StateError: no frame has run.
+        """
+        assert self._size is not None
+        return _stats(self._last(), self._size)
+
+    def run(self, frame: Frame) -> Any:
+        """Answers a frame.
+
+        Args:
+          frame: of `fluxshard.video`; another size starts the stream anew.
+
+        Returns:
+          what `Session.run` returns for its image, on the CPU; or detections, where the options say so.
+
+        Raises:
+          ShapeError: an image of the wrong shape or dtype.
+          StateError: the session is closed.
+        """
+        if self._closed:
+            raise StateError("session is closed; make a new one with fluxshard.offload()")
+        if frame.image.dim() != 4 or frame.image.shape[0] != 1:
+            raise ShapeError(f"image is {tuple(frame.image.shape)}; expected (1, C, H, W)")
+        size = (frame.image.shape[2], frame.image.shape[3])
+        if self._size != size:
+            self._end()
+            self._start(size)
+        assert self._places is not None
+        self._answer = self._places.run(frame)
+        return self._answer.outputs
+
+    def focus(self, regions: NDArray[np.uint8] | NDArray[np.bool_]) -> None:
+        """See `Session.focus`."""
+        self._last()
+        assert self._size is not None and self._places is not None
+        expected = cells(self._size[0], CELL_PX), cells(self._size[1], CELL_PX)
+        if regions.shape != expected or regions.dtype not in (np.bool_, np.uint8):
+            raise ShapeError(f"regions are {regions.shape} {regions.dtype}; expected {expected} uint8 or bool")
+        self._places.focus(regions.astype(np.uint8))
+
+    def work_map(self) -> NDArray[np.float32]:
+        """See `Session.work_map`; of a frame that the server ran, as predicted."""
+        answer = self._last()
+        assert self._runner is not None and self._program is not None
+        if answer.cloud is None:
+            return self._runner.work_map()
+        return predicted_work_map(self._program.engine.plan, answer.proposal)
+
+    def _last(self) -> TwoPlacesAnswer:
+        if self._answer is None:
+            raise StateError("session has run no frame yet")
+        return self._answer
+
+    def _start(self, size: Size) -> None:
+        model, options = self._model_for(size), self._options
+        program = self._program = model.program
+        if program.canvas_px:
+            raise OptionError("a canvas cannot be used in two places: compile the model with canvas_px=0")
+        plan = program.engine.plan
+        orders, wake = work_orders(plan, self._reuse), threading.Event()
+        estimates = Estimates(budget=HedgeBudget(share=options.hedge_share))
+        payload = open_payload(options.payload, orders, size)
+        self._runner = EdgeRunner(program, wake.set)
+        self._link = CloudLink(self._transport, self._hello(model, size), options.link, self._on_link)
+        cloud = CloudEndpoint(
+            self._link,
+            Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size),
+            orders,
+            payload,
+            estimates,
+            wake=wake.set,
+        )
+        unflatten, codec = program.unflatten, OutputsCodec(plan)
+        detections = options.answer == "detections"
+        assert not detections or (self._read_detections is not None and self._finish is not None)
+        self._places = TwoPlaces(
+            edge=Mirror(edge_policy(program, self._reuse), size),
+            runner=self._runner,
+            cloud=cloud,
+            estimates=estimates,
+            options=options.dispatch,
+            features=lambda proposal: (proposal.predicted_work,),
+            decode=self._read_detections
+            if detections and self._read_detections
+            else (lambda data: unflatten(codec.decode(data))),
+            finish=self._finish if detections and self._finish else on_cpu,
+            keep_warm=options.keep_warm,
+            wake=wake,
+            settled=self._on_settled,
+        )
+        self._size = size
+
+    def _end(self) -> None:
+        if self._places is not None:
+            self._places.close()
+        self._places = self._link = self._runner = self._size = self._program = None
+
+    def _hello(self, model: LocalModel, size: Size) -> pb.Hello:
+        options, compute = self._options, model.compute
+        return pb.Hello(
+            protocol=PROTOCOL,
+            stream=options.stream,
+            plan=model.program.engine.plan.digest(),
+            weights=model.weights,
+            reuse=encode_reuse(self._reuse),
+            payload=options.payload,
+            answer=options.answer,
+            decoder=self._decoder,
+            dtype=compute.dtype,
+            backend=compute.backend,
+            isa=compute.isa,
+            version=compute.version,
+            budget_ms=round(options.dispatch.deadline_ms or 0),
+        )
+
+
+def _stats(answer: TwoPlacesAnswer, size: Size) -> FrameStats:
+    record, ran, cloud = answer.record, answer.ran, answer.cloud
+    raw_bytes = 3 * size[0] * size[1]
+    placement: Literal["edge", "cloud"] = record.answered_by
+    keyframe, recompute, compute, inference, server_pre, layers = False, 0.0, 0.0, 0.0, 0.0, 0
+    if ran is not None:
+        keyframe, recompute = ran.counts.keyframe, ran.counts.input_cells / (size[0] * size[1])
+        compute, inference, layers = ran.compute_ratio, ran.inference_ms, int(ran.counts.executed.sum())
+    elif cloud is not None:
+        result = cloud.result
+        keyframe, recompute, compute = result.keyframe, result.work, result.compute_ratio
+        inference, server_pre = result.inference_ms, result.queue_ms + result.decode_ms
+    post = ran.post_ms if ran is not None else 0.0 if cloud is None else cloud.result.answer_ms
+    rest = max(0.0, record.latency_ms - answer.pre_ms - answer.edge_wait_ms - inference - server_pre - post)
+    return FrameStats(
+        frame=record.frame,
+        keyframe=keyframe,
+        recompute_ratio=min(1.0, recompute),
+        compute_ratio=compute,
+        tx_ratio=record.bytes_sent / raw_bytes,
+        latency_ms=record.latency_ms,
+        edge_pre_ms=answer.pre_ms + answer.edge_wait_ms,
+        server_pre_ms=server_pre,
+        transmission_ms=rest if cloud is not None else 0.0,
+        inference_ms=inference,
+        post_ms=post + (0.0 if cloud is not None else rest),
+        overhead_ms=0.0,
+        motion_source="given",
+        placement=placement,
+        bytes_sent=record.bytes_sent,
+        layers_executed=layers,
+    )

@@ -1,0 +1,52 @@
+"""Options of a session in two places."""
+
+from __future__ import annotations
+
+import math
+import socket
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fluxshard.cloud.edge.link import LinkOptions
+from fluxshard.errors import OptionError
+from fluxshard.runtime.offload.dispatch import DispatchOptions
+
+PayloadName = Literal["raw", "packed", "jpeg", "bitstream"]
+Answer = Literal["outputs", "detections"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffloadOptions:
+    """How a stream is shared between the edge and a server.
+
+    Attributes:
+      dispatch: where frames go.
+      payload: what goes up. "bitstream": the video's own packets, where frames have them; "packed": pixels to
+        recompute, lossless; "jpeg": the same, lossy; "raw": the same as they are, as in the FluxShard paper.
+      answer: what comes down: "outputs" of the network, or "detections", which are a thousandth of them.
+      stream: name of the video stream on the server; unique for who proves to be the caller.
+      keep_warm: while the edge answers, the server is sent what changed, so that its next frame is a small one.
+      hedge_share: of frames that may run on both endpoints because the cloud is late.
+      link: how patient the link is.
+
+    Raises:
+      OptionError: a value that is not allowed.
+    """
+
+    dispatch: DispatchOptions = field(default_factory=DispatchOptions)
+    payload: PayloadName = "packed"
+    answer: Answer = "outputs"
+    stream: str = field(default_factory=lambda: f"{socket.gethostname()}/0"[:128])
+    keep_warm: bool = True
+    hedge_share: float = 0.05
+    link: LinkOptions = field(default_factory=LinkOptions)
+
+    def __post_init__(self) -> None:
+        if self.payload not in ("raw", "packed", "jpeg", "bitstream"):
+            raise OptionError(f"payload (={self.payload!r}) must be 'raw', 'packed', 'jpeg' or 'bitstream'")
+        if self.answer not in ("outputs", "detections"):
+            raise OptionError(f"answer (={self.answer!r}) must be 'outputs' or 'detections'")
+        if not (math.isfinite(self.hedge_share) and 0 <= self.hedge_share <= 1):
+            raise OptionError(f"hedge_share (={self.hedge_share}) must be between 0 and 1")
+        if not self.stream:
+            raise OptionError("stream (='') must name the video stream")

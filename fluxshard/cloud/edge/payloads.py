@@ -1,0 +1,110 @@
+"""What an edge sends of a frame, per payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.cloud.wire.mask_codec import MaskCodec
+from fluxshard.cloud.wire.messages import checksum, chunks
+from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.motion import CELL_PX, MotionField
+from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
+from fluxshard.video.frame import Frame
+
+Mask = NDArray[np.bool_]
+
+
+class PixelEncoder(Protocol):
+    """Encodes the pixels of S_0; see `RawPayload`."""
+
+    def encode(self, pixels: NDArray[np.uint8], mask: Mask) -> bytes:
+        """The bytes of the flagged pixels."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What is said of a frame beside its work.
+
+    Attributes:
+      seq, base_seq, epoch: see `offload.proto`.
+      wants_answer: False for a refresh.
+      budget_ms: until there is no use for the answer; 0 where there is no limit.
+    """
+
+    seq: int
+    base_seq: int
+    epoch: int
+    wants_answer: bool
+    budget_ms: int
+
+
+class SparsePayload:
+    """Messages of frames whose changed pixels go up.
+
+    Args:
+      codec: of the pixels.
+      orders: of the stream.
+      size: (H, W) of the image.
+      bytes_per_pixel: that are expected before the first frame.
+    """
+
+    def __init__(
+        self, codec: PixelEncoder, orders: WorkOrders, size: tuple[int, int], *, bytes_per_pixel: float = 3.0
+    ) -> None:
+        self.bytes_per_pixel = bytes_per_pixel
+        self.is_sparse = True
+        self._codec, self._orders = codec, orders
+        self._motion, self._masks = MotionCodec(*size, CELL_PX), MaskCodec(orders.shapes)
+
+    def messages(self, frame: Frame, order: WorkOrder, motion: MotionField | None, envelope: Envelope) -> list[bytes]:
+        """Serialised messages, the head first.
+
+        Args:
+          frame: of the video.
+          order: the work.
+          motion: since the frame that the server has run last.
+          envelope: what else the head says.
+        """
+        payload = self._codec.encode(pixels_of(frame), self._orders.pixels(order, motion))
+        head = head_of(order, motion, envelope, self._motion, self._masks)
+        head.payload_bytes, head.payload_crc32 = len(payload), checksum(payload)
+        return [
+            pb.Up(frame=head).SerializeToString(),
+            *(pb.Up(chunk=chunk).SerializeToString() for chunk in chunks(envelope.seq, payload)),
+        ]
+
+
+def head_of(
+    order: WorkOrder, motion: MotionField | None, envelope: Envelope, motions: MotionCodec, masks: MaskCodec
+) -> pb.Frame:
+    """The head of a frame.
+
+    Args:
+      order: the work.
+      motion: since the frame that the server has run last; None for zero.
+      envelope: what else it says.
+      motions, masks: encode both.
+    """
+    sent = None if order.keyframe else motion
+    return pb.Frame(
+        seq=envelope.seq,
+        base_seq=envelope.base_seq,
+        epoch=envelope.epoch,
+        keyframe=order.keyframe,
+        wants_answer=envelope.wants_answer,
+        budget_ms=envelope.budget_ms,
+        motion=b"" if sent is None else motions.encode(sent),
+        masks=b"" if order.keyframe else masks.encode(order.masks),
+    )
+
+
+def pixels_of(frame: Frame) -> NDArray[np.uint8]:
+    """The letterboxed pixels that a frame's image was made from, `(H, W, 3)` uint8."""
+    image = frame.image[0].permute(1, 2, 0).numpy()
+    return np.rint(image * np.float32(255)).astype(np.uint8)

@@ -1,0 +1,60 @@
+"""Where a frame went, and all that the decision was made from: runs can be replayed from these records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fluxshard.runtime.offload.dispatch import Decision, DispatchInputs, Endpoint
+
+
+@dataclass(slots=True, kw_only=True)
+class PlacementRecord:
+    """One frame of a session in two places. Final once `is_settled`: a frame may still be on its way after its answer.
+
+    Attributes:
+      frame: number within the stream, from 0.
+      inputs: what was known.
+      decision: what was made of it.
+      answered_by: whose answer was taken.
+      edge_ran, cloud_ran: which endpoints ran the frame and keep its features.
+      cloud_keyframe: the server was sent a keyframe.
+      hedged: the edge was started because the cloud was late, refused, or lost.
+      refreshed: the server was sent the frame, without being asked for an answer.
+      cloud_outcome: "answered", "refused", "key needed" or "lost"; empty where nothing was sent.
+      cloud_reason: in the server's or the link's words.
+      cloud_open: why no frame could be sent; empty where one could.
+      epoch: of the connection that was used.
+      bytes_sent: for this frame.
+      edge_work, cloud_work: predicted, 0..1; None where an endpoint was not asked.
+      edge_ms, cloud_ms: measured, from starting the frame there to its answer; None where it did not run.
+      server: figures of the server in milliseconds, by name.
+      latency_ms: from the call to the answer.
+      is_settled: nothing of the frame is under way.
+    """
+
+    frame: int
+    inputs: DispatchInputs
+    decision: Decision
+    answered_by: Endpoint = "edge"
+    edge_ran: bool = False
+    cloud_ran: bool = False
+    cloud_keyframe: bool = False
+    hedged: bool = False
+    refreshed: bool = False
+    cloud_outcome: str = ""
+    cloud_reason: str = ""
+    cloud_open: str = ""
+    epoch: int = 0
+    bytes_sent: int = 0
+    edge_work: float | None = None
+    cloud_work: float | None = None
+    edge_ms: float | None = None
+    cloud_ms: float | None = None
+    server: dict[str, float] | None = None
+    latency_ms: float = 0.0
+    is_settled: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return asdict(self)

@@ -1,0 +1,249 @@
+"""A session in two places: every frame is answered by the edge or by the server, whichever is done first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint, Flight
+from fluxshard.cloud.edge.edge_runner import EdgeRunner
+from fluxshard.cloud.edge.estimates import Estimates, Work
+from fluxshard.cloud.edge.lateness import Lateness
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.upload import Answered
+from fluxshard.errors import WireError
+from fluxshard.runtime.endpoints.engine_stream import Ran
+from fluxshard.runtime.endpoints.mirror import Mirror
+from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, decide
+from fluxshard.runtime.reuse.policy import Proposal
+from fluxshard.video.frame import Frame
+
+_CHECK_S = 0.005  # how often an upload's progress is looked at
+Features = Callable[[Proposal], Work]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TwoPlacesAnswer:
+    """What became of a frame.
+
+    Attributes:
+      outputs: of the network, or detections.
+      record: where it went, and why.
+      proposal: of the endpoint that answered.
+      ran: of the edge; None where the cloud answered.
+      cloud: of the server; None where the edge answered.
+      pre_ms: deciding and encoding.
+      edge_wait_ms: for the frame before, which still ran on the edge.
+    """
+
+    outputs: Any
+    record: PlacementRecord
+    proposal: Proposal
+    ran: Ran | None
+    cloud: Answered | None
+    pre_ms: float
+    edge_wait_ms: float
+
+
+class TwoPlaces:
+    """Both endpoints of one stream at one size of image. For one thread; `close` it.
+
+    Args:
+      edge: mirror of the edge's cache.
+      runner: runs frames here.
+      cloud: the server's half.
+      estimates: what is known of both.
+      options: of dispatch.
+      features: what latency is predicted from.
+      decode: the server's answer, from bytes.
+      finish: what is made of the edge's outputs, so that both give the same.
+      keep_warm: send the server what the edge has answered.
+      wake: is set when either has news.
+      settled: is given the records in order, each when nothing of its frame is under way any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        edge: Mirror,
+        runner: EdgeRunner,
+        cloud: CloudEndpoint,
+        estimates: Estimates,
+        options: DispatchOptions,
+        features: Features,
+        decode: Callable[[bytes], Any],
+        finish: Callable[[Any], Any],
+        keep_warm: bool,
+        wake: threading.Event,
+        settled: Callable[[PlacementRecord], None],
+    ) -> None:
+        self._edge, self._runner, self._cloud = edge, runner, cloud
+        self._estimates, self._options, self._features = estimates, options, features
+        self._decode, self._finish, self._keep_warm = decode, finish, keep_warm
+        self._wake, self._settled = wake, settled
+        self._frame = 0
+        self._unsettled: deque[PlacementRecord] = deque()
+        self._edge_run: tuple[Future[Ran], Work, PlacementRecord] | None = None  # whose time is still to be learnt
+
+    @property
+    def cloud(self) -> CloudEndpoint:
+        """The server's half."""
+        return self._cloud
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """Takes where the objects of the last answered frame are; both endpoints get the same."""
+        self._edge.focus(regions)
+        self._cloud.focus(regions)
+
+    def run(self, frame: Frame) -> TwoPlacesAnswer:
+        """Answers a frame.
+
+        Raises:
+          FluxShardError: the edge failed, and the server has not answered either.
+        """
+        started = time.monotonic()
+        self._runner.wait()
+        self._learn_edge()
+        waited_ms = _ms_since(started)
+        self._edge.advance(frame.motion)
+        self._cloud.advance(frame.motion)
+        self._settle()
+        edge_proposal = self._edge.propose(frame.image)
+        closed = self._cloud.closed_because()
+        cloud_proposal = None if closed else self._cloud.propose(frame.image)
+        inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
+        decision = decide(inputs, self._options)
+        record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
+        record.edge_work = edge_proposal.predicted_work
+        record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
+        self._frame += 1
+        self._estimates.budget = self._estimates.budget.after_frame()
+        flight: Flight | None = None
+        if decision.endpoint == "cloud":
+            assert cloud_proposal is not None
+            flight = self._send(frame, cloud_proposal, cloud_work, record, answer=True)
+        else:
+            self._start_edge(edge_proposal, edge_work, record)
+            if cloud_proposal is not None and self._wants_refresh():
+                self._send(frame, cloud_proposal, cloud_work, record, answer=False)
+        pre_ms = _ms_since(started) - waited_ms
+        outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
+        record.answered_by = "edge" if answered is None else "cloud"
+        record.latency_ms = _ms_since(started)
+        if answered is not None:
+            self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms)
+        self._unsettled.append(record)
+        self._settle()
+        proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
+        return TwoPlacesAnswer(
+            outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered, pre_ms=pre_ms,
+            edge_wait_ms=waited_ms,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Ends the link and the edge's thread."""
+        self._cloud.close()
+        self._runner.close()
+        self._learn_edge()
+        self._settle()
+
+    def _first(
+        self, record: PlacementRecord, proposal: Proposal, work: Work, flight: Flight | None
+    ) -> tuple[Any, Ran | None, Answered | None]:
+        """Waits for the first answer; starts the edge where the cloud is late or cannot answer."""
+        lateness = None if flight is None else Lateness(flight, record, self._estimates, self._options)
+        while True:
+            outcome = None if flight is None else flight.upload.outcome
+            if isinstance(outcome, Answered):
+                try:
+                    return self._decode(outcome.answer), None, outcome
+                except WireError as error:
+                    record.cloud_reason, outcome, flight = str(error), None, None
+            run = self._edge_run
+            if run is not None and run[0].done():
+                ran = run[0].result()
+                self._learn_edge()
+                return self._finish(ran.outputs), ran, None
+            if run is None:
+                failed = flight is None or outcome is not None
+                if failed or (lateness is not None and lateness.calls_for_the_edge(time.monotonic())):
+                    if not failed:
+                        self._estimates.budget = self._estimates.budget.after_hedge()
+                    record.hedged = True
+                    self._start_edge(proposal, work, record)
+            self._wake.wait(_CHECK_S)
+            self._wake.clear()
+
+    def _start_edge(self, proposal: Proposal, work: Work, record: PlacementRecord) -> None:
+        self._edge.commit(proposal)
+        record.edge_ran = True
+        self._edge_run = (self._runner.start(proposal), work, record)
+
+    def _settle(self) -> None:
+        """Hands on the records of frames that are over."""
+        self._cloud.settle()
+        flight, run = self._cloud.flight, self._edge_run
+        under_way = (None if flight is None else flight.record, None if run is None else run[2])
+        while self._unsettled and not any(self._unsettled[0] is record for record in under_way):
+            record = self._unsettled.popleft()
+            record.is_settled = True
+            self._settled(record)
+
+    def _learn_edge(self) -> None:
+        """Takes the time of a frame that the edge has run, whoever answered it."""
+        run, self._edge_run = self._edge_run, None
+        if run is None:
+            return
+        future, work, record = run
+        if future.exception() is not None:  # raised where it was waited for
+            self._edge.reset()
+            record.edge_ran = False
+            return
+        ms = future.result().ms
+        self._estimates.edge_ran(work, ms, self._estimates.edge.predict_ms(work))
+        record.edge_ms = ms
+
+    def _send(self, frame: Frame, proposal: Proposal, work: Work, record: PlacementRecord, *, answer: bool) -> Flight:
+        deadline = self._options.deadline_ms
+        budget_ms = 0 if deadline is None or not answer else max(1, round(deadline))
+        return self._cloud.send(frame, proposal, work, record, answer=answer, budget_ms=budget_ms)
+
+    def _wants_refresh(self) -> bool:
+        """Also where it is not to be kept warm: an estimate of the uplink that is too old is worth nothing."""
+        return self._keep_warm or self._estimates.uplink.needs_probe(time.monotonic())
+
+    def _inputs(self, edge: Proposal, cloud: Proposal | None) -> tuple[DispatchInputs, Work, Work]:
+        estimates, edge_work = self._estimates, self._features(edge)
+        if cloud is None:
+            inputs = DispatchInputs(
+                edge_ms=estimates.edge.predict_ms(edge_work),
+                cloud_ms=None,
+                edge_q95=estimates.edge_quantiles.q95,
+                cloud_open=False,
+            )
+            return inputs, edge_work, ()
+        cloud_work, uplink = self._features(cloud), estimates.uplink
+        inputs = DispatchInputs(
+            edge_ms=estimates.edge.predict_ms(edge_work),
+            cloud_ms=estimates.cloud.predict_ms(cloud_work),
+            server_wait_ms=self._cloud.wait_ms,
+            cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
+            upload_bytes=self._cloud.expected_bytes(cloud),
+            uplink_bytes_per_ms=estimates.bytes_per_ms,
+            propagation_ms=1e3 * uplink.propagation_s,
+            edge_q95=estimates.edge_quantiles.q95,
+            cloud_q95=estimates.cloud_quantiles.q95,
+        )
+        return inputs, edge_work, cloud_work
+
+
+def _ms_since(start: float) -> float:
+    return 1e3 * (time.monotonic() - start)

@@ -1,0 +1,95 @@
+"""A stream in two places, over a transport without a network: outputs are those of a replay, whatever goes wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+from fluxshard.cloud.edge.offloaded_session import LocalModel, OffloadedSession
+from fluxshard.cloud.edge.options import OffloadOptions
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.server.stream_server import StreamServer
+from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.runtime.offload.dispatch import DispatchOptions
+from fluxshard.testing.in_process import Faults, InProcessTransport
+from fluxshard.testing.two_places import SIZE, Replay, moving_frames, server_of, session_of, small_model
+
+REUSES = {
+    "planned": ReuseOptions(
+        policy="planned", planned=PlannedOptions(tau=0.02, tau_background=None, tau_small=None), scene_cut=0.95
+    ),
+    "propagated": ReuseOptions(tau_input=0.02, tau=0.05, scene_cut=0.95),
+}
+CLOUD_FIRST = DispatchOptions(margin_ms=10_000.0)  # the edge has to be faster by so much
+EDGE_FIRST = DispatchOptions(margin_ms=0.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> LocalModel:
+    return small_model()
+
+
+@pytest.fixture
+def server(model: LocalModel) -> Iterator[StreamServer]:
+    made = server_of(model)
+    yield made
+    made.close()
+
+
+def options(**given: object) -> OffloadOptions:
+    return replace(OffloadOptions(payload="raw", stream="test"), **given)  # type: ignore[arg-type]
+
+
+def wait_open(session: OffloadedSession, seconds: float = 5.0) -> None:
+    until = time.monotonic() + seconds
+    while not session.link.is_open:
+        assert time.monotonic() < until, session.link.reason
+        time.sleep(0.01)
+
+
+def run(
+    session: OffloadedSession, n: int, settled: list[PlacementRecord], faults: dict[int, Faults] | None = None,
+    transport: InProcessTransport | None = None,
+) -> list[object]:  # fmt: skip
+    outputs = []
+    for index, frame in enumerate(moving_frames(n)):
+        if faults and index in faults:
+            assert transport is not None
+            transport.faults = faults[index]
+        outputs.append(session.run(frame))
+        if index == 0:
+            wait_open(session)
+    session.close()
+    return outputs
+
+
+def assert_replays(
+    model: LocalModel, reuse: ReuseOptions, outputs: list[object], settled: list[PlacementRecord]
+) -> None:
+    assert [record.frame for record in settled] == list(range(len(outputs)))
+    replay = Replay(model.program, reuse, SIZE, sparse_image=True)
+    for frame, output, record in zip(moving_frames(len(outputs)), outputs, settled, strict=True):
+        expected = replay.run(frame, record)
+        assert all(torch.equal(a, b) for a, b in zip(tree_leaves(output), tree_leaves(expected), strict=True)), record
+
+
+@pytest.mark.parametrize("dispatch", [CLOUD_FIRST, EDGE_FIRST], ids=["cloud first", "edge first"])
+@pytest.mark.parametrize("name", REUSES)
+def test_outputs_are_those_of_a_replay(
+    model: LocalModel, server: StreamServer, name: str, dispatch: DispatchOptions
+) -> None:
+    settled: list[PlacementRecord] = []
+    transport = InProcessTransport(server)
+    session = session_of(model, transport, REUSES[name], options(dispatch=dispatch), settled.append)
+    outputs = run(session, 40, settled)
+    assert_replays(model, REUSES[name], outputs, settled)
+    assert any(record.cloud_ran and not record.cloud_keyframe for record in settled)
+    assert settled[0].answered_by == "edge" and settled[0].cloud_open
+    if dispatch is CLOUD_FIRST:
+        assert sum(record.answered_by == "cloud" for record in settled) > 20
+    assert server.connected == 0 and server.cached_bytes == 0
