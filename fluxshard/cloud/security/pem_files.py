@@ -23,6 +23,14 @@ from fluxshard.errors import SecurityError
 
 Purpose = Literal["server", "client"]
 
+# cryptography's errors have no base class; changing single bytes of a certificate found these
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _PURPOSES = {
     "server": (ExtendedKeyUsageOID.SERVER_AUTH, "serverAuth"),
     "client": (ExtendedKeyUsageOID.CLIENT_AUTH, "clientAuth"),
@@ -95,7 +103,7 @@ def _certificates(pem: bytes, path: Path) -> list[x509.Certificate]:
             for one in found:  # all that is asked for later is parsed now
                 _ = one.extensions, one.public_key(), one.subject, one.issuer
                 _ = one.not_valid_before_utc, one.not_valid_after_utc
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise SecurityError(f"{path} holds no readable PEM certificate (-----BEGIN CERTIFICATE-----)") from error
     return found
 
