@@ -24,6 +24,7 @@ FluxShardError
 ├── WireError              what came over the network is damaged, or is not of this stream
 ├── TransportError         a server cannot be reached, or the link to it was lost
 │   └── RefusedError       the server does not take the stream (reason and time to wait inside)
+├── SecurityError          a certificate, key or token that cannot be used or is refused; plaintext that is not allowed
 └── EvaluationError        clips, annotations or kept results of an evaluation are missing or damaged
 ```
 Messages say what was seen, what is allowed and what to do.
@@ -155,6 +156,10 @@ class RefusedError(TransportError):
         super().__init__(message)
         self.reason = reason
         self.retry_after_s = retry_after_s
+
+
+class SecurityError(FluxShardError):
+    """A certificate, key or token cannot be used or is refused, or plaintext is not allowed."""
 
 
 class EvaluationError(FluxShardError):

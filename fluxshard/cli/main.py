@@ -16,6 +16,9 @@ import typer
 
 from fluxshard.cli.calibrate import calibrate
 from fluxshard.cli.evaluate import app as evaluate_app
+from fluxshard.cli.setup.certs import certs
+from fluxshard.cli.setup.doctor_command import doctor
+from fluxshard.cli.setup.token import token
 from fluxshard.errors import FluxShardError, OptionError
 
 # only what parsing needs is imported above: `fluxshard --help` must not wait for torch
@@ -210,6 +213,9 @@ def explain(
 
 
 app.command()(calibrate)
+app.command()(certs)
+app.command()(token)
+app.command()(doctor)
 app.add_typer(evaluate_app, name="evaluate")
 
 

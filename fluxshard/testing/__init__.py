@@ -8,6 +8,7 @@
 | `networks`, `plan_builder` | small networks; plans without a network |
 | `moving_frames` | images with motion fields |
 | `pictures`, `clips` | pictures of a moving scene; the same as a video file (writing it needs PyAV) |
+| `offload` | edge and server in one process, with the faults of a network (needs `cloud`) |
 | `evaluation` | clips, traces and workers for tests of `fluxshard.evaluate` (needs PyAV) |
 
 What is importable from here needs neither PyAV nor matplotlib nor ultralytics.

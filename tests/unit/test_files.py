@@ -140,3 +140,23 @@ def test_names_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
     path = tmp_path / ("ä" * 125 + ".json")  # 255 bytes
     write_whole(path, b"x")
     assert path.read_bytes() == b"x"
+
+
+def test_a_mode_is_given_before_there_is_content(umask: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other user can open a secret at any moment, also where the file was open to all before."""
+    path, seen = tmp_path / "key", []
+    path.write_bytes(b"old")
+    path.chmod(0o644)
+    sync, change = os.fsync, os.fchmod
+
+    def note(kind: str, descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        seen.append((kind, stat.S_IMODE(found.st_mode)))
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (note("written", descriptor), sync(descriptor)))
+    monkeypatch.setattr(os, "fchmod", lambda descriptor, mode: (note("made", descriptor), change(descriptor, mode)))
+    write_whole(path, b"secret", mode=0o600)
+    assert path.read_bytes() == b"secret" and mode(path) == 0o600
+    write_whole(path, b"open", mode=0o644)
+    assert mode(path) == 0o644  # whatever the umask
+    assert seen == [("made", 0o600), ("written", 0o600), ("made", 0o600), ("written", 0o644)]

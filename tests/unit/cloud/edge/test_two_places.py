@@ -16,8 +16,8 @@ from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.offload.dispatch import DispatchOptions
-from fluxshard.testing.in_process import Faults, InProcessTransport
-from fluxshard.testing.two_places import SIZE, Replay, moving_frames, server_of, session_of, small_model
+from fluxshard.testing.offload.in_process import Faults, InProcessTransport
+from fluxshard.testing.offload.two_places import SIZE, Replay, moving_frames, server_of, session_of, small_model
 
 REUSES = {
     "planned": ReuseOptions(

@@ -1,0 +1,1 @@
+"""Commands that make a machine ready: certificates, tokens, and what is missing."""
