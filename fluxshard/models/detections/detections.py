@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fluxshard.models.detections.mask_windows import MaskWindows
 
 Pair = tuple[float, float]  # (y, x)
 
@@ -30,13 +34,23 @@ class Masks:
     scale: Pair
     offset: Pair = (0.0, 0.0)
 
+    @property
+    def cells(self) -> tuple[int, int]:
+        """(h, w) of the prototypes."""
+        return self.prototypes.shape[1], self.prototypes.shape[2]
+
+    def logits(self, index: int, rows: range, columns: range) -> NDArray[np.float32]:
+        """Logits of mask `index` at prototype cells, `(len(rows), len(columns))` float32."""
+        part = self.prototypes[:, rows.start : rows.stop, columns.start : columns.stop]
+        return np.tensordot(self.coefficients[index], part, axes=1).astype(np.float32, copy=False)
+
     def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
         """Mask `index` at the pixels `rows` x `columns`, `(len(rows), len(columns))` bool, not cropped to its box."""
         if len(rows) == 0 or len(columns) == 0:
             return np.zeros((len(rows), len(columns)), np.bool_)
         _, height, width = self.prototypes.shape
-        top, bottom, ty = _taps(rows, self.scale[0], self.offset[0], height)
-        left, right, tx = _taps(columns, self.scale[1], self.offset[1], width)
+        top, bottom, ty = taps(rows, self.scale[0], self.offset[0], height)
+        left, right, tx = taps(columns, self.scale[1], self.offset[1], width)
         first_row, first_column = int(top.min()), int(left.min())
         part = self.prototypes[:, first_row : int(bottom.max()) + 1, first_column : int(right.max()) + 1]
         logits = np.tensordot(self.coefficients[index], part, axes=1)
@@ -49,7 +63,7 @@ class Masks:
         return replace(self, coefficients=self.coefficients[index])
 
 
-def _taps(
+def taps(
     pixels: range, scale: float, offset: float, cells: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Bilinear taps along one axis: both cells of each pixel, and the weight of the second."""
@@ -68,7 +82,7 @@ class Detections:
       scores: `(N,)` float32 in 0..1.
       classes: `(N,)` int64 class indices.
       shape: (H, W) of the image.
-      masks: masks of the objects; None without masks.
+      masks: masks of the objects, as the network gives them or as windows; None without masks.
       keypoints: `(N, K, 2 or 3)` float32 x, y and confidence; None without keypoints.
     """
 
@@ -76,7 +90,7 @@ class Detections:
     scores: NDArray[np.float32]
     classes: NDArray[np.int64]
     shape: tuple[int, int]
-    masks: Masks | None = None
+    masks: Masks | MaskWindows | None = None
     keypoints: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:

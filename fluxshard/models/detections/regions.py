@@ -45,7 +45,7 @@ def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: ra
     """Marks the cells of object `index` whose mask, inside the box `rows` x `columns`, is not empty; in place."""
     masks = found.masks
     assert masks is not None
-    _, height, width = masks.prototypes.shape
+    height, width = masks.cells
     span = []
     for pixels, scale, offset, count in (
         (rows, masks.scale[0], masks.offset[0], height),
@@ -55,7 +55,7 @@ def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: ra
         last = int(np.ceil(pixels.stop * scale + offset))
         span.append((max(0, first), min(count, max(last, first + 1)), scale, offset))
     (top, bottom, scale_y, offset_y), (left, right, scale_x, offset_x) = span
-    inside = np.tensordot(masks.coefficients[index], masks.prototypes[:, top:bottom, left:right], axes=1) > 0
+    inside = masks.logits(index, range(top, bottom), range(left, right)) > 0
     y, x = np.nonzero(inside)
     # the centre of a prototype cell determines its cell of the result
     row = np.clip(((y + top + 0.5 - offset_y) / scale_y).astype(np.int64) // CELL_PX, 0, result.shape[0] - 1)
