@@ -16,13 +16,14 @@ from rich.console import Console
 import fluxshard
 from fluxshard import video
 from fluxshard.backends import check_target
-from fluxshard.cli.files import remove_outputs, write_results
-from fluxshard.cli.messages import device_errors, warnings_as_notes
-from fluxshard.cli.progress import FrameProgress
-from fluxshard.cli.run_reuse import ReuseFlags, RunReuse, describe, settle
-from fluxshard.cli.settings import FRAMES, VIDEO, check_device, check_share, prepare_directory
-from fluxshard.cli.stopping import Stopping
-from fluxshard.cli.summary_table import summary_table
+from fluxshard.cli.run.files import remove_outputs, write_results
+from fluxshard.cli.run.output_directory import FRAMES, VIDEO, prepare_directory
+from fluxshard.cli.run.run_reuse import ReuseFlags, RunReuse, describe, settle
+from fluxshard.cli.run.summary_table import summary_table
+from fluxshard.cli.support.checks import check_device, check_share
+from fluxshard.cli.support.messages import device_errors, warnings_as_notes
+from fluxshard.cli.support.progress import FrameProgress
+from fluxshard.cli.support.stopping import Stopping
 from fluxshard.errors import FluxShardError, OptionError
 from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.load import load

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import fluxshard
-from fluxshard.cli.run_command import RunRequest, _dense_baseline, _loop, _Model
-from fluxshard.cli.run_reuse import ReuseFlags, settle
+from fluxshard.cli.run.run_command import RunRequest, _dense_baseline, _loop, _Model
+from fluxshard.cli.run.run_reuse import ReuseFlags, settle
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
