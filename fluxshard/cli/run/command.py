@@ -97,7 +97,7 @@ def run(
 ) -> None:
     """Runs a model over a video; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""
     from fluxshard.cli.run.run_command import RunRequest, run_command
-    from fluxshard.cli.run.run_reuse import ReuseFlags
+    from fluxshard.cli.support.reuse_flags import ReuseFlags
 
     reuse = ReuseFlags(
         policy=policy,
