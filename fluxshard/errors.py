@@ -21,6 +21,7 @@ FluxShardError
 ├── VideoError             a video is missing, damaged, empty or has no picture; or cannot be written
 ├── ModelError             a weights file is missing, damaged or not a model that can be read
 ├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
+├── MeterError             there is no energy meter of this kind, or it may not be read
 ├── WireError              what came over the network is damaged, or is not of this stream
 └── EvaluationError        clips, annotations or kept results of an evaluation are missing or damaged
 ```
@@ -131,6 +132,10 @@ class ModelError(FluxShardError):
 
 class ProfileError(FluxShardError, ValueError):
     """A calibrated profile is damaged, or belongs to another plan or to other weights."""
+
+
+class MeterError(FluxShardError):
+    """There is no energy meter of this kind on this machine, or it may not be read."""
 
 
 class WireError(FluxShardError):
