@@ -139,6 +139,11 @@ class CompiledModel:
         """Device of images and results; the emulator takes and gives tensors of the CPU."""
         return torch.device("cpu" if self._options.backend == "emulated" else self._target)
 
+    @property
+    def dtype(self) -> DType:
+        """What features are stored as."""
+        return self._options.dtype
+
     @overload
     def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
 

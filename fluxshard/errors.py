@@ -21,6 +21,7 @@ FluxShardError
 ├── VideoError             a video is missing, damaged, empty or has no picture; or cannot be written
 ├── ModelError             a weights file is missing, damaged or not a model that can be read
 ├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
+├── MeterError             there is no energy meter of this kind, or it may not be read
 ├── WireError              what came over the network is damaged, or is not of this stream
 ├── TransportError         a server cannot be reached, or the link to it was lost
 │   └── RefusedError       the server does not take the stream (reason and time to wait inside)
@@ -134,6 +135,10 @@ class ModelError(FluxShardError):
 
 class ProfileError(FluxShardError, ValueError):
     """A calibrated profile is damaged, or belongs to another plan or to other weights."""
+
+
+class MeterError(FluxShardError):
+    """There is no energy meter of this kind on this machine, or it may not be read."""
 
 
 class WireError(FluxShardError):

@@ -47,7 +47,7 @@ def calibrate(
     """
     from rich.console import Console
 
-    from fluxshard.cli.progress import StepProgress
+    from fluxshard.cli.support.progress import StepProgress
     from fluxshard.errors import OptionError
     from fluxshard.evaluate.calibration.calibrate import ProgressCallbacks
     from fluxshard.evaluate.calibration.calibrate import calibrate as find

@@ -78,7 +78,7 @@ def reuse(
     """
     from rich.console import Console
 
-    from fluxshard.cli.progress import StepProgress
+    from fluxshard.cli.support.progress import StepProgress
     from fluxshard.errors import OptionError
     from fluxshard.evaluate.calibration.calibrate import ProgressCallbacks
     from fluxshard.evaluate.data.clips import find_clips

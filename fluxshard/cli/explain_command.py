@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 import fluxshard
-from fluxshard.cli.messages import warnings_as_notes
+from fluxshard.cli.support.messages import warnings_as_notes
 from fluxshard.codegen.cuda.report import parse_arch
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load

@@ -15,7 +15,7 @@ from torch import nn
 
 import fluxshard
 from fluxshard.cli import main
-from fluxshard.cli.settings import OUTPUTS
+from fluxshard.cli.run.output_directory import OUTPUTS
 from fluxshard.ir.plan import Plan
 from fluxshard.options import DType
 from fluxshard.runtime.engines.cuda import CudaEngine, CudaState

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from fluxshard.cli import main
-from fluxshard.cli.settings import OUTPUTS
+from fluxshard.cli.run.output_directory import OUTPUTS
 from fluxshard.video import VideoWriter
 
 SMALL = ("--backend", "reference")

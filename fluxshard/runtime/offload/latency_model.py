@@ -137,10 +137,14 @@ def _knots(linear: NDArray[np.float64], ms: NDArray[np.float64]) -> tuple[tuple[
 
 
 def _bent(knots: Sequence[tuple[float, float]], linear: float) -> float:
-    """The curve at a linear sum; its first and last piece go on beyond its ends, never below 0."""
+    """The curve at a linear sum; its first and last piece go on beyond its ends.
+
+    The first piece may be steep by chance: below it, the latency falls by no larger share than the linear sum does.
+    """
     if len(knots) == 1:
         ((x, y),) = knots
         return y * linear / x if x > 0 else y
     pieces = list(itertools.pairwise(knots))
     (x0, y0), (x1, y1) = next((piece for piece in pieces if linear <= piece[1][0]), pieces[-1])
-    return max(0.0, y0 + (y1 - y0) * (linear - x0) / (x1 - x0))
+    found = y0 + (y1 - y0) * (linear - x0) / (x1 - x0)
+    return max(found, y0 * linear / x0) if linear < x0 else found

@@ -63,6 +63,7 @@ class PlannedFrame:
       work_ratio: multiply-accumulates over those of the network as it runs, on the canvas where there is one.
       shards: recomputed shards per level, as the image test gave them; empty for a keyframe.
       proposal: of the image test; None for a keyframe.
+      levels: number of levels of the plan.
     """
 
     work: dict[int, Mask] | None
@@ -70,6 +71,14 @@ class PlannedFrame:
     work_ratio: float
     shards: tuple[Mask, ...] = ()
     proposal: ShardProposal | None = None
+    levels: int = 0
+
+    @property
+    def level_shares(self) -> tuple[float, ...]:
+        """Share of the shards of each level that are recomputed, 0..1; all 1 for a keyframe."""
+        if self.work is None:
+            return (1.0,) * self.levels
+        return tuple(float(np.count_nonzero(mask) / mask.size) for mask in self.shards)
 
 
 class Planner:
@@ -145,7 +154,9 @@ class Planner:
     def _frame(self, work: dict[int, Mask] | None, counts: StepCounts, proposal: ShardProposal | None) -> PlannedFrame:
         ratio = self._macs(counts) / max(self._plan.macs, 1)
         shards = () if proposal is None else proposal.shards
-        return PlannedFrame(work=work, counts=counts, work_ratio=ratio, shards=shards, proposal=proposal)
+        return PlannedFrame(
+            work=work, counts=counts, work_ratio=ratio, shards=shards, proposal=proposal, levels=len(self.levels)
+        )
 
     def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: MotionField | None) -> bool:
         """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fluxshard.cli.messages import device_errors
+from fluxshard.cli.support.messages import device_errors
 from fluxshard.errors import DeviceError, DeviceMemoryError
 
 

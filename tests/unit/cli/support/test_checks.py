@@ -1,4 +1,4 @@
-"""Flags that go together, and the directory of a run."""
+"""Flags that go together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fluxshard.cli.settings import check_device, prepare_directory
+from fluxshard.cli.support.checks import check_device
 from fluxshard.errors import OptionError
 
 
@@ -33,19 +33,3 @@ def test_devices_that_do_not_go_together(device, dtype, backend, message):
 )
 def test_devices_that_go_together(device, dtype, backend):
     check_device(device, dtype, backend)
-
-
-def test_output_directory(tmp_path):
-    prepare_directory(tmp_path / "a" / "b", overwrite=False)
-    prepare_directory(tmp_path / "a" / "b", overwrite=False)  # nothing was left behind
-    mine, old = tmp_path / "a" / "b" / "notes.txt", tmp_path / "a" / "b" / "summary.json"
-    mine.touch()
-    old.touch()
-    with pytest.raises(OptionError, match="not empty"):
-        prepare_directory(tmp_path / "a" / "b", overwrite=False)
-    prepare_directory(tmp_path / "a" / "b", overwrite=True)
-    assert mine.exists() and not old.exists()
-    with pytest.raises(OptionError, match="is a file"):
-        prepare_directory(mine, overwrite=True)
-    with pytest.raises(OptionError, match="cannot be written"):
-        prepare_directory(mine / "below", overwrite=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fluxshard.cli.settings import FIGURE, OUTPUTS, SUMMARY
+from fluxshard.cli.run.output_directory import FIGURE, OUTPUTS, SUMMARY
 from fluxshard.files import write_whole
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.summary import summarise

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 import fluxshard
-from fluxshard.cli.run_command import RunRequest, _dense_baseline, _loop, _Model
-from fluxshard.cli.run_reuse import ReuseFlags, settle
+from fluxshard.cli.run.run_command import RunRequest, _dense_baseline, _loop
+from fluxshard.cli.support.network_flags import PreparedModel
+from fluxshard.cli.support.reuse_flags import ReuseFlags, settle
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
 
 
-def model_of(loaded: LoadedModel, canvas_px: int = 0) -> _Model:
+def model_of(loaded: LoadedModel, canvas_px: int = 0) -> PreparedModel:
     compiled = cast(fluxshard.CompiledModel, SimpleNamespace(device=torch.device("cpu")))
-    return _Model(loaded=loaded, compiled=compiled, shape=(64, 96), canvas_px=canvas_px)
+    return PreparedModel(loaded=loaded, compiled=compiled, shape=(64, 96), canvas_px=canvas_px)
 
 
 def request_of(tmp_path, **more) -> RunRequest:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fluxshard.cli.stopping import Stopping
+from fluxshard.cli.support.stopping import Stopping
 from fluxshard.testing.fake_session import FakeSession
 from tests.unit.pipeline.frame_loop import run_loop
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fluxshard.cli.run_reuse import ReuseFlags, describe, settle
+from fluxshard.cli.support.reuse_flags import ReuseFlags, describe, settle
 from fluxshard.errors import OptionError, ProfileError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions

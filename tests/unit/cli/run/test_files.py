@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fluxshard.cli.files import write_results
-from fluxshard.cli.summary_table import summary_table
+from fluxshard.cli.run.files import write_results
+from fluxshard.cli.run.summary_table import summary_table
 from fluxshard.options import PlannedOptions
 from fluxshard.testing.fake_session import FakeSession, detection
 from tests.unit.pipeline.frame_loop import run_loop

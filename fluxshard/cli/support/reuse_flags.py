@@ -1,4 +1,4 @@
-"""Options of reuse for `fluxshard run`, from its flags or a threshold profile."""
+"""What a command reuses: options from its flags, or from a threshold profile."""
 
 from __future__ import annotations
 

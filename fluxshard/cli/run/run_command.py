@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import signal
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,23 +14,22 @@ from rich.console import Console
 
 import fluxshard
 from fluxshard import video
-from fluxshard.backends import check_target
-from fluxshard.cli.files import remove_outputs, write_results
-from fluxshard.cli.messages import device_errors, warnings_as_notes
-from fluxshard.cli.progress import FrameProgress
-from fluxshard.cli.run_reuse import ReuseFlags, RunReuse, describe, settle
-from fluxshard.cli.settings import FRAMES, VIDEO, check_device, check_share, prepare_directory
-from fluxshard.cli.stopping import Stopping
-from fluxshard.cli.summary_table import summary_table
+from fluxshard.cli.run.files import remove_outputs, write_results
+from fluxshard.cli.run.output_directory import FRAMES, VIDEO, prepare_directory
+from fluxshard.cli.run.summary_table import summary_table
+from fluxshard.cli.support.checks import check_share
+from fluxshard.cli.support.messages import device_errors, warnings_as_notes
+from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
+from fluxshard.cli.support.progress import FrameProgress
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle
+from fluxshard.cli.support.stopping import Stopping
 from fluxshard.errors import FluxShardError, OptionError
-from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.load import load
-from fluxshard.models.loading.loaded_model import LoadedModel
-from fluxshard.models.loading.sizes import network_shape, parse_size
-from fluxshard.options import Backend, CompileOptions, DType
+from fluxshard.models.loading.sizes import network_shape
+from fluxshard.options import Backend, DType
 from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
 from fluxshard.pipeline.detection_head import DetectionHead
-from fluxshard.pipeline.device import RunDevice, full_float32
+from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.run_video import run_video
 from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
@@ -62,31 +60,17 @@ class RunRequest:
     overwrite: bool = False
     reuse: ReuseFlags = field(default_factory=ReuseFlags)
 
-    def options(self, canvas_px: int = 0) -> CompileOptions:
-        """Options for compiling the model."""
-        return CompileOptions(backend=self.backend, dtype=self.dtype, canvas_px=canvas_px)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Model:
-    """The model of a run.
-
-    Attributes:
-      loaded: as read from its file.
-      compiled: for images of `shape`.
-      shape: (H, W) of the image.
-      canvas_px: how much larger than the image the canvas is, per axis.
-    """
-
-    loaded: LoadedModel
-    compiled: fluxshard.CompiledModel
-    shape: tuple[int, int]
-    canvas_px: int
-
     @property
-    def canvas_shape(self) -> tuple[int, int]:
-        """(H, W) of what the session's outputs describe."""
-        return self.shape[0] + self.canvas_px, self.shape[1] + self.canvas_px
+    def network(self) -> NetworkFlags:
+        """The flags about the network."""
+        return NetworkFlags(
+            model=self.model,
+            task=self.task,
+            size=self.size,
+            device=self.device,
+            dtype=self.dtype,
+            backend=self.backend,
+        )
 
 
 def run_command(request: RunRequest) -> int:
@@ -108,7 +92,7 @@ def run_command(request: RunRequest) -> int:
         loaded = load(request.model, request.task)
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
-            model = _compile(request, reuse, loaded, shape)
+            model = prepare(request.network, reuse, loaded, shape)
             full_float32(model.compiled.device)
             dense = _dense_baseline(request, model) if request.dense else None
         if model.compiled.backend == "emulated":
@@ -145,29 +129,13 @@ def _check(request: RunRequest) -> RunReuse:
     """Checks flags before anything slow is imported or opened; returns what to reuse."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
-    check_device(request.device, request.dtype, request.backend)
-    check_target(request.device, request.options())
-    if request.size is not None:
-        parse_size(request.size)
+    request.network.check()
     reuse = settle(request.reuse)
-    kind = identify(request.model)
-    if kind != "ultralytics" and request.task not in ("auto", "raw"):
-        raise OptionError(
-            f"--task {request.task} needs an Ultralytics checkpoint; use auto or raw for {str(request.model)!r}"
-        )
+    request.network.check_task()
     return reuse
 
 
-def _compile(request: RunRequest, reuse: RunReuse, loaded: LoadedModel, shape: tuple[int, int]) -> _Model:
-    canvas_px = reuse.canvas_px(loaded)
-    options = request.options(canvas_px)
-    compiled = fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=options, target=request.device)
-    if reuse.threshold_profile is not None:
-        reuse.threshold_profile.check(compiled.plan, compiled.weights)
-    return _Model(loaded=loaded, compiled=compiled, shape=shape, canvas_px=canvas_px)
-
-
-def _dense_baseline(request: RunRequest, model: _Model) -> DenseBaseline:
+def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
     loaded, device = model.loaded, model.compiled.device
     try:
         run = dense_network(loaded.net, model.shape, device=str(device), dtype=request.dtype)
@@ -179,7 +147,7 @@ def _dense_baseline(request: RunRequest, model: _Model) -> DenseBaseline:
     return DenseBaseline(run=run, detect=head, pairs=not model.canvas_px)
 
 
-def _loop(request: RunRequest, reuse: RunReuse, model: _Model, session: fluxshard.Session) -> StreamLoop:
+def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session) -> StreamLoop:
     objects = reuse.options.planned if reuse.options.policy == "planned" else None
     head = None
     if model.loaded.layout is not None:
@@ -191,7 +159,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: _Model, session: fluxshar
 
 def _run(
     request: RunRequest,
-    model: _Model,
+    model: PreparedModel,
     loop: StreamLoop,
     dense: DenseBaseline | None,
     records: list[FrameRecord],
@@ -216,7 +184,7 @@ def _run(
                 return
 
 
-def _facts(request: RunRequest, reuse: RunReuse, model: _Model) -> dict[str, Any]:
+def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[str, Any]:
     """Facts in summary.json besides the figures."""
     options, compiled = asdict(reuse.options), model.compiled
     return {
@@ -237,7 +205,7 @@ def _facts(request: RunRequest, reuse: RunReuse, model: _Model) -> dict[str, Any
         "confidence": request.confidence,
         "iou": request.iou,
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu_name(),
             "gpu": RunDevice(compiled.device).describe(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -245,12 +213,3 @@ def _facts(request: RunRequest, reuse: RunReuse, model: _Model) -> dict[str, Any
         },
         "state_bytes": None,
     }
-
-
-def _cpu() -> str:
-    """The processor's name, where the system tells."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,0 +1,35 @@
+"""`fluxshard explain`: its flags."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fluxshard.cli.support.option_types import Backend, Debug, DType, Model, Task
+
+# heavy imports are inside: this module is imported by `fluxshard --help`
+
+
+def explain(
+    model: Model,
+    task: Task = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="Side in px, or HEIGHTxWIDTH; 640 unless given.", show_default=False)
+    ] = None,
+    backend: Backend = "auto",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="An architecture, such as cuda:sm_90: compiles its kernels, without a GPU, and prints what they need.",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: DType = "float32",
+    debug: Debug = False,
+) -> None:
+    """Prints what every layer of a model becomes, and why; with --target, the registers and memory of its kernels."""
+    from fluxshard.cli.explain_command import ExplainRequest, explain_command
+
+    request = ExplainRequest(model=model, task=task, size=size, backend=backend, target=target, dtype=dtype)
+    print(explain_command(request))

@@ -1,0 +1,1 @@
+"""Latency and energy of an endpoint, measured on real frames, as functions of their predicted work."""

@@ -1,0 +1,8 @@
+"""Energy meters: what a device has used, read from its own counters."""
+
+from __future__ import annotations
+
+from fluxshard.runtime.offload.energy.find import MeterSearch, find_meter, search_meters
+from fluxshard.runtime.offload.energy.meter import EnergyMeter
+
+__all__ = ["EnergyMeter", "MeterSearch", "find_meter", "search_meters"]
