@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from fluxshard.video.frame import Frame
-from fluxshard.video.letterbox import Letterbox
-from fluxshard.video.sources.video_source import VideoSource, open
-from fluxshard.video.writer import VideoWriter
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Frame", "Letterbox", "VideoSource", "VideoWriter", "open"]
+if TYPE_CHECKING:
+    from fluxshard.video.frame import Frame as Frame
+    from fluxshard.video.letterbox import Letterbox as Letterbox
+    from fluxshard.video.packet import Packet as Packet
+    from fluxshard.video.packet import PacketStream as PacketStream
+    from fluxshard.video.sources.video_source import VideoSource as VideoSource
+    from fluxshard.video.sources.video_source import open as open
+    from fluxshard.video.writer import VideoWriter as VideoWriter
+
+# public name -> where it lives; loaded on first use, since a process that decodes untrusted video imports parts of this
+# package and must not load torch
+_HOMES = {
+    "Frame": "frame",
+    "Letterbox": "letterbox",
+    "Packet": "packet",
+    "PacketStream": "packet",
+    "VideoSource": "sources.video_source",
+    "VideoWriter": "writer",
+    "open": "sources.video_source",
+}
+
+__all__ = ["Frame", "Letterbox", "Packet", "PacketStream", "VideoSource", "VideoWriter", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fluxshard.motion import MotionField, MotionSource
 from fluxshard.video.letterbox import Letterbox
+from fluxshard.video.packet import Packet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +26,11 @@ class Frame:
         through) or "none" (no motion).
       letterbox: how the picture was placed into `image`.
       picture: `(h, w, 3)` uint8, RGB, the frame as it was decoded.
+      pixels: `(H, W, 3)` uint8, RGB, what `image` was made from: the letterboxed picture, or what is decoded from its
+        packet where packets are encoded here.
+      packets: packets of the stream since the previously yielded frame, those of dropped frames included. The last one
+        holds this frame. Empty unless asked for.
+      packet_number: number of the packet that holds this frame; None without packets.
     """
 
     image: Tensor
@@ -34,3 +40,6 @@ class Frame:
     motion_source: MotionSource
     letterbox: Letterbox
     picture: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
+    packets: tuple[Packet, ...] = ()
+    packet_number: int | None = None

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import av
 import numpy as np
-from av.codec.context import Flags
 from numpy.typing import NDArray
 
-from fluxshard.errors import VideoError
 from fluxshard.motion import MotionField
+from fluxshard.video.h264.round_trip import RoundTrip
 from fluxshard.video.letterbox import Letterbox
 from fluxshard.video.motion.codec_vectors import field_from_vectors, vectors_of
 
 _MACROBLOCK_PX = 16
-# one reference and no B-frames: each vector refers to the picture before; subme=0: whole pixels
-_X264 = "keyint=infinite:bframes=0:ref=1:scenecut=0:weightp=0:partitions=none:subme=0:me=hex"
+_X264 = "partitions=none:subme=0:me=hex"  # subme=0: whole pixels
 
 
 class MotionEncoder:
@@ -34,24 +30,9 @@ class MotionEncoder:
     def __init__(self, height: int, width: int) -> None:
         self._letterbox = Letterbox((height, width), (height, width))
         self._padding = (-height % _MACROBLOCK_PX, -width % _MACROBLOCK_PX)
-        self._count = 0
-        try:
-            encoder = av.CodecContext.create("libx264", "w")
-        except (av.codec.codec.UnknownCodecError, av.FFmpegError) as error:
-            raise VideoError(
-                "this build of FFmpeg has no libx264, which finds motion where a stream has no usable vectors; "
-                "open the video with vectors='codec' or 'none'"
-            ) from error
-        encoder.height, encoder.width = height + self._padding[0], width + self._padding[1]
-        encoder.pix_fmt = "gray"  # a third faster than with chroma, with the same motion
-        encoder.thread_count = 1  # x264 encodes one slice per thread: vectors would depend on the machine
-        encoder.time_base, encoder.framerate = Fraction(1, 30), Fraction(30)
-        encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "x264-params": _X264}
-        decoder = av.CodecContext.create("h264", "r")
-        decoder.thread_type = "SLICE"  # frame threading delays pictures
-        decoder.options = {"flags2": "+export_mvs"}
-        decoder.flags |= Flags.low_delay
-        self._encoder, self._decoder = encoder, decoder
+        padded = height + self._padding[0], width + self._padding[1]
+        # gray: a third faster than with chroma, with the same motion
+        self._round_trip = RoundTrip(padded, "gray", crf=23, x264=_X264, purpose="finding motion")
 
     def motion(self, pixels: NDArray[np.uint8]) -> MotionField | None:
         """Motion of `(H, W, 3)` uint8 RGB pixels since the previous call, in whole pixels; None for the first.
@@ -59,19 +40,8 @@ class MotionEncoder:
         Raises:
           VideoError: the encoder or its decoder failed.
         """
-        frame = av.VideoFrame.from_ndarray(self._padded(pixels), format="rgb24")
-        frame.pts = self._count
-        self._count += 1
-        try:
-            decoded = [picture for packet in self._encoder.encode(frame) for picture in self._decoder.decode(packet)]
-        except av.FFmpegError as error:
-            raise VideoError(f"finding motion failed at picture {self._count - 1}: {error.strerror}") from error
-        if len(decoded) != 1:
-            raise VideoError(
-                f"finding motion failed at picture {self._count - 1}: "
-                f"the encoder gave {len(decoded)} pictures back; expected 1"
-            )
-        vectors = vectors_of(decoded[0])
+        _, decoded = self._round_trip.run(av.VideoFrame.from_ndarray(self._padded(pixels), format="rgb24"))
+        vectors = vectors_of(decoded)
         return None if vectors is None else field_from_vectors(vectors, self._letterbox)
 
     def _padded(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,46 +9,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from fluxshard.errors import VideoError
+from fluxshard.video.h264.source_packets import PicturePackets, SourcePackets, may_be_sent
+from fluxshard.video.sources.reader import DecodedPicture, Reader
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 IMAGES_FPS = 30.0  # assumed rate of images, which have no time stamps
 _CODECS_WITH_VECTORS = frozenset(("h264", "mpeg4"))
 _OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 10.0, 10.0
-
-
-class Reader(Protocol):
-    """A source of decoded pictures.
-
-    Attributes:
-      name: name of the source in messages.
-      fps: frames per second; None where unknown.
-      frame_count: number of pictures; None where unknown.
-      time_base: seconds per tick of the pictures' time stamps; None without time stamps.
-      has_vectors: whether each picture carries motion vectors that refer to the previous picture.
-    """
-
-    name: str
-    fps: float | None
-    frame_count: int | None
-    time_base: Fraction | None
-    has_vectors: bool
-
-    def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yields pictures in presentation order, each with whether it is intact: neither damaged nor after damage."""
-
-    def close(self) -> None:
-        """Releases files and devices."""
 
 
 class ContainerReader:
@@ -60,22 +34,30 @@ class ContainerReader:
       strict: whether damage after the first picture is an error.
       live: whether pictures must be decoded without delay.
       vectors: whether to export motion vectors.
+      packets: whether to give pictures their packets, if a receiver of the packets can decode the same pictures.
 
     Raises:
       VideoError: the container has no video stream.
     """
 
-    def __init__(self, container: InputContainer, name: str, *, strict: bool, live: bool, vectors: bool) -> None:
+    def __init__(
+        self, container: InputContainer, name: str, *, strict: bool, live: bool, vectors: bool, packets: bool
+    ) -> None:
         self.name = name
         self._container, self._strict = container, strict
         self._stream = self._pick_stream()
         codec = self._stream.codec_context
         # B-frames: vectors do not refer to the previous picture in presentation order
         self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames
-        if vectors and self.has_vectors:
+        self._vectors = vectors and self.has_vectors
+        if self._vectors:
             codec.options = {"flags2": "+export_mvs"}  # must be set before the first picture
+        # what was read before the first picture, which tells whether packets can be sent on; None once that is known
+        self._read: list[av.Packet[VideoStream]] | None = [] if packets and may_be_sent(self._stream) else None
+        self._source_packets: SourcePackets | None = None
+        self.carries_packets = False
         # frame threading delays pictures, and vectors are exported from one thread only
-        codec.thread_type = "SLICE" if live or (vectors and self.has_vectors) else "AUTO"
+        codec.thread_type = "SLICE" if live or self._vectors or self._read is not None else "AUTO"
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate else None
         self.frame_count = self._stream.frames or None
@@ -95,12 +77,12 @@ class ContainerReader:
             "give a file with a video track"
         )
 
-    def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yields pictures and whether they are intact; see `Reader`.
+    def frames(self) -> Iterator[DecodedPicture]:
+        """Yields pictures; see `Reader`.
 
         Raises:
           VideoError: no picture decodes, or, in strict mode, the stream is damaged; all pictures before the damage are
-            yielded first.
+            yielded first. Or pictures carry packets, and go out of order.
         """
         count, intact = 0, True
         failure: Exception | None = None
@@ -116,13 +98,13 @@ class ContainerReader:
                 if packet is None:
                     break
                 try:
-                    pictures = packet.decode()
+                    pictures = self._decode(packet)
                 except av.FFmpegError as error:
                     # errors before the first picture are normal for a stream joined midway
                     failure, fatal, intact = error, self._strict and count > 0, False
                     pictures = self._drain() if fatal else []
-            for picture in pictures:
-                yield picture, intact and not picture.is_corrupt
+            for frame, own in pictures:
+                yield DecodedPicture(frame=frame, intact=intact and not frame.is_corrupt, packets=own)
                 count, intact = count + 1, True
         why = f": {reason(failure)}" if failure else ""
         if count == 0:
@@ -132,10 +114,33 @@ class ContainerReader:
                 f"video {self.name!r} is damaged at frame {count}{why}; open it with strict=False to go on"
             )
 
-    def _drain(self) -> list[av.VideoFrame]:
-        """Flushes the decoder and returns its remaining pictures."""
+    def _decode(self, packet: av.Packet[VideoStream]) -> list[PicturePackets]:
+        """Pictures of one packet, with the packets to send on if there are any.
+
+        Raises:
+          av.FFmpegError: the packet is damaged.
+          VideoError: pictures carry packets, and go out of order.
+        """
+        if self._source_packets is not None:
+            return self._source_packets.decode(packet)
+        if self._read is not None and packet.size:
+            self._read.append(packet)
+        pictures = packet.decode()
+        if self._read and pictures:
+            read, self._read = self._read, None
+            found = SourcePackets.continuing(self._stream, self.name, read, pictures[0], motion_vectors=self._vectors)
+            if found is not None and len(pictures) == 1:
+                self._source_packets, first = found
+                self.carries_packets = True
+                return [first]
+        return [(picture, ()) for picture in pictures]
+
+    def _drain(self) -> list[PicturePackets]:
+        """Flushes the decoder and returns its remaining pictures, without packets: what follows them is damaged."""
+        if self._source_packets is not None:
+            return []  # it has given each picture at once
         with suppress(av.FFmpegError):
-            return self._stream.codec_context.decode(None)
+            return [(picture, ()) for picture in self._stream.codec_context.decode(None)]
         return []
 
     def close(self) -> None:
@@ -153,6 +158,7 @@ class ImageReader:
     """
 
     has_vectors = False
+    carries_packets = False
     time_base: Fraction | None = None
 
     def __init__(self, paths: list[Path], name: str, *, fps: float | None) -> None:
@@ -161,7 +167,7 @@ class ImageReader:
         self.frame_count: int | None = len(paths)
         self._paths = paths
 
-    def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
+    def frames(self) -> Iterator[DecodedPicture]:
         """Yields the images; see `Reader`.
 
         Raises:
@@ -177,13 +183,15 @@ class ImageReader:
                     f"image {str(path)!r} has {size[0]}x{size[1]} px and the first of {self.name!r} "
                     f"{first[0]}x{first[1]} px; give images of one size"
                 )
-            yield frame, True
+            yield DecodedPicture(frame=frame, intact=True)
 
     def close(self) -> None:
         """Does nothing: each file is closed after it was read."""
 
 
-def open_reader(source: str | Path | int, *, fps: float | None, strict: bool, vectors: bool) -> Reader:
+def open_reader(
+    source: str | Path | int, *, fps: float | None, strict: bool, vectors: bool, packets: bool = False
+) -> Reader:
     """Opens a source of pictures.
 
     Args:
@@ -191,6 +199,7 @@ def open_reader(source: str | Path | int, *, fps: float | None, strict: bool, ve
       fps: frames per second of images.
       strict: whether damage is an error.
       vectors: whether to export motion vectors.
+      packets: whether to give pictures the packets that hold them, where these can be sent on.
 
     Raises:
       VideoError: the source does not exist, cannot be opened or is not a video.
@@ -198,12 +207,12 @@ def open_reader(source: str | Path | int, *, fps: float | None, strict: bool, ve
     text = str(source)
     path = Path(text)
     if text.isdecimal() and (isinstance(source, int) or not path.exists()):
-        return _open_camera(int(text), strict=strict, vectors=vectors)
+        return _open_camera(int(text), strict=strict, vectors=vectors, packets=packets)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
         # UDP loses slices and their motion vectors
         options = {"rtsp_transport": "tcp"} if text.startswith("rtsp") else {}
         container = _open_container(text, None, options, f"video {text!r} cannot be opened")
-        return ContainerReader(container, text, strict=strict, live=True, vectors=vectors)
+        return ContainerReader(container, text, strict=strict, live=True, vectors=vectors, packets=packets)
     if path.is_dir():
         images = sorted((entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES), key=_natural_key)
         if not images:
@@ -217,27 +226,7 @@ def open_reader(source: str | Path | int, *, fps: float | None, strict: bool, ve
         return ImageReader([path], text, fps=fps)
     # with a scheme, a colon in the file name is not taken for one
     container = _open_container(f"file:{text}", None, {}, f"video {text!r} cannot be read")
-    return ContainerReader(container, text, strict=strict, live=False, vectors=vectors)
-
-
-def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """Converts a decoded frame to `(h, w, 3)` uint8 RGB, rotated by the container's display matrix.
-
-    Args:
-      frame: decoded frame.
-      reformatter: reused between frames by the caller, since it is slow to create.
-    """
-    # RGB has no matrix: naming one makes older PyAV look at the frame's
-    rgb = reformatter.reformat(
-        frame, format="rgb24", src_color_range=frame.color_range, dst_colorspace=Colorspace.DEFAULT
-    )
-    picture = np.asarray(rgb.to_ndarray(), np.uint8)
-    return np.ascontiguousarray(np.rot90(picture, quarter_turns(frame)))
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Number of counterclockwise quarter turns that make the frame upright."""
-    return round(frame.rotation / 90) % 4
+    return ContainerReader(container, text, strict=strict, live=False, vectors=vectors, packets=packets)
 
 
 def reason(error: Exception) -> str:
@@ -266,8 +255,14 @@ def _open_container(url: str, format: str | None, options: dict[str, str], faile
     return container
 
 
-def _open_camera(number: int, *, strict: bool, vectors: bool) -> Reader:
+def _open_camera(number: int, *, strict: bool, vectors: bool, packets: bool) -> Reader:
     """Opens a camera by its number: V4L2 on Linux, AVFoundation on macOS.
+
+    Args:
+      number: of the camera.
+      strict: whether damage is an error.
+      vectors: whether to export motion vectors.
+      packets: whether to give pictures the packets that hold them, where these can be sent on.
 
     Raises:
       VideoError: the camera cannot be opened, or the system is another one.
@@ -280,7 +275,7 @@ def _open_camera(number: int, *, strict: bool, vectors: bool) -> Reader:
     else:
         raise VideoError(f"{name}: cameras are opened by number on Linux and macOS; give the URL of a stream here")
     container = _open_container(url, format, {}, f"{name} ({url}) cannot be opened")
-    return ContainerReader(container, name, strict=strict, live=True, vectors=vectors)
+    return ContainerReader(container, name, strict=strict, live=True, vectors=vectors, packets=packets)
 
 
 def _read_image(path: Path) -> av.VideoFrame:

@@ -9,13 +9,20 @@ from types import TracebackType
 from typing import get_args
 
 import av
+import numpy as np
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from fluxshard.errors import VideoError
+from fluxshard.motion import MotionField, MotionSource
 from fluxshard.video.frame import Frame
+from fluxshard.video.h264.stream_encoder import StreamEncoder
 from fluxshard.video.letterbox import Letterbox, to_image
 from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
-from fluxshard.video.sources.decoders import IMAGES_FPS, ImageReader, Reader, open_reader, quarter_turns, to_picture
+from fluxshard.video.packet import Packet, PacketStream
+from fluxshard.video.picture import quarter_turns, to_picture
+from fluxshard.video.sources.decoders import IMAGES_FPS, ImageReader, open_reader
+from fluxshard.video.sources.reader import DecodedPicture, Reader
 
 _TICK_SLACK = 1e-6  # time stamps are rounded to the container's time base
 
@@ -29,6 +36,7 @@ def open(
     stride: int = 1,
     vectors: Vectors = "auto",
     strict: bool = True,
+    packets: bool = False,
 ) -> VideoSource:
     """Opens a video: a single-pass iterator over frames with motion, which must be closed.
 
@@ -45,9 +53,14 @@ def open(
         encoder's vectors are used; "codec": never encodes; "encode": always does; "none": no motion.
       strict: whether damage is an error, raised after all frames before it were yielded. False skips what cannot be
         decoded and ends without error.
+      packets: whether frames carry H.264 packets, from which another machine decodes the same pictures. They are those
+        of the source where it is H.264 of 8 bits without B-frames, one upright picture in each packet, and `vectors` is
+        not "encode". Otherwise the letterboxed pictures are encoded; frames then have the pixels that were decoded from
+        their packets, and their motion from the same encoder ("auto", "encode").
 
     Raises:
-      VideoError: the source is missing, damaged, has no pictures or cannot be opened; or an argument is out of range.
+      VideoError: the source is missing, damaged, has no pictures or cannot be opened; or an argument is out of range;
+        or packets are asked for that nothing here can encode.
     """
     _check_at_least("stride", stride, 1)
     _check_at_least("max_frames", max_frames, 1)
@@ -57,10 +70,17 @@ def open(
         raise VideoError(f"vectors (={vectors!r}) must be one of {', '.join(map(repr, get_args(Vectors)))}")
     if size is not None:
         Letterbox((1, 1), size)  # says what is wrong with a size before anything is opened
-    reader = open_reader(source, fps=fps, strict=strict, vectors=vectors in ("auto", "codec"))
+    own_packets = packets and vectors != "encode"
+    reader = open_reader(source, fps=fps, strict=strict, vectors=vectors in ("auto", "codec"), packets=own_packets)
     is_images = isinstance(reader, ImageReader)
     return VideoSource(
-        reader, size, max_frames=max_frames, fps=None if is_images else fps, stride=stride, vectors=vectors
+        reader,
+        size,
+        max_frames=max_frames,
+        fps=None if is_images else fps,
+        stride=stride,
+        vectors=vectors,
+        packets=packets,
     )
 
 
@@ -75,6 +95,7 @@ class VideoSource:
       fps: rate of the yielded frames; None where unknown.
       frame_count: number of frames that will be yielded; None where unknown.
       letterbox: placement of pictures in images.
+      packet_stream: what the frames' packets have in common; None where they carry none.
     """
 
     def __init__(
@@ -86,16 +107,25 @@ class VideoSource:
         fps: float | None,
         stride: int,
         vectors: Vectors,
+        packets: bool,
     ) -> None:
         self._reader = reader
         self._frames = reader.frames()
+        self._encoder: StreamEncoder | None = None
         try:
-            self._first: tuple[av.VideoFrame, bool] | None = next(self._frames)
-            frame = self._first[0]
+            self._first: DecodedPicture | None = next(self._frames)
+            frame = self._first.frame
             self._coded_size, self._turns = (frame.height, frame.width), quarter_turns(frame)
             self.picture_size = self._coded_size if self._turns % 2 == 0 else self._coded_size[::-1]
             self.letterbox = Letterbox(self.picture_size, size)
-            self._tracker = MotionTracker(self.letterbox, vectors, has_vectors=reader.has_vectors and self._turns == 0)
+            if packets and not reader.carries_packets:
+                self._encoder = StreamEncoder(self.letterbox.size)
+            self._encoder_moves = self._encoder is not None and vectors in ("auto", "encode")
+            self._tracker = MotionTracker(
+                self.letterbox,
+                "none" if self._encoder_moves else vectors,
+                has_vectors=reader.has_vectors and self._turns == 0,
+            )
         except BaseException:
             reader.close()
             raise
@@ -104,6 +134,12 @@ class VideoSource:
         rate = reader.fps / stride if reader.fps else None
         self.fps = rate if fps is None else min(fps, rate or fps)
         self.frame_count = self._expected_frames()
+        self.packet_stream: PacketStream | None = None
+        if self._encoder is not None:
+            self.packet_stream = PacketStream(picture_size=self.size, encoded_here=True, fps=self.fps)
+        elif packets:
+            self.packet_stream = PacketStream(picture_size=self.picture_size, encoded_here=False, fps=reader.fps)
+        self._packets: list[Packet] = []  # of the source, since the last yielded frame
         self._reformatter = VideoReformatter()
         self._position = 0  # of the next picture to decode
         self._yielded = 0
@@ -130,10 +166,20 @@ class VideoSource:
             if not self._is_wanted(index, time_s):
                 continue
             picture = to_picture(frame, self._reformatter)
-            pixels = self.letterbox.place(picture)
-            motion, motion_source = self._tracker.yielded(pixels)
+            pixels, motion, motion_source, packets = self._finish(self.letterbox.place(picture))
             self._yielded += 1
-            return Frame(to_image(pixels), motion, index, time_s, motion_source, self.letterbox, picture)
+            return Frame(
+                to_image(pixels),
+                motion,
+                index,
+                time_s,
+                motion_source,
+                self.letterbox,
+                picture,
+                pixels,
+                packets,
+                packets[-1].number if packets else None,
+            )
         self.close()
         raise StopIteration
 
@@ -152,6 +198,17 @@ class VideoSource:
                 return dropped
             self._time_of(frame, self._position - 1)
         return count
+
+    def request_keyframe(self) -> bool:
+        """Makes the packet of the next frame a keyframe, where packets are encoded here.
+
+        Returns:
+          whether it will be one; a source's own packets come as they are.
+        """
+        if self._encoder is None:
+            return False
+        self._encoder.request_keyframe()
+        return True
 
     def close(self) -> None:
         """Closes the source and ends the iteration."""
@@ -180,18 +237,36 @@ class VideoSource:
             self._first = None
             if taken is None:
                 return None
-            frame, intact = taken
+            frame = taken.frame
             if (frame.height, frame.width) != self._coded_size or quarter_turns(frame) != self._turns:
                 raise VideoError(
                     f"video {self._reader.name!r} changes from {self._coded_size[0]}x{self._coded_size[1]} to "
                     f"{frame.height}x{frame.width} px at frame {self._position}; open it again from there"
                 )
-            self._tracker.decoded(frame, intact=intact)
+            self._tracker.decoded(frame, intact=taken.intact)
         except BaseException:
             self.close()
             raise
+        self._packets += taken.packets
         self._position += 1
         return frame
+
+    def _finish(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], MotionField | None, MotionSource, tuple[Packet, ...]]:
+        """Pixels of the frame that is yielded, its motion, where that comes from, and its packets.
+
+        Raises:
+          VideoError: an encoder failed.
+        """
+        if self._encoder is None:
+            packets, self._packets = tuple(self._packets), []
+            return pixels, *self._tracker.yielded(pixels), packets
+        encoded = self._encoder.encode(pixels)
+        if self._encoder_moves:
+            found = encoded.motion
+            return encoded.pixels, found, "none" if found is None else "encoder", (encoded.packet,)
+        return encoded.pixels, *self._tracker.yielded(encoded.pixels), (encoded.packet,)
 
     def _time_of(self, frame: av.VideoFrame, index: int) -> float:
         """Seconds since the first picture."""

@@ -24,7 +24,9 @@ def frames(n):
     letterbox = Letterbox(PICTURE, IMAGE)
     for index in range(n):
         picture = np.full((*PICTURE, 3), 60, np.uint8)
-        yield Frame(letterbox.apply(picture), MotionField.zero(*IMAGE), index, index / 25, "codec", letterbox, picture)
+        pixels = letterbox.place(picture)
+        still = MotionField.zero(*IMAGE)
+        yield Frame(letterbox.apply(picture), still, index, index / 25, "codec", letterbox, picture, pixels)
 
 
 @dataclass

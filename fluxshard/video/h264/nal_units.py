@@ -1,0 +1,88 @@
+"""NAL units of an H.264 stream in Annex B. Without torch, since a process that decodes untrusted video imports it.
+
+Source: ITU-T H.264, Annex B and section 7.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+IDR, SPS, PPS = 5, 7, 8
+SLICES = frozenset((1, 2, 3, 4, IDR))  # types of the units that hold coded picture data
+START_CODE = b"\0\0\0\1"
+MAX_LEADING_UNITS = 256  # before the first slice; a stream has fewer than ten
+
+
+def units(data: bytes) -> Iterator[bytes]:
+    """Yields the NAL units of an Annex-B packet, without their start codes."""
+    start = data.find(START_CODE[1:])
+    while start >= 0:
+        end = data.find(START_CODE[1:], start + 3)
+        unit = data[start + 3 : end if end >= 0 else len(data)].rstrip(b"\0")
+        if unit:
+            yield unit
+        start = end
+
+
+def leading_types(data: bytes) -> list[int]:
+    """Types of the NAL units up to the first slice, which is the last of the list if there is one.
+
+    Whatever follows a slice belongs to the same picture. No more than `MAX_LEADING_UNITS` are read.
+    """
+    found: list[int] = []
+    start = data.find(START_CODE[1:])
+    while 0 <= start < len(data) - 3 and len(found) < MAX_LEADING_UNITS:
+        found.append(data[start + 3] & 31)
+        if found[-1] in SLICES:
+            break
+        start = data.find(START_CODE[1:], start + 3)
+    return found
+
+
+def has_slice(data: bytes) -> bool:
+    """Whether a packet holds a part of a picture."""
+    types = leading_types(data)
+    return bool(types) and types[-1] in SLICES
+
+
+def starts_stream(data: bytes) -> bool:
+    """Whether decoding can start at a packet: an IDR picture behind both kinds of parameter sets."""
+    types = leading_types(data)
+    return bool(types) and types[-1] == IDR and SPS in types and PPS in types
+
+
+class ParameterSets:
+    """The parameter sets of a stream that were seen last.
+
+    Args:
+      extradata: of the stream's container, in Annex B; of another form it is ignored.
+    """
+
+    def __init__(self, extradata: bytes = b"") -> None:
+        self._sets: dict[tuple[int, int], bytes] = {}
+        if extradata.startswith((START_CODE, START_CODE[1:])):
+            self._add(extradata)
+
+    def complete(self, data: bytes) -> bytes:
+        """The packet, with the parameter sets in front of an IDR picture that comes without."""
+        types = leading_types(data)
+        if SPS in types or PPS in types:
+            self._add(data)
+        if not types or types[-1] != IDR or (SPS in types and PPS in types):
+            return data
+        return b"".join(START_CODE + self._sets[key] for key in sorted(self._sets)) + data
+
+    def _add(self, data: bytes) -> None:
+        for unit in units(data):
+            kind = unit[0] & 31
+            if kind in (SPS, PPS):
+                # an SPS has its profile, constraints and level before its number
+                self._sets[kind, _unsigned(unit, 32 if kind == SPS else 8)] = unit
+
+
+def _unsigned(unit: bytes, first_bit: int) -> int:
+    """Exponential-Golomb code at a bit; 0 where the unit ends before."""
+    bits = "".join(f"{byte:08b}" for byte in unit[first_bit // 8 : first_bit // 8 + 4])
+    zeros = len(bits) - len(bits.lstrip("0"))
+    code = bits[zeros : 2 * zeros + 1]
+    return int(code, 2) - 1 if len(code) == zeros + 1 else 0

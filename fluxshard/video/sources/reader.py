@@ -1,0 +1,53 @@
+"""A source of decoded pictures, and the pictures that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import av
+
+from fluxshard.video.packet import Packet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DecodedPicture:
+    """A picture of a source.
+
+    Attributes:
+      frame: as it was decoded; it may not be upright.
+      intact: whether it is neither damaged nor the first after damage.
+      packets: packets since the picture before, the last of which holds this one; empty where the source carries none.
+    """
+
+    frame: av.VideoFrame
+    intact: bool
+    packets: tuple[Packet, ...] = ()
+
+
+class Reader(Protocol):
+    """A source of decoded pictures.
+
+    Attributes:
+      name: name of the source in messages.
+      fps: frames per second; None where unknown.
+      frame_count: number of pictures; None where unknown.
+      time_base: seconds per tick of the pictures' time stamps; None without time stamps.
+      has_vectors: whether each picture carries motion vectors that refer to the previous picture.
+      carries_packets: whether pictures come with the packets that hold them; known from the first picture on.
+    """
+
+    name: str
+    fps: float | None
+    frame_count: int | None
+    time_base: Fraction | None
+    has_vectors: bool
+    carries_packets: bool
+
+    def frames(self) -> Iterator[DecodedPicture]:
+        """Yields pictures in presentation order."""
+
+    def close(self) -> None:
+        """Releases files and devices."""
