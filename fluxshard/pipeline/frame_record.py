@@ -28,6 +28,7 @@ class FrameRecord:
       origin: (y, x) of the image on what the outputs describe.
       planned_work: multiply-accumulates that were planned for the frame before it ran, over those of the network on
         what the outputs describe; None for other policies than planned.
+      placement: where the frame ran, and all that was known when that was decided; None in one place.
     """
 
     frame: int
@@ -43,6 +44,7 @@ class FrameRecord:
     detections: int = 0
     origin: tuple[int, int] = (0, 0)
     planned_work: float | None = None
+    placement: Mapping[str, Any] | None = None
 
     def ratio(self, name: str) -> float:
         """A ratio of the stats; NaN where it is not there."""

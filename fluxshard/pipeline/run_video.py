@@ -72,12 +72,12 @@ def _run(
 ) -> tuple[StreamFrame, _Reference | None]:
     """One frame through both; whoever runs second finds the image in the processor's cache, so they take turns."""
     if dense is None:
-        return loop.step(image, frame.motion), None
+        return loop.step(image, frame.motion, frame), None
     if dense_first:
         outputs, run_ms = loop.device.timed(dense.run, image)
-        result = loop.step(image, frame.motion)
+        result = loop.step(image, frame.motion, frame)
     else:
-        result = loop.step(image, frame.motion)
+        result = loop.step(image, frame.motion, frame)
         outputs, run_ms = loop.device.timed(dense.run, image)
     return result, _Reference(dense, loop.device.fetch(outputs), run_ms)
 
@@ -115,6 +115,7 @@ def _record_and_view(
         detections=0 if found is None else len(found),
         origin=result.origin,
         planned_work=None if planned is None else planned.work_ratio,
+        placement=None if result.placement is None else plain(result.placement),
     )
     view = FrameView(frame=frame, found=in_picture, outputs=result.outputs, work_map=loop.session.work_map)
     return record, view

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from fluxshard.options import PlannedOptions
 from fluxshard.pipeline.device import RunDevice
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.stats import FrameStats
+from fluxshard.video.frame import Frame
 
 # outputs of the network, on the CPU, to detections in their pixels, the best score first
 Detect = Callable[[Any], Detections]
@@ -41,8 +42,8 @@ class StreamSession(Protocol):
         """All work of the last frame, as planned before it ran; None for other policies."""
         ...
 
-    def run(self, image: Tensor, motion: MotionField | None = None) -> Any:
-        """Runs one frame."""
+    def run(self, image: Any, motion: MotionField | None = None) -> Any:
+        """Runs one frame: an image, or where the loop says so a frame of a video."""
         ...
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
@@ -67,6 +68,7 @@ class StreamFrame:
       run_ms: wall clock of the session's call, until the device is done.
       decode_ms: wall clock of decoding the detections.
       focus_ms: wall clock of marking the regions and handing them to the session.
+      placement: where the frame ran, and why; None in one place.
     """
 
     outputs: Any
@@ -77,6 +79,7 @@ class StreamFrame:
     run_ms: float
     decode_ms: float = 0.0
     focus_ms: float = 0.0
+    placement: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,24 +91,28 @@ class StreamLoop:
       detect: decodes outputs, down to scores of `objects.region_confidence`. None where the head is not known.
       objects: which detections are regions. None: the session is never focused, for policies that ignore regions.
       device: where the session takes images.
+      placement: where the last frame ran, for sessions in two places. They take frames of a video.
     """
 
     session: StreamSession
     detect: Detect | None = None
     objects: PlannedOptions | None = None
     device: RunDevice = field(default_factory=RunDevice)
+    placement: Callable[[], Mapping[str, Any]] | None = None
 
-    def step(self, image: Tensor, motion: MotionField | None = None) -> StreamFrame:
+    def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
         """Runs the next frame and focuses the session for the one after it.
 
         Args:
           image: `(1, 3, H, W)` float32 on the device.
           motion: since the frame before; None compares at zero displacement.
+          frame: of the video; None where there is none.
 
         Raises:
           FluxShardError: the session refuses the frame or fails, or the outputs are not those of the head.
         """
-        outputs, run_ms = self.device.timed(self.session.run, image, motion)
+        taken = (image, motion) if self.placement is None or frame is None else (frame,)
+        outputs, run_ms = self.device.timed(self.session.run, *taken)
         outputs = self.device.fetch(outputs)
         found, marked, decode_ms, focus_ms = None, None, 0.0, 0.0
         if self.detect is not None:
@@ -126,6 +133,7 @@ class StreamLoop:
             run_ms=run_ms,
             decode_ms=decode_ms,
             focus_ms=focus_ms,
+            placement=None if self.placement is None else self.placement(),
         )
 
 

@@ -67,6 +67,8 @@ class JsonLines:
             "max_difference": record.max_difference,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }
+        if record.placement is not None:
+            line["placement_record"] = record.placement
         if view.found is None:
             line["outputs"] = outputs_json(view.outputs)
         else:
@@ -97,11 +99,13 @@ def _record(text: str) -> FrameRecord:
             agreement.pop("f1")
             agreement = Agreement(**agreement)
         own = {field.name for field in fields(FrameRecord)}
-        values = {name: value for name, value in line.items() if name in own}
-        stats = {name: value for name, value in line.items() if name not in own}
+        placement = line.pop("placement_record", None)
+        # `placement` of a line is the endpoint, which belongs to the statistics
+        values = {name: value for name, value in line.items() if name in own and name != "placement"}
+        stats = {name: value for name, value in line.items() if name not in own or name == "placement"}
         if "motion_source" in stats:
             stats["motion_source"] = _FORMER_MOTION_SOURCES.get(stats["motion_source"], stats["motion_source"])
         values["origin"] = tuple(values["origin"])
-        return FrameRecord(**values, stats=stats, agreement=agreement, detections=len(detections))
+        return FrameRecord(**values, stats=stats, agreement=agreement, detections=len(detections), placement=placement)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a line of a run ({type(error).__name__}: {error}): {text[:80]!r}") from error
