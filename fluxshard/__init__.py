@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fluxshard import video as video
     from fluxshard.api import CompiledModel as CompiledModel
     from fluxshard.api import compile as compile
+    from fluxshard.cloud.edge.offload import offload as offload
+    from fluxshard.cloud.edge.options import OffloadOptions as OffloadOptions
     from fluxshard.errors import FluxShardError as FluxShardError
     from fluxshard.ir.plan import Plan as Plan
     from fluxshard.motion import MotionField as MotionField
@@ -30,10 +32,12 @@ _HOMES = {
     "FluxShardError": "fluxshard.errors",
     "FrameStats": "fluxshard.runtime.stats",
     "MotionField": "fluxshard.motion",
+    "OffloadOptions": "fluxshard.cloud.edge.options",
     "Plan": "fluxshard.ir.plan",
     "ReuseOptions": "fluxshard.options",
     "Session": "fluxshard.runtime.session",
     "compile": "fluxshard.api",
+    "offload": "fluxshard.cloud.edge.offload",
 }
 _MODULES = ("errors", "video")
 
@@ -43,11 +47,13 @@ __all__ = [
     "FluxShardError",
     "FrameStats",
     "MotionField",
+    "OffloadOptions",
     "Plan",
     "ReuseOptions",
     "Session",
     "compile",
     "errors",
+    "offload",
     "video",
 ]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -13,6 +10,7 @@ import fluxshard
 from fluxshard.api import CompiledModel
 from fluxshard.codegen.common.toolchain import detect_target
 from fluxshard.errors import ToolchainError
+from fluxshard.pipeline.device import cpu_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +46,6 @@ def compute_of(model: CompiledModel) -> Compute:
             isa = detect_target(options.isa).isa if model.backend == "cpp" else "torch"
         except ToolchainError:
             isa = options.isa
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     version = f"{fluxshard.__version__} torch {torch.__version__}"
     return Compute(backend=model.backend, dtype=options.dtype, isa=isa, device=name, version=version)
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

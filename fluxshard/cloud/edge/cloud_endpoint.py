@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.cloud.edge.connection.link import CloudLink
+from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.edge.estimates import Estimates, Work
-from fluxshard.cloud.edge.link import CloudLink
-from fluxshard.cloud.edge.payloads import Envelope, SparsePayload
+from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
 from fluxshard.cloud.edge.placement import PlacementRecord
-from fluxshard.cloud.edge.upload import Answered, KeyNeeded, Lost, Refused, Upload
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.work_order import WorkOrders
+from fluxshard.runtime.offload.latency_profile import read_model
+from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
 
 _WEIGHT = 0.2  # of the newest frame in the mean size
+_BACKLOG_MS, _LEAST_BACKLOG_BYTES = 500.0, 128 << 10  # of a video, beyond which it goes on at the next keyframe
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -60,7 +66,7 @@ class CloudEndpoint:
         link: CloudLink,
         mirror: Mirror,
         orders: WorkOrders,
-        payload: SparsePayload,
+        payload: Payload,
         estimates: Estimates,
         *,
         wake: Callable[[], None],
@@ -91,12 +97,14 @@ class CloudEndpoint:
         """Bytes that a frame will take, before it is encoded: as many per pixel as the last ones."""
         return round(self._bytes_per_pixel * proposal.input_cells)
 
-    def closed_because(self) -> str:
-        """Why no frame can be sent now; empty where one can."""
+    def closed_because(self, frame: Frame) -> str:
+        """Why this frame cannot be sent now; empty where it can."""
         state = self._link.state
         if not state.is_open:
             return state.reason or "not connected"
-        return "a frame is under way" if self._flight is not None else ""
+        if self._flight is not None:
+            return "a frame is under way"
+        return self._payload.closed_because(frame)
 
     def advance(self, motion: MotionField | None) -> None:
         """Takes a captured frame: what is under way will be in the server's cache, unless it says otherwise."""
@@ -105,7 +113,9 @@ class CloudEndpoint:
         state = self._link.state
         if state.is_open and state.epoch != self._epoch:
             self._epoch = state.epoch
+            self._take_latency(state.welcome)
             self._mirror.reset()
+            self._payload.interrupt()
         self._mirror.advance(motion)
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
@@ -147,6 +157,24 @@ class CloudEndpoint:
         self._link.submit(upload)
         return self._flight
 
+    def forward(self, frame: Frame, record: PlacementRecord) -> None:
+        """Sends what the server needs of a frame that it does not run, so that it can decode those after it."""
+        if not self._link.state.is_open or self._link.state.epoch != self._epoch:
+            return
+        if self._link.backlog_bytes > self._most_backlog():
+            self._payload.interrupt()  # the next keyframe will be there sooner than all that waits
+            self._link.drop_waiting()
+            return
+        messages = self._payload.forward(frame)
+        if messages:
+            record.bytes_sent += sum(map(len, messages))
+            self._link.forward(messages)
+
+    def _most_backlog(self) -> float:
+        """Bytes that take longer than `_BACKLOG_MS`."""
+        rate = self._estimates.bytes_per_ms
+        return _LEAST_BACKLOG_BYTES if rate is None else max(_LEAST_BACKLOG_BYTES, _BACKLOG_MS * rate)
+
     def assume_run(self) -> None:
         """The mirror takes the frame under way, since it has to go on; if the server then refuses it, a key is due."""
         flight = self._flight
@@ -172,6 +200,8 @@ class CloudEndpoint:
             record.cloud_outcome = "key needed" if isinstance(outcome, KeyNeeded) else "lost"
             record.cloud_reason = outcome.reason
             self._mirror.reset()
+            if isinstance(outcome, KeyNeeded) and outcome.video:
+                self._payload.interrupt()
 
     def close(self) -> None:
         """Ends the link; nothing is known any more of a frame that is under way."""
@@ -183,6 +213,14 @@ class CloudEndpoint:
     def _learn_size(self, n_bytes: int, pixels: int) -> None:
         if pixels:
             self._bytes_per_pixel += _WEIGHT * (n_bytes / pixels - self._bytes_per_pixel)
+
+    def _take_latency(self, welcome: pb.Welcome | None) -> None:
+        """The server's own profile, where nothing is known of its latency yet."""
+        if welcome is None or not welcome.latency_model or self._estimates.cloud.frames:
+            return
+        with suppress(ValueError, KeyError, TypeError, AttributeError):  # of another version: it is measured instead
+            model = read_model(json.loads(welcome.latency_model))
+            self._estimates.cloud = OnlineLatency.from_profile(model)
 
     def _commit(self, flight: Flight) -> None:
         self._mirror.commit(flight.proposal)

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint
+from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
 from fluxshard.cloud.edge.edge_runner import EdgeRunner
 from fluxshard.cloud.edge.estimates import Estimates
-from fluxshard.cloud.edge.link import CloudLink, LinkState
-from fluxshard.cloud.edge.open_payload import open_payload
+from fluxshard.cloud.edge.frames import frame_of, frame_stats
 from fluxshard.cloud.edge.options import OffloadOptions
+from fluxshard.cloud.edge.payload.open_payload import open_payload
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.session_parts import DetectionAnswers, LocalModel, Size, VideoPackets
 from fluxshard.cloud.edge.two_places import TwoPlaces, TwoPlacesAnswer
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
+from fluxshard.cloud.wire.detections_codec import decode_detections
 from fluxshard.cloud.wire.messages import PROTOCOL
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import encode_reuse
 from fluxshard.errors import OptionError, ShapeError, StateError
-from fluxshard.motion import CELL_PX, cells
+from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import on_cpu
 from fluxshard.runtime.endpoints.mirror import Mirror
@@ -32,29 +34,14 @@ from fluxshard.runtime.endpoints.policies import cloud_policy, edge_policy
 from fluxshard.runtime.endpoints.work_order import work_orders
 from fluxshard.runtime.offload.hedge import HedgeBudget
 from fluxshard.runtime.offload.transport import Transport
+from fluxshard.runtime.offload.work_features import work_features
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedProposal
 from fluxshard.runtime.session import Program
 from fluxshard.runtime.stats import FrameStats
 from fluxshard.runtime.work_stats import predicted_work_map
 from fluxshard.video.frame import Frame
-
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LocalModel:
-    """The model as the edge has it, at one size of image.
-
-    Attributes:
-      program: runs it.
-      weights: digest of its weights.
-      compute: what it runs on.
-    """
-
-    program: Program
-    weights: str
-    compute: Compute
+from fluxshard.video.letterbox import Letterbox
 
 
 class OffloadedSession:
@@ -68,9 +55,8 @@ class OffloadedSession:
       reuse: what to reuse, on both endpoints.
       transport: to the server.
       options: how to share.
-      decoder: fingerprint of this machine's decoder and scaler.
-      finish: what is made of outputs where `options.answer` is "detections"; the server does the same.
-      read_detections: detections from a server's answer.
+      video: what the packets of frames have in common; for payload "bitstream".
+      detections: how outputs become detections; for answer "detections".
       on_link: is told, in another thread, when the link opens or is lost.
       on_settled: is given the record of every frame when nothing of it is under way any more, in order of frames.
     """
@@ -82,19 +68,20 @@ class OffloadedSession:
         transport: Transport,
         options: OffloadOptions | None = None,
         *,
-        decoder: str = "",
-        finish: Callable[[Any], Any] | None = None,
-        read_detections: Callable[[bytes], Any] | None = None,
+        video: VideoPackets | None = None,
+        detections: DetectionAnswers | None = None,
         on_link: Callable[[LinkState], None] = lambda _: None,
         on_settled: Callable[[PlacementRecord], None] = lambda _: None,
     ) -> None:
         self._model_for, self._reuse, self._transport = model_for, reuse, transport
-        self._options, self._decoder = options or OffloadOptions(), decoder
+        self._options = options or OffloadOptions()
         if not reuse.remap or reuse.execution == "dense":
             raise OptionError("remap=False and execution='dense' are ablations of a session in one place")
-        if self._options.answer == "detections" and (finish is None or read_detections is None):
+        if self._options.answer == "detections" and detections is None:
             raise OptionError("answer (='detections') needs a model whose head is known; use answer='outputs'")
-        self._finish, self._read_detections = finish, read_detections
+        if self._options.payload == "bitstream" and video is None:
+            raise OptionError("payload (='bitstream') needs a video that was opened with packets=True")
+        self._video, self._detections = video, detections if self._options.answer == "detections" else None
         self._on_link, self._on_settled = on_link, on_settled
         self._size: Size | None = None
         self._program: Program | None = None
@@ -102,6 +89,7 @@ class OffloadedSession:
         self._places: TwoPlaces | None = None
         self._runner: EdgeRunner | None = None
         self._answer: TwoPlacesAnswer | None = None
+        self._frames = 0
         self._closed = False
 
     def __enter__(self) -> OffloadedSession:
@@ -163,13 +151,15 @@ class OffloadedSession:
           StateError: no frame has run.
         """
         assert self._size is not None
-        return _stats(self._last(), self._size)
+        return frame_stats(self._last(), self._size)
 
-    def run(self, frame: Frame) -> Any:
+    def run(self, image: Frame | Tensor, motion: MotionField | None = None) -> Any:
         """Answers a frame.
 
         Args:
-          frame: of `fluxshard.video`; another size starts the stream anew.
+          image: a frame of `fluxshard.video`, with its motion and packets; or an image `(1, 3, H, W)` float32 in whole
+            steps of 1/255, for payloads that need no packets. Another size starts the stream anew.
+          motion: of an image; None compares at zero displacement.
 
         Returns:
           what `Session.run` returns for its image, on the CPU; or detections, where the options say so.
@@ -180,12 +170,12 @@ class OffloadedSession:
         """
         if self._closed:
             raise StateError("session is closed; make a new one with fluxshard.offload()")
-        if frame.image.dim() != 4 or frame.image.shape[0] != 1:
-            raise ShapeError(f"image is {tuple(frame.image.shape)}; expected (1, C, H, W)")
+        frame = image if isinstance(image, Frame) else frame_of(image, motion, self._frames)
+        self._frames += 1
         size = (frame.image.shape[2], frame.image.shape[3])
         if self._size != size:
             self._end()
-            self._start(size)
+            self._start(size, frame)
         assert self._places is not None
         self._answer = self._places.run(frame)
         return self._answer.outputs
@@ -212,17 +202,18 @@ class OffloadedSession:
             raise StateError("session has run no frame yet")
         return self._answer
 
-    def _start(self, size: Size) -> None:
+    def _start(self, size: Size, frame: Frame) -> None:
         model, options = self._model_for(size), self._options
         program = self._program = model.program
         if program.canvas_px:
             raise OptionError("a canvas cannot be used in two places: compile the model with canvas_px=0")
         plan = program.engine.plan
         orders, wake = work_orders(plan, self._reuse), threading.Event()
-        estimates = Estimates(budget=HedgeBudget(share=options.hedge_share))
-        payload = open_payload(options.payload, orders, size)
+        estimates = Estimates(edge=model.latency, budget=HedgeBudget(share=options.hedge_share))
+        ask = (lambda: None) if self._video is None else self._video.request_keyframe
+        payload = open_payload(options.payload, orders, size, ask)
         self._runner = EdgeRunner(program, wake.set)
-        self._link = CloudLink(self._transport, self._hello(model, size), options.link, self._on_link)
+        self._link = CloudLink(self._transport, self._hello(model, frame), options.link, self._on_link)
         cloud = CloudEndpoint(
             self._link,
             Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size),
@@ -232,19 +223,15 @@ class OffloadedSession:
             wake=wake.set,
         )
         unflatten, codec = program.unflatten, OutputsCodec(plan)
-        detections = options.answer == "detections"
-        assert not detections or (self._read_detections is not None and self._finish is not None)
         self._places = TwoPlaces(
             edge=Mirror(edge_policy(program, self._reuse), size),
             runner=self._runner,
             cloud=cloud,
             estimates=estimates,
             options=options.dispatch,
-            features=lambda proposal: (proposal.predicted_work,),
-            decode=self._read_detections
-            if detections and self._read_detections
-            else (lambda data: unflatten(codec.decode(data))),
-            finish=self._finish if detections and self._finish else on_cpu,
+            features=work_features,
+            decode=(lambda data: unflatten(codec.decode(data))) if self._detections is None else decode_detections,
+            finish=on_cpu if self._detections is None else self._detections.of,
             keep_warm=options.keep_warm,
             wake=wake,
             settled=self._on_settled,
@@ -256,9 +243,9 @@ class OffloadedSession:
             self._places.close()
         self._places = self._link = self._runner = self._size = self._program = None
 
-    def _hello(self, model: LocalModel, size: Size) -> pb.Hello:
+    def _hello(self, model: LocalModel, frame: Frame) -> pb.Hello:
         options, compute = self._options, model.compute
-        return pb.Hello(
+        hello = pb.Hello(
             protocol=PROTOCOL,
             stream=options.stream,
             plan=model.program.engine.plan.digest(),
@@ -266,44 +253,18 @@ class OffloadedSession:
             reuse=encode_reuse(self._reuse),
             payload=options.payload,
             answer=options.answer,
-            decoder=self._decoder,
             dtype=compute.dtype,
             backend=compute.backend,
             isa=compute.isa,
             version=compute.version,
             budget_ms=round(options.dispatch.deadline_ms or 0),
         )
-
-
-def _stats(answer: TwoPlacesAnswer, size: Size) -> FrameStats:
-    record, ran, cloud = answer.record, answer.ran, answer.cloud
-    raw_bytes = 3 * size[0] * size[1]
-    placement: Literal["edge", "cloud"] = record.answered_by
-    keyframe, recompute, compute, inference, server_pre, layers = False, 0.0, 0.0, 0.0, 0.0, 0
-    if ran is not None:
-        keyframe, recompute = ran.counts.keyframe, ran.counts.input_cells / (size[0] * size[1])
-        compute, inference, layers = ran.compute_ratio, ran.inference_ms, int(ran.counts.executed.sum())
-    elif cloud is not None:
-        result = cloud.result
-        keyframe, recompute, compute = result.keyframe, result.work, result.compute_ratio
-        inference, server_pre = result.inference_ms, result.queue_ms + result.decode_ms
-    post = ran.post_ms if ran is not None else 0.0 if cloud is None else cloud.result.answer_ms
-    rest = max(0.0, record.latency_ms - answer.pre_ms - answer.edge_wait_ms - inference - server_pre - post)
-    return FrameStats(
-        frame=record.frame,
-        keyframe=keyframe,
-        recompute_ratio=min(1.0, recompute),
-        compute_ratio=compute,
-        tx_ratio=record.bytes_sent / raw_bytes,
-        latency_ms=record.latency_ms,
-        edge_pre_ms=answer.pre_ms + answer.edge_wait_ms,
-        server_pre_ms=server_pre,
-        transmission_ms=rest if cloud is not None else 0.0,
-        inference_ms=inference,
-        post_ms=post + (0.0 if cloud is not None else rest),
-        overhead_ms=0.0,
-        motion_source="given",
-        placement=placement,
-        bytes_sent=record.bytes_sent,
-        layers_executed=layers,
-    )
+        if self._detections is not None:
+            hello.confidence, hello.iou = self._detections.confidence, self._detections.iou
+        if options.payload == "bitstream" and self._video is not None:
+            stream = self._video.stream
+            hello.decoder = self._video.decoder
+            hello.picture_height, hello.picture_width = stream.picture_size
+            # where the packets are encoded here, pictures are images already
+            hello.padded = not stream.encoded_here and frame.letterbox == Letterbox(stream.picture_size, None)
+        return hello

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from fluxshard.cloud.edge.link import LinkOptions
+from fluxshard.cloud.edge.connection.link import LinkOptions
+from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.errors import OptionError
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 
@@ -27,6 +29,10 @@ class OffloadOptions:
       stream: name of the video stream on the server; unique for who proves to be the caller.
       keep_warm: while the edge answers, the server is sent what changed, so that its next frame is a small one.
       hedge_share: of frames that may run on both endpoints because the cloud is late.
+      latency_profile: of this machine, as `fluxshard profile` writes it; None measures the first frames.
+      tls: the certificate authority of the server, and the edge's own certificate.
+      token: that says who the edge is, where it has no certificate.
+      insecure: no TLS; for servers on this machine only.
       link: how patient the link is.
 
     Raises:
@@ -39,6 +45,10 @@ class OffloadOptions:
     stream: str = field(default_factory=lambda: f"{socket.gethostname()}/0"[:128])
     keep_warm: bool = True
     hedge_share: float = 0.05
+    latency_profile: Path | str | None = None
+    tls: ClientTls | None = None
+    token: str | None = field(default=None, repr=False)
+    insecure: bool = False
     link: LinkOptions = field(default_factory=LinkOptions)
 
     def __post_init__(self) -> None:

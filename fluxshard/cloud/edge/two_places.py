@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint, Flight
+from fluxshard.cloud.edge.connection.upload import Answered
 from fluxshard.cloud.edge.edge_runner import EdgeRunner
 from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.lateness import Lateness
 from fluxshard.cloud.edge.placement import PlacementRecord
-from fluxshard.cloud.edge.upload import Answered
 from fluxshard.errors import WireError
 from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.mirror import Mirror
@@ -117,7 +117,7 @@ class TwoPlaces:
         self._cloud.advance(frame.motion)
         self._settle()
         edge_proposal = self._edge.propose(frame.image)
-        closed = self._cloud.closed_because()
+        closed = self._cloud.closed_because(frame)
         cloud_proposal = None if closed else self._cloud.propose(frame.image)
         inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
         decision = decide(inputs, self._options)
@@ -134,6 +134,8 @@ class TwoPlaces:
             self._start_edge(edge_proposal, edge_work, record)
             if cloud_proposal is not None and self._wants_refresh():
                 self._send(frame, cloud_proposal, cloud_work, record, answer=False)
+            else:
+                self._cloud.forward(frame, record)
         pre_ms = _ms_since(started) - waited_ms
         outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
         record.answered_by = "edge" if answered is None else "cloud"

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
+from fluxshard.cloud.decoding.decoder_process import DecoderProcess
 from fluxshard.cloud.server.images import SparseImages, StreamImages
 from fluxshard.cloud.server.limits import ServerLimits
+from fluxshard.cloud.server.picture_images import PictureImages
 from fluxshard.cloud.server.served_model import ServedModel
+from fluxshard.cloud.wire.payload import make_payload
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.cloud.wire.raw_payload import RawPayload
 from fluxshard.errors import WireError
+from fluxshard.video.letterbox import Letterbox
+
+_MOST_PICTURE_PIXELS = 4096 * 2304
 
 
-def open_images(hello: pb.Hello, model: ServedModel, limits: ServerLimits) -> StreamImages:
+def open_images(hello: pb.Hello, model: ServedModel, limits: ServerLimits, threads: Executor) -> StreamImages:
     """The images of a stream.
+
+    Args:
+      hello: what the edge asks for.
+      model: that the stream runs.
+      limits: of the server.
+      threads: that videos are decoded in.
 
     Raises:
       WireError: a payload that this server does not take, or pictures that are too large.
     """
-    height, width = model.plan.image_size
-    if hello.payload == "raw":
-        return SparseImages(RawPayload(height, width))
-    raise WireError("this server does not take such payloads")
+    size = model.plan.image_size
+    if hello.payload in ("raw", "packed", "jpeg"):
+        return SparseImages(make_payload(hello.payload, *size))
+    if hello.payload != "bitstream":
+        raise WireError("this server does not take such payloads")
+    picture_size = hello.picture_height, hello.picture_width
+    if (
+        not all(16 <= length <= 8192 for length in picture_size)
+        or picture_size[0] * picture_size[1] > _MOST_PICTURE_PIXELS
+    ):
+        raise WireError("pictures of this size are not allowed")
+    letterbox = Letterbox(picture_size, None if hello.padded else size)
+    if letterbox.size != size:
+        raise WireError("pictures of this size do not make images of the model's")
+    return PictureImages(lambda: DecoderProcess(picture_size), letterbox, limits.max_frame_bytes, threads)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
-from fluxshard.errors import RefusedError
+from fluxshard.cloud.wire.detections_codec import encode_detections
+from fluxshard.errors import RefusedError, WireError
 from fluxshard.ir.plan import Plan
+from fluxshard.models.detections.detections import Detections
+from fluxshard.runtime.endpoints.engine_stream import on_cpu
 from fluxshard.runtime.session import Program
 
 Encode = Callable[[Any], bytes]  # what a frame returned, as bytes
+MakeDetect = Callable[[float, float], Callable[[Any], Detections]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,14 +27,14 @@ class ServedModel:
       program: runs it.
       weights: digest of its weights.
       compute: what it runs on.
-      answers: encoders of answers besides "outputs", by name.
+      detect: from outputs to detections at a confidence and an overlap; None where the head is not known.
       latency_model: JSON of the profile's model; empty where it was not profiled.
     """
 
     program: Program
     weights: str
     compute: Compute
-    answers: Mapping[str, Encode] = field(default_factory=dict)
+    detect: MakeDetect | None = None
     latency_model: bytes = b""
 
     @property
@@ -38,17 +42,25 @@ class ServedModel:
         """The plan that is run."""
         return self.program.engine.plan
 
-    def encoder(self, answer: str) -> Encode:
+    def encoder(self, answer: str, confidence: float, iou: float) -> Encode:
         """The encoder of answers.
+
+        Args:
+          answer: "outputs" or "detections".
+          confidence, iou: of detections.
 
         Raises:
           RefusedError: the model has no such answers.
+          WireError: thresholds outside 0..1.
         """
         if answer == "outputs":
             return OutputsCodec(self.plan).encode
-        if answer not in self.answers:
+        if answer != "detections" or self.detect is None:
             raise RefusedError("this server does not give such answers for this model", reason="model")
-        return self.answers[answer]
+        if not (0 <= confidence <= 1 and 0 <= iou <= 1):
+            raise WireError("thresholds of detections must be between 0 and 1")
+        detect = self.detect(confidence, iou)
+        return lambda outputs: encode_detections(detect(on_cpu(outputs)))
 
 
 class Catalogue:

@@ -63,8 +63,7 @@ class _Upload:
     motion: MotionField | None
     payload: Assembly
     began: float  # when its head came
-    first: float = 0.0  # when its first byte after the head came
-    after_first: int = 0  # bytes since then
+    after_head: int = 0  # bytes since then
     timer: asyncio.TimerHandle | None = None
 
 
@@ -142,10 +141,7 @@ class StreamFrames:
         self._received += n_bytes
         upload, kind = self._upload, message.WhichOneof("kind")
         if upload is not None and kind in ("chunk", "packet"):
-            if upload.first:
-                upload.after_first += n_bytes
-            else:
-                upload.first = self._loop.time()
+            upload.after_head += n_bytes
         if kind == "frame":
             self._begin(message.frame)
         elif kind == "chunk":
@@ -219,7 +215,7 @@ class StreamFrames:
 
     async def _run(self, upload: _Upload, payload: bytes) -> None:
         frame, arrived, loop = upload.frame, self._loop.time(), self._loop
-        upload_s = arrived - upload.first if upload.first else 0.0
+        upload_s = arrived - upload.began
         pixels = self._orders.pixels(upload.order, upload.motion)
         try:
             image = await self._images.image(frame, payload, pixels, self._shared.decoders)
@@ -268,7 +264,7 @@ class StreamFrames:
             compute_ratio=ran.compute_ratio,
             work=ran.counts.input_cells / self._model.plan.grids[0].cells,
             upload_ms=1e3 * upload_s,
-            upload_bytes=upload.after_first,
+            upload_bytes=upload.after_head,
             queue_ms=1e3 * done.queue_s,
             decode_ms=1e3 * decode_s,
             inference_ms=ran.ms,
@@ -303,7 +299,8 @@ class StreamFrames:
 
     def _need_key(self, seq: int, reason: str) -> None:
         self._shared.observer.frame(FrameEnd.NEEDS_KEY)
-        self._send(pb.Down(need_key=pb.NeedKey(seq=seq, reason=reason)))
+        video = reason == _LOST_PICTURES
+        self._send(pb.Down(need_key=pb.NeedKey(seq=seq, reason=reason, video=video)))
 
     def _too_late_ms(self, frame: pb.Frame) -> int | None:
         """How long the frame would wait, where it would then come too late; refused before its pixels are decoded."""

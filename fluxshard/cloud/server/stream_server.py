@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.server.caches import CachePool
@@ -27,7 +27,7 @@ from fluxshard.errors import OptionError, RefusedError, WireError
 _DECODER_THREADS = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 
-OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits], StreamImages]
+OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits, Executor], StreamImages]
 
 
 class StreamServer:
@@ -182,8 +182,8 @@ class StreamServer:
     def _frames(self, hello: pb.Hello, model: ServedModel, caller: Caller, epoch: int, outbox: Outbox) -> StreamFrames:
         try:
             reuse = decode_reuse(hello.reuse)
-            encode = model.encoder(hello.answer)
-            images = self._open_images(hello, model, self._limits)
+            encode = model.encoder(hello.answer, hello.confidence, hello.iou)
+            images = self._open_images(hello, model, self._limits, self._decoders)
             return StreamFrames(
                 model,
                 reuse,

@@ -85,8 +85,8 @@ class LatencyProfile:
             energy = body.get("energy_mj")
             return cls(
                 measured=Measured(**body["measured"]),
-                model=_model(body["model"]),
-                energy_mj=None if energy is None else _model(energy),
+                model=read_model(body["model"]),
+                energy_mj=None if energy is None else read_model(energy),
                 facts=body.get("facts", {}),
             )
         except ProfileError:
@@ -104,7 +104,12 @@ class LatencyProfile:
         ]
 
 
-def _model(body: Mapping[str, Any]) -> LatencyModel:
+def read_model(body: Mapping[str, Any]) -> LatencyModel:
+    """A model from its fields.
+
+    Raises:
+      KeyError, TypeError, ValueError: they are not those of a model.
+    """
     knots = tuple((float(x), float(y)) for x, y in body["knots"])
     rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in itertools.pairwise(knots))
     slopes = tuple(float(slope) for slope in body["slopes_ms"])

@@ -11,9 +11,10 @@ import torch
 
 import fluxshard
 from fluxshard.cloud.compute import compute_of
-from fluxshard.cloud.edge.offloaded_session import LocalModel, OffloadedSession
+from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_server import StreamServer
@@ -63,7 +64,7 @@ def moving_frames(n: int, size: tuple[int, int] = SIZE, seed: int = 0, dx: int =
         y, x = rng.integers(0, size[0] - 8), rng.integers(0, size[1] - 8)
         pixels[y : y + 8, x : x + 8] = rng.integers(0, 256, (8, 8, 3), np.uint8)
         motion = fluxshard.MotionField.uniform(*size, 0, dx) if index else None
-        yield Frame(to_image(pixels), motion, index, index / 25, "codec", letterbox, pixels)
+        yield Frame(to_image(pixels), motion, index, index / 25, "codec", letterbox, pixels, pixels)
 
 
 def session_of(

@@ -38,7 +38,7 @@ class Down(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., need_key: _Optional[_Union[NeedKey, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "stream", "plan", "weights", "reuse", "payload", "answer", "picture_height", "picture_width", "decoder", "dtype", "backend", "isa", "version", "budget_ms", "server_plans")
+    __slots__ = ("protocol", "stream", "plan", "weights", "reuse", "payload", "answer", "picture_height", "picture_width", "decoder", "dtype", "backend", "isa", "version", "budget_ms", "server_plans", "confidence", "iou", "padded")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,9 @@ class Hello(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
     SERVER_PLANS_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    IOU_FIELD_NUMBER: _ClassVar[int]
+    PADDED_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream: str
     plan: str
@@ -71,7 +74,10 @@ class Hello(_message.Message):
     version: str
     budget_ms: int
     server_plans: bool
-    def __init__(self, protocol: _Optional[int] = ..., stream: _Optional[str] = ..., plan: _Optional[str] = ..., weights: _Optional[str] = ..., reuse: _Optional[str] = ..., payload: _Optional[str] = ..., answer: _Optional[str] = ..., picture_height: _Optional[int] = ..., picture_width: _Optional[int] = ..., decoder: _Optional[str] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., isa: _Optional[str] = ..., version: _Optional[str] = ..., budget_ms: _Optional[int] = ..., server_plans: _Optional[bool] = ...) -> None: ...
+    confidence: float
+    iou: float
+    padded: bool
+    def __init__(self, protocol: _Optional[int] = ..., stream: _Optional[str] = ..., plan: _Optional[str] = ..., weights: _Optional[str] = ..., reuse: _Optional[str] = ..., payload: _Optional[str] = ..., answer: _Optional[str] = ..., picture_height: _Optional[int] = ..., picture_width: _Optional[int] = ..., decoder: _Optional[str] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., isa: _Optional[str] = ..., version: _Optional[str] = ..., budget_ms: _Optional[int] = ..., server_plans: _Optional[bool] = ..., confidence: _Optional[float] = ..., iou: _Optional[float] = ..., padded: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "max_frame_bytes", "lease_ms", "dtype", "backend", "isa", "device", "version", "same_decoder", "same_compute", "latency_model")
@@ -204,12 +210,14 @@ class Result(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., epoch: _Optional[int] = ..., answer_bytes: _Optional[int] = ..., answer_crc32: _Optional[int] = ..., pixels_digest: _Optional[int] = ..., keyframe: _Optional[bool] = ..., compute_ratio: _Optional[float] = ..., work: _Optional[float] = ..., upload_ms: _Optional[float] = ..., upload_bytes: _Optional[int] = ..., queue_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ..., answer_ms: _Optional[float] = ..., server_ms: _Optional[float] = ..., wait_ms: _Optional[float] = ..., credit_bytes: _Optional[int] = ...) -> None: ...
 
 class NeedKey(_message.Message):
-    __slots__ = ("seq", "reason")
+    __slots__ = ("seq", "reason", "video")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
     seq: int
     reason: str
-    def __init__(self, seq: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    video: bool
+    def __init__(self, seq: _Optional[int] = ..., reason: _Optional[str] = ..., video: _Optional[bool] = ...) -> None: ...
 
 class Reject(_message.Message):
     __slots__ = ("seq", "wait_ms")

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from fluxshard.cloud.edge.offloaded_session import LocalModel, OffloadedSession
+from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.offload.dispatch import DispatchOptions

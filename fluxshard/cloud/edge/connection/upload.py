@@ -39,9 +39,11 @@ class KeyNeeded:
 
     Attributes:
       reason: as the server says.
+      video: the video has to go on with a keyframe, too.
     """
 
     reason: str
+    video: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,36 @@ class Envelope:
     budget_ms: int
 
 
+class Payload(Protocol):
+    """What goes up of a stream's frames."""
+
+    @property
+    def is_sparse(self) -> bool:
+        """Only the pixels of S_0 go up."""
+        ...
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """That are expected before the first frame."""
+        ...
+
+    def interrupt(self) -> None:
+        """What was sent before is worth nothing to the server."""
+        ...
+
+    def closed_because(self, frame: Frame) -> str:
+        """Why the server could not make an image of this frame; empty where it can."""
+        ...
+
+    def messages(self, frame: Frame, order: WorkOrder, motion: MotionField | None, envelope: Envelope) -> list[bytes]:
+        """Serialised messages, the head first."""
+        ...
+
+    def forward(self, frame: Frame) -> list[bytes]:
+        """Serialised messages of a frame that the server is not to run."""
+        ...
+
+
 class SparsePayload:
     """Messages of frames whose changed pixels go up.
 
@@ -54,13 +84,25 @@ class SparsePayload:
       bytes_per_pixel: that are expected before the first frame.
     """
 
+    is_sparse = True
+
     def __init__(
         self, codec: PixelEncoder, orders: WorkOrders, size: tuple[int, int], *, bytes_per_pixel: float = 3.0
     ) -> None:
         self.bytes_per_pixel = bytes_per_pixel
-        self.is_sparse = True
         self._codec, self._orders = codec, orders
         self._motion, self._masks = MotionCodec(*size, CELL_PX), MaskCodec(orders.shapes)
+
+    def interrupt(self) -> None:
+        """See `Payload.interrupt`."""
+
+    def closed_because(self, frame: Frame) -> str:
+        """See `Payload.closed_because`."""
+        return ""
+
+    def forward(self, frame: Frame) -> list[bytes]:
+        """See `Payload.forward`."""
+        return []
 
     def messages(self, frame: Frame, order: WorkOrder, motion: MotionField | None, envelope: Envelope) -> list[bytes]:
         """Serialised messages, the head first.
@@ -71,7 +113,7 @@ class SparsePayload:
           motion: since the frame that the server has run last.
           envelope: what else the head says.
         """
-        payload = self._codec.encode(pixels_of(frame), self._orders.pixels(order, motion))
+        payload = self._codec.encode(frame.pixels, self._orders.pixels(order, motion))
         head = head_of(order, motion, envelope, self._motion, self._masks)
         head.payload_bytes, head.payload_crc32 = len(payload), checksum(payload)
         return [
@@ -102,9 +144,3 @@ def head_of(
         motion=b"" if sent is None else motions.encode(sent),
         masks=b"" if order.keyframe else masks.encode(order.masks),
     )
-
-
-def pixels_of(frame: Frame) -> NDArray[np.uint8]:
-    """The letterboxed pixels that a frame's image was made from, `(H, W, 3)` uint8."""
-    image = frame.image[0].permute(1, 2, 0).numpy()
-    return np.rint(image * np.float32(255)).astype(np.uint8)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
-from fluxshard.cloud.edge.upload import Answered, KeyNeeded, Lost, Refused, Upload
+from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, Assembly, read_down
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, RefusedError, TransportError, WireError
@@ -81,7 +81,7 @@ class CloudLink:
         self._loop = asyncio.new_event_loop()
         self._queue: deque[Upload] = deque()
         self._more = asyncio.Event()
-        self._sent_bytes = self._total_bytes = 0
+        self._given_bytes = self._sent_bytes = self._total_bytes = 0
         self._current: Upload | None = None  # that waits for its outcome
         self._answer: tuple[pb.Result, Assembly] | None = None
         self._closing = self._draining = self._was_open = False
@@ -102,6 +102,19 @@ class CloudLink:
         """Sends a frame; one whose outcome is not known yet must be the only one."""
         self._call(self._enqueue, upload)
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that were handed over and have not been taken by the network."""
+        return self._given_bytes - self._sent_bytes
+
+    def forward(self, messages: list[bytes]) -> None:
+        """Sends messages that have no outcome, after all that was handed over before."""
+        self._call(self._enqueue_forwarded, Upload(0, messages, lambda: None))
+
+    def drop_waiting(self) -> None:
+        """Forgets all messages of which nothing has been taken yet."""
+        self._call(self._drop_waiting)
+
     def close(self) -> None:
         """Ends the link and its thread."""
         if not self._closing:
@@ -118,8 +131,25 @@ class CloudLink:
             upload.finish(Lost(reason=self._state.reason))
             return
         self._current = upload
+        self._append(upload)
+
+    def _enqueue_forwarded(self, upload: Upload) -> None:
+        if self._state.is_open:
+            self._append(upload)
+
+    def _append(self, upload: Upload) -> None:
+        self._given_bytes += upload.n_bytes
         self._queue.append(upload)
         self._more.set()
+
+    def _drop_waiting(self) -> None:
+        current, self._current = self._current, None
+        if current is not None and current not in self._queue:
+            self._current = current
+        elif current is not None:
+            current.finish(Refused(wait_ms=0.0))  # its packets follow those that are dropped
+        self._given_bytes -= sum(upload.n_bytes for upload in self._queue)
+        self._queue.clear()
 
     # --- in the link's thread -----------------------------------------------------------------------------------------
 
@@ -199,8 +229,10 @@ class CloudLink:
         """Messages to the server, for one connection: what comes after it finds another queue."""
         queue = self._queue = deque[Upload]()
         more = self._more = asyncio.Event()
-        self._sent_bytes = 0
-        yield pb.Up(hello=self._hello).SerializeToString()
+        hello = pb.Up(hello=self._hello).SerializeToString()
+        self._sent_bytes = self._given_bytes = 0  # the greeting is not counted: nothing of it is acknowledged
+        self._total_bytes += len(hello)
+        yield hello
         while not self._closing and queue is self._queue:
             if not queue:
                 more.clear()
@@ -248,7 +280,9 @@ class CloudLink:
         elif kind == "chunk":
             self._chunk(message.chunk)
         elif kind == "need_key":
-            self._finish(message.need_key.seq, KeyNeeded(reason=message.need_key.reason[:200]))
+            self._finish(
+                message.need_key.seq, KeyNeeded(reason=message.need_key.reason[:200], video=message.need_key.video)
+            )
         elif kind == "reject":
             self._state = replace(self._state, wait_ms=float(message.reject.wait_ms))
             self._finish(message.reject.seq, Refused(wait_ms=float(message.reject.wait_ms)))

@@ -1,0 +1,120 @@
+"""`fluxshard.offload`: a compiled model's session in two places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fluxshard.api import CompiledModel
+from fluxshard.cloud.compute import compute_of
+from fluxshard.cloud.decoding.fingerprint import decoder_fingerprint
+from fluxshard.cloud.edge.connection.link import LinkState
+from fluxshard.cloud.edge.offloaded_session import OffloadedSession
+from fluxshard.cloud.edge.options import OffloadOptions
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.session_parts import DetectionAnswers, LocalModel, Size, VideoPackets
+from fluxshard.cloud.network.grpc_transport import GrpcTransport
+from fluxshard.errors import OptionError, warn
+from fluxshard.options import ReuseOptions
+from fluxshard.pipeline.profiling.measured import measured_of
+from fluxshard.runtime.offload.latency_profile import LatencyProfile
+from fluxshard.runtime.offload.online_latency import OnlineLatency
+from fluxshard.runtime.offload.transport import Transport
+from fluxshard.runtime.threshold_profile import ThresholdProfile, weights_digest
+from fluxshard.video import VideoSource
+
+
+def offload(
+    model: CompiledModel,
+    server: str | Transport,
+    *,
+    reuse: ReuseOptions | None = None,
+    options: OffloadOptions | None = None,
+    video: VideoSource | None = None,
+    detections: DetectionAnswers | None = None,
+    on_link: Callable[[LinkState], None] = lambda _: None,
+    on_settled: Callable[[PlacementRecord], None] = lambda _: None,
+) -> OffloadedSession:
+    """A video stream whose frames run here or on a server, whichever is done first.
+
+    Args:
+      model: as compiled for this machine.
+      server: HOST:PORT of `fluxshard serve` with the same model; or a transport.
+      reuse: what to reuse, on both endpoints; None takes planned reuse.
+      options: how to share; the server's name has to be proven unless they say `insecure`.
+      video: whose packets go up; for payload "bitstream". Open it with `packets=True`.
+      detections: how outputs become detections; for answer "detections".
+      on_link: is told, in another thread, when the link opens or is lost.
+      on_settled: is given the record of every frame when nothing of it is under way any more, in order of frames.
+
+    Returns:
+      the session, a context manager. It does not wait for the server: until there is one, frames run here.
+
+    Raises:
+      OptionError: options that do not go together.
+      SecurityError: a certificate that cannot be used, or plaintext to another machine.
+      ProfileError: a profile that cannot be read.
+    """
+    options, reuse = options or OffloadOptions(), reuse or ReuseOptions(policy="planned")
+    thresholds = None if reuse.profile is None else ThresholdProfile.load(reuse.profile)
+    if thresholds is not None:
+        reuse = thresholds.reuse
+    latency = None if options.latency_profile is None else LatencyProfile.load(options.latency_profile)
+    transport = server if not isinstance(server, str) else _transport(server, options)
+
+    def model_for(size: Size) -> LocalModel:
+        program = model.specialise(torch.zeros(1, 3, *size)).program
+        if thresholds is not None:
+            thresholds.check(program.engine.plan, model.weights)
+        return LocalModel(
+            program=program,
+            weights=weights_digest(program.engine.plan, model.weights),
+            compute=compute_of(model),
+            latency=_latency(latency, options.latency_profile, model, reuse),
+        )
+
+    packets = None
+    if options.payload == "bitstream":
+        packets = _packets(video)
+    return OffloadedSession(
+        model_for,
+        reuse,
+        transport,
+        options,
+        video=packets,
+        detections=detections,
+        on_link=on_link,
+        on_settled=on_settled,
+    )
+
+
+def _transport(server: str, options: OffloadOptions) -> Transport:
+    return GrpcTransport(server, tls=options.tls, token=options.token, insecure=options.insecure)
+
+
+def _packets(video: VideoSource | None) -> VideoPackets:
+    if video is None or video.packet_stream is None:
+        raise OptionError(
+            "payload (='bitstream') sends the video's packets: open it with packets=True and pass it as video="
+        )
+    return VideoPackets(
+        stream=video.packet_stream, request_keyframe=video.request_keyframe, decoder=decoder_fingerprint()
+    )
+
+
+def _latency(
+    profile: LatencyProfile | None, path: Path | str | None, model: CompiledModel, reuse: ReuseOptions
+) -> OnlineLatency:
+    """What is known of the edge's latency: nothing, where the profile is of something else."""
+    if profile is None:
+        return OnlineLatency()
+    differences = profile.differences(measured_of(model, reuse.policy))
+    if differences:
+        warn(
+            f"latency profile {str(path)!r} does not fit ({'; '.join(differences)}): the first frames are measured "
+            "instead"
+        )
+        return OnlineLatency()
+    return OnlineLatency.from_profile(profile.model)

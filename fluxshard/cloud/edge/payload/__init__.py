@@ -1,0 +1,1 @@
+"""What an edge sends of a frame."""

@@ -1,0 +1,174 @@
+"""Images of a stream whose video comes up: every packet is decoded, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.cloud.server.images import Mask
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.errors import WireError
+from fluxshard.video.letterbox import Letterbox, to_image
+
+_MOST_WAITING = 256  # packets that are not decoded yet: eight seconds of video
+
+
+class Decoder(Protocol):
+    """Decodes one video; see `DecoderProcess`."""
+
+    def decode(self, number: int, data: bytes, *, keyframe: bool, wanted: bool) -> NDArray[np.uint8] | None:
+        """Feeds one packet; `(h, w, 3)` RGB where the picture is wanted."""
+        ...
+
+    def reset(self) -> None:
+        """Forgets the video: the next packet has to be a keyframe."""
+        ...
+
+    def close(self) -> None:
+        """Ends the process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A packet that is not decoded yet; `follows` the one before without a gap."""
+
+    number: int
+    data: bytes
+    keyframe: bool
+    follows: bool
+
+
+class PictureImages:
+    """See `StreamImages`. Packets may have gaps before keyframes only, and what follows a damaged one is not decoded.
+
+    Args:
+      make_decoder: starts a decoder for the video.
+      letterbox: from pictures to images.
+      max_packet_bytes: of one packet.
+      threads: to decode in.
+    """
+
+    is_sparse, recovers, digest = False, True, 0
+
+    def __init__(
+        self, make_decoder: Callable[[], Decoder], letterbox: Letterbox, max_packet_bytes: int, threads: Executor
+    ) -> None:
+        self._make_decoder, self._letterbox, self._most = make_decoder, letterbox, max_packet_bytes
+        self._decoder: Decoder | None = None  # made in a thread: a process takes a while to start
+        self._threads = threads
+        self._parts: list[bytes] = []  # of the packet that arrives
+        self._got = 0
+        self._last = -1  # number of the last complete packet
+        self._wanted: dict[int, asyncio.Future[Tensor]] = {}
+        self._waiting: deque[_Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._broken = True  # nothing is decoded until a keyframe
+
+    def announce(self, frame: pb.Frame) -> None:
+        """See `StreamImages.announce`."""
+        if frame.payload_bytes:
+            raise WireError("a frame of a video has a payload of its own")
+        if frame.picture > self._last:
+            self._wanted = {frame.picture: asyncio.get_running_loop().create_future()}
+
+    def can_have(self, frame: pb.Frame) -> bool:
+        """See `StreamImages.can_have`."""
+        return frame.picture in self._wanted
+
+    def packet(self, packet: pb.Packet) -> bool:
+        """See `StreamImages.packet`."""
+        if packet.total_bytes > self._most:
+            raise WireError("a packet is larger than allowed")
+        if packet.offset != self._got or self._got + len(packet.data) > packet.total_bytes:
+            raise WireError("a part of a packet is out of order")
+        if packet.number <= self._last:
+            raise WireError("a packet of the video came twice, or too late")
+        self._parts.append(packet.data)
+        self._got += len(packet.data)
+        if self._got < packet.total_bytes:
+            if not packet.data:
+                raise WireError("a part of a packet is empty")
+            return False
+        data, self._parts, self._got = b"".join(self._parts), [], 0
+        follows, self._last = packet.number == self._last + 1, packet.number
+        if len(self._waiting) >= _MOST_WAITING:
+            raise WireError("the video comes faster than it can be decoded")
+        self._waiting.append(_Waiting(packet.number, data, packet.keyframe, follows))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._decode())
+        return True
+
+    def has(self, frame: pb.Frame) -> bool:
+        """See `StreamImages.has`."""
+        return frame.picture <= self._last
+
+    async def image(self, frame: pb.Frame, payload: bytes, mask: Mask, threads: Executor) -> Tensor:
+        """See `StreamImages.image`."""
+        try:
+            return await self._wanted[frame.picture]
+        finally:
+            self._wanted.pop(frame.picture, None)
+
+    def close(self) -> None:
+        """See `StreamImages.close`."""
+        if self._task is not None:
+            self._task.cancel()
+        for future in self._wanted.values():
+            future.cancel()
+        self._waiting.clear()
+        self._threads.submit(self._end)
+
+    async def _decode(self) -> None:
+        """Decodes what waits, one packet after the other."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                packet = self._waiting.popleft()
+                future = self._wanted.get(packet.number)
+                self._broken |= not packet.follows
+                if self._broken and not packet.keyframe:
+                    _fail(future, WireError("the video was interrupted"))
+                    continue
+                try:
+                    image = await loop.run_in_executor(self._threads, self._one, packet, future is not None)
+                except WireError as error:
+                    self._broken = True
+                    _fail(future, error)
+                    continue
+                self._broken = False
+                if future is not None and not future.done():
+                    if image is None:
+                        _fail(future, WireError("a packet holds no picture"))
+                    else:
+                        future.set_result(image)
+        finally:
+            self._task = None
+
+    def _one(self, packet: _Waiting, wanted: bool) -> Tensor | None:
+        """In a decoder's thread."""
+        if self._decoder is None:
+            self._decoder = self._make_decoder()
+        elif self._broken:
+            self._decoder.reset()
+        picture = self._decoder.decode(packet.number, packet.data, keyframe=packet.keyframe, wanted=wanted)
+        return None if picture is None else to_image(self._letterbox.place(picture))
+
+    def _end(self) -> None:
+        """In a decoder's thread."""
+        if self._decoder is not None:
+            self._decoder.close()
+
+
+def _fail(future: asyncio.Future[Tensor] | None, error: WireError) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)
+        future.exception()  # whoever waits for it is told; where nobody does, it is not an error of the program
