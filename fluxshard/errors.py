@@ -22,6 +22,7 @@ FluxShardError
 ├── ModelError             a weights file is missing, damaged or not a model that can be read
 ├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
 ├── WireError              what came over the network is damaged, or is not of this stream
+│   └── DecoderError       the process that decodes a stream died or did not answer; its stream is lost
 └── EvaluationError        clips, annotations or kept results of an evaluation are missing or damaged
 ```
 Messages say what was seen, what is allowed and what to do.
@@ -135,6 +136,10 @@ class ProfileError(FluxShardError, ValueError):
 
 class WireError(FluxShardError):
     """What came over the network is damaged, or is not of this stream."""
+
+
+class DecoderError(WireError):
+    """The process that decodes a stream died or did not answer; the stream is lost up to its next keyframe."""
 
 
 class EvaluationError(FluxShardError):
