@@ -23,6 +23,7 @@ FluxShardError
 ├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
 ├── MeterError             there is no energy meter of this kind, or it may not be read
 ├── WireError              what came over the network is damaged, or is not of this stream
+│   └── DecoderError       the process that decodes a stream died or did not answer; its stream is lost
 ├── TransportError         a server cannot be reached, or the link to it was lost
 │   └── RefusedError       the server does not take the stream (reason and time to wait inside)
 ├── SecurityError          a certificate, key or token that cannot be used or is refused; plaintext that is not allowed
@@ -143,6 +144,10 @@ class MeterError(FluxShardError):
 
 class WireError(FluxShardError):
     """What came over the network is damaged, or is not of this stream."""
+
+
+class DecoderError(WireError):
+    """The process that decodes a stream died or did not answer; the stream is lost up to its next keyframe."""
 
 
 class TransportError(FluxShardError):

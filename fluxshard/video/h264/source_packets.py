@@ -86,15 +86,20 @@ class SourcePackets:
           pictures with the packets since the picture before, the last of which holds the picture.
 
         Raises:
-          av.FFmpegError: the packet cannot be decoded. It counts, and is sent with the next picture.
+          av.FFmpegError: the packet cannot be decoded. It counts, and is sent with the next picture if it can be.
           VideoError: the stream puts its pictures out of order from here on.
         """
         if not packet.size:
             return self._with_packets(self._decoder.flush())
         stamp = packet.dts if packet.pts is None else packet.pts
+        try:
+            filtered = self._filter.filter(packet)
+        except av.FFmpegError:
+            self._count += 1  # there is nothing to send; its number is missing, so that a receiver knows
+            raise
         pictures: list[av.VideoFrame] = []
-        for filtered in self._filter.filter(packet):
-            data = self._parameter_sets.complete(bytes(filtered))
+        for one in filtered:
+            data = self._parameter_sets.complete(bytes(one))
             made = Packet(number=self._count, data=data, keyframe=starts_stream(data))
             self._count += 1
             self._waiting.append((made, stamp))
