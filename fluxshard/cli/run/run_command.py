@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,14 @@ from rich.console import Console
 
 import fluxshard
 from fluxshard import video
-from fluxshard.cli.run.files import remove_outputs, write_results
-from fluxshard.cli.run.output_directory import FRAMES, VIDEO, prepare_directory
-from fluxshard.cli.run.summary_table import summary_table
+from fluxshard.cli.run.output_directory import prepare_directory
+from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
-from fluxshard.cli.support.progress import FrameProgress
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle
 from fluxshard.cli.support.stopping import Stopping
-from fluxshard.errors import FluxShardError, OptionError
+from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.options import Backend, DType
@@ -31,12 +27,8 @@ from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
-from fluxshard.pipeline.run_video import run_video
-from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
-from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.stream_loop import StreamLoop
 
-DEFAULT_FPS = 25.0  # of the film, where the source does not say
 EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this is for checking them, and takes long"
 
 
@@ -102,27 +94,18 @@ def run_command(request: RunRequest) -> int:
         )
         notes.print(note, style="dim", markup=False, soft_wrap=True)
         facts = _facts(request, reuse, model)
-        records: list[FrameRecord] = []
-        stopping = Stopping()
-        try:
+
+        def run(records: list[FrameRecord], stopping: Stopping) -> None:
             with device_errors(), model.compiled.session(reuse.options) as session:
                 loop = _loop(request, reuse, model, session)
-                _run(request, model, loop, dense, records, stopping, screen)
+                with video.open(request.video, size=model.shape, max_frames=request.max_frames) as frames:
+                    files = RunFiles(out=request.out, names=loaded.names, show_work=request.show_reuse)
+                    write_frames(
+                        files, frames, loop, records, stopping, screen, confidence=request.confidence, dense=dense
+                    )
                 facts["state_bytes"] = session.state_bytes
-        except KeyboardInterrupt:  # asked twice
-            stopping.signal = stopping.signal or signal.SIGINT
-        except (FluxShardError, OSError):
-            with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
-                if records:
-                    write_results(records, facts | {"complete": False}, request.out)
-                else:
-                    remove_outputs(request.out)
-            raise
-        summary = write_results(records, facts | {"complete": stopping.signal is None}, request.out)
-    notes.print(summary_table(summary))
-    if stopping.signal is not None:
-        screen.print(f"fluxshard: stopped after {len(records)} frames; {request.out} holds what ran", soft_wrap=True)
-    return stopping.exit_code
+
+        return record_run(run, request.out, facts, notes, screen)
 
 
 def _check(request: RunRequest) -> RunReuse:
@@ -155,33 +138,6 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         lowest = request.confidence if objects is None else min(request.confidence, objects.region_confidence)
         head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou)
     return StreamLoop(session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device))
-
-
-def _run(
-    request: RunRequest,
-    model: PreparedModel,
-    loop: StreamLoop,
-    dense: DenseBaseline | None,
-    records: list[FrameRecord],
-    stopping: Stopping,
-    screen: Console,
-) -> None:
-    """Fills `records` frame by frame, so that they are there whatever ends the run."""
-    out, names = request.out, model.loaded.names
-    with (
-        stopping,
-        video.open(request.video, size=model.shape, max_frames=request.max_frames) as frames,
-        JsonLines(out / FRAMES, names) as lines,
-        AnnotatedFilm(
-            out / VIDEO, frames.picture_size, frames.fps or DEFAULT_FPS, names=names, show_work=request.show_reuse
-        ) as film,
-        FrameProgress(screen, frames.frame_count) as progress,
-    ):
-        for record in run_video(frames, loop, (lines, film), confidence=request.confidence, dense=dense):
-            records.append(record)
-            progress.show(record)
-            if stopping.signal is not None:
-                return
 
 
 def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[str, Any]:
