@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from fluxshard.cli.calibrate import calibrate
+from fluxshard.cli.edge.command import edge
 from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
 from fluxshard.cli.run.command import run
@@ -59,6 +60,7 @@ def root(
 
 
 app.command()(run)
+app.command()(edge)
 app.command()(explain)
 app.command()(calibrate)
 app.command()(certs)
