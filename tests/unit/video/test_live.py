@@ -45,7 +45,7 @@ def test_who_is_slow_sees_the_newest_frame_with_all_motion_and_packets(clip: Pat
             seen.append(frame)
             while threading.active_count() and not frames._over:
                 time.sleep(0.005)  # until all others have come
-    assert [frame.index for frame in seen] in ([0, N - 1], [N - 1])
+    assert len(seen) in (1, 2) and seen[-1].index == N - 1
     assert frames.dropped == N - len(seen)
     numbers = [packet.number for frame in seen for packet in frame.packets]
     assert numbers == sorted(set(numbers)) and len(numbers) == N and numbers[-1] == seen[-1].packet_number
@@ -53,7 +53,7 @@ def test_who_is_slow_sees_the_newest_frame_with_all_motion_and_packets(clip: Pat
         motion = seen[1].motion
         assert motion is not None
         moved = motion.displacement[motion.valid]
-        assert np.median(moved[:, 1]) == pytest.approx(4 * (N - 1), abs=N)
+        assert np.median(moved[:, 1]) == pytest.approx(4 * (N - 1 - seen[0].index), abs=N)
 
 
 def test_errors_come_after_the_frames_before_them(tmp_path: Path) -> None:
@@ -65,7 +65,8 @@ def test_errors_come_after_the_frames_before_them(tmp_path: Path) -> None:
         NewestFrames(PacedFrames(source, at_times=False)) as frames,
         pytest.raises(VideoError, match="images of one size"),
     ):
-        seen += [frame.index for frame in frames]
+        for frame in frames:
+            seen.append(frame.index)
     assert seen in ([], [1], [0, 1])
 
 

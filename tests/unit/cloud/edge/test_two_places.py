@@ -80,17 +80,18 @@ def assert_replays(
 
 
 @pytest.mark.parametrize("dispatch", [CLOUD_FIRST, EDGE_FIRST], ids=["cloud first", "edge first"])
+@pytest.mark.parametrize("payload", ["raw", "packed"])
 @pytest.mark.parametrize("name", REUSES)
 def test_outputs_are_those_of_a_replay(
-    model: LocalModel, server: StreamServer, name: str, dispatch: DispatchOptions
+    model: LocalModel, server: StreamServer, name: str, dispatch: DispatchOptions, payload: str
 ) -> None:
     settled: list[PlacementRecord] = []
     transport = InProcessTransport(server)
-    session = session_of(model, transport, REUSES[name], options(dispatch=dispatch), settled.append)
+    session = session_of(model, transport, REUSES[name], options(dispatch=dispatch, payload=payload), settled.append)
     outputs = run(session, 40, settled)
     assert_replays(model, REUSES[name], outputs, settled)
     assert any(record.cloud_ran and not record.cloud_keyframe for record in settled)
-    assert settled[0].answered_by == "edge" and settled[0].cloud_open
+    assert settled[0].answered_by == "edge"
     if dispatch is CLOUD_FIRST:
         assert sum(record.answered_by == "cloud" for record in settled) > 20
     assert server.connected == 0 and server.cached_bytes == 0
