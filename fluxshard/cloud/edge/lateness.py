@@ -26,7 +26,7 @@ class Lateness:
         inputs, decision = record.inputs, record.decision
         self._upload, self._options, self._estimates = flight.upload, options, estimates
         self._edge_ms = inputs.edge_ms or 0.0
-        # a margin is for choosing: an endpoint that is preferred by more than the other takes is preferred, not waited for
+        # a margin is for choosing: however much the cloud is preferred, it is not waited for as long as that
         self._margin_ms = min(options.margin_ms, max(self._edge_ms, _LEAST_MARGIN_MS))
         self._propagation_ms = inputs.propagation_ms
         # what is expected after the last byte was acknowledged

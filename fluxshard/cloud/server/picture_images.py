@@ -114,7 +114,7 @@ class PictureImages:
         """See `StreamImages.has`."""
         return frame.picture <= self._last
 
-    async def image(self, frame: pb.Frame, payload: bytes, mask: Mask, threads: Executor) -> Tensor:
+    async def image(self, frame: pb.Frame, payload: bytes, mask: Callable[[], Mask], threads: Executor) -> Tensor:
         """See `StreamImages.image`."""
         try:
             return await self._wanted[frame.picture]
