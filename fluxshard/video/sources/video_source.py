@@ -167,8 +167,12 @@ class VideoSource:
             time_s = self._time_of(frame, index)
             if not self._is_wanted(index, time_s):
                 continue
-            picture = to_picture(frame, self._reformatter)
-            pixels, motion, motion_source, packets = self._finish(self.letterbox.place(picture))
+            try:
+                picture = to_picture(frame, self._reformatter)
+                pixels, motion, motion_source, packets = self._finish(self.letterbox.place(picture))
+            except BaseException:
+                self.close()
+                raise
             self._yielded += 1
             return Frame(
                 to_image(pixels),
