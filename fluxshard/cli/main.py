@@ -16,6 +16,7 @@ import typer
 from fluxshard.cli.calibrate import calibrate
 from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
+from fluxshard.cli.profile.command import profile
 from fluxshard.cli.run.command import run
 from fluxshard.errors import FluxShardError, OptionError
 
@@ -58,6 +59,7 @@ def root(
 app.command()(run)
 app.command()(explain)
 app.command()(calibrate)
+app.command()(profile)
 app.add_typer(evaluate_app, name="evaluate")
 
 

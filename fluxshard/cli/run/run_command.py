@@ -18,7 +18,7 @@ from fluxshard.cli.run.files import remove_outputs, write_results
 from fluxshard.cli.run.output_directory import FRAMES, VIDEO, prepare_directory
 from fluxshard.cli.run.summary_table import summary_table
 from fluxshard.cli.support.checks import check_share
-from fluxshard.cli.support.messages import device_errors, warnings_as_notes
+from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
 from fluxshard.cli.support.progress import FrameProgress
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle
@@ -37,7 +37,6 @@ from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.stream_loop import StreamLoop
 
 DEFAULT_FPS = 25.0  # of the film, where the source does not say
-EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this is for checking them, and takes long"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ class ProfilingOptions:
     frames: int = 160
     warm_up: int = 3
     scales: tuple[float, ...] = (1.0, 0.25, 4.0)
-    gaps: tuple[int, ...] = (REPEAT, 1, 1, 1, 1, 2, 4, 8)
+    gaps: tuple[int, ...] = (REPEAT, 1, 1, 1, 1, 1, 1, 2, 2, 4, 4, 8)
     keyframe_share: float = 0.05
     block: int = 9
     seed: int = 0
@@ -120,4 +120,6 @@ def _scaled(reuse: ReuseOptions, scale: float) -> ReuseOptions:
 
 def describe(reuse: ReuseOptions, options: ProfilingOptions) -> Sequence[str]:
     """Names of the streams, for people."""
-    return ("as given",) if reuse.policy == "propagated" else tuple(f"thresholds x{scale:g}" for scale in options.scales)
+    return (
+        ("as given",) if reuse.policy == "propagated" else tuple(f"thresholds x{scale:g}" for scale in options.scales)
+    )
