@@ -17,6 +17,7 @@ from fluxshard.cli.calibrate import calibrate
 from fluxshard.cli.edge.command import edge
 from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
+from fluxshard.cli.profile.command import profile
 from fluxshard.cli.run.command import run
 from fluxshard.cli.setup.certs import certs
 from fluxshard.cli.setup.doctor_command import doctor
@@ -63,6 +64,7 @@ app.command()(run)
 app.command()(edge)
 app.command()(explain)
 app.command()(calibrate)
+app.command()(profile)
 app.command()(certs)
 app.command()(token)
 app.command()(doctor)
