@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fluxshard.cloud.server.caches import CacheLease, CachePool
-from fluxshard.cloud.server.images import StreamImages
+from fluxshard.cloud.server.images import Mask, StreamImages
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.metrics import FrameEnd, Observer
 from fluxshard.cloud.server.scheduler import Done, Scheduler
@@ -216,9 +216,12 @@ class StreamFrames:
     async def _run(self, upload: _Upload, payload: bytes) -> None:
         frame, arrived, loop = upload.frame, self._loop.time(), self._loop
         upload_s = arrived - upload.began
-        pixels = self._orders.pixels(upload.order, upload.motion)
+
+        def mask() -> Mask:
+            return self._orders.pixels(upload.order, upload.motion)
+
         try:
-            image = await self._images.image(frame, payload, pixels, self._shared.decoders)
+            image = await self._images.image(frame, payload, mask, self._shared.decoders)
         except FluxShardError:
             if self._images.recovers:
                 self._need_key(frame.seq, _LOST_PICTURES)

@@ -157,6 +157,7 @@ class CloudLink:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._main())
+            self._loop.run_until_complete(_end_tasks())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             asyncio.set_event_loop(None)
@@ -325,3 +326,11 @@ class CloudLink:
         until = time.monotonic() + seconds
         while not self._closing and (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 0.05))
+
+
+async def _end_tasks() -> None:
+    """Ends what a transport may have left behind in the loop."""
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
