@@ -26,7 +26,7 @@ from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.ordered_session import OrderedSession
-from fluxshard.runtime.endpoints.work_order import WorkOrder, work_orders
+from fluxshard.runtime.endpoints.work_order import WorkOrder
 
 _HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost
 
@@ -98,7 +98,7 @@ class StreamFrames:
         height, width = model.plan.image_size
         self._model, self._reuse, self._images, self._encode = model, reuse, images, encode
         self._epoch, self._shared, self._send, self._fail = epoch, shared, send, fail
-        self._orders = work_orders(model.plan, reuse)
+        self._orders = model.orders(reuse)
         self._motion_codec, self._mask_codec = MotionCodec(height, width, CELL_PX), MaskCodec(self._orders.shapes)
         self._lease: CacheLease = shared.caches.lease(identity, self._evict)
         self._session: OrderedSession | None = None

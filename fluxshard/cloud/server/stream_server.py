@@ -22,7 +22,7 @@ from fluxshard.cloud.server.stream_frames import Shared, StreamFrames
 from fluxshard.cloud.wire.messages import PROTOCOL, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import decode_reuse
-from fluxshard.errors import OptionError, RefusedError, WireError
+from fluxshard.errors import RefusedError, WireError
 
 _DECODER_THREADS = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
@@ -193,10 +193,10 @@ class StreamServer:
                 identity=caller.identity,
                 shared=self._shared,
                 send=outbox.send,
-                fail=lambda error: outbox.fail(_refusal(error)),
+                fail=lambda error: outbox.fail(self._refusal(error)),
             )
-        except (WireError, OptionError) as error:
-            raise RefusedError(str(error), reason="invalid") from None
+        except Exception as error:
+            raise self._refusal(error) from None
 
     def _welcome(self, hello: pb.Hello, model: ServedModel, epoch: int) -> pb.Welcome:
         mine = model.compute
@@ -229,7 +229,16 @@ class StreamServer:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            outbox.fail(_refusal(error))
+            outbox.fail(self._refusal(error))
+
+    def _refusal(self, error: Exception) -> RefusedError:
+        """What the edge is told: constants for all that is not its own doing."""
+        if isinstance(error, RefusedError):
+            return error
+        if isinstance(error, WireError):
+            return RefusedError(str(error), reason="invalid")
+        self._observer.failed(error)
+        return RefusedError("the server failed", reason="failed", retry_after_s=self._limits.retry_s)
 
 
 def _stream_name(hello: pb.Hello, caller: Caller) -> str:
@@ -238,12 +247,3 @@ def _stream_name(hello: pb.Hello, caller: Caller) -> str:
     if not hello.stream.startswith(caller.prefix):
         raise RefusedError("the caller may not open a stream of this name", reason="identity")
     return hello.stream
-
-
-def _refusal(error: Exception) -> RefusedError:
-    """What the edge is told: constants for all that is not its own doing."""
-    if isinstance(error, RefusedError):
-        return error
-    if isinstance(error, WireError):
-        return RefusedError(str(error), reason="invalid")
-    return RefusedError("the server failed", reason="failed", retry_after_s=1.0)
