@@ -92,6 +92,11 @@ class StreamServer:
         self._draining = pb.Drain(moved_to=moved_to, deadline_ms=round(1e3 * deadline_s))
         for outbox in self._outboxes:
             outbox.send(pb.Down(drain=self._draining))
+        asyncio.get_running_loop().call_later(deadline_s, self._end_all)
+
+    def _end_all(self) -> None:
+        for outbox in tuple(self._outboxes):
+            outbox.fail(self._stopping())
 
     def close(self) -> None:
         """Frees the threads; all streams must have ended."""
@@ -113,6 +118,7 @@ class StreamServer:
         """
         with self._slot():
             hello = await self._greeting(up)
+            self._check_open()
             model = self._catalogue.find(hello.plan, hello.weights)
             stream = _stream_name(hello, caller)
             outbox = Outbox()
@@ -137,8 +143,7 @@ class StreamServer:
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
         """One of the connections that may be greeted: as many as there are streams, and as many that replace one."""
-        if self._draining is not None:
-            raise RefusedError("the server is about to stop", reason="draining", retry_after_s=self._limits.retry_s)
+        self._check_open()
         if self._connected >= 2 * self._limits.max_streams:
             raise self._full()
         self._connected += 1
@@ -146,6 +151,13 @@ class StreamServer:
             yield
         finally:
             self._connected -= 1
+
+    def _check_open(self) -> None:
+        if self._draining is not None:
+            raise self._stopping()
+
+    def _stopping(self) -> RefusedError:
+        return RefusedError("the server is about to stop", reason="draining", retry_after_s=self._limits.retry_s)
 
     def _check_room(self, stream: str, caller: Caller) -> None:
         """Refuses a stream that there is no room for: a queue of callers would only make all of them late.
