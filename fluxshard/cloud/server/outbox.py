@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 
 
 class Outbox:
-    """A queue of messages; iterate over it once. For one event loop."""
+    """A queue of messages; iterate over it once. For one event loop.
 
-    def __init__(self) -> None:
+    Args:
+      on_over: called once, when the stream ends or fails. The edge may read nothing any more, so nothing that the
+        stream holds can wait until it does.
+    """
+
+    def __init__(self, on_over: Callable[[], None] = lambda: None) -> None:
         self._queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._on_over = on_over
         self._over = False
 
     def send(self, message: pb.Down) -> None:
@@ -42,3 +48,4 @@ class Outbox:
         if not self._over:
             self._over = True
             self._queue.put_nowait(item)
+            self._on_over()

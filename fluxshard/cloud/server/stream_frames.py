@@ -109,6 +109,7 @@ class StreamFrames:
         self._expiry: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._received = 0
+        self._is_over = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -116,17 +117,26 @@ class StreamFrames:
         """No frame is under way."""
         return self._upload is None and self._job is None
 
-    async def close(self) -> None:
-        """Frees all that the stream holds; waits for a frame that runs."""
+    def stop(self) -> None:
+        """Frees all that the stream holds; a frame that is being computed is computed to its end, for nobody."""
+        if self._is_over:
+            return
+        self._is_over = True
         if self._job is not None:
             self._job.cancel()
-            await asyncio.gather(self._job, return_exceptions=True)
         for timer in (self._expiry, self._beat, None if self._upload is None else self._upload.timer):
             if timer is not None:
                 timer.cancel()
+        self._upload = None
         self._evict()
         self._shared.caches.release(self._lease)
         self._images.close()
+
+    async def close(self) -> None:
+        """Stops, and waits for what has to notice that."""
+        self.stop()
+        if self._job is not None:
+            await asyncio.gather(self._job, return_exceptions=True)
 
     def take(self, message: pb.Up, n_bytes: int) -> None:
         """Takes the next message.
@@ -332,7 +342,7 @@ class StreamFrames:
         self._job, self._lease.busy = None, False
         if self._beat is not None:
             self._beat.cancel()
-        if job.cancelled():
+        if job.cancelled() or self._is_over:
             return
         error = job.exception()
         if error is not None:

@@ -121,12 +121,15 @@ class StreamServer:
             self._check_open()
             model = self._catalogue.find(hello.plan, hello.weights)
             stream = _stream_name(hello, caller)
-            outbox = Outbox()
+            held = contextlib.ExitStack()  # until the stream is over, whether its edge reads that or not
+            outbox = Outbox(held.close)
             taken = RefusedError("the stream was opened anew by the same caller", reason="taken")
             self._check_room(stream, caller)
             with self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)) as epoch:
                 frames = self._frames(hello, model, caller, epoch, outbox)
+                held.callback(frames.stop)
                 reader = asyncio.create_task(self._read(up, frames, outbox))
+                held.callback(reader.cancel)
                 self._outboxes.add(outbox)
                 self._observer.event("stream_opened", stream=stream, caller=caller.identity, epoch=epoch)
                 try:
@@ -135,7 +138,7 @@ class StreamServer:
                         yield message
                 finally:
                     self._outboxes.discard(outbox)
-                    reader.cancel()
+                    held.close()
                     await asyncio.gather(reader, return_exceptions=True)
                     await frames.close()
                     self._observer.event("stream_closed", stream=stream, caller=caller.identity, epoch=epoch)
