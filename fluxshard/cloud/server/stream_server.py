@@ -236,7 +236,10 @@ class StreamServer:
             while True:
                 async with asyncio.timeout(self._limits.idle_s):
                     data = await anext(up)
-                frames.take(read_up(data), len(data))
+                message = read_up(data)
+                if outbox.is_full and message.WhichOneof("kind") == "frame":
+                    raise WireError("the edge does not read what it is sent")
+                frames.take(message, len(data))
         except StopAsyncIteration:
             outbox.close()
         except TimeoutError:
