@@ -214,12 +214,16 @@ class StreamFrames:
         upload = self._upload
         if upload is None or not upload.payload.is_complete or not self._images.has(upload.frame):
             return
-        assert upload.timer is not None
-        upload.timer.cancel()
-        self._upload, self._lease.busy = None, True
+        payload = upload.payload.payload()
+        self._drop_upload()
+        reason = self._other_cache(upload.frame)  # evicted while the frame arrived
+        if reason:
+            self._need_key(upload.frame.seq, reason)
+            return
+        self._lease.busy = True
         if self._expiry is not None:
             self._expiry.cancel()
-        self._job = self._loop.create_task(self._run(upload, upload.payload.payload()))
+        self._job = self._loop.create_task(self._run(upload, payload))
         self._job.add_done_callback(self._ended)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._still_there, upload)
 
@@ -302,8 +306,10 @@ class StreamFrames:
 
     def _needs_key(self, frame: pb.Frame) -> str:
         """Why only a keyframe would do; empty where the frame can be run."""
-        if not self._images.can_have(frame):
-            return _LOST_PICTURES
+        return self._other_cache(frame) if self._images.can_have(frame) else _LOST_PICTURES
+
+    def _other_cache(self, frame: pb.Frame) -> str:
+        """Why the cache is not the one that the frame builds on; empty where it is, or where none is needed."""
         if frame.keyframe:
             return ""
         if self._session is None or self._session.needs_key:
