@@ -28,6 +28,7 @@ from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.ordered_session import OrderedSession
 from fluxshard.runtime.endpoints.work_order import WorkOrder
 
+_PATIENCE_S = 1.0  # deadline of frames without one: others must not put them off for ever
 _HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost
 
 _NO_CACHE, _OTHER_BASE, _LOST_PICTURES, _FAILED = (
@@ -248,7 +249,7 @@ class StreamFrames:
             retry_ms = round(1e3 * self._shared.limits.retry_s)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=retry_ms)))
             return
-        deadline = upload.began + frame.budget_ms / 1e3 if frame.budget_ms else math.inf
+        deadline = upload.began + (frame.budget_ms / 1e3 if frame.budget_ms else _PATIENCE_S)
         try:
             done = await self._shared.scheduler.run(deadline, lambda: self._infer(session, image, upload))
         except FluxShardError as error:
