@@ -83,9 +83,7 @@ class ScriptedFrames:
         self.seq += 1
         self._mirror.advance(frame.motion)
         proposal = self._mirror.propose(frame.image)
-        envelope = Envelope(
-            seq=self.seq, base_seq=self.base_seq, epoch=epoch, wants_answer=answer, budget_ms=budget_ms
-        )
+        envelope = Envelope(seq=self.seq, base_seq=self.base_seq, epoch=epoch, wants_answer=answer, budget_ms=budget_ms)
         data = self._payload.messages(frame, self.orders.of(proposal), self._mirror.since, envelope)
         self._mirror.commit(proposal)
         self.base_seq = self.seq

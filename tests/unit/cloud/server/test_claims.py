@@ -33,8 +33,9 @@ def test_the_same_caller_takes_over_with_a_higher_epoch() -> None:
 def test_another_caller_is_refused_and_disturbs_nobody() -> None:
     claims, lost = Claims(), []
     with claims.claim("door", "alice", lambda: lost.append("alice")):
-        with pytest.raises(RefusedError, match="belongs to another caller") as refused, claims.claim(
-            "door", "bob", lambda: None
+        with (
+            pytest.raises(RefusedError, match="belongs to another caller") as refused,
+            claims.claim("door", "bob", lambda: None),
         ):
             pass
         assert refused.value.reason == "taken" and lost == [] and claims.owns("door", "alice")

@@ -12,6 +12,7 @@ from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.errors import RefusedError, WireError
+from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
 from fluxshard.runtime.session import Program
 from fluxshard.testing import FakeEngine
 
@@ -65,3 +66,21 @@ def test_thresholds_of_detections(confidence: float, iou: float) -> None:
     model = served(detect=lambda *_: pytest.fail("made for thresholds that are not allowed"))
     with pytest.raises(WireError, match="between 0 and 1"):
         model.encoder("detections", confidence, iou)
+
+
+def test_orders_fit_the_model() -> None:
+    assert served().orders(ReuseOptions()).shapes == ((8, 12),)
+    assert served().orders(ReuseOptions(policy="planned")).shapes == ((2, 3),)
+
+
+@pytest.mark.parametrize(
+    "reuse",
+    [
+        ReuseOptions(tau={"secret": 1.0}),
+        ReuseOptions(policy="planned", tau={"secret": 1.0}),
+        ReuseOptions(policy="planned", planned=PlannedOptions(levels={8: LevelOptions(shard_px=8 * 10**30)})),
+    ],
+)
+def test_options_that_do_not_fit_the_model(reuse: ReuseOptions) -> None:
+    with pytest.raises(WireError, match=r"^options of reuse do not fit the model$"):
+        served().orders(reuse)
