@@ -167,7 +167,10 @@ class CloudLink:
         pause = self._options.backoff_s[0]
         while not self._closing:
             started = time.monotonic()
-            reason, retry_s = await self._connected()
+            try:
+                reason, retry_s = await self._connected()
+            except (Exception, asyncio.CancelledError) as error:  # of the transport: the link has to come back
+                reason, retry_s = f"the link failed: {type(error).__name__}", None
             was_open = self._lost(reason)
             now = time.monotonic()
             if was_open:
@@ -196,7 +199,7 @@ class CloudLink:
                 task.cancel()
             results = await asyncio.gather(receiving, watch, return_exceptions=True)
             for error in results:
-                if isinstance(error, FluxShardError):
+                if isinstance(error, Exception):
                     raise error
             return "the stream has ended", None
         except TimeoutError:
@@ -255,7 +258,10 @@ class CloudLink:
         self._state = LinkState(
             is_open=True, epoch=welcome.epoch, welcome=welcome, reason="", credit_bytes=welcome.max_frame_bytes
         )
-        self._notify(self._state)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._loop.call_soon(self._notify, self._state)  # an error in it is not one of the link
 
     def _lost(self, reason: str) -> bool:
         """The connection is over; returns whether it had been open."""
@@ -268,7 +274,7 @@ class CloudLink:
             if upload is not None:
                 upload.finish(Lost(reason=reason))
         if was_open or self._state.attempts == 1:
-            self._notify(self._state)
+            self._tell()
         return was_open
 
     def _take(self, message: pb.Down) -> None:
