@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 import time
@@ -302,6 +303,8 @@ class CloudLink:
     def _result(self, result: pb.Result) -> None:
         if self._answer is not None or result.answer_bytes > MAX_ANSWER_BYTES:
             raise WireError("an answer came that is not allowed")
+        if not all(math.isfinite(value) and value >= 0 for _, value in result.ListFields()):
+            raise WireError("an answer has figures that are not allowed")
         self._state = replace(self._state, wait_ms=result.wait_ms, credit_bytes=result.credit_bytes)
         assembly = Assembly(result.answer_bytes, result.answer_crc32)
         if assembly.is_complete:
