@@ -25,6 +25,7 @@ class LinkOptions:
     Attributes:
       connect_s: within which a server has to welcome the edge.
       silence_s: without a sign of an upload after which the link is taken for lost: a half-open one never fails.
+      frame_s: for a frame after which it is taken for lost, whatever signs the server gives: its engine may hang.
       backoff_s: first and largest pause between attempts.
       patience_s: of attempts without success, after which pauses grow up to `slow_s`.
       slow_s: largest pause then.
@@ -32,6 +33,7 @@ class LinkOptions:
 
     connect_s: float = 1.5
     silence_s: float = 3.0
+    frame_s: float = 60.0
     backoff_s: tuple[float, float] = (0.1, 0.6)
     patience_s: float = 120.0
     slow_s: float = 10.0
@@ -229,6 +231,8 @@ class CloudLink:
                     raise TransportError("the server is about to stop")
             elif current.silent_s(time.monotonic()) > self._options.silence_s:
                 raise TransportError(f"no sign of the server for {self._options.silence_s:g} s")
+            elif time.monotonic() - current.began > self._options.frame_s:
+                raise TransportError(f"the server has not answered for {self._options.frame_s:g} s")
 
     async def _up(self) -> AsyncIterator[bytes]:
         """Messages to the server, for one connection: what comes after it finds another queue."""
