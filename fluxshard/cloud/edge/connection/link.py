@@ -175,14 +175,18 @@ class CloudLink:
             except (Exception, asyncio.CancelledError) as error:  # of the transport: the link has to come back
                 reason, retry_s = f"the link failed: {type(error).__name__}", None
             was_open = self._lost(reason)
-            now = time.monotonic()
-            if was_open:
-                failed_since, pause = None, self._options.backoff_s[0]
+            now, options = time.monotonic(), self._options
+            if was_open and now - started > options.connect_s:  # a server that drops what it welcomes is no better
+                failed_since, pause = None, options.backoff_s[0]
             failed_since = failed_since or started
-            most = self._options.backoff_s[1] if now - failed_since < self._options.patience_s else self._options.slow_s
+            most = options.backoff_s[1] if now - failed_since < options.patience_s else options.slow_s
             # jitter: the edges of a server that was restarted must not all come back at once
-            await self._sleep(max(retry_s or 0.0, random.uniform(0.5, 1.0) * pause))
+            await self._sleep(max(self._asked_s(retry_s), random.uniform(0.5, 1.0) * pause))
             pause = min(2 * pause, most)
+
+    def _asked_s(self, retry_s: float | None) -> float:
+        """What a server asks for, within reason."""
+        return min(retry_s, self._options.slow_s) if retry_s is not None and retry_s >= 0 else 0.0
 
     async def _connected(self) -> tuple[str, float | None]:
         """One connection, from greeting to end; returns why it ended, and when the server wants to be asked again."""
@@ -210,7 +214,9 @@ class CloudLink:
         except StopAsyncIteration:
             return "the server ended the stream", None
         except RefusedError as error:
-            return str(error), error.retry_after_s
+            # two edges of one name would take turns as fast as they can
+            again_s = self._options.slow_s if error.reason == "taken" and self._was_open else error.retry_after_s
+            return str(error), again_s
         except FluxShardError as error:
             return str(error), None
         finally:
