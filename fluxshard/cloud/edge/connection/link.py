@@ -88,6 +88,7 @@ class CloudLink:
         self._current: Upload | None = None  # that waits for its outcome
         self._answer: tuple[pb.Result, Assembly] | None = None
         self._closing = self._draining = self._was_open = False
+        self._opening: asyncio.Timeout | None = None
         self._thread = threading.Thread(target=self._live, name="fluxshard-link", daemon=True)
         self._thread.start()
 
@@ -122,7 +123,7 @@ class CloudLink:
         """Ends the link and its thread."""
         if not self._closing:
             self._closing = True
-            self._call(self._more.set)
+            self._call(self._stop)
             self._thread.join()
             self._loop.close()
 
@@ -144,6 +145,11 @@ class CloudLink:
         self._given_bytes += upload.n_bytes
         self._queue.append(upload)
         self._more.set()
+
+    def _stop(self) -> None:
+        self._more.set()
+        if self._opening is not None:  # nobody waits for a welcome any more
+            self._opening.reschedule(self._loop.time())
 
     def _drop_waiting(self) -> None:
         current, self._current = self._current, None
@@ -194,8 +200,11 @@ class CloudLink:
         down = self._transport.exchange(self._up())
         watch: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(self._options.connect_s):
+            async with asyncio.timeout(self._options.connect_s) as self._opening:
+                if self._closing:
+                    return "the link was closed", None
                 first = read_down(await anext(down))
+            self._opening = None
             if first.WhichOneof("kind") != "welcome":
                 raise WireError("the server's first message is no welcome")
             self._opened(first.welcome)
@@ -220,6 +229,7 @@ class CloudLink:
         except FluxShardError as error:
             return str(error), None
         finally:
+            self._opening = None
             await down.aclose()  # type: ignore[attr-defined]  # of a generator
 
     async def _receive(self, down: AsyncIterator[bytes]) -> None:
