@@ -29,7 +29,6 @@ from fluxshard.cloud.wire.packed_payload import PackedPayload
 from fluxshard.cloud.wire.payload import Payload
 from fluxshard.cloud.wire.pixels.median_predictor import ReferenceMedianPredictor
 from fluxshard.cloud.wire.raw_payload import RawPayload
-from fluxshard.errors import OptionError
 from fluxshard.models.loading import ultralytics
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.pipeline.detection_head import DetectionHead
@@ -85,10 +84,6 @@ def contenders(height: int, width: int) -> dict[str, Payload]:
         "packed, without a compiler": PackedPayload(height, width, predictor=ReferenceMedianPredictor()),
         "jpeg": JpegPayload(height, width),
     }
-    try:
-        found["packed, JPEG XL"] = PackedPayload(height, width, "jpeg_xl")
-    except OptionError as error:
-        print(f"left out: {error}\n")
     return found
 
 
