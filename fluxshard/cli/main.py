@@ -17,6 +17,7 @@ from fluxshard.cli.calibrate import calibrate
 from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
 from fluxshard.cli.run.command import run
+from fluxshard.cli.serving.command import serve
 from fluxshard.cli.setup.certs import certs
 from fluxshard.cli.setup.doctor_command import doctor
 from fluxshard.cli.setup.token import token
@@ -61,6 +62,7 @@ def root(
 app.command()(run)
 app.command()(explain)
 app.command()(calibrate)
+app.command()(serve)
 app.command()(certs)
 app.command()(token)
 app.command()(doctor)
