@@ -31,6 +31,7 @@ from fluxshard.testing.offload.two_places import Replay
 from tests.offload.link_proxy import LinkProxy
 from tests.offload.served import Served, served
 
+pytestmark = pytest.mark.filterwarnings("ignore:loading .* runs Python code:UserWarning")
 SIZE = (384, 640)
 REUSE = ReuseOptions(policy="planned")
 CLOUD_FIRST = DispatchOptions(margin_ms=200.0)
