@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from fluxshard.cloud.compute import Compute
+from fluxshard.cloud.security.identity import Identity
 from fluxshard.cloud.server.caches import CachePool
 from fluxshard.cloud.server.claims import Claims
 from fluxshard.cloud.server.images import StreamImages
@@ -25,6 +26,7 @@ from fluxshard.cloud.wire.reuse_codec import decode_reuse
 from fluxshard.errors import RefusedError, WireError
 
 _DECODER_THREADS = 4
+_TAKEN_RETRY_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 
 OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits, Executor], StreamImages]
@@ -123,7 +125,10 @@ class StreamServer:
             stream = _stream_name(hello, caller)
             held = contextlib.ExitStack()  # until the stream is over, whether its edge reads that or not
             outbox = Outbox(held.close)
-            taken = RefusedError("the stream was opened anew by the same caller", reason="taken")
+            # two edges that use one name must not take it from each other all the time
+            taken = RefusedError(
+                "the stream was opened anew by the same caller", reason="taken", retry_after_s=_TAKEN_RETRY_S
+            )
             self._check_room(stream, caller)
             with self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)) as epoch:
                 frames = self._frames(hello, model, caller, epoch, outbox)
@@ -235,11 +240,9 @@ class StreamServer:
         try:
             while True:
                 async with asyncio.timeout(self._limits.idle_s):
+                    await outbox.room()
                     data = await anext(up)
-                message = read_up(data)
-                if outbox.is_full and message.WhichOneof("kind") == "frame":
-                    raise WireError("the edge does not read what it is sent")
-                frames.take(message, len(data))
+                frames.take(read_up(data), len(data))
         except StopAsyncIteration:
             outbox.close()
         except TimeoutError:
@@ -262,6 +265,6 @@ class StreamServer:
 def _stream_name(hello: pb.Hello, caller: Caller) -> str:
     if not _NAME.fullmatch(hello.stream):
         raise RefusedError("the stream's name is not allowed: letters, digits and ._/- only", reason="invalid")
-    if not hello.stream.startswith(caller.prefix):
+    if not Identity(name=caller.identity, prefix=caller.prefix).may_open(hello.stream):
         raise RefusedError("the caller may not open a stream of this name", reason="identity")
     return hello.stream

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+from fluxshard.cloud.edge.connection.loop_thread import LINKS
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, Assembly, read_down
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
@@ -69,7 +70,7 @@ class CloudLink:
       transport: to the server.
       hello: what the edge says first.
       options: how patient to be.
-      notify: is told, in the link's thread, when the link opens or is lost.
+      notify: is told, in the links' thread, when the link opens or is lost.
     """
 
     def __init__(
@@ -81,16 +82,14 @@ class CloudLink:
     ) -> None:
         self._transport, self._hello, self._options, self._notify = transport, hello, options or LinkOptions(), notify
         self._state = LinkState()
-        self._loop = asyncio.new_event_loop()
+        self._loop = LINKS.loop
         self._queue: deque[Upload] = deque()
-        self._more = asyncio.Event()
+        self._more, self._ended = asyncio.Event(), asyncio.Event()
         self._given_bytes = self._sent_bytes = self._total_bytes = 0
         self._current: Upload | None = None  # that waits for its outcome
         self._answer: tuple[pb.Result, Assembly] | None = None
         self._closing = self._draining = self._was_open = False
-        self._opening: asyncio.Timeout | None = None
-        self._thread = threading.Thread(target=self._live, name="fluxshard-link", daemon=True)
-        self._thread.start()
+        self._life = LINKS.run(self._main())
 
     @property
     def state(self) -> LinkState:
@@ -120,12 +119,11 @@ class CloudLink:
         self._call(self._drop_waiting)
 
     def close(self) -> None:
-        """Ends the link and its thread."""
+        """Ends the link; returns when nothing of it is left."""
         if not self._closing:
             self._closing = True
-            self._call(self._stop)
-            self._thread.join()
-            self._loop.close()
+            self._call(self._ended.set)
+            self._life.result()
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(function, *arguments)
@@ -146,11 +144,6 @@ class CloudLink:
         self._queue.append(upload)
         self._more.set()
 
-    def _stop(self) -> None:
-        self._more.set()
-        if self._opening is not None:  # nobody waits for a welcome any more
-            self._opening.reschedule(self._loop.time())
-
     def _drop_waiting(self) -> None:
         current, self._current = self._current, None
         if current is not None and current not in self._queue:
@@ -161,15 +154,6 @@ class CloudLink:
         self._queue.clear()
 
     # --- in the link's thread -----------------------------------------------------------------------------------------
-
-    def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._main())
-            self._loop.run_until_complete(_end_tasks())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
 
     async def _main(self) -> None:
         failed_since: float | None = None
@@ -200,11 +184,7 @@ class CloudLink:
         down = self._transport.exchange(self._up())
         watch: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(self._options.connect_s) as self._opening:
-                if self._closing:
-                    return "the link was closed", None
-                first = read_down(await anext(down))
-            self._opening = None
+            first = read_down(await self._first(down))
             if first.WhichOneof("kind") != "welcome":
                 raise WireError("the server's first message is no welcome")
             self._opened(first.welcome)
@@ -223,14 +203,24 @@ class CloudLink:
         except StopAsyncIteration:
             return "the server ended the stream", None
         except RefusedError as error:
-            # two edges of one name would take turns as fast as they can
-            again_s = self._options.slow_s if error.reason == "taken" and self._was_open else error.retry_after_s
-            return str(error), again_s
+            return str(error), error.retry_after_s
         except FluxShardError as error:
             return str(error), None
         finally:
-            self._opening = None
             await down.aclose()  # type: ignore[attr-defined]  # of a generator
+
+    async def _first(self, down: AsyncIterator[bytes]) -> bytes:
+        """The first message; nobody waits for one that a closed link has no use for."""
+        first, ended = asyncio.ensure_future(anext(down)), asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait((first, ended), timeout=self._options.connect_s, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                raise TimeoutError
+            return first.result()
+        finally:
+            first.cancel()
+            ended.cancel()
+            await asyncio.gather(first, ended, return_exceptions=True)
 
     async def _receive(self, down: AsyncIterator[bytes]) -> None:
         async for data in down:
@@ -352,14 +342,6 @@ class CloudLink:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleeps, but not when the link is closed."""
-        until = time.monotonic() + seconds
-        while not self._closing and (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.05))
-
-
-async def _end_tasks() -> None:
-    """Ends what a transport may have left behind in the loop."""
-    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()

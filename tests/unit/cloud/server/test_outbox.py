@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluxshard.cloud.server.outbox import MOST_UNREAD_BYTES, Outbox
+from fluxshard.cloud.server.outbox import MOST_WAITING, Outbox
 from fluxshard.cloud.wire.messages import read_down
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import RefusedError
@@ -60,25 +60,31 @@ def test_whoever_holds_something_for_the_stream_is_told_once() -> None:
     assert over == [1]
 
 
-def test_what_is_not_read_is_counted_and_progress_is_left_out_then() -> None:
+def test_progress_that_is_old_when_it_is_read_is_not_sent() -> None:
     async def run() -> None:
         outbox = Outbox()
-        part = pb.Down(chunk=pb.Chunk(data=bytes(16 << 10)))
-        for _ in range(MOST_UNREAD_BYTES // (16 << 10)):
-            outbox.send(part)
-        assert outbox.is_full
-        outbox.send(pb.Down(progress=pb.Progress(seq=1)))
-        outbox.send(reject(2))  # of a frame: it is said, however much waits
+        for seq in range(10_000):
+            outbox.send(pb.Down(progress=pb.Progress(seq=seq)))
+        outbox.send(reject(2))
+        outbox.send(pb.Down(progress=pb.Progress(seq=3)))
         outbox.close()
-        kinds = [read_down(data).WhichOneof("kind") async for data in outbox]
-        assert kinds == ["chunk"] * (MOST_UNREAD_BYTES // (16 << 10)) + ["reject"]
-        assert not outbox.is_full
+        found = [read_down(data) async for data in outbox]
+        assert [message.WhichOneof("kind") for message in found] == ["progress", "reject", "progress"]
+        assert found[0].progress.seq == 9_999
 
     asyncio.run(run())
 
 
-def test_many_small_messages_are_a_lot_too() -> None:
-    outbox = Outbox()
-    for _ in range(10_000):
-        outbox.send(pb.Down(progress=pb.Progress()))
-    assert outbox.is_full
+def test_there_is_no_room_until_what_was_sent_has_left() -> None:
+    async def run() -> None:
+        outbox = Outbox()
+        for seq in range(MOST_WAITING):
+            await asyncio.wait_for(outbox.room(), 1)
+            outbox.send(reject(seq))
+        waiting = asyncio.ensure_future(outbox.room())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert read_down(await anext(aiter(outbox))).reject.seq == 0
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(run())
