@@ -228,7 +228,8 @@ class CloudEndpoint:
         """The server's own profile, where nothing is known of its latency yet."""
         if welcome is None or not welcome.latency_model or self._estimates.cloud.frames:
             return
-        with suppress(ValueError, KeyError, TypeError, AttributeError):  # of another version: it is measured instead
+        # of another version, or of a server that means no good: it is measured instead
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             model = read_model(json.loads(welcome.latency_model))
             self._estimates.cloud = OnlineLatency.from_profile(model)
 
