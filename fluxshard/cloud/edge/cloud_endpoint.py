@@ -17,6 +17,7 @@ from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Re
 from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.mirror import Mirror
@@ -161,8 +162,23 @@ class CloudEndpoint:
         record.bytes_sent += upload.n_bytes
         digest = 0 if received is None else received.digest
         self._flight = Flight(upload=upload, proposal=proposal, work=work, record=record, digest=digest)
-        self._link.submit(upload)
+        too_large = self._too_large(messages)
+        if too_large:  # a server would end the stream
+            record.cloud_reason, record.bytes_sent = too_large, record.bytes_sent - upload.n_bytes
+            self._payload.interrupt()
+            upload.finish(Refused(wait_ms=0.0))
+        else:
+            self._link.submit(upload)
         return self._flight
+
+    def _too_large(self, messages: list[bytes]) -> str:
+        """Why the server does not take messages as large as these; empty where it does."""
+        head, *rest = map(len, messages)
+        if head > MAX_MESSAGE_BYTES:
+            return "the frame's motion and masks are larger than a message may be"
+        if sum(rest) > self._link.state.credit_bytes:
+            return "the frame is larger than the server allows"
+        return ""
 
     def forward(self, frame: Frame, record: PlacementRecord) -> None:
         """Sends what the server needs of a frame that it does not run, so that it can decode those after it."""
