@@ -15,7 +15,7 @@ import pytest
 from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
 from fluxshard.cloud.edge.connection.loop_thread import LINKS
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused
-from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, read_up
+from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import RefusedError, TransportError
 from tests.unit.cloud.edge.connection.fake_server import (
@@ -305,7 +305,7 @@ RESULT = pb.Result(seq=1)
     [
         [b"\xff\xff"],
         [b""],
-        [bytes(70_000)],
+        [bytes(MAX_MESSAGE_BYTES + 1)],
         [pb.Down(welcome=pb.Welcome(epoch=2))],
         [pb.Down(chunk=pb.Chunk(seq=1, data=b"x"))],
         [pb.Down(result=pb.Result(seq=1, answer_bytes=MAX_ANSWER_BYTES + 1))],
