@@ -68,7 +68,6 @@ def changed_reuse(**changes: Any) -> str:
         ({"answer": "secret"}, "model", "does not give such answers"),
         ({"answer": "detections"}, "model", "does not give such answers"),
         ({"reuse": "secret"}, "invalid", "options of reuse"),
-        ({"reuse": changed_reuse(tau={"secret": 0.1})}, "invalid", "options of reuse"),
         ({"reuse": changed_reuse(policy="propagated", tau={"secret": 0.1})}, "invalid", "options of reuse"),
     ],
 )
