@@ -203,7 +203,9 @@ class CloudLink:
         except StopAsyncIteration:
             return "the server ended the stream", None
         except RefusedError as error:
-            return str(error), error.retry_after_s
+            # a server that never says when does not take this edge: asking again helps when something has changed
+            never = self._options.slow_s if not self._was_open else None
+            return str(error), never if error.retry_after_s is None else error.retry_after_s
         except FluxShardError as error:
             return str(error), None
         finally:

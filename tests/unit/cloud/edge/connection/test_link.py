@@ -145,6 +145,18 @@ def test_waits_as_long_as_a_full_server_asks() -> None:
     assert all(later - earlier >= 0.15 for earlier, later in pairwise(server.times))
 
 
+def test_a_server_that_does_not_take_the_edge_is_asked_rarely() -> None:
+    """Symptom: an edge with other weights greeted its server several times a second, for two minutes."""
+    refusing = failing(RefusedError("other weights", reason="model"))
+    server = FakeServer(refusing, refusing, saying(then=RefusedError("damaged", reason="invalid")), answering)
+    with link_to(server, replace(FAST, slow_s=0.2)) as link:
+        until(lambda: link.state.is_open)
+        assert isinstance(outcome_of(link, frame(1)), Lost)
+        assert isinstance(outcome_of(link, frame(2)), Answered)
+    gaps = [later - earlier for earlier, later in pairwise(server.times)]
+    assert min(gaps[:2]) >= 0.2, "a stream that was taken comes back at once, and others do not"
+
+
 @pytest.mark.parametrize("retry_s", [math.nan, -1.0, math.inf, 1e9])
 def test_does_not_wait_as_long_as_an_absurd_server_asks(retry_s: float) -> None:
     server = FakeServer(failing(RefusedError("full", reason="full", retry_after_s=retry_s)), answering)
