@@ -108,11 +108,14 @@ class Replay:
         self._cloud.advance(frame.motion)
         edge = cloud = None
         if record.edge_ran:
+            if record.edge_keyframe and not self._edge.propose(frame.image).keyframe:
+                self._edge.reset()
             proposal = self._edge.propose(frame.image)
+            assert proposal.keyframe == record.edge_keyframe
             self._edge.commit(proposal)
             edge = self._edge_stream.run(proposal.image, proposal.motion, proposal.control).outputs
         if record.cloud_ran:
-            if record.cloud_keyframe:
+            if record.cloud_keyframe and not self._cloud.propose(frame.image).keyframe:
                 self._cloud.reset()
             proposal = self._cloud.propose(frame.image)
             assert proposal.keyframe == record.cloud_keyframe
