@@ -40,6 +40,7 @@ PATIENT = LinkOptions(connect_s=20.0, silence_s=20.0, backoff_s=(0.01, 0.05))  #
 MODEL = small_model()
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = 4096
+FRAMES = 2000  # that a stream may have
 
 
 class Stream:
@@ -64,7 +65,7 @@ class Stream:
     ) -> None:
         self.settled: list[PlacementRecord] = []
         self.outputs: list[Any] = []
-        self._reuse, self._frames = reuse, moving_frames(400)
+        self._reuse, self._frames = reuse, moving_frames(FRAMES)
         given = OffloadOptions(payload="raw", stream="test", dispatch=dispatch, link=link)
         self.session = session_of(model, transport, reuse, replace(given, **options), self.settled.append)
 
@@ -109,7 +110,7 @@ class Stream:
         self.close()
         assert [record.frame for record in self.settled] == list(range(len(self.outputs)))
         replay = Replay(model.program, self._reuse, SIZE, sparse_image=True)
-        for frame, (answered, output), record in zip(moving_frames(400), self.outputs, self.settled, strict=False):
+        for frame, (answered, output), record in zip(moving_frames(FRAMES), self.outputs, self.settled, strict=False):
             expected = replay.run(frame, record)
             if answered is not None:
                 pairs = zip(tree_leaves(output), tree_leaves(expected), strict=True)
