@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,3 +153,16 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def resident_bytes() -> int:
     return int(STATM.read_text().split()[1]) * PAGE_BYTES
+
+
+def peak_growth(use: Callable[[], None]) -> int:
+    """Bytes by which resident memory rose at most while something ran, where the kernel tells; else what is left."""
+    gc.collect()
+    before, status = resident_bytes(), Path("/proc/self/status")
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        use()
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 - before
+    use()
+    return resident_bytes() - before
