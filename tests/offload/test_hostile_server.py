@@ -69,7 +69,7 @@ REPLIES: dict[str, Reply] = {
     "answers others": lambda frame: answer(b"x")(pb.Frame(seq=frame.seq + 1)),
     "answers twice": lambda frame: answer(b"")(frame) * 2,
     "acknowledges all": lambda frame: [pb.Down(progress=pb.Progress(received_bytes=2**64 - 1))],
-    "takes nothing": lambda frame: answer(b"")(frame)[:0] + [pb.Down(result=pb.Result(seq=frame.seq, credit_bytes=0))],
+    "takes nothing": lambda frame: [pb.Down(result=pb.Result(seq=frame.seq, credit_bytes=0))],
 }
 
 
