@@ -235,6 +235,6 @@ def reuse_text(rng: random.Random, before: str) -> str:
 
 
 WAYS: tuple[Callable[[random.Random, Messages, list[Messages]], None], ...] = (
-    drop, repeat, swap, shuffle, cut, splice, insert, flip, flip, flip, shorten, lengthen, swell, scramble, field, field,
-    field, field, options, part, part, part,
+    drop, repeat, swap, shuffle, cut, splice, insert, flip, flip, flip, shorten, lengthen, swell, scramble, field,
+    field, field, field, options, part, part, part,
 )  # fmt: skip
