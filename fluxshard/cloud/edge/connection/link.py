@@ -269,7 +269,7 @@ class CloudLink:
         for upload in (current, *queue):
             if upload is not None:
                 upload.finish(Lost(reason=reason))
-        if was_open or self._state.attempts == 1:
+        if not self._closing and (was_open or self._state.attempts == 1):
             self._notify(self._state)
         return was_open
 
