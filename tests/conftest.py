@@ -17,7 +17,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = ("unit", "host", "cuda", "models", "laws", "gpu")
+KINDS = ("unit", "host", "cuda", "models", "laws", "offload", "gpu")
 
 with suppress(ModuleNotFoundError):  # a machine that is there for tests/gpu may have neither of them
     import matplotlib

@@ -14,8 +14,10 @@ from typing import Annotated
 import typer
 
 from fluxshard.cli.calibrate import calibrate
+from fluxshard.cli.edge.command import edge
 from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
+from fluxshard.cli.profile.command import profile
 from fluxshard.cli.run.command import run
 from fluxshard.cli.serving.command import serve
 from fluxshard.cli.setup.certs import certs
@@ -60,9 +62,12 @@ def root(
 
 
 app.command()(run)
+app.command()(serve)
+app.command()(edge)
 app.command()(explain)
 app.command()(calibrate)
-app.command()(serve)
+app.command()(profile)
+
 app.command()(certs)
 app.command()(token)
 app.command()(doctor)

@@ -53,6 +53,10 @@ class RunDevice:
         """The name of the GPU; None on the CPU."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
 
+    def uuid(self) -> str | None:
+        """Identity of the GPU, whatever its number; None on the CPU."""
+        return str(torch.cuda.get_device_properties(self.device).uuid) if self.device.type == "cuda" else None
+
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

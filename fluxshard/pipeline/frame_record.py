@@ -22,6 +22,7 @@ class FrameRecord:
       decode_ms: post-processing of the incremental outputs.
       focus_ms: marking the regions of the detections and handing them to the session.
       source_ms: decoding the video, placing the picture, finding its motion and copying the image to the device.
+      age_ms: from the frame's capture until its results were there.
       agreement: detections against those of the dense network.
       max_difference: largest absolute difference of the raw outputs; None where they are those of a larger canvas.
       detections: how many were found.
@@ -39,6 +40,7 @@ class FrameRecord:
     decode_ms: float = 0.0
     focus_ms: float = 0.0
     source_ms: float = 0.0
+    age_ms: float = 0.0
     agreement: Agreement | None = None
     max_difference: float | None = None
     detections: int = 0

@@ -110,6 +110,7 @@ def _record_and_view(
         decode_ms=decode_ms,
         focus_ms=result.focus_ms,
         source_ms=source_ms,
+        age_ms=1e3 * (time.monotonic() - frame.captured_s),
         agreement=agreement,
         max_difference=difference,
         detections=0 if found is None else len(found),

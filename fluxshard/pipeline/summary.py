@@ -11,6 +11,7 @@ import numpy as np
 
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.json_values import plain
+from fluxshard.pipeline.placement_summary import placement_summary
 
 
 def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
             "decode": _distribution([record.decode_ms for record in counted]),
             "focus": _distribution([record.focus_ms for record in counted]),
             "source": _distribution([record.source_ms for record in counted]),
+            "age": _distribution([record.age_ms for record in counted if record.age_ms > 0]),
         },
         "speedup": speedup,
         "compute_ratio": _of(counted, "compute_ratio"),
@@ -49,6 +51,7 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
         "planned_work": _distribution([record.planned_work for record in counted if record.planned_work is not None]),
         "motion_sources": dict(Counter(str(record.stats.get("motion_source")) for record in counted)),
         "agreement": _agreement(counted),
+        "placement": placement_summary([record.placement for record in counted if record.placement is not None]),
     }
     result: dict[str, Any] = plain(summary)
     return result

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.placement_figure import draw_placement
 
 INCREMENTAL, DENSE, COMPUTE, RECOMPUTE, GOOD, QUIET = "#e8590c", "#868e96", "#1971c2", "#66a6e0", "#2b8a3e", "#adb5bd"
 
@@ -21,9 +22,11 @@ def draw_summary(records: Sequence[FrameRecord], summary: Mapping[str, Any], pat
 
     counted = records[1:]
     agreements = any(record.agreement is not None or record.max_difference is not None for record in counted)
-    figure = Figure(figsize=(10, 8.2 if agreements else 5.8), dpi=120, layout="constrained")
+    placements = any(record.placement is not None for record in counted)
+    rows = 2 + agreements + placements
+    figure = Figure(figsize=(10, 1.0 + 2.4 * rows), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(3 if agreements else 2, 1, sharex=True)
+    axes = figure.subplots(rows, 1, sharex=True)
     name, figures = _title(summary)
     figure.suptitle(name, fontsize=12, fontweight="bold", x=0.01, ha="left")
     axes[0].set_title(figures, fontsize=10, loc="left", color="#495057")
@@ -32,6 +35,8 @@ def draw_summary(records: Sequence[FrameRecord], summary: Mapping[str, Any], pat
     _work(axes[1], frames, counted)
     if agreements:
         _agreement(axes[2], frames, counted)
+    if placements:
+        draw_placement(axes[-1], frames, counted)
     axes[-1].set_xlabel("frame")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes:

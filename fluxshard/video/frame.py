@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class Frame:
       packets: packets of the stream since the previously yielded frame, those of dropped frames included. The last one
         holds this frame. Empty unless asked for.
       packet_number: number of the packet that holds this frame; None without packets.
+      captured_s: when the frame was there, on this machine's monotonic clock.
     """
 
     image: Tensor
@@ -43,3 +45,4 @@ class Frame:
     pixels: NDArray[np.uint8]
     packets: tuple[Packet, ...] = ()
     packet_number: int | None = None
+    captured_s: float = field(default_factory=time.monotonic)

@@ -7,6 +7,8 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
+from fluxshard.errors import VideoError
+
 
 def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """Converts a decoded frame to `(h, w, 3)` uint8 RGB, rotated by the container's display matrix.
@@ -14,14 +16,23 @@ def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[n
     Args:
       frame: decoded frame.
       reformatter: reused between frames by the caller, since it is slow to create.
+
+    Raises:
+      VideoError: libswscale cannot convert it: its colours are of a kind that is reserved, for one.
     """
     # RGB has no matrix: naming one makes older PyAV look at the frame's
     colours = {"src_color_range": frame.color_range, "dst_colorspace": Colorspace.DEFAULT}
     try:
-        # one thread: a picture takes less than a millisecond, and a sandbox may forbid others
-        rgb = reformatter.reformat(frame, format="rgb24", threads=1, **colours)
-    except TypeError:  # older PyAV always takes one
-        rgb = reformatter.reformat(frame, format="rgb24", **colours)
+        try:
+            # one thread: a picture takes less than a millisecond, and a sandbox may forbid others
+            rgb = reformatter.reformat(frame, format="rgb24", threads=1, **colours)
+        except TypeError:  # older PyAV always takes one
+            rgb = reformatter.reformat(frame, format="rgb24", **colours)
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"a picture in {frame.format.name} cannot be converted to RGB: its colour space has the number "
+            f"{frame.colorspace} and its range {frame.color_range}; encode the video with BT.709 or BT.601"
+        ) from error
     picture = np.asarray(rgb.to_ndarray(), np.uint8)
     return np.ascontiguousarray(np.rot90(picture, quarter_turns(frame)))
 

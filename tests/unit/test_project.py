@@ -65,7 +65,7 @@ def test_wheel_contains_every_module_the_templates_and_the_typing_marker(tmp_pat
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     assert templates and templates <= packed
     assert modules <= packed
-    assert "fluxshard/py.typed" in packed
+    assert {"fluxshard/py.typed", "fluxshard/cloud/decoding/fingerprint.h264"} <= packed
     assert not [name for name in packed if name.startswith(("tests/", "examples/", "benchmarks/"))]
     assert "fluxshard = fluxshard.cli:main" in entry_points
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fluxshard.cli.support.option_types import Debug, DType, Model, Task
+from fluxshard.cli.support.option_types import AnyBackend, Debug, Device, DType, Model, Task
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -84,12 +84,9 @@ def run(
         typer.Option("--remap/--no-remap", help="Propagated: move the cache along the motion.", show_default="remap"),
     ] = None,
     show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
-    device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")] = "cpu",
+    device: Device = "cpu",
     dtype: DType = "float32",
-    backend: Annotated[
-        Literal["auto", "cpp", "cuda", "reference", "emulated"],
-        typer.Option(help="What executes the model; emulated runs the CUDA kernels on the CPU, very slowly."),
-    ] = "auto",
+    backend: AnyBackend = "auto",
     conf: Annotated[float, typer.Option(help="Detections must score above.")] = 0.25,
     iou: Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")] = 0.7,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,

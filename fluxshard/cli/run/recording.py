@@ -24,6 +24,7 @@ from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.video import VideoSource
+from fluxshard.video.live import NewestFrames, PacedFrames
 
 DEFAULT_FPS = 25.0  # of the film, where the source does not say
 
@@ -45,7 +46,7 @@ class RunFiles:
 
 def write_frames(
     files: RunFiles,
-    frames: VideoSource,
+    frames: VideoSource | PacedFrames | NewestFrames,
     loop: StreamLoop,
     records: list[FrameRecord],
     stopping: Stopping,

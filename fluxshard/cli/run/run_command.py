@@ -15,7 +15,7 @@ from fluxshard import video
 from fluxshard.cli.run.output_directory import prepare_directory
 from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
-from fluxshard.cli.support.messages import device_errors, warnings_as_notes
+from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle
 from fluxshard.cli.support.stopping import Stopping
@@ -28,8 +28,6 @@ from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.stream_loop import StreamLoop
-
-EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this is for checking them, and takes long"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_row("video and its motion", _milliseconds(latency["source"]))
     table.add_row("compute ratio", _percent(summary["compute_ratio"]))
     table.add_row("recompute ratio (pixels)", _percent(summary["recompute_ratio"]))
+    for name, text in _placement_rows(summary):
+        table.add_row(name, text)
     for name, text in _agreement_rows(summary["agreement"]):
         table.add_row(name, text)
     if summary.get("state_bytes") is not None:
@@ -44,6 +46,31 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_row("motion from", sources or "-")
     table.add_row("files", str(summary.get("out", "-")))
     return table
+
+
+def _placement_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    placement = summary.get("placement")
+    if placement is None:
+        return []
+    answered = f"{placement['cloud']} by the server, {placement['edge']} here"
+    for name, key in (("both were started for", "hedged"), ("the server was kept warm by", "refreshed")):
+        if placement[key]:
+            answered += f"; {name} {placement[key]}"
+    rows = [("answered", answered)]
+    medians = [(name, placement[f"{name}_latency_ms"]) for name in ("edge", "cloud")]
+    rows.append(("latency by endpoint", ", ".join(f"{n} {v:.1f} ms" for n, v in medians if v is not None)))
+    sent = f"{placement['bytes_per_frame'] / 1e3:.1f} kB a frame, {placement['bytes_sent'] / 1e6:.1f} MB in all"
+    rows.append(("sent", sent))
+    if placement["server_compute_ratio"] is not None:
+        rows.append(("compute ratio of the server", f"mean {placement['server_compute_ratio']:.1%}"))
+    other = {name: n for name, n in placement["cloud_outcomes"].items() if name != "answered"}
+    if other:
+        rows.append(("not answered by the server", ", ".join(f"{name} {n}" for name, n in other.items())))
+    if placement["cloud_closed"]:
+        rows.append(("not sent because", ", ".join(f"{why} ({n})" for why, n in placement["cloud_closed"].items())))
+    if summary["latency_ms"].get("age") is not None:
+        rows.append(("age of a frame at its answer", _milliseconds(summary["latency_ms"]["age"])))
+    return rows
 
 
 def _agreement_rows(agreement: Mapping[str, Any] | None) -> list[tuple[str, str]]:

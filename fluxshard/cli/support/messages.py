@@ -13,6 +13,8 @@ from rich.console import Console
 import fluxshard
 from fluxshard.errors import DeviceError, DeviceMemoryError
 
+EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this is for checking them, and takes long"
+
 
 @contextlib.contextmanager
 def warnings_as_notes(console: Console) -> Iterator[None]:

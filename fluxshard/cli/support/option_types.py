@@ -15,6 +15,11 @@ Model = Annotated[
 ]
 Task = Annotated[Literal["auto", "detect", "segment", "pose", "raw"], typer.Option(help="What the outputs mean.")]
 Backend = Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")]
+AnyBackend = Annotated[
+    Literal["auto", "cpp", "cuda", "reference", "emulated"],
+    typer.Option(help="What executes the model; emulated runs the CUDA kernels on the CPU, very slowly."),
+]
+Device = Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")]
 DType = Annotated[
     Literal["float32", "float16", "bfloat16"], typer.Option(help="What features are stored as; others are for CUDA.")
 ]

@@ -69,10 +69,18 @@ class FrameProgress(_Bar):
 
 
 class StepProgress(_Bar):
-    """Frames done and the last thing that was measured, on a terminal; elsewhere, one line per thing measured."""
+    """Frames done and the last thing that was measured, on a terminal; elsewhere, one line per thing measured.
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console, TextColumn("{task.completed} frames"), TextColumn("{task.fields[line]}"))
+    Args:
+      console: where it is shown.
+      total: frames that there will be; None where that is not known.
+    """
+
+    def __init__(self, console: Console, total: int | None = None) -> None:
+        done = (TextColumn("{task.completed} frames"),)
+        counted = (BarColumn(bar_width=30), MofNCompleteColumn())
+        columns: tuple[ProgressColumn, ...] = done if total is None else counted
+        super().__init__(console, *columns, TextColumn("{task.fields[line]}"), total=total)
 
     def frames(self, count: int) -> None:
         """Counts frames."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fluxshard.cloud.decoding.protocol import REPLY, REQUEST, Reply, Request, max_packet_bytes, picture_bytes
 from fluxshard.cloud.decoding.sandbox import enter
+from fluxshard.errors import VideoError
 from fluxshard.video.h264.access_unit_decoder import PIXEL_FORMATS, AccessUnitDecoder
 from fluxshard.video.h264.nal_units import START_CODE, has_slice, starts_stream
 from fluxshard.video.picture import quarter_turns, to_picture
@@ -60,7 +61,10 @@ class StreamDecoder:
             if refusal is not None:
                 return refusal
             if Request.WANTED in request:
-                self._pixels[:] = to_picture(pictures[0], self._reformatter)
+                try:
+                    self._pixels[:] = to_picture(pictures[0], self._reformatter)
+                except VideoError:
+                    return Reply.OTHER_FORMAT
         elif Request.WANTED in request or has_slice(data):
             return Reply.NO_PICTURE
         self._decoder = decoder

@@ -29,7 +29,7 @@ _REFUSALS = {
     Reply.MORE_PICTURES: "the packet holds more than one picture",
     Reply.OTHER_PICTURE: "the packet gives the picture of another packet; B-frames are not allowed",
     Reply.OTHER_SIZE: "the packet's picture has another size than the stream",
-    Reply.OTHER_FORMAT: "the packet's picture is in another format than 8 bits of YUV",
+    Reply.OTHER_FORMAT: "the packet's picture is in another format than 8 bits of YUV, or of unknown colours",
 }
 
 

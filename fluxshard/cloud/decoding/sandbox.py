@@ -1,4 +1,4 @@
-"""Gives up what a process that decodes untrusted video does not need. For Linux; elsewhere there are only limits.
+"""Gives up what a process that decodes untrusted video does not need, on Linux.
 
 Source: prctl(2), seccomp(2), unshare(2), getrlimit(2); Linux's include/uapi/linux/{prctl,seccomp,filter,audit}.h.
 """
@@ -9,7 +9,6 @@ import ctypes
 import os
 import platform
 import resource
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,15 +78,12 @@ def enter(memory_bytes: int) -> Protection:
     """
     found = Protection(0)
     libc = ctypes.CDLL(None, use_errno=True)
-    linux = sys.platform.startswith("linux")
-    if linux and libc.unshare(_CLONE_NEWNET) == 0:  # for root only; without it, no calls are left for sockets
+    if libc.unshare(_CLONE_NEWNET) == 0:  # for root only; without it, no calls are left for sockets
         found |= Protection.NETWORK
     _limit(memory_bytes)
     found |= Protection.LIMITS
     if _leave_root():
         found |= Protection.USER
-    if not linux:
-        return found
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no core, and no debugger of the same user
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         found |= Protection.NO_NEW_PRIVILEGES

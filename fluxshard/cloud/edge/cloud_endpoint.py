@@ -25,6 +25,7 @@ from fluxshard.runtime.offload.latency_profile import read_model
 from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
+from fluxshard.video.letterbox import to_image
 
 _WEIGHT = 0.2  # of the newest frame in the mean size
 _BACKLOG_MS, _LEAST_BACKLOG_BYTES = 500.0, 128 << 10  # of a video, beyond which it goes on at the next keyframe
@@ -39,6 +40,7 @@ class Flight:
       proposal: what the server was told to do.
       work: what latency is predicted from.
       record: of the frame.
+      digest: of the pixels that the server should see; 0 where they are the frame's own.
       is_committed: the mirror stands for it.
     """
 
@@ -46,6 +48,7 @@ class Flight:
     proposal: Proposal
     work: Work
     record: PlacementRecord
+    digest: int = 0
     is_committed: bool = False
 
 
@@ -148,12 +151,16 @@ class CloudEndpoint:
             seq=self._seq, base_seq=self._base_seq, epoch=self._epoch, wants_answer=answer, budget_ms=budget_ms
         )
         messages = self._payload.messages(frame, order, self._mirror.since, envelope)
+        received = self._payload.received
+        if received is not None:  # the mirror takes what the server will have, not what the camera saw
+            proposal = self._mirror.propose_seen(to_image(received.pixels), proposal)
         self._estimates.encoded(1e3 * (time.perf_counter() - began))
         self._learn_size(sum(map(len, messages)), proposal.input_cells)
         upload = Upload(self._seq, messages, self._wake)
         record.cloud_keyframe, record.refreshed, record.epoch = order.keyframe, not answer, self._epoch
         record.bytes_sent += upload.n_bytes
-        self._flight = Flight(upload=upload, proposal=proposal, work=work, record=record)
+        digest = 0 if received is None else received.digest
+        self._flight = Flight(upload=upload, proposal=proposal, work=work, record=record, digest=digest)
         self._link.submit(upload)
         return self._flight
 
@@ -192,6 +199,9 @@ class CloudEndpoint:
             if not flight.is_committed:
                 self._commit(flight)
             self._answered(flight, outcome)
+            if flight.digest and outcome.result.pixels_digest != flight.digest:
+                record.cloud_reason = "the server has decoded other pixels than the edge"
+                self._mirror.reset()
         elif isinstance(outcome, Refused):
             record.cloud_outcome = "refused"
             if flight.is_committed:

@@ -8,7 +8,7 @@ from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.runtime.offload.hedge import Progress, remaining_ms
 
-_LEAST_RESCUE_MS = 250.0
+_LEAST_RESCUE_MS, _LEAST_MARGIN_MS = 250.0, 5.0
 _PAPER_RESCUE_MS = 2000.0  # Algorithm 1 knows no hedging; a frame is answered all the same
 
 
@@ -26,6 +26,8 @@ class Lateness:
         inputs, decision = record.inputs, record.decision
         self._upload, self._options, self._estimates = flight.upload, options, estimates
         self._edge_ms = inputs.edge_ms or 0.0
+        # a margin is for choosing: however much the cloud is preferred, it is not waited for as long as that
+        self._margin_ms = min(options.margin_ms, max(self._edge_ms, _LEAST_MARGIN_MS))
         self._propagation_ms = inputs.propagation_ms
         # what is expected after the last byte was acknowledged
         self._server_ms = inputs.server_wait_ms + (inputs.cloud_ms or 0.0) + estimates.rest_ms
@@ -53,5 +55,5 @@ class Lateness:
             server_ms=self._server_ms,
             waiting_ms=1e3 * self._upload.waiting_s(now),
         )
-        late = remaining_ms(progress, self._estimates.bytes_per_ms) > self._edge_ms + self._options.margin_ms
+        late = remaining_ms(progress, self._estimates.bytes_per_ms) > self._edge_ms + self._margin_ms
         return late and (self._estimates.budget.allows or elapsed_ms > self._rescue_ms)

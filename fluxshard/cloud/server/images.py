@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from fluxshard.errors import WireError
 from fluxshard.video.letterbox import to_image
 
 Mask = NDArray[np.bool_]
+DigestOf = Callable[[NDArray[np.uint8], Mask], int]
 
 
 class PixelCodec(Protocol):
@@ -67,13 +69,13 @@ class StreamImages(Protocol):
         """Whether all that the frame's image needs, beside its payload, has arrived."""
         ...
 
-    async def image(self, frame: pb.Frame, payload: bytes, mask: Mask, threads: Executor) -> Tensor:
+    async def image(self, frame: pb.Frame, payload: bytes, mask: Callable[[], Mask], threads: Executor) -> Tensor:
         """The image, `(1, 3, H, W)` float32 in 0..1.
 
         Args:
           frame: its head.
           payload: as it came.
-          mask: S_0.
+          mask: gives S_0; takes a while, and is called in a thread.
           threads: to decode in.
 
         Raises:
@@ -91,12 +93,14 @@ class SparseImages:
 
     Args:
       codec: of payloads.
+      digest_of: of an image's pixels in S_0, where the payload is lossy: the edge has to have the same.
     """
 
-    is_sparse, recovers, digest = True, False, 0
+    is_sparse, recovers = True, False
 
-    def __init__(self, codec: PixelCodec) -> None:
-        self._codec = codec
+    def __init__(self, codec: PixelCodec, digest_of: DigestOf | None = None) -> None:
+        self._codec, self._digest_of = codec, digest_of
+        self.digest = 0
 
     def announce(self, frame: pb.Frame) -> None:
         """See `StreamImages.announce`."""
@@ -113,13 +117,16 @@ class SparseImages:
         """See `StreamImages.has`."""
         return True
 
-    async def image(self, frame: pb.Frame, payload: bytes, mask: Mask, threads: Executor) -> Tensor:
+    async def image(self, frame: pb.Frame, payload: bytes, mask: Callable[[], Mask], threads: Executor) -> Tensor:
         """See `StreamImages.image`."""
         return await asyncio.get_running_loop().run_in_executor(threads, self._decode, payload, mask)
 
     def close(self) -> None:
         """See `StreamImages.close`."""
 
-    def _decode(self, payload: bytes, mask: Mask) -> Tensor:
-        blank = np.zeros((*mask.shape, 3), np.uint8)
-        return to_image(self._codec.decode(payload, mask, blank))
+    def _decode(self, payload: bytes, mask: Callable[[], Mask]) -> Tensor:
+        pixels = mask()
+        blank = np.zeros((*pixels.shape, 3), np.uint8)
+        decoded = self._codec.decode(payload, pixels, blank)
+        self.digest = 0 if self._digest_of is None else self._digest_of(decoded, pixels)
+        return to_image(decoded)

@@ -9,6 +9,7 @@ from fluxshard.cloud.server.images import SparseImages, StreamImages
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.picture_images import PictureImages
 from fluxshard.cloud.server.served_model import ServedModel
+from fluxshard.cloud.wire.jpeg_payload import JpegPayload
 from fluxshard.cloud.wire.payload import make_payload
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import WireError
@@ -30,8 +31,11 @@ def open_images(hello: pb.Hello, model: ServedModel, limits: ServerLimits, threa
       WireError: a payload that this server does not take, or pictures that are too large.
     """
     size = model.plan.image_size
-    if hello.payload in ("raw", "packed", "jpeg"):
-        return SparseImages(make_payload(hello.payload, *size))
+    if hello.payload == "jpeg":
+        codec = JpegPayload(*size)
+        return SparseImages(codec, codec.digest)
+    if hello.payload == "raw" or hello.payload == "packed":
+        return SparseImages(make_payload("raw" if hello.payload == "raw" else "packed", *size))
     if hello.payload != "bitstream":
         raise WireError("this server does not take such payloads")
     picture_size = hello.picture_height, hello.picture_width

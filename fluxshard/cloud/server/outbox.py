@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 
@@ -12,9 +12,15 @@ MOST_WAITING = 64  # beyond which nothing more is read of an edge that does not 
 
 
 class Outbox:
-    """A queue of messages; iterate over it once. For one event loop."""
+    """A queue of messages; iterate over it once. For one event loop.
 
-    def __init__(self) -> None:
+    Args:
+      on_over: called once, when the stream ends or fails. The edge may read nothing any more, so nothing that the
+        stream holds can wait until it does.
+    """
+
+    def __init__(self, on_over: Callable[[], None] = lambda: None) -> None:
+        self._on_over = on_over
         self._queue: deque[bytes | Exception | None] = deque()
         self._more, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
@@ -71,3 +77,4 @@ class Outbox:
         if not self._over:
             self._over = True
             self._put(item)
+            self._on_over()

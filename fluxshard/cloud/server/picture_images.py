@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -63,7 +64,8 @@ class PictureImages:
         self, make_decoder: Callable[[], Decoder], letterbox: Letterbox, max_packet_bytes: int, threads: Executor
     ) -> None:
         self._make_decoder, self._letterbox, self._most = make_decoder, letterbox, max_packet_bytes
-        self._decoder: Decoder | None = None  # made in a thread: a process takes a while to start
+        self._decoder: Decoder | None = None
+        self._starting, self._closed = threading.Lock(), False
         self._threads = threads
         self._parts: list[bytes] = []  # of the packet that arrives
         self._got = 0
@@ -72,6 +74,7 @@ class PictureImages:
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._broken = True  # nothing is decoded until a keyframe
+        threads.submit(self._start)  # a process takes a while to start: it need not be the first frame that waits
 
     def announce(self, frame: pb.Frame) -> None:
         """See `StreamImages.announce`."""
@@ -111,7 +114,7 @@ class PictureImages:
         """See `StreamImages.has`."""
         return frame.picture <= self._last
 
-    async def image(self, frame: pb.Frame, payload: bytes, mask: Mask, threads: Executor) -> Tensor:
+    async def image(self, frame: pb.Frame, payload: bytes, mask: Callable[[], Mask], threads: Executor) -> Tensor:
         """See `StreamImages.image`."""
         try:
             return await self._wanted[frame.picture]
@@ -134,7 +137,10 @@ class PictureImages:
             while self._waiting:
                 packet = self._waiting.popleft()
                 future = self._wanted.get(packet.number)
-                self._broken |= not packet.follows
+                if not packet.follows:
+                    self._broken = True
+                    for earlier in [wanted for wanted in self._wanted if wanted < packet.number]:
+                        _fail(self._wanted[earlier], WireError("a packet of the video is missing"))
                 if self._broken and not packet.keyframe:
                     _fail(future, WireError("the video was interrupted"))
                     continue
@@ -153,19 +159,29 @@ class PictureImages:
         finally:
             self._task = None
 
+    def _start(self) -> Decoder:
+        """In a decoder's thread."""
+        with self._starting:
+            if self._closed:
+                raise WireError("the stream has ended")
+            if self._decoder is None:
+                self._decoder = self._make_decoder()
+            return self._decoder
+
     def _one(self, packet: _Waiting, wanted: bool) -> Tensor | None:
         """In a decoder's thread."""
-        if self._decoder is None:
-            self._decoder = self._make_decoder()
-        elif self._broken:
-            self._decoder.reset()
-        picture = self._decoder.decode(packet.number, packet.data, keyframe=packet.keyframe, wanted=wanted)
+        decoder = self._start()
+        if self._broken:
+            decoder.reset()
+        picture = decoder.decode(packet.number, packet.data, keyframe=packet.keyframe, wanted=wanted)
         return None if picture is None else to_image(self._letterbox.place(picture))
 
     def _end(self) -> None:
         """In a decoder's thread."""
-        if self._decoder is not None:
-            self._decoder.close()
+        with self._starting:
+            self._closed = True
+            if self._decoder is not None:
+                self._decoder.close()
 
 
 def _fail(future: asyncio.Future[Tensor] | None, error: WireError) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fluxshard.cloud.server.caches import CacheLease, CachePool
-from fluxshard.cloud.server.images import StreamImages
+from fluxshard.cloud.server.images import Mask, StreamImages
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.metrics import FrameEnd, Observer
 from fluxshard.cloud.server.scheduler import Done, Scheduler
@@ -26,8 +26,9 @@ from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.ordered_session import OrderedSession
-from fluxshard.runtime.endpoints.work_order import WorkOrder, work_orders
+from fluxshard.runtime.endpoints.work_order import WorkOrder
 
+_PATIENCE_S = 1.0  # deadline of frames without one: others must not put them off for ever
 _HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost
 
 _NO_CACHE, _OTHER_BASE, _LOST_PICTURES, _FAILED = (
@@ -98,7 +99,7 @@ class StreamFrames:
         height, width = model.plan.image_size
         self._model, self._reuse, self._images, self._encode = model, reuse, images, encode
         self._epoch, self._shared, self._send, self._fail = epoch, shared, send, fail
-        self._orders = work_orders(model.plan, reuse)
+        self._orders = model.orders(reuse)
         self._motion_codec, self._mask_codec = MotionCodec(height, width, CELL_PX), MaskCodec(self._orders.shapes)
         self._lease: CacheLease = shared.caches.lease(identity, self._evict)
         self._session: OrderedSession | None = None
@@ -109,6 +110,7 @@ class StreamFrames:
         self._expiry: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._received = 0
+        self._is_over = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -116,17 +118,26 @@ class StreamFrames:
         """No frame is under way."""
         return self._upload is None and self._job is None
 
-    async def close(self) -> None:
-        """Frees all that the stream holds; waits for a frame that runs."""
+    def stop(self) -> None:
+        """Frees all that the stream holds; a frame that is being computed is computed to its end, for nobody."""
+        if self._is_over:
+            return
+        self._is_over = True
         if self._job is not None:
             self._job.cancel()
-            await asyncio.gather(self._job, return_exceptions=True)
         for timer in (self._expiry, self._beat, None if self._upload is None else self._upload.timer):
             if timer is not None:
                 timer.cancel()
+        self._upload = None
         self._evict()
         self._shared.caches.release(self._lease)
         self._images.close()
+
+    async def close(self) -> None:
+        """Stops, and waits for what has to notice that."""
+        self.stop()
+        if self._job is not None:
+            await asyncio.gather(self._job, return_exceptions=True)
 
     def take(self, message: pb.Up, n_bytes: int) -> None:
         """Takes the next message.
@@ -204,21 +215,28 @@ class StreamFrames:
         upload = self._upload
         if upload is None or not upload.payload.is_complete or not self._images.has(upload.frame):
             return
-        assert upload.timer is not None
-        upload.timer.cancel()
-        self._upload, self._lease.busy = None, True
+        payload = upload.payload.payload()
+        self._drop_upload()
+        reason = self._other_cache(upload.frame)  # evicted while the frame arrived
+        if reason:
+            self._need_key(upload.frame.seq, reason)
+            return
+        self._lease.busy = True
         if self._expiry is not None:
             self._expiry.cancel()
-        self._job = self._loop.create_task(self._run(upload, upload.payload.payload()))
+        self._job = self._loop.create_task(self._run(upload, payload))
         self._job.add_done_callback(self._ended)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._still_there, upload)
 
     async def _run(self, upload: _Upload, payload: bytes) -> None:
         frame, arrived, loop = upload.frame, self._loop.time(), self._loop
         upload_s = arrived - upload.began
-        pixels = self._orders.pixels(upload.order, upload.motion)
+
+        def mask() -> Mask:
+            return self._orders.pixels(upload.order, upload.motion)
+
         try:
-            image = await self._images.image(frame, payload, pixels, self._shared.decoders)
+            image = await self._images.image(frame, payload, mask, self._shared.decoders)
         except FluxShardError:
             if self._images.recovers:
                 self._need_key(frame.seq, _LOST_PICTURES)
@@ -231,7 +249,7 @@ class StreamFrames:
             retry_ms = round(1e3 * self._shared.limits.retry_s)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=retry_ms)))
             return
-        deadline = upload.began + frame.budget_ms / 1e3 if frame.budget_ms else math.inf
+        deadline = upload.began + (frame.budget_ms / 1e3 if frame.budget_ms else _PATIENCE_S)
         try:
             done = await self._shared.scheduler.run(deadline, lambda: self._infer(session, image, upload))
         except FluxShardError as error:
@@ -289,8 +307,10 @@ class StreamFrames:
 
     def _needs_key(self, frame: pb.Frame) -> str:
         """Why only a keyframe would do; empty where the frame can be run."""
-        if not self._images.can_have(frame):
-            return _LOST_PICTURES
+        return self._other_cache(frame) if self._images.can_have(frame) else _LOST_PICTURES
+
+    def _other_cache(self, frame: pb.Frame) -> str:
+        """Why the cache is not the one that the frame builds on; empty where it is, or where none is needed."""
         if frame.keyframe:
             return ""
         if self._session is None or self._session.needs_key:
@@ -329,7 +349,7 @@ class StreamFrames:
         self._job, self._lease.busy = None, False
         if self._beat is not None:
             self._beat.cancel()
-        if job.cancelled():
+        if job.cancelled() or self._is_over:
             return
         error = job.exception()
         if error is not None:

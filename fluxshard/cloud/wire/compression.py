@@ -15,8 +15,20 @@ def compress(content: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress(content)
 
 
+def compress_noise(content: bytes) -> bytes:
+    """The same for bytes that repeat by chance only, such as residuals of a prediction.
+
+    Nearly without a search: matches that are found by chance cost more bytes than the entropy coding that they replace,
+    so levels that search better give larger frames.
+    """
+    parameters = zstandard.ZstdCompressionParameters(
+        strategy=zstandard.STRATEGY_FAST, window_log=18, hash_log=6, min_match=7, write_content_size=True
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+
+
 def decompress(data: bytes, n_bytes: int, what: str) -> bytes:
-    """What `compress` was given.
+    """What `compress` or `compress_noise` was given.
 
     The size that the frame declares is read first: a frame of 13 bytes can declare a terabyte, and python-zstandard
     allocates what is declared, whatever the most that it was allowed.

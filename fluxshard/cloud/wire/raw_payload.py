@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import Mask
+from fluxshard.cloud.wire.pixels.flagged import put_flagged, take_flagged
 from fluxshard.errors import WireError
 
 
@@ -40,7 +41,7 @@ class RawPayload:
             raise WireError(
                 f"pixels are {pixels.shape} {pixels.dtype}; this stream has ({self.height}, {self.width}, 3) uint8"
             )
-        return pixels[mask].tobytes()
+        return take_flagged(pixels, mask).tobytes()
 
     def decode(self, data: bytes, mask: Mask, cached: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image: new pixels where the mask is set, the given ones elsewhere.
@@ -57,8 +58,8 @@ class RawPayload:
         expected = 3 * int(np.count_nonzero(mask))
         if len(data) != expected:
             raise WireError(f"the frame's pixels are {len(data)} bytes; its mask asks for {expected}")
-        image = cached.copy()
-        image[mask] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        image = np.array(cached, order="C")
+        put_flagged(image, mask, np.frombuffer(data, np.uint8).reshape(-1, 3))
         return image
 
     def _check(self, mask: Mask) -> None:

@@ -147,7 +147,7 @@ class _Stream:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Captured:
-    """A frame of the clip, as `Clip` gives it; lost where the clip has started again: nothing is known of its motion."""
+    """A frame of the clip, as `Clip` gives it; lost where the clip has started again and its motion is unknown."""
 
     image: Tensor
     motion: MotionField | None

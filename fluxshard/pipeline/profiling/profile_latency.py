@@ -12,6 +12,7 @@ from fluxshard.api import CompiledModel
 from fluxshard.options import ReuseOptions
 from fluxshard.pipeline.profiling.measure import Clip, MeasuredFrame, measure_frames
 from fluxshard.pipeline.profiling.measured import measured_of
+from fluxshard.pipeline.profiling.other_load import OtherLoad
 from fluxshard.pipeline.profiling.schedule import ProfilingOptions
 from fluxshard.pipeline.stream_loop import Detect
 from fluxshard.runtime.offload.energy import EnergyMeter
@@ -63,15 +64,21 @@ def profile_latency(
     """
     options = options or ProfilingOptions()
     frames: list[MeasuredFrame] = []
+    others = OtherLoad()
     for frame in measure_frames(model, clip, reuse, options, detect=detect, meter=meter):
         frames.append(frame)
         on_frame(frame)
     energy = None if meter is None else fit_energy(frames, meter.period_ms)
+    found = {
+        **_spread(frames),
+        "other_load": others.share(),
+        "meter": None if energy is None or meter is None else meter.name,
+    }
     profile = LatencyProfile(
         measured=measured_of(model, reuse.policy),
         model=fit([Sample(work=frame.work, ms=frame.ms) for frame in frames]),
         energy_mj=energy,
-        facts={**(facts or {}), **_spread(frames), "meter": None if energy is None or meter is None else meter.name},
+        facts={**(facts or {}), **found},
     )
     return ProfiledEndpoint(profile=profile, frames=tuple(frames))
 

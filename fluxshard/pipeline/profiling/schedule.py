@@ -38,7 +38,7 @@ class ProfilingOptions:
     frames: int = 160
     warm_up: int = 3
     scales: tuple[float, ...] = (1.0, 0.25, 4.0)
-    gaps: tuple[int, ...] = (REPEAT, 1, 1, 1, 1, 2, 4, 8)
+    gaps: tuple[int, ...] = (REPEAT, 1, 1, 1, 1, 1, 1, 2, 2, 4, 4, 8)
     keyframe_share: float = 0.05
     block: int = 9
     seed: int = 0

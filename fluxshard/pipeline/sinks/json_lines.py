@@ -62,6 +62,7 @@ class JsonLines:
             "decode_ms": round(record.decode_ms, 4),
             "focus_ms": round(record.focus_ms, 4),
             "source_ms": round(record.source_ms, 4),
+            "age_ms": round(record.age_ms, 4),
             "origin": record.origin,
             "planned_work": record.planned_work,
             "max_difference": record.max_difference,

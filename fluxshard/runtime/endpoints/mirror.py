@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.motion import CELL_PX, MotionField, accumulate
+from fluxshard.runtime.planned.policy import PlannedProposal
 from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
 
 
@@ -69,6 +70,24 @@ class Mirror:
           image: `(1, C, H, W)` float32, contiguous.
         """
         return self._policy.propose(image, self._since)
+
+    def propose_seen(self, image: Tensor, proposal: Proposal) -> Proposal:
+        """The same work on an image as the endpoint sees it, where a lossy payload has changed it.
+
+        Propagated reuse compares with cached pixels, so these have to be what the endpoint has. Planned reuse compares
+        with what the shards were computed from; there, an encoder's noise must not count as a change, so the proposal
+        stays as it is.
+
+        Args:
+          image: `(1, C, H, W)` float32, contiguous, right in S_0.
+          proposal: the last one.
+        """
+        if isinstance(proposal, PlannedProposal):
+            return proposal
+        if proposal.keyframe:
+            self._policy.reset()  # a cut on the frame has to be a cut on what is left of it, too
+            return self._policy.propose(image, None)
+        return self._policy.propose_given(image, self._since, {0: proposal.input_mask()})
 
     def commit(self, proposal: Proposal) -> None:
         """The endpoint ran, or is running, the proposed frame.

@@ -60,8 +60,9 @@ class SourcePackets:
           motion_vectors: whether pictures carry their motion vectors.
 
         Returns:
-          the decoder and its first picture; None where a receiver of the packets alone would see another picture: one
-          that is not upright, has its colours described by the container, or does not start with a keyframe.
+          the decoder and its first picture; None where a receiver of the packets alone would see another picture or
+          none: one that is not upright, has its colours described by the container, does not start with a keyframe, or
+          has flaws that a receiver takes for damage.
         """
         made = cls(stream, name, motion_vectors=motion_vectors)
         pictures: list[PicturePackets] = []
@@ -75,7 +76,7 @@ class SourcePackets:
         if len(pictures) != 1 or quarter_turns(first) != 0:
             return None
         picture, sent = pictures[0]
-        if made._waiting or not sent[-1].keyframe or _looks(picture) != _looks(first):
+        if made._waiting or not sent[-1].keyframe or _looks(picture) != _looks(first) or not _is_flawless(sent[-1]):
             return None
         return made, pictures[0]
 
@@ -125,6 +126,15 @@ class SourcePackets:
             picture.pts = own[-1][1]
             found.append((picture, tuple(packet for packet, _ in own)))
         return found
+
+
+def _is_flawless(keyframe: Packet) -> bool:
+    """Whether a decoder that refuses damage takes a keyframe: some cameras write messages that break the standard."""
+    try:
+        pictures = AccessUnitDecoder(refuse_damage=True).decode(keyframe.number, keyframe.data)
+    except av.FFmpegError:
+        return False
+    return len(pictures) == 1 and not pictures[0].is_corrupt
 
 
 def _looks(frame: av.VideoFrame) -> tuple[object, ...]:

@@ -43,7 +43,7 @@ class ContainerReader:
     def __init__(
         self, container: InputContainer, name: str, *, strict: bool, live: bool, vectors: bool, packets: bool
     ) -> None:
-        self.name = name
+        self.name, self.live = name, live
         self._container, self._strict = container, strict
         self._stream = self._pick_stream()
         codec = self._stream.codec_context
@@ -157,7 +157,7 @@ class ImageReader:
       fps: frames per second; None takes `IMAGES_FPS`.
     """
 
-    has_vectors = False
+    has_vectors = live = False
     carries_packets = False
     time_base: Fraction | None = None
 

@@ -36,6 +36,7 @@ class Reader(Protocol):
       frame_count: number of pictures; None where unknown.
       time_base: seconds per tick of the pictures' time stamps; None without time stamps.
       has_vectors: whether each picture carries motion vectors that refer to the previous picture.
+      live: whether pictures come when they happen, as from a camera, and not when they are asked for.
       carries_packets: whether pictures come with the packets that hold them; known from the first picture on.
     """
 
@@ -44,6 +45,7 @@ class Reader(Protocol):
     frame_count: int | None
     time_base: Fraction | None
     has_vectors: bool
+    live: bool
     carries_packets: bool
 
     def frames(self) -> Iterator[DecodedPicture]:

@@ -95,6 +95,7 @@ class VideoSource:
       fps: rate of the yielded frames; None where unknown.
       frame_count: number of frames that will be yielded; None where unknown.
       letterbox: placement of pictures in images.
+      is_live: frames come when they happen, as from a camera, and not when they are asked for.
       packet_stream: what the frames' packets have in common; None where they carry none.
     """
 
@@ -134,6 +135,7 @@ class VideoSource:
         rate = reader.fps / stride if reader.fps else None
         self.fps = rate if fps is None else min(fps, rate or fps)
         self.frame_count = self._expected_frames()
+        self.is_live = reader.live
         self.packet_stream: PacketStream | None = None
         if self._encoder is not None:
             self.packet_stream = PacketStream(picture_size=self.size, encoded_here=True, fps=self.fps)
@@ -165,8 +167,12 @@ class VideoSource:
             time_s = self._time_of(frame, index)
             if not self._is_wanted(index, time_s):
                 continue
-            picture = to_picture(frame, self._reformatter)
-            pixels, motion, motion_source, packets = self._finish(self.letterbox.place(picture))
+            try:
+                picture = to_picture(frame, self._reformatter)
+                pixels, motion, motion_source, packets = self._finish(self.letterbox.place(picture))
+            except BaseException:
+                self.close()
+                raise
             self._yielded += 1
             return Frame(
                 to_image(pixels),

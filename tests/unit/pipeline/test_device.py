@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from fluxshard.pipeline.device import RunDevice, full_float32
+from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
 
 
 def test_outputs_come_back_as_float32():
@@ -42,3 +42,12 @@ def test_float32_is_float32():
     finally:
         for backend, allowed in zip(backends, before, strict=True):
             backend.allow_tf32 = allowed
+
+
+def test_processors_and_gpus_are_named(monkeypatch):
+    class Properties:
+        uuid = "1234-ab"
+
+    assert cpu_name() and RunDevice().uuid() is None
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties())
+    assert RunDevice(torch.device("cuda", 0)).uuid() == "1234-ab"

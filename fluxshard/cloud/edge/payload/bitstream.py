@@ -28,7 +28,7 @@ class BitstreamPayload:
       request_keyframe: asks whoever encodes the video for a keyframe.
     """
 
-    is_sparse = False
+    is_sparse, received = False, None
     bytes_per_pixel = 0.1  # before the first frame: H.264 of a picture that changes everywhere
 
     def __init__(self, orders: WorkOrders, size: tuple[int, int], request_keyframe: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fluxshard.cloud.edge.options import PayloadName
 from fluxshard.cloud.edge.payload.bitstream import BitstreamPayload
 from fluxshard.cloud.edge.payload.sparse import Payload, SparsePayload
+from fluxshard.cloud.wire.jpeg_payload import JpegPayload
 from fluxshard.cloud.wire.payload import make_payload
 from fluxshard.runtime.endpoints.work_order import WorkOrders
 
@@ -26,4 +27,7 @@ def open_payload(
     """
     if name == "bitstream":
         return BitstreamPayload(orders, size, request_keyframe)
+    if name == "jpeg":
+        codec = JpegPayload(*size)
+        return SparsePayload(codec, orders, size, bytes_per_pixel=_BYTES_PER_PIXEL[name], lossy=codec)
     return SparsePayload(make_payload(name, *size), orders, size, bytes_per_pixel=_BYTES_PER_PIXEL[name])

@@ -19,6 +19,31 @@ from fluxshard.video.frame import Frame
 Mask = NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Received:
+    """A frame as the server sees it after a lossy payload.
+
+    Attributes:
+      pixels: `(H, W, 3)` uint8, right in S_0.
+      digest: of the pixels in S_0.
+    """
+
+    pixels: NDArray[np.uint8]
+    digest: int
+
+
+class LossyCodec(Protocol):
+    """A payload that changes pixels; see `JpegPayload`."""
+
+    def decode(self, data: bytes, mask: Mask, cached: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What the receiver makes of the bytes."""
+        ...
+
+    def digest(self, pixels: NDArray[np.uint8], mask: Mask) -> int:
+        """Of the flagged pixels."""
+        ...
+
+
 class PixelEncoder(Protocol):
     """Encodes the pixels of S_0; see `RawPayload`."""
 
@@ -73,6 +98,11 @@ class Payload(Protocol):
         """Serialised messages of a frame that the server is not to run."""
         ...
 
+    @property
+    def received(self) -> Received | None:
+        """What the server makes of the last messages; None where that is the frame itself."""
+        ...
+
 
 class SparsePayload:
     """Messages of frames whose changed pixels go up.
@@ -82,14 +112,23 @@ class SparsePayload:
       orders: of the stream.
       size: (H, W) of the image.
       bytes_per_pixel: that are expected before the first frame.
+      lossy: the same codec, where it changes pixels.
     """
 
     is_sparse = True
 
     def __init__(
-        self, codec: PixelEncoder, orders: WorkOrders, size: tuple[int, int], *, bytes_per_pixel: float = 3.0
+        self,
+        codec: PixelEncoder,
+        orders: WorkOrders,
+        size: tuple[int, int],
+        *,
+        bytes_per_pixel: float = 3.0,
+        lossy: LossyCodec | None = None,
     ) -> None:
         self.bytes_per_pixel = bytes_per_pixel
+        self._lossy = lossy
+        self.received: Received | None = None
         self._codec, self._orders = codec, orders
         self._motion, self._masks = MotionCodec(*size, CELL_PX), MaskCodec(orders.shapes)
 
@@ -113,7 +152,11 @@ class SparsePayload:
           motion: since the frame that the server has run last.
           envelope: what else the head says.
         """
-        payload = self._codec.encode(frame.pixels, self._orders.pixels(order, motion))
+        mask = self._orders.pixels(order, motion)
+        payload = self._codec.encode(frame.pixels, mask)
+        if self._lossy is not None:
+            pixels = self._lossy.decode(payload, mask, frame.pixels)
+            self.received = Received(pixels=pixels, digest=self._lossy.digest(pixels, mask))
         head = head_of(order, motion, envelope, self._motion, self._masks)
         head.payload_bytes, head.payload_crc32 = len(payload), checksum(payload)
         return [

@@ -45,10 +45,10 @@ class _Rail:
 
 
 class Ina3221Meter:
-    """Energy of a Jetson board, its GPU included: the rail VDD_IN, or the sum of all rails that can be
-    read where there is none.
+    """Energy of a Jetson board, its GPU included: the rail VDD_IN, or where there is none the sum of all rails.
 
-    A thread reads the power a hundred times a second, and every read of the energy does.
+    Rails that cannot be read are left out of the sum, and of the name. A thread reads the power a hundred times a
+    second, and so does every read of the energy.
 
     Args:
       root: of the file system.

@@ -59,6 +59,7 @@ def test_a_line_holds_the_record_and_the_detections(tmp_path):
         "decode_ms": 1.5,
         "focus_ms": 0.5,
         "source_ms": 4.0,
+        "age_ms": 0.0,
         "origin": [3, 5],
         "planned_work": 0.5,
         "max_difference": 0.125,

@@ -97,3 +97,15 @@ def test_work_of_another_policy_is_refused() -> None:
     model = fit(samples_of(lambda work: 4 + 30 * work[0]))
     with pytest.raises(ProfileError, match=r"a frame has 2 kinds of predicted work.*fitted to 1"):
         model.predict_ms((0.1, 0.2))
+
+
+def test_less_work_than_was_ever_measured_still_takes_time() -> None:
+    """A clip whose frames all need much: the steep curve between two of its groups does not reach down to nothing."""
+    rng = np.random.default_rng(5)
+    samples = []
+    for share in rng.uniform(0.4, 0.6, 80):
+        ms = 30 + 100 * max(0.0, share - 0.45)  # bent
+        samples.append(Sample(work=(float(share),), ms=float(ms * (1 + 0.02 * rng.standard_normal()))))
+    model = fit(samples)
+    assert model.predict_ms((0.05,)) > 2
+    assert model.predict_ms((0.0,)) <= model.predict_ms((0.05,)) <= model.predict_ms((0.4,))

@@ -1,0 +1,1 @@
+"""`fluxshard edge`: a video whose frames run here or on a server."""

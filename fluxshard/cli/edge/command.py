@@ -1,0 +1,124 @@
+"""`fluxshard edge`: its flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fluxshard.cli.support.option_types import Debug, DType, Model, Task
+
+# heavy imports are inside: this module is imported by `fluxshard --help`
+
+
+def edge(
+    video: Annotated[
+        str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
+    ],
+    model: Model,
+    server: Annotated[str, typer.Option(help="HOST:PORT of `fluxshard serve`.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)],
+    ca: Annotated[
+        Path | None, typer.Option(help="Authority of the server's certificate, PEM.", show_default=False)
+    ] = None,
+    cert: Annotated[Path | None, typer.Option(help="This edge's certificate, PEM.", show_default=False)] = None,
+    key: Annotated[Path | None, typer.Option(help="This edge's private key, PEM.", show_default=False)] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="Says who this edge is, where it has no certificate.", envvar="FLUXSHARD_TOKEN", show_default=False
+        ),
+    ] = None,
+    server_name: Annotated[
+        str | None, typer.Option(help="Name in the server's certificate, if not that of HOST.", show_default=False)
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Without TLS; for a server on this machine only.")
+    ] = False,
+    stream: Annotated[
+        str | None, typer.Option(help="Name of the video on the server.", show_default="this machine's name")
+    ] = None,
+    payload: Annotated[
+        Literal["auto", "bitstream", "packed", "jpeg", "raw"],
+        typer.Option(help="What goes up: the video's own packets, or the pixels to recompute; auto: the packets."),
+    ] = "auto",
+    dispatch: Annotated[
+        Literal["hedged", "paper"],
+        typer.Option(help="Who answers a frame: whoever is likely to be first, watched; or the paper's Algorithm 1."),
+    ] = "hedged",
+    deadline: Annotated[
+        float | None, typer.Option(help="Milliseconds within which a frame should be answered.", show_default=False)
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Milliseconds by which the edge must be faster to be chosen.")] = 5.0,
+    keep_warm: Annotated[
+        bool, typer.Option("--keep-warm/--no-keep-warm", help="Send the server what the edge has answered, too.")
+    ] = True,
+    frames: Annotated[
+        Literal["auto", "every", "newest"],
+        typer.Option(help="Run every frame, or drop those that a newer one has overtaken; auto: newest if it is live."),
+    ] = "auto",
+    pace: Annotated[
+        bool, typer.Option("--pace", help="Give the frames of a file at their own times, as a camera would.")
+    ] = False,
+    task: Task = "auto",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH; 640 unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)
+    ] = None,
+    policy: Annotated[
+        Literal["planned", "propagated"] | None,
+        typer.Option(help="What is recomputed; see `fluxshard run`.", show_default="planned"),
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Threshold profile of `fluxshard calibrate`.", show_default=False)
+    ] = None,
+    latency_profile: Annotated[
+        Path | None, typer.Option(help="Of this machine, from `fluxshard profile`.", show_default="measured meanwhile")
+    ] = None,
+    show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
+    device: Annotated[str, typer.Option(help="Where the edge runs: cpu, cuda or cuda:N.")] = "cpu",
+    dtype: DType = "float32",
+    backend: Annotated[
+        Literal["auto", "cpp", "cuda", "reference", "emulated"],
+        typer.Option(help="What executes the model on the edge."),
+    ] = "auto",
+    conf: Annotated[float, typer.Option(help="Detections must score above.")] = 0.25,
+    iou: Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")] = 0.7,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Runs a model over a video here or on a server, frame by frame, whichever is done first; writes what `run` does.
+
+    Without a server, and while the link is down, all frames run here.
+    """
+    from fluxshard.cli.edge.edge_command import EdgeRequest, LinkFlags, edge_command
+    from fluxshard.cli.support.network_flags import NetworkFlags
+    from fluxshard.cli.support.reuse_flags import ReuseFlags
+
+    link = LinkFlags(
+        server=server, ca=ca, cert=cert, key=key, token=token, server_name=server_name, insecure=insecure,
+        stream=stream, payload=payload, dispatch=dispatch, deadline_ms=deadline, margin_ms=margin,
+        keep_warm=keep_warm, latency_profile=latency_profile,
+    )  # fmt: skip
+    request = EdgeRequest(
+        video=video,
+        out=out,
+        link=link,
+        network=NetworkFlags(model=model, task=task, size=size, device=device, dtype=dtype, backend=backend),
+        reuse=ReuseFlags(policy=policy, profile=profile),
+        frames=frames,
+        pace=pace,
+        max_frames=max_frames,
+        show_reuse=show_reuse,
+        confidence=conf,
+        iou=iou,
+        overwrite=overwrite,
+    )
+    raise typer.Exit(edge_command(request))

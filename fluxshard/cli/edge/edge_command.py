@@ -1,0 +1,239 @@
+"""`fluxshard edge`: wires model, video, server, sinks and files together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+import fluxshard
+from fluxshard import video
+from fluxshard.cli.edge.link_notes import LinkNotes
+from fluxshard.cli.run.output_directory import prepare_directory
+from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
+from fluxshard.cli.support.checks import check_share
+from fluxshard.cli.support.messages import device_errors, warnings_as_notes
+from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
+from fluxshard.cli.support.stopping import Stopping
+from fluxshard.cloud.edge.detection_answers import detection_answers
+from fluxshard.cloud.edge.offloaded_session import OffloadedSession
+from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
+from fluxshard.cloud.edge.session_parts import DetectionAnswers
+from fluxshard.cloud.security.tls import ClientTls
+from fluxshard.cloud.tcp_settings import tcp_settings
+from fluxshard.errors import OptionError
+from fluxshard.models.loading.load import load
+from fluxshard.models.loading.sizes import network_shape
+from fluxshard.pipeline.device import RunDevice, full_float32
+from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.stream_loop import StreamLoop
+from fluxshard.runtime.offload.dispatch import DispatchOptions, Policy
+from fluxshard.video.live import NewestFrames, PacedFrames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFlags:
+    """The flags about the server as given; see the help of `fluxshard edge`."""
+
+    server: str
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    server_name: str | None = None
+    insecure: bool = False
+    stream: str | None = None
+    payload: Literal["auto", "bitstream", "packed", "jpeg", "raw"] = "auto"
+    dispatch: Policy = "hedged"
+    deadline_ms: float | None = None
+    margin_ms: float = 5.0
+    keep_warm: bool = True
+    latency_profile: Path | None = None
+
+    def tls(self) -> ClientTls | None:
+        """Files of TLS; None without.
+
+        Raises:
+          OptionError: neither TLS nor plaintext, or both.
+        """
+        given = [name for name in ("ca", "cert", "key", "server_name") if getattr(self, name) is not None]
+        if self.insecure:
+            if given:
+                raise OptionError(f"--insecure goes without TLS: leave out --{given[0].replace('_', '-')}")
+            return None
+        if self.ca is None:
+            raise OptionError("--ca is missing: the authority of the server's certificate (see `fluxshard certs`)")
+        return ClientTls(authority=self.ca, certificate=self.cert, key=self.key, server_name=self.server_name)
+
+    def options(self, payload: PayloadName, *, answers: bool) -> OffloadOptions:
+        """How to share the stream.
+
+        Args:
+          payload: what goes up.
+          answers: detections come down, not outputs.
+        """
+        dispatch = DispatchOptions(policy=self.dispatch, margin_ms=self.margin_ms, deadline_ms=self.deadline_ms)
+        options = OffloadOptions(
+            dispatch=dispatch,
+            payload=payload,
+            answer="detections" if answers else "outputs",
+            keep_warm=self.keep_warm,
+            latency_profile=self.latency_profile,
+            tls=self.tls(),
+            token=self.token,
+            insecure=self.insecure,
+        )
+        return options if self.stream is None else replace(options, stream=self.stream)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeRequest:
+    """The options of `fluxshard edge`, as given; see its help."""
+
+    video: str
+    out: Path
+    link: LinkFlags
+    network: NetworkFlags
+    reuse: ReuseFlags = field(default_factory=ReuseFlags)
+    frames: Literal["auto", "every", "newest"] = "auto"
+    pace: bool = False
+    max_frames: int | None = None
+    show_reuse: bool = False
+    confidence: float = 0.25
+    iou: float = 0.7
+    overwrite: bool = False
+
+
+def edge_command(request: EdgeRequest) -> int:
+    """Runs a model over a video in two places and writes what came out.
+
+    Returns:
+      the exit status: 0, or 128 plus the signal that ended the run early.
+
+    Raises:
+      FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
+    """
+    reuse = _check(request)
+    with video.open(request.video) as probe:
+        picture_size = probe.picture_size
+    prepare_directory(request.out, request.overwrite)
+    notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
+    with warnings_as_notes(notes), device_errors():
+        loaded = load(request.network.model, request.network.task)
+        shape = network_shape(request.network.size, picture_size, loaded)
+        with screen.status(f"compiling {request.network.model.name} for {shape[0]}x{shape[1]} ..."):
+            model = prepare(request.network, reuse, loaded, shape)
+            full_float32(model.compiled.device)
+        if model.canvas_px:
+            raise OptionError("a threshold profile with a canvas cannot be used in two places: calibrate without one")
+        answers = _answers(request, reuse, model)
+        facts = _facts(request, reuse, model)
+
+        def run(records: list[FrameRecord], stopping: Stopping) -> None:
+            with (
+                device_errors(),
+                video.open(
+                    request.video, size=shape, max_frames=request.max_frames,
+                    packets=request.link.payload in ("auto", "bitstream"),
+                ) as source,
+            ):  # fmt: skip
+                payload = _payload(request, source)
+                options = request.link.options(payload, answers=answers is not None)
+                facts["offload"] |= {"payload": payload, "answer": options.answer, "stream": options.stream}
+                with (
+                    LinkNotes(notes) as link_notes,
+                    fluxshard.offload(
+                        model.compiled, request.link.server, reuse=reuse.options, options=options,
+                        video=source if payload == "bitstream" else None, detections=answers, on_link=link_notes.tell,
+                    ) as session,
+                    _frames(request, source) as frames,
+                ):  # fmt: skip
+                    files = RunFiles(out=request.out, names=loaded.names, show_work=request.show_reuse)
+                    loop = _loop(reuse, session, answers)
+                    write_frames(files, frames, loop, records, stopping, screen, confidence=request.confidence)
+                    facts["state_bytes"] = session.state_bytes
+                    facts["offload"]["frames_dropped"] = frames.dropped
+
+        return record_run(run, request.out, facts, notes, screen)
+
+
+def _check(request: EdgeRequest) -> RunReuse:
+    check_share("conf", request.confidence)
+    check_share("iou", request.iou)
+    request.network.check()
+    request.link.tls()
+    reuse = settle(request.reuse)
+    request.network.check_task()
+    return reuse
+
+
+def _payload(request: EdgeRequest, source: video.VideoSource) -> PayloadName:
+    if request.link.payload != "auto":
+        return request.link.payload
+    return "packed" if source.packet_stream is None else "bitstream"
+
+
+def _frames(request: EdgeRequest, source: video.VideoSource) -> NewestFrames | PacedFrames:
+    live = source.is_live
+    newest = request.frames == "newest" or (request.frames == "auto" and (live or request.pace))
+    paced = PacedFrames(source, at_times=request.pace and not live)
+    return NewestFrames(paced) if newest else paced
+
+
+def _answers(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> DetectionAnswers | None:
+    """How outputs become detections: so that those come down, and not a thousand times as much."""
+    if model.loaded.layout is None:
+        return None
+    lowest = request.confidence
+    if reuse.options.policy == "planned":
+        lowest = min(lowest, reuse.options.planned.region_confidence)  # fainter ones are regions
+    return detection_answers(model.loaded.layout, model.shape, confidence=lowest, iou=request.iou)
+
+
+def _loop(reuse: RunReuse, session: OffloadedSession, answers: DetectionAnswers | None) -> StreamLoop:
+    return StreamLoop(
+        session=session,
+        detect=None if answers is None else _as_they_are,
+        objects=reuse.options.planned if reuse.options.policy == "planned" and answers is not None else None,
+        device=RunDevice(),
+        placement=lambda: session.record.as_dict(),
+    )
+
+
+def _as_they_are(found: Any) -> Any:
+    """What either endpoint answers are detections already."""
+    return found
+
+
+def _facts(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> dict[str, Any]:
+    """Facts in summary.json besides the figures."""
+    compiled, link = model.compiled, request.link
+    return {
+        "version": fluxshard.__version__,
+        "model": str(request.network.model),
+        "video": request.video,
+        "out": str(request.out),
+        "task": model.loaded.task,
+        "network_size": list(model.shape),
+        "backend": compiled.backend,
+        "device": str(compiled.device),
+        "dtype": request.network.dtype,
+        "plan": compiled.plan.digest(),
+        "policy": reuse.options.policy,
+        "profile": None if request.reuse.profile is None else str(request.reuse.profile),
+        "canvas_px": 0,
+        "reuse": {name: value for name, value in asdict(reuse.options).items() if value is not None},
+        "confidence": request.confidence,
+        "iou": request.iou,
+        "offload": {
+            "server": link.server,
+            "dispatch": link.dispatch,
+            "deadline_ms": link.deadline_ms,
+            "keep_warm": link.keep_warm,
+            "tcp": asdict(tcp_settings()),
+        },
+        "state_bytes": None,
+    }

@@ -1,0 +1,1 @@
+"""`fluxshard profile`: what an endpoint takes for a frame, as a function of the frame's work."""

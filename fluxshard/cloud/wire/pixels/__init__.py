@@ -1,0 +1,1 @@
+"""Codings of flagged pixels: what the payloads are made of."""

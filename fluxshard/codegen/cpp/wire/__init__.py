@@ -1,0 +1,1 @@
+"""Generated C++ for what edge and cloud send each other."""

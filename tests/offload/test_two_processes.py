@@ -1,0 +1,244 @@
+"""Edge and server as two processes with mutual TLS: outputs are those of a replay in one process, bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+import fluxshard
+from fluxshard import video
+from fluxshard.cloud.edge.connection.link import LinkOptions
+from fluxshard.cloud.edge.offloaded_session import OffloadedSession
+from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.models.detections.regions import regions
+from fluxshard.models.loading.load import load
+from fluxshard.options import ReuseOptions
+from fluxshard.pipeline.detection_head import DetectionHead
+from fluxshard.pipeline.json_values import plain
+from fluxshard.pipeline.sinks.json_lines import read_records
+from fluxshard.runtime.offload.dispatch import DispatchOptions
+from fluxshard.testing.offload.two_places import Replay
+from tests.offload.link_proxy import LinkProxy
+from tests.offload.served import Served, served
+
+pytestmark = pytest.mark.filterwarnings("ignore:loading .* runs Python code:UserWarning")
+SIZE = (384, 640)
+REUSE = ReuseOptions(policy="planned")
+CLOUD_FIRST = DispatchOptions(margin_ms=200.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network on a video."""
+
+    weights: str
+    video: str
+    payload: PayloadName
+
+
+CASES = {
+    "pose, raw": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "raw"),
+    "segment, packed": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/camel", "packed"),
+    "segment, the camera's own packets": Case("yolo11n-seg.pt", "videos/carnd_solidWhiteRight_540p25.mp4", "bitstream"),
+    "pose, packets encoded here": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "bitstream"),
+    "segment, packets encoded here": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/parkour", "bitstream"),
+    "pose, packed": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "packed"),
+    "segment, raw": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/dog", "raw"),
+}
+QUICK = ("segment, packed", "segment, the camera's own packets")
+
+
+@dataclass
+class Run:
+    """What a stream gave."""
+
+    frames: list[video.Frame] = field(default_factory=list)
+    outputs: list[object] = field(default_factory=list)
+    focused: list[np.ndarray] = field(default_factory=list)
+    settled: list[PlacementRecord] = field(default_factory=list)
+
+
+def play(
+    data_dir: Path,
+    case: Case,
+    server: Served,
+    port: int,
+    n: int,
+    before: Callable[[int, OffloadedSession], None] = lambda *_: None,
+    dispatch: DispatchOptions = CLOUD_FIRST,
+) -> tuple[fluxshard.CompiledModel, Run]:
+    """Runs a video in two places.
+
+    Args:
+      data_dir: of the test data.
+      case: network, video and payload.
+      server: that runs.
+      port: of the server, or of a proxy before it.
+      n: frames.
+      before: called with the number of every frame before it is run.
+      dispatch: who answers.
+    """
+    loaded = load(data_dir / "weights" / case.weights, "auto")
+    assert loaded.layout is not None
+    head = DetectionHead(loaded.layout, SIZE, confidence=0.1)
+    model = fluxshard.compile(loaded.net, torch.zeros(1, 3, *SIZE))
+    options = OffloadOptions(
+        payload=case.payload, dispatch=dispatch, stream="test", tls=server.client_tls(), hedge_share=0.5,
+        link=LinkOptions(silence_s=2.0),
+    )  # fmt: skip
+    run = Run()
+    with (
+        video.open(data_dir / case.video, size=SIZE, max_frames=n, packets=case.payload == "bitstream") as source,
+        fluxshard.offload(
+            model, f"127.0.0.1:{port}", reuse=REUSE, options=options, on_settled=run.settled.append,
+            video=source if case.payload == "bitstream" else None,
+        ) as session,
+    ):  # fmt: skip
+        for frame in source:
+            before(len(run.frames), session)
+            outputs = session.run(frame)
+            marked = regions(head(outputs), 0.1, REUSE.planned.small_px)
+            session.focus(marked)
+            run.frames.append(frame)
+            run.outputs.append(outputs)
+            run.focused.append(marked)
+            if len(run.frames) == 1:
+                wait_for(lambda: session.link.is_open)
+    assert len(run.frames) == n
+    return model, run
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def assert_replays(model: fluxshard.CompiledModel, run: Run, *, sparse: bool) -> None:
+    assert [record.frame for record in run.settled] == list(range(len(run.frames)))
+    program = model.specialise(torch.zeros(1, 3, *SIZE)).program
+    replay = Replay(program, REUSE, SIZE, sparse_image=sparse)
+    for frame, outputs, marked, record in zip(run.frames, run.outputs, run.focused, run.settled, strict=True):
+        expected = replay.run(frame, record)
+        pairs = zip(tree_leaves(outputs), tree_leaves(expected), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs), record
+        replay.focus(marked)
+
+
+@pytest.fixture(scope="module")
+def servers(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Served]]:
+    """A server for weights, started when it is first asked for."""
+    open_servers: dict[str, Served] = {}
+    contexts = []
+
+    def get(weights: str) -> Served:
+        if weights not in open_servers:
+            context = served(
+                ["--model", str(data_dir / "weights" / weights), "--size", "384x640"], tmp_path_factory.mktemp("served")
+            )
+            open_servers[weights] = context.__enter__()
+            contexts.append(context)
+        return open_servers[weights]
+
+    yield get
+    for context in contexts:
+        context.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
+def test_outputs_are_those_of_a_replay(data_dir: Path, servers: Callable[[str], Served], name: str) -> None:
+    case = CASES[name]
+    server = servers(case.weights)
+    model, run = play(data_dir, case, server, server.port, 40 if name in QUICK else 100)
+    assert_replays(model, run, sparse=case.payload != "bitstream")
+    answered = [record.answered_by for record in run.settled]
+    assert "edge" in answered and answered.count("cloud") >= 10
+    ratios = [record.server["compute_ratio"] for record in run.settled if record.server is not None]
+    assert np.mean(ratios) < 0.7
+
+
+@pytest.mark.parametrize(
+    "name", ["segment, packed", *(pytest.param(name, marks=pytest.mark.slow) for name in CASES if name != QUICK[0])]
+)
+def test_faults_change_nothing_but_who_answers(data_dir: Path, servers: Callable[[str], Served], name: str) -> None:
+    """A cut, a silence and a server that is killed and started again: every frame is answered, and replays."""
+    case = CASES[name]
+    server = servers(case.weights)
+    with LinkProxy(server.port) as proxy:
+
+        def before(frame: int, session: OffloadedSession) -> None:
+            if frame in (20, 32, 46):
+                wait_for(lambda: session.link.is_open)
+            if frame == 20:
+                proxy.cut()
+            elif frame == 32:
+                proxy.silent = True
+            elif frame == 38:
+                proxy.silent = False
+                proxy.cut()
+            elif frame == 46:
+                server.kill()
+            elif frame == 50:
+                server.start()
+                wait_for(lambda: session.link.is_open)
+
+        model, run = play(data_dir, case, server, proxy.port, 70, before)
+    assert_replays(model, run, sparse=case.payload != "bitstream")
+    outcomes = {record.cloud_outcome for record in run.settled}
+    assert {"answered", "lost"} <= outcomes
+    assert any(record.cloud_ran for record in run.settled[52:])
+
+
+def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path: Path) -> None:
+    """Edge, cloud, a hedge won by either, a key that is needed, a refusal: each of them, and all of it replays."""
+    case = CASES["segment, packed"]
+    arguments = ["--model", str(data_dir / "weights" / case.weights), "--size", "384x640", "--lease", "0.5"]
+    with served(arguments, tmp_path) as server, LinkProxy(server.port) as proxy:
+        rival = None
+
+        def before(frame: int, session: OffloadedSession) -> None:
+            proxy.up_bytes_per_s = {20: 2e6, 21: 2e6, 24: 3e5, 25: 3e5}.get(frame, 0.0)
+            if frame == 32:
+                time.sleep(1.0)  # longer than the lease
+
+        model, run = play(data_dir, case, server, proxy.port, 50, before)
+        del rival
+    assert_replays(model, run, sparse=True)
+    hedged = [record for record in run.settled if record.hedged]
+    assert {record.answered_by for record in run.settled} == {"edge", "cloud"}
+    assert any(record.answered_by == "edge" for record in hedged)
+    assert any(record.cloud_outcome == "key needed" for record in run.settled)
+
+
+def test_the_commands_agree_with_a_replay(data_dir: Path, servers: Callable[[str], Served], tmp_path: Path) -> None:
+    """`fluxshard edge` beside `fluxshard serve`: detections, as they are written, are those of a replay."""
+    case = CASES["segment, packed"]
+    server = servers(case.weights)
+    tls, out = server.client_tls(), tmp_path / "out"
+    command = [
+        sys.executable, "-c", "from fluxshard.cli import main; main()", "edge", str(data_dir / case.video),
+        "--model", str(data_dir / "weights" / case.weights), "--size", "384x640", "--out", str(out),
+        "--server", f"127.0.0.1:{server.port}", "--ca", str(tls.authority), "--cert", str(tls.certificate),
+        "--key", str(tls.key), "--payload", "packed", "--margin", "200", "--max-frames", "40",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, timeout=280, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir()} == {"annotated.mp4", "frames.jsonl", "summary.json", "summary.png"}
+    records = read_records(out / "frames.jsonl")
+    assert len(records) == 40 and {record.stats["placement"] for record in records} == {"edge", "cloud"}
+    assert all(record.placement is not None and record.age_ms > 0 for record in records)
+    assert "the server is there" in done.stdout and "answered" in done.stdout
+    assert plain(records[0].stats)["keyframe"] is True

@@ -1,0 +1,138 @@
+"""The video's own packets go up: what the server decodes is what the edge sees, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+from fluxshard import video
+from fluxshard.cloud.decoding.fingerprint import decoder_fingerprint
+from fluxshard.cloud.edge.offloaded_session import OffloadedSession
+from fluxshard.cloud.edge.options import OffloadOptions
+from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.session_parts import LocalModel, VideoPackets
+from fluxshard.cloud.server.stream_server import StreamServer
+from fluxshard.cloud.wire.messages import read_up
+from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.runtime.offload.dispatch import DispatchOptions
+from fluxshard.testing import panning, write_clip
+from fluxshard.testing.offload.in_process import Faults, InProcessTransport
+from fluxshard.testing.offload.two_places import Replay, server_of, small_model
+
+SIZE = (64, 96)
+REUSES = {
+    "planned": ReuseOptions(
+        policy="planned", planned=PlannedOptions(tau=0.1, tau_background=None, tau_small=None), scene_cut=1.0
+    ),
+    "propagated": ReuseOptions(tau_input=0.1, tau=0.1, scene_cut=1.0),
+}
+OPTIONS = {"preset": "veryfast", "crf": "18", "x264-params": "bframes=0:keyint=10:min-keyint=10:scenecut=0"}
+
+
+@pytest.fixture(scope="module")
+def model() -> LocalModel:
+    return small_model(SIZE)
+
+
+@pytest.fixture
+def server(model: LocalModel) -> Iterator[StreamServer]:
+    made = server_of(model, decoder=decoder_fingerprint())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return write_clip(path, panning((128, 192), (0, 4), 50), options=OPTIONS)
+
+
+def play(
+    model: LocalModel, server: StreamServer, source: video.VideoSource, reuse: ReuseOptions, faults: Faults,
+    margin_ms: float = 100.0,
+) -> tuple[list[video.Frame], list[object], list[PlacementRecord]]:  # fmt: skip
+    assert source.packet_stream is not None
+    frames, outputs, settled = [], [], []
+    packets = VideoPackets(
+        stream=source.packet_stream, request_keyframe=source.request_keyframe, decoder=decoder_fingerprint()
+    )
+    options = OffloadOptions(payload="bitstream", stream="test", dispatch=DispatchOptions(margin_ms=margin_ms))
+    transport = InProcessTransport(server, faults=faults)
+    with OffloadedSession(
+        lambda _: model, reuse, transport, options, video=packets, on_settled=settled.append
+    ) as session:
+        for frame in source:
+            frames.append(frame)
+            outputs.append(session.run(frame))
+            until = time.monotonic() + 5
+            while len(frames) == 1 and not session.link.is_open and time.monotonic() < until:
+                time.sleep(0.01)
+            if session.record.cloud_open == "a frame is under way":
+                time.sleep(0.1)  # the decoder is starting
+        welcome = session.link.welcome
+    assert welcome is not None and welcome.same_decoder and welcome.same_compute
+    return frames, outputs, settled
+
+
+def assert_replays(
+    model: LocalModel, reuse: ReuseOptions, frames: list[video.Frame], outputs: list[object],
+    settled: list[PlacementRecord],
+) -> None:  # fmt: skip
+    assert len(settled) == len(frames)
+    replay = Replay(model.program, reuse, SIZE, sparse_image=False)
+    for frame, output, record in zip(frames, outputs, settled, strict=True):
+        expected = replay.run(frame, record)
+        assert all(torch.equal(a, b) for a, b in zip(tree_leaves(output), tree_leaves(expected), strict=True)), record
+
+
+@pytest.mark.parametrize("vectors", ["auto", "encode"])
+@pytest.mark.parametrize("name", REUSES)
+def test_outputs_are_those_of_a_replay(
+    model: LocalModel, server: StreamServer, clip: Path, name: str, vectors: str
+) -> None:
+    with video.open(clip, size=SIZE, packets=True, vectors=vectors) as source:  # type: ignore[arg-type]
+        frames, outputs, settled = play(model, server, source, REUSES[name], Faults())
+    assert_replays(model, REUSES[name], frames, outputs, settled)
+    assert sum(record.answered_by == "cloud" for record in settled) > 10
+    assert any(record.cloud_ran and not record.cloud_keyframe for record in settled)
+
+
+def test_an_encoder_of_our_own_serves_pictures_that_have_no_packets(
+    model: LocalModel, server: StreamServer, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    for index, picture in enumerate(panning((100, 150), (0, 4), 40)):
+        Image.fromarray(picture).save(tmp_path / f"{index:03}.png")
+    with video.open(tmp_path, size=SIZE, packets=True) as source:
+        assert source.packet_stream is not None and source.packet_stream.encoded_here
+        frames, outputs, settled = play(model, server, source, REUSES["planned"], Faults())
+    assert_replays(model, REUSES["planned"], frames, outputs, settled)
+    assert sum(record.answered_by == "cloud" for record in settled) > 5
+
+
+def losing(wanted: Callable[[int], bool]) -> Callable[[bytes], bytes | None]:
+    """Loses the packets of these numbers."""
+
+    def edit(data: bytes) -> bytes | None:
+        message = read_up(data)
+        lost = message.WhichOneof("kind") == "packet" and wanted(message.packet.number)
+        return None if lost else data
+
+    return edit
+
+
+def test_a_missing_packet_is_never_concealed(model: LocalModel, server: StreamServer, clip: Path) -> None:
+    """One dropped packet gives corrupt frames that are used silently: Savant, PyAV 185 and 1597."""
+    reuse = REUSES["planned"]
+    with video.open(clip, size=SIZE, packets=True) as source:
+        frames, outputs, settled = play(model, server, source, reuse, Faults(edit=losing(lambda number: number == 13)))
+    assert_replays(model, reuse, frames, outputs, settled)
+    assert any(record.cloud_outcome == "key needed" and "video" in record.cloud_reason for record in settled)
+    after = [record.frame for record in settled if record.frame >= 13 and record.cloud_ran]
+    assert after and min(after) >= 20  # the next keyframe of the video
