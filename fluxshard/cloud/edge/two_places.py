@@ -236,7 +236,7 @@ class TwoPlaces:
         cloud_work, uplink = self._features(cloud), estimates.uplink
         inputs = DispatchInputs(
             edge_ms=estimates.edge.predict_ms(edge_work),
-            cloud_ms=estimates.cloud.predict_ms(cloud_work),
+            cloud_ms=estimates.cloud_ms(cloud_work),
             server_wait_ms=self._cloud.wait_ms,
             cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
             upload_bytes=self._cloud.expected_bytes(cloud),

@@ -259,7 +259,9 @@ def test_a_crowd_is_refused_at_once_and_does_not_disturb_a_stream(model: LocalMo
         while not session.link.is_open:
             assert time.monotonic() < end
             time.sleep(0.01)
-        alone = [(session.run(frame), session.record.latency_ms)[1] for _, frame in zip(range(20), frames)]
+        alone = [
+            (session.run(frame), session.record.latency_ms)[1] for _, frame in zip(range(20), frames, strict=False)
+        ]
         with ThreadPoolExecutor(1) as thread:
             rushed = thread.submit(asyncio.run, crowd(served.address))
             beside = [(session.run(frame), session.record.latency_ms)[1] for frame in frames]
