@@ -81,6 +81,8 @@ class CloudEndpoint:
         self._seq = self._base_seq = 0
         self._bytes_per_pixel = payload.bytes_per_pixel
         self._epoch = 0
+        self.unlike_pixels = 0
+        """Frames of which the server has decoded other pixels than the edge."""
         self._welcome: pb.Welcome | None = None
 
     @property
@@ -218,6 +220,7 @@ class CloudEndpoint:
             self._answered(flight, outcome)
             if flight.digest and outcome.result.pixels_digest != flight.digest:
                 record.cloud_reason = "the server has decoded other pixels than the edge"
+                self.unlike_pixels += 1
                 self._mirror.reset()
         elif isinstance(outcome, Refused):
             record.cloud_outcome = "refused"
