@@ -80,6 +80,7 @@ class CloudEndpoint:
         self._seq = self._base_seq = 0
         self._bytes_per_pixel = payload.bytes_per_pixel
         self._epoch = 0
+        self._welcome: pb.Welcome | None = None
 
     @property
     def mirror(self) -> Mirror:
@@ -114,8 +115,8 @@ class CloudEndpoint:
         self.settle()
         self.assume_run()
         state = self._link.state
-        if state.is_open and state.epoch != self._epoch:
-            self._epoch = state.epoch
+        if state.is_open and state.welcome is not self._welcome:  # a server that started anew counts epochs anew
+            self._welcome, self._epoch = state.welcome, state.epoch
             self._take_latency(state.welcome)
             self._mirror.reset()
             self._payload.interrupt()
@@ -166,7 +167,7 @@ class CloudEndpoint:
 
     def forward(self, frame: Frame, record: PlacementRecord) -> None:
         """Sends what the server needs of a frame that it does not run, so that it can decode those after it."""
-        if not self._link.state.is_open or self._link.state.epoch != self._epoch:
+        if not self._link.state.is_open or self._link.state.welcome is not self._welcome:
             return
         if self._link.backlog_bytes > self._most_backlog():
             self._payload.interrupt()  # the next keyframe will be there sooner than all that waits
