@@ -224,10 +224,8 @@ def soak(data: Path, minutes: float) -> None:
                 both = [process_figures(pid) for pid in (server.pid, os.getpid())]
                 other = sum(n for key, n in counts.items() if key not in ("answered", "not open"))
                 cells = " | ".join(" / ".join(str(value) for value in one.values()) for one in both)
-                print(
-                    f"| {now / 60:.1f} | {cuts} | {counts.get('answered', 0)} | {counts.get('not open', 0)} | {other} | "
-                    f"{cells} |", flush=True,
-                )  # fmt: skip
+                answered, closed = counts.get("answered", 0), counts.get("not open", 0)
+                print(f"| {now / 60:.1f} | {cuts} | {answered} | {closed} | {other} | {cells} |", flush=True)
             time.sleep(max(0.0, 0.1 - (time.monotonic() - start - now)))
         stream.endpoint.close()
 
