@@ -139,6 +139,7 @@ class GrpcServer:
         except SecurityError as error:
             refusal = RefusedError(str(error), reason="identity")
             await self._refuse(context, refusal, Caller(address=context.peer()), grpc.StatusCode.UNAUTHENTICATED)
+            return
         ended: RefusedError | None = None
         down = self._streams.exchange(caller, _incoming(context))
         try:
@@ -158,7 +159,7 @@ class GrpcServer:
             await self._refuse(context, ended, caller, code_of(ended))
 
     async def _refuse(self, context: Any, error: RefusedError, caller: Caller, code: grpc.StatusCode) -> None:
-        """Ends the call; never returns."""
+        """Ends the call, by an exception that gRPC takes."""
         self._observer.event(
             "stream_refused", reason=error.reason, text=str(error), caller=caller.identity, address=caller.address
         )
