@@ -18,7 +18,7 @@ from fluxshard.cloud.server.metrics import FrameEnd, Observer
 from fluxshard.cloud.server.scheduler import Done, Scheduler
 from fluxshard.cloud.server.served_model import Encode, ServedModel
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.messages import Assembly, checksum, chunks
+from fluxshard.cloud.wire.messages import MOST_CHUNK_BYTES, Assembly, checksum, chunks
 from fluxshard.cloud.wire.motion_codec import MotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, WireError
@@ -292,7 +292,7 @@ class StreamFrames:
             credit_bytes=self._shared.limits.max_frame_bytes,
         )
         self._send(pb.Down(result=result))
-        for chunk in chunks(frame.seq, answer):
+        for chunk in chunks(frame.seq, answer, MOST_CHUNK_BYTES):
             self._send(pb.Down(chunk=chunk))
         self._shared.observer.frame(FrameEnd.ANSWERED if answer else FrameEnd.REFRESHED, result)
 
