@@ -187,7 +187,8 @@ class StreamFrames:
             self._shared.observer.frame(FrameEnd.REJECTED)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=wait_ms)))
             return
-        upload = _Upload(frame, order, motion, Assembly(frame.payload_bytes, frame.payload_crc32), self._loop.time())
+        payload = Assembly(frame.payload_bytes, frame.payload_crc32, (frame.motion, frame.masks))
+        upload = _Upload(frame, order, motion, payload, self._loop.time())
         late = WireError("a frame took too long to arrive")
         upload.timer = self._loop.call_later(self._shared.limits.upload_s, self._fail, late)
         self._upload = upload

@@ -46,9 +46,12 @@ def chunks(seq: int, payload: bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator
         yield pb.Chunk(seq=seq, offset=offset, data=payload[offset : offset + chunk_bytes])
 
 
-def checksum(payload: bytes) -> int:
-    """CRC-32 of a payload: TLS finds what was changed on the way, plain TCP does not find all of it."""
-    return zlib.crc32(payload)
+def checksum(*parts: bytes) -> int:
+    """CRC-32 of parts that follow each other: TLS finds what was changed on the way, plain TCP not all of it."""
+    found = 0
+    for part in parts:
+        found = zlib.crc32(part, found)
+    return found
 
 
 class Assembly:
@@ -56,11 +59,12 @@ class Assembly:
 
     Args:
       n_bytes: of all of it.
-      crc32: of all of it.
+      crc32: of all of it, and of what comes before.
+      before: it.
     """
 
-    def __init__(self, n_bytes: int, crc32: int) -> None:
-        self._expected, self._crc32 = n_bytes, crc32
+    def __init__(self, n_bytes: int, crc32: int, before: tuple[bytes, ...] = ()) -> None:
+        self._expected, self._crc32, self._before = n_bytes, crc32, before
         self._parts: list[bytes] = []
         self.received = 0
         """Bytes so far."""
@@ -95,7 +99,7 @@ class Assembly:
         if not self.is_complete:
             raise WireError("a payload is incomplete")
         content = b"".join(self._parts)
-        if checksum(content) != self._crc32:
+        if checksum(*self._before, content) != self._crc32:
             raise WireError("a payload is damaged")
         return content
 

@@ -159,8 +159,7 @@ class SparsePayload:
         if self._lossy is not None:
             pixels = self._lossy.decode(payload, mask, frame.pixels)
             self.received = Received(pixels=pixels, digest=self._lossy.digest(pixels, mask))
-        head = head_of(order, motion, envelope, self._motion, self._masks)
-        head.payload_bytes, head.payload_crc32 = len(payload), checksum(payload)
+        head = head_of(order, motion, envelope, self._motion, self._masks, payload)
         return [
             pb.Up(frame=head).SerializeToString(),
             *(pb.Up(chunk=chunk).SerializeToString() for chunk in chunks(envelope.seq, payload, envelope.chunk_bytes)),
@@ -168,7 +167,12 @@ class SparsePayload:
 
 
 def head_of(
-    order: WorkOrder, motion: MotionField | None, envelope: Envelope, motions: MotionCodec, masks: MaskCodec
+    order: WorkOrder,
+    motion: MotionField | None,
+    envelope: Envelope,
+    motions: MotionCodec,
+    masks: MaskCodec,
+    payload: bytes = b"",
 ) -> pb.Frame:
     """The head of a frame.
 
@@ -177,8 +181,10 @@ def head_of(
       motion: since the frame that the server has run last; None for zero.
       envelope: what else it says.
       motions, masks: encode both.
+      payload: that follows in chunks.
     """
-    sent = None if order.keyframe else motion
+    sent = b"" if order.keyframe or motion is None else motions.encode(motion)
+    flagged = b"" if order.keyframe else masks.encode(order.masks)
     return pb.Frame(
         seq=envelope.seq,
         base_seq=envelope.base_seq,
@@ -186,6 +192,8 @@ def head_of(
         keyframe=order.keyframe,
         wants_answer=envelope.wants_answer,
         budget_ms=envelope.budget_ms,
-        motion=b"" if sent is None else motions.encode(sent),
-        masks=b"" if order.keyframe else masks.encode(order.masks),
+        motion=sent,
+        masks=flagged,
+        payload_bytes=len(payload),
+        payload_crc32=checksum(sent, flagged, payload),
     )

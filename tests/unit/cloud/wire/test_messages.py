@@ -78,6 +78,18 @@ def test_damage_is_found() -> None:
         assembly.payload()
 
 
+def test_what_comes_before_is_covered_too() -> None:
+    assert checksum(b"ab", b"", b"cd") == checksum(b"abcd")
+    for before, whole in ((b"ab", True), (b"aB", False)):
+        assembly = Assembly(2, checksum(b"abcd"), (before,))
+        assembly.add(pb.Chunk(data=b"cd"))
+        if whole:
+            assert assembly.payload() == b"cd"
+        else:
+            with pytest.raises(WireError, match="damaged"):
+                assembly.payload()
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_message_or_an_error_of_ours(data: bytes) -> None:
     for read in (read_up, read_down):
