@@ -19,6 +19,7 @@ from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
 from fluxshard.cli.profile.command import profile
 from fluxshard.cli.run.command import run
+from fluxshard.cli.serving.command import serve
 from fluxshard.cli.setup.certs import certs
 from fluxshard.cli.setup.doctor_command import doctor
 from fluxshard.cli.setup.token import token
@@ -61,10 +62,12 @@ def root(
 
 
 app.command()(run)
+app.command()(serve)
 app.command()(edge)
 app.command()(explain)
 app.command()(calibrate)
 app.command()(profile)
+
 app.command()(certs)
 app.command()(token)
 app.command()(doctor)

@@ -9,10 +9,13 @@ from typing import Any
 from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.cloud.wire.detections_codec import encode_detections
-from fluxshard.errors import RefusedError, WireError
+from fluxshard.errors import OptionError, RefusedError, WireError
 from fluxshard.ir.plan import Plan
 from fluxshard.models.detections.detections import Detections
+from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import on_cpu
+from fluxshard.runtime.endpoints.work_order import WorkOrders, work_orders
+from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.session import Program
 
 Encode = Callable[[Any], bytes]  # what a frame returned, as bytes
@@ -41,6 +44,18 @@ class ServedModel:
     def plan(self) -> Plan:
         """The plan that is run."""
         return self.program.engine.plan
+
+    def orders(self, reuse: ReuseOptions) -> WorkOrders:
+        """The orders of streams with these options.
+
+        Raises:
+          WireError: the options do not fit the model.
+        """
+        try:
+            tau_per_layer(self.plan, reuse.tau)
+            return work_orders(self.plan, reuse)
+        except (OptionError, OverflowError):
+            raise WireError("options of reuse do not fit the model") from None
 
     def encoder(self, answer: str, confidence: float, iou: float) -> Encode:
         """The encoder of answers.

@@ -19,6 +19,7 @@ from fluxshard.cloud.wire.messages import Assembly, checksum, chunks
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, WireError
 
+_PATIENCE_S = 1.0  # deadline of frames without one: others must not put them off for ever
 _HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost
 
 _LOST_PICTURES, _FAILED = "the video was interrupted", "the frame failed"
@@ -90,6 +91,7 @@ class StreamFrames:
         self._expiry: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._received = 0
+        self._is_over = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -97,17 +99,26 @@ class StreamFrames:
         """No frame is under way."""
         return self._upload is None and self._job is None
 
-    async def close(self) -> None:
-        """Frees all that the stream holds; waits for a frame that runs."""
+    def stop(self) -> None:
+        """Frees all that the stream holds; a frame that is being computed is computed to its end, for nobody."""
+        if self._is_over:
+            return
+        self._is_over = True
         if self._job is not None:
             self._job.cancel()
-            await asyncio.gather(self._job, return_exceptions=True)
         for timer in (self._expiry, self._beat, None if self._upload is None else self._upload.timer):
             if timer is not None:
                 timer.cancel()
+        self._upload = None
         self._evict()
         self._shared.caches.release(self._lease)
         self._images.close()
+
+    async def close(self) -> None:
+        """Stops, and waits for what has to notice that."""
+        self.stop()
+        if self._job is not None:
+            await asyncio.gather(self._job, return_exceptions=True)
 
     def take(self, message: pb.Up, n_bytes: int) -> None:
         """Takes the next message.
@@ -183,12 +194,16 @@ class StreamFrames:
         upload = self._upload
         if upload is None or not upload.payload.is_complete or not self._images.has(upload.frame):
             return
-        assert upload.timer is not None
-        upload.timer.cancel()
-        self._upload, self._lease.busy = None, True
+        payload = upload.payload.payload()
+        self._drop_upload()
+        reason = self._runner.needs_key(upload.frame)  # evicted while the frame arrived
+        if reason:
+            self._need_key(upload.frame.seq, reason)
+            return
+        self._lease.busy = True
         if self._expiry is not None:
             self._expiry.cancel()
-        self._job = self._loop.create_task(self._run(upload, upload.payload.payload()))
+        self._job = self._loop.create_task(self._run(upload, payload))
         self._job.add_done_callback(self._ended)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._still_there, upload)
 
@@ -212,7 +227,7 @@ class StreamFrames:
             retry_ms = round(1e3 * self._shared.limits.retry_s)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=retry_ms)))
             return
-        deadline = upload.began + frame.budget_ms / 1e3 if frame.budget_ms else math.inf
+        deadline = upload.began + (frame.budget_ms / 1e3 if frame.budget_ms else _PATIENCE_S)
         try:
             task = self._runner.task(frame, upload.work, image, self._images.motion)
             done = await self._shared.scheduler.run(deadline, task)
@@ -302,7 +317,7 @@ class StreamFrames:
         self._job, self._lease.busy = None, False
         if self._beat is not None:
             self._beat.cancel()
-        if job.cancelled():
+        if job.cancelled() or self._is_over:
             return
         error = job.exception()
         if error is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import fluxshard
-from fluxshard.cloud.compute import compute_of
+from fluxshard.cloud.compute import Compute, compute_of
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.placement import PlacementRecord
@@ -26,6 +26,7 @@ from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.reuse.policy import WorkPolicy
 from fluxshard.runtime.session import Program
 from fluxshard.runtime.threshold_profile import weights_digest
+from fluxshard.testing.fake_engine import FakeEngine
 from fluxshard.testing.networks import TwoStrides
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import Letterbox, to_image
@@ -38,6 +39,13 @@ def small_model(size: tuple[int, int] = SIZE) -> LocalModel:
     torch.manual_seed(0)
     model = fluxshard.compile(TwoStrides().eval(), options=CompileOptions(backend="reference"))
     return local_model(model, size)
+
+
+def fake_model(size: tuple[int, int] = SIZE) -> LocalModel:
+    """A `FakeEngine` as a model: for what outputs do not matter to."""
+    compute = Compute(backend="fake", dtype="float32", isa="torch", device="", version="0")
+    program = Program(FakeEngine(size), lambda leaves: leaves[0])
+    return LocalModel(program=program, weights="fake", compute=compute)
 
 
 def local_model(model: fluxshard.CompiledModel, size: tuple[int, int]) -> LocalModel:

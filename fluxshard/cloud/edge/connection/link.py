@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+from fluxshard.cloud.edge.connection.loop_thread import LINKS
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, Assembly, read_down
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
@@ -66,7 +67,7 @@ class CloudLink:
       transport: to the server.
       hello: what the edge says first.
       options: how patient to be.
-      notify: is told, in the link's thread, when the link opens or is lost.
+      notify: is told, in the links' thread, when the link opens or is lost.
     """
 
     def __init__(
@@ -78,15 +79,14 @@ class CloudLink:
     ) -> None:
         self._transport, self._hello, self._options, self._notify = transport, hello, options or LinkOptions(), notify
         self._state = LinkState()
-        self._loop = asyncio.new_event_loop()
+        self._loop = LINKS.loop
         self._queue: deque[Upload] = deque()
-        self._more = asyncio.Event()
+        self._more, self._ended = asyncio.Event(), asyncio.Event()
         self._given_bytes = self._sent_bytes = self._total_bytes = 0
         self._current: Upload | None = None  # that waits for its outcome
         self._answer: tuple[pb.Result, Assembly] | None = None
         self._closing = self._draining = self._was_open = False
-        self._thread = threading.Thread(target=self._live, name="fluxshard-link", daemon=True)
-        self._thread.start()
+        self._life = LINKS.run(self._main())
 
     @property
     def state(self) -> LinkState:
@@ -116,12 +116,11 @@ class CloudLink:
         self._call(self._drop_waiting)
 
     def close(self) -> None:
-        """Ends the link and its thread."""
+        """Ends the link; returns when nothing of it is left."""
         if not self._closing:
             self._closing = True
-            self._call(self._more.set)
-            self._thread.join()
-            self._loop.close()
+            self._call(self._ended.set)
+            self._life.result()
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(function, *arguments)
@@ -153,15 +152,6 @@ class CloudLink:
 
     # --- in the link's thread -----------------------------------------------------------------------------------------
 
-    def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._main())
-            self._loop.run_until_complete(_end_tasks())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-
     async def _main(self) -> None:
         failed_since: float | None = None
         pause = self._options.backoff_s[0]
@@ -184,8 +174,7 @@ class CloudLink:
         down = self._transport.exchange(self._up())
         watch: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(self._options.connect_s):
-                first = read_down(await anext(down))
+            first = read_down(await self._first(down))
             if first.WhichOneof("kind") != "welcome":
                 raise WireError("the server's first message is no welcome")
             self._opened(first.welcome)
@@ -209,6 +198,19 @@ class CloudLink:
             return str(error), None
         finally:
             await down.aclose()  # type: ignore[attr-defined]  # of a generator
+
+    async def _first(self, down: AsyncIterator[bytes]) -> bytes:
+        """The first message; nobody waits for one that a closed link has no use for."""
+        first, ended = asyncio.ensure_future(anext(down)), asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait((first, ended), timeout=self._options.connect_s, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                raise TimeoutError
+            return first.result()
+        finally:
+            first.cancel()
+            ended.cancel()
+            await asyncio.gather(first, ended, return_exceptions=True)
 
     async def _receive(self, down: AsyncIterator[bytes]) -> None:
         async for data in down:
@@ -323,14 +325,6 @@ class CloudLink:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleeps, but not when the link is closed."""
-        until = time.monotonic() + seconds
-        while not self._closing and (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.05))
-
-
-async def _end_tasks() -> None:
-    """Ends what a transport may have left behind in the loop."""
-    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()

@@ -16,7 +16,7 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.ordered_session import OrderedSession
-from fluxshard.runtime.endpoints.work_order import WorkOrder, work_orders
+from fluxshard.runtime.endpoints.work_order import WorkOrder
 
 
 class OrderedRunner:
@@ -28,6 +28,9 @@ class OrderedRunner:
       encode: of answers.
       epoch: of the connection.
       sparse_image: only the pixels of S_0 arrive.
+
+    Raises:
+      WireError: the options do not fit the model.
     """
 
     def __init__(
@@ -35,7 +38,7 @@ class OrderedRunner:
     ) -> None:
         self._model, self._reuse, self._encode = model, reuse, encode
         self._epoch, self._sparse_image = epoch, sparse_image
-        self._orders = work_orders(model.plan, reuse)
+        self._orders = model.orders(reuse)
         self._motions, self._masks = MotionCodec(*model.plan.image_size, CELL_PX), MaskCodec(self._orders.shapes)
         self._session: OrderedSession | None = None
         self._base = 0  # the frame that the cache stands for

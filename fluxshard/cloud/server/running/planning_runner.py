@@ -15,14 +15,13 @@ from fluxshard.cloud.server.running.frame_runner import FrameWork, RanFrame
 from fluxshard.cloud.server.served_model import ServedModel
 from fluxshard.cloud.wire.detections_codec import encode_detections
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.errors import OptionError, WireError
+from fluxshard.errors import WireError
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.regions import regions
 from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import Ran, on_cpu
 from fluxshard.runtime.endpoints.work_order import WorkOrder
-from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.session import Session
 
 
@@ -46,8 +45,10 @@ class PlanningRunner:
     def __init__(self, model: ServedModel, reuse: ReuseOptions, *, answer: str, confidence: float, iou: float) -> None:
         self._model, self._reuse, self._confidence = model, reuse, confidence
         self._encode = model.encoder(answer, confidence, iou)
+        if not (0 <= confidence <= 1 and 0 <= iou <= 1):
+            raise WireError("thresholds of detections must be between 0 and 1")
+        model.orders(reuse)  # refuses options that do not fit
         self._answers_detections = answer == "detections"
-        _check(model, reuse, confidence, iou)
         objects = reuse.planned if reuse.policy == "planned" else None
         self._detect: Callable[[Any], Detections] | None = None
         if model.detect is not None and (self._answers_detections or objects is not None):
@@ -127,12 +128,3 @@ class PlanningRunner:
             return self._encode(outputs)
         # those that a suppression of their own would leave: it takes the best first, and lower scores suppress none
         return encode_detections(found.select(np.flatnonzero(found.scores > self._confidence)))
-
-
-def _check(model: ServedModel, reuse: ReuseOptions, confidence: float, iou: float) -> None:
-    if not (0 <= confidence <= 1 and 0 <= iou <= 1):
-        raise WireError("thresholds of detections must be between 0 and 1")
-    try:
-        tau_per_layer(model.plan, reuse.tau)
-    except (OptionError, OverflowError):
-        raise WireError("options of reuse do not fit the model") from None
