@@ -17,6 +17,7 @@ from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Re
 from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.mirror import Mirror
@@ -80,6 +81,7 @@ class CloudEndpoint:
         self._seq = self._base_seq = 0
         self._bytes_per_pixel = payload.bytes_per_pixel
         self._epoch = 0
+        self._welcome: pb.Welcome | None = None
 
     @property
     def mirror(self) -> Mirror:
@@ -114,8 +116,8 @@ class CloudEndpoint:
         self.settle()
         self.assume_run()
         state = self._link.state
-        if state.is_open and state.epoch != self._epoch:
-            self._epoch = state.epoch
+        if state.is_open and state.welcome is not self._welcome:  # a server that was restarted may have the same epoch
+            self._epoch, self._welcome = state.epoch, state.welcome
             self._take_latency(state.welcome)
             self._mirror.reset()
             self._payload.interrupt()
@@ -161,12 +163,27 @@ class CloudEndpoint:
         record.bytes_sent += upload.n_bytes
         digest = 0 if received is None else received.digest
         self._flight = Flight(upload=upload, proposal=proposal, work=work, record=record, digest=digest)
-        self._link.submit(upload)
+        too_large = self._too_large(messages)
+        if too_large:  # a server would end the stream
+            record.cloud_reason, record.bytes_sent = too_large, record.bytes_sent - upload.n_bytes
+            self._payload.interrupt()
+            upload.finish(Refused(wait_ms=0.0))
+        else:
+            self._link.submit(upload)
         return self._flight
+
+    def _too_large(self, messages: list[bytes]) -> str:
+        """Why the server does not take messages as large as these; empty where it does."""
+        head, *rest = map(len, messages)
+        if head > MAX_MESSAGE_BYTES:
+            return "the frame's motion and masks are larger than a message may be"
+        if sum(rest) > self._link.state.credit_bytes:
+            return "the frame is larger than the server allows"
+        return ""
 
     def forward(self, frame: Frame, record: PlacementRecord) -> None:
         """Sends what the server needs of a frame that it does not run, so that it can decode those after it."""
-        if not self._link.state.is_open or self._link.state.epoch != self._epoch:
+        if not self._link.state.is_open or self._link.state.welcome is not self._welcome:
             return
         if self._link.backlog_bytes > self._most_backlog():
             self._payload.interrupt()  # the next keyframe will be there sooner than all that waits
@@ -228,7 +245,8 @@ class CloudEndpoint:
         """The server's own profile, where nothing is known of its latency yet."""
         if welcome is None or not welcome.latency_model or self._estimates.cloud.frames:
             return
-        with suppress(ValueError, KeyError, TypeError, AttributeError):  # of another version: it is measured instead
+        # of another version, or of a server that means no good: it is measured instead
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             model = read_model(json.loads(welcome.latency_model))
             self._estimates.cloud = OnlineLatency.from_profile(model)
 

@@ -44,6 +44,16 @@ class Estimates:
         propagation_ms = 1e3 * self.uplink.propagation_s
         return MIN_SAMPLE_BYTES / max(1.0, propagation_ms) if propagation_ms else None
 
+    def cloud_ms(self, work: Work) -> float | None:
+        """Expected time in the cloud; None while nothing is known.
+
+        A profile of other kinds of work, of a server that was profiled under another policy, is worth nothing.
+        """
+        model = self.cloud.model
+        if model is not None and len(model.slopes_ms) != len(work):
+            self.cloud = OnlineLatency()
+        return self.cloud.predict_ms(work)
+
     def edge_ran(self, work: Work, ms: float, expected_ms: float | None) -> None:
         """The edge has run a frame."""
         self.edge = self.edge.after(work, ms)

@@ -212,19 +212,15 @@ class OffloadedSession:
         estimates = Estimates(edge=model.latency, budget=HedgeBudget(share=options.hedge_share))
         ask = (lambda: None) if self._video is None else self._video.request_keyframe
         payload = open_payload(options.payload, orders, size, ask)
+        cloud_mirror = Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size)
+        edge_mirror = Mirror(edge_policy(program, self._reuse), size)
+        # last, since a session that cannot start must not leave a link behind
         self._runner = EdgeRunner(program, wake.set)
         self._link = CloudLink(self._transport, self._hello(model, frame), options.link, self._on_link)
-        cloud = CloudEndpoint(
-            self._link,
-            Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size),
-            orders,
-            payload,
-            estimates,
-            wake=wake.set,
-        )
+        cloud = CloudEndpoint(self._link, cloud_mirror, orders, payload, estimates, wake=wake.set)
         unflatten, codec = program.unflatten, OutputsCodec(plan)
         self._places = TwoPlaces(
-            edge=Mirror(edge_policy(program, self._reuse), size),
+            edge=edge_mirror,
             runner=self._runner,
             cloud=cloud,
             estimates=estimates,

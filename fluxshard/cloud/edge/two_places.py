@@ -116,9 +116,10 @@ class TwoPlaces:
         self._edge.advance(frame.motion)
         self._cloud.advance(frame.motion)
         self._settle()
-        edge_proposal = self._edge.propose(frame.image)
+        image = frame.image.to(self._runner.device)
+        edge_proposal = self._edge.propose(image)
         closed = self._cloud.closed_because(frame)
-        cloud_proposal = None if closed else self._cloud.propose(frame.image)
+        cloud_proposal = None if closed else self._cloud.propose(image)
         inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
         decision = decide(inputs, self._options)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
@@ -235,7 +236,7 @@ class TwoPlaces:
         cloud_work, uplink = self._features(cloud), estimates.uplink
         inputs = DispatchInputs(
             edge_ms=estimates.edge.predict_ms(edge_work),
-            cloud_ms=estimates.cloud.predict_ms(cloud_work),
+            cloud_ms=estimates.cloud_ms(cloud_work),
             server_wait_ms=self._cloud.wait_ms,
             cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
             upload_bytes=self._cloud.expected_bytes(cloud),

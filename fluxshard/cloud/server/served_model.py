@@ -52,7 +52,8 @@ class ServedModel:
           WireError: the options do not fit the model.
         """
         try:
-            tau_per_layer(self.plan, reuse.tau)
+            if reuse.policy == "propagated":  # which is the one that reads them
+                tau_per_layer(self.plan, reuse.tau)
             return work_orders(self.plan, reuse)
         except (OptionError, OverflowError):
             raise WireError("options of reuse do not fit the model") from None

@@ -123,14 +123,14 @@ class StreamServer:
             self._check_open()
             model = self._model(hello)
             stream = _stream_name(hello, caller)
-            held = contextlib.ExitStack()  # until the stream is over, whether its edge reads that or not
-            outbox = Outbox(held.close)
             # two edges that use one name must not take it from each other all the time
             taken = RefusedError(
                 "the stream was opened anew by the same caller", reason="taken", retry_after_s=_TAKEN_RETRY_S
             )
-            self._check_room(stream, caller)
-            with self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)) as epoch:
+            with contextlib.ExitStack() as held:  # until the stream is over, whether its edge reads that or not
+                outbox = Outbox(held.close)
+                self._check_room(stream, caller)
+                epoch = held.enter_context(self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)))
                 frames = self._frames(hello, model, caller, epoch, outbox)
                 held.callback(frames.stop)
                 reader = asyncio.create_task(self._read(up, frames, outbox))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections import deque
@@ -25,6 +26,7 @@ class LinkOptions:
     Attributes:
       connect_s: within which a server has to welcome the edge.
       silence_s: without a sign of an upload after which the link is taken for lost: a half-open one never fails.
+      frame_s: for a frame after which it is taken for lost, whatever signs the server gives: its engine may hang.
       backoff_s: first and largest pause between attempts.
       patience_s: of attempts without success, after which pauses grow up to `slow_s`.
       slow_s: largest pause then.
@@ -32,6 +34,7 @@ class LinkOptions:
 
     connect_s: float = 1.5
     silence_s: float = 3.0
+    frame_s: float = 60.0
     backoff_s: tuple[float, float] = (0.1, 0.6)
     patience_s: float = 120.0
     slow_s: float = 10.0
@@ -157,16 +160,23 @@ class CloudLink:
         pause = self._options.backoff_s[0]
         while not self._closing:
             started = time.monotonic()
-            reason, retry_s = await self._connected()
+            try:
+                reason, retry_s = await self._connected()
+            except (Exception, asyncio.CancelledError) as error:  # of the transport: the link has to come back
+                reason, retry_s = f"the link failed: {type(error).__name__}", None
             was_open = self._lost(reason)
-            now = time.monotonic()
-            if was_open:
-                failed_since, pause = None, self._options.backoff_s[0]
+            now, options = time.monotonic(), self._options
+            if was_open and now - started > options.connect_s:  # a server that drops what it welcomes is no better
+                failed_since, pause = None, options.backoff_s[0]
             failed_since = failed_since or started
-            most = self._options.backoff_s[1] if now - failed_since < self._options.patience_s else self._options.slow_s
+            most = options.backoff_s[1] if now - failed_since < options.patience_s else options.slow_s
             # jitter: the edges of a server that was restarted must not all come back at once
-            await self._sleep(max(retry_s or 0.0, random.uniform(0.5, 1.0) * pause))
+            await self._sleep(max(self._asked_s(retry_s), random.uniform(0.5, 1.0) * pause))
             pause = min(2 * pause, most)
+
+    def _asked_s(self, retry_s: float | None) -> float:
+        """What a server asks for, within reason."""
+        return min(retry_s, self._options.slow_s) if retry_s is not None and retry_s >= 0 else 0.0
 
     async def _connected(self) -> tuple[str, float | None]:
         """One connection, from greeting to end; returns why it ended, and when the server wants to be asked again."""
@@ -185,7 +195,7 @@ class CloudLink:
                 task.cancel()
             results = await asyncio.gather(receiving, watch, return_exceptions=True)
             for error in results:
-                if isinstance(error, FluxShardError):
+                if isinstance(error, Exception):
                     raise error
             return "the stream has ended", None
         except TimeoutError:
@@ -193,7 +203,9 @@ class CloudLink:
         except StopAsyncIteration:
             return "the server ended the stream", None
         except RefusedError as error:
-            return str(error), error.retry_after_s
+            # a server that never says when does not take this edge: asking again helps when something has changed
+            never = self._options.slow_s if not self._was_open else None
+            return str(error), never if error.retry_after_s is None else error.retry_after_s
         except FluxShardError as error:
             return str(error), None
         finally:
@@ -227,6 +239,8 @@ class CloudLink:
                     raise TransportError("the server is about to stop")
             elif current.silent_s(time.monotonic()) > self._options.silence_s:
                 raise TransportError(f"no sign of the server for {self._options.silence_s:g} s")
+            elif time.monotonic() - current.began > self._options.frame_s:
+                raise TransportError(f"the server has not answered for {self._options.frame_s:g} s")
 
     async def _up(self) -> AsyncIterator[bytes]:
         """Messages to the server, for one connection: what comes after it finds another queue."""
@@ -257,7 +271,10 @@ class CloudLink:
         self._state = LinkState(
             is_open=True, epoch=welcome.epoch, welcome=welcome, reason="", credit_bytes=welcome.max_frame_bytes
         )
-        self._notify(self._state)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._loop.call_soon(self._notify, self._state)  # an error in it is not one of the link
 
     def _lost(self, reason: str) -> bool:
         """The connection is over; returns whether it had been open."""
@@ -269,8 +286,8 @@ class CloudLink:
         for upload in (current, *queue):
             if upload is not None:
                 upload.finish(Lost(reason=reason))
-        if was_open or self._state.attempts == 1:
-            self._notify(self._state)
+        if not self._closing and (was_open or self._state.attempts == 1):
+            self._tell()
         return was_open
 
     def _take(self, message: pb.Down) -> None:
@@ -298,6 +315,8 @@ class CloudLink:
     def _result(self, result: pb.Result) -> None:
         if self._answer is not None or result.answer_bytes > MAX_ANSWER_BYTES:
             raise WireError("an answer came that is not allowed")
+        if not all(math.isfinite(value) and value >= 0 for _, value in result.ListFields()):
+            raise WireError("an answer has figures that are not allowed")
         self._state = replace(self._state, wait_ms=result.wait_ms, credit_bytes=result.credit_bytes)
         assembly = Assembly(result.answer_bytes, result.answer_crc32)
         if assembly.is_complete:

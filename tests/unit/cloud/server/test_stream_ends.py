@@ -114,15 +114,19 @@ def test_a_silent_stream_is_ended() -> None:
 
 
 def test_a_silent_stream_is_freed_though_its_edge_reads_nothing() -> None:
+    """Symptom: the name and the room of an edge that had vanished were taken until the transport noticed."""
+
     async def use(server: StreamServer) -> None:
-        edge = ScriptedEdge(server)
+        edge, other = ScriptedEdge(server, ALICE), ScriptedEdge(server, BOB)
         welcome = await edge.open(hello_of(MODEL, REUSE))
         await run_frames(edge, welcome.epoch)
         assert server.cached_bytes > 0
         await until(lambda: server.cached_bytes == 0)
-        await edge.close()
+        await other.open(hello_of(MODEL, REUSE))
+        for one in (edge, other):
+            await one.close()
 
-    serve(use, idle_s=0.2)
+    serve(use, idle_s=0.2, max_streams=1)
 
 
 def test_a_frame_that_trickles_is_given_up() -> None:
