@@ -108,8 +108,7 @@ class ChildProcess:
         Raises:
           DecoderError: they are nothing that a decoder writes.
         """
-        memory = np.frombuffer(self._memory, np.uint8, offset=picture_bytes(self._size))
-        return read_vectors(memory, self._size)
+        return read_vectors(self._memory, picture_bytes(self._size), self._size)
 
     def close(self) -> None:
         """Ends the process and releases its memory."""

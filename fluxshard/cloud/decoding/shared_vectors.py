@@ -9,6 +9,7 @@ libavcodec/mpegutils.c.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -100,25 +101,27 @@ def write_vectors(memory: NDArray[np.uint8], state: VectorState, vectors: NDArra
     memory[: _HEAD.size] = np.frombuffer(_HEAD.pack(state, count), np.uint8)
 
 
-def read_vectors(memory: NDArray[np.uint8], picture_size: tuple[int, int]) -> PacketVectors:
+def read_vectors(memory: mmap.mmap | bytes, start: int, picture_size: tuple[int, int]) -> PacketVectors:
     """Reads what the child has written; in the server.
 
     Args:
-      memory: of `vector_bytes`.
+      memory: that is shared.
+      start: of the `vector_bytes` in it.
       picture_size: (h, w) of the pictures.
 
     Raises:
       DecoderError: it is nothing that a decoder writes.
     """
-    number, count = _HEAD.unpack(memory[: _HEAD.size].tobytes())
+    number, count = _HEAD.unpack(memory[start : start + _HEAD.size])
     try:
         state = VectorState(number)
     except ValueError:
         raise _impossible() from None
     if count > (most_vectors(picture_size) if state is VectorState.KNOWN else 0):
         raise _impossible()
-    end = _HEAD.size + VECTOR.itemsize * count
-    vectors = memory[_HEAD.size : end].copy().view(VECTOR)  # a copy: the child could change them after the checks
+    start += _HEAD.size
+    # bytes are a copy: the child could change what is shared after the checks
+    vectors = np.frombuffer(memory[start : start + VECTOR.itemsize * count], VECTOR)
     if not _is_possible(vectors, picture_size):
         raise _impossible()
     return PacketVectors(state=state, vectors=vectors)

@@ -62,6 +62,7 @@ class InProcessTransport:
                     return
                 finally:
                     taken.cancel()
+                    await asyncio.wait((taken,))  # a stream that runs cannot be closed
                 await self._pass()
                 yield message
         finally:

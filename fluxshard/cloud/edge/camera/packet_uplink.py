@@ -47,7 +47,7 @@ class PacketUplink:
             return state.reason or "not connected"
         if state.welcome is not self._welcome:  # another connection, which knows nothing of the video
             self._welcome = state.welcome
-            self._packets.interrupt()
+            self._packets.rejoin()  # this frame may be a keyframe; if it is not, one is asked for below
         if self.is_busy:
             return "a frame is under way"
         return self._packets.closed_because(frame)

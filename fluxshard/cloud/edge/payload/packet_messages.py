@@ -25,9 +25,13 @@ class PacketMessages:
         self._request_keyframe = request_keyframe
         self._joined = False  # the server has the video since a keyframe
 
-    def interrupt(self) -> None:
-        """The server has lost the video, or will: it goes on with a keyframe."""
+    def rejoin(self) -> None:
+        """Somebody receives the packets who knows nothing of those before: what is sent begins with a keyframe."""
         self._joined = False
+
+    def interrupt(self) -> None:
+        """The server has lost the video, or will: it goes on with a keyframe, as soon as there can be one."""
+        self.rejoin()
         self._request_keyframe()
 
     def closed_because(self, frame: Frame) -> str:
