@@ -1,4 +1,4 @@
-"""Cameras for tests: a server whose model has a head, frames of clips, and what one session makes of them. Needs `cloud`."""
+"""Cameras for tests: a model whose head a server knows, and what one session makes of the same frames."""
 
 from __future__ import annotations
 

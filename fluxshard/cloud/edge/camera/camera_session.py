@@ -155,9 +155,9 @@ class CameraSession:
         self._frames += 1
         if record.cloud_open:
             record.bytes_sent = self._uplink.forward(frame)
+            sent = time.monotonic()
         else:
-            self._send(frame, record, until)
-        sent = time.monotonic()
+            sent = self._send(frame, record, until).began
         outputs, answered = self._answer(record, until)
         record.latency_ms = 1e3 * (time.monotonic() - started)
         size = (frame.image.shape[2], frame.image.shape[3])
@@ -165,13 +165,14 @@ class CameraSession:
         self._stats = camera_stats(record, answered, size, pre_ms=1e3 * (sent - started))
         return outputs
 
-    def _send(self, frame: Frame, record: PlacementRecord, until: float) -> None:
+    def _send(self, frame: Frame, record: PlacementRecord, until: float) -> Upload:
         left_ms = 1e3 * (until - time.monotonic())
         budget_ms = 0 if math.isinf(left_ms) else max(1, round(left_ms))
         keyframe, self._reset = self._reset, False
         upload = self._uplink.send(frame, keyframe=keyframe, budget_ms=budget_ms)
         record.cloud_keyframe, record.epoch, record.bytes_sent = keyframe, self._link.state.epoch, upload.n_bytes
         self._flight = (upload, record)
+        return upload
 
     def _answer(self, record: PlacementRecord, until: float) -> tuple[Any, Answered | None]:
         """Waits for the answer to a frame, where it was sent."""
