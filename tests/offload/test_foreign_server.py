@@ -54,7 +54,7 @@ def test_kernels_of_a_gpu_in_half_precision(name: str, payload: str) -> None:
     server.close()
     assert welcome is not None and not welcome.same_compute
     assert (welcome.backend, welcome.dtype) == ("emulated", "float16")
-    assert sum(record.answered_by == "cloud" for record in settled) >= 10
+    assert sum(record.cloud_ran for record in settled) >= 5
     replay = Replay(edge.program, REUSES[name], SIZE, sparse_image=True)
     for frame, output, record in zip(frames, outputs, settled, strict=True):
         for one, other in zip(tree_leaves(output), tree_leaves(replay.run(frame, record)), strict=True):

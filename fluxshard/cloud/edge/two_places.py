@@ -90,6 +90,7 @@ class TwoPlaces:
         self._decode, self._finish, self._keep_warm = decode, finish, keep_warm
         self._wake, self._settled = wake, settled
         self._frame = 0
+        self._edge_is_lost = False
         self._unsettled: deque[PlacementRecord] = deque()
         self._edge_run: tuple[Future[Ran], Work, PlacementRecord] | None = None  # whose time is still to be learnt
 
@@ -113,8 +114,11 @@ class TwoPlaces:
         self._runner.wait()
         self._learn_edge()
         waited_ms = _ms_since(started)
+        edge_lost, self._edge_is_lost = self._edge_is_lost, False
+        if edge_lost:
+            self._edge.reset()
         self._edge.advance(frame.motion)
-        self._cloud.advance(frame.motion)
+        cloud_lost = self._cloud.advance(frame.motion)
         self._settle()
         image = frame.image.to(self._runner.device)
         edge_proposal = self._edge.propose(image)
@@ -123,6 +127,7 @@ class TwoPlaces:
         inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
         decision = decide(inputs, self._options)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
+        record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
         record.edge_work = edge_proposal.predicted_work
         record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
         self._frame += 1
@@ -207,7 +212,7 @@ class TwoPlaces:
             return
         future, work, record = run
         if future.exception() is not None:  # raised where it was waited for
-            self._edge.reset()
+            self._edge_is_lost = True
             record.edge_ran = False
             return
         ms = future.result().ms

@@ -109,16 +109,16 @@ class Replay:
 
     def run(self, frame: Frame, record: PlacementRecord) -> Any:
         """Outputs of the endpoint that answered."""
-        self._edge.advance(frame.motion)
-        self._cloud.advance(frame.motion)
+        for mirror, lost in ((self._edge, record.edge_lost), (self._cloud, record.cloud_lost)):
+            if lost:
+                mirror.reset()
+            mirror.advance(frame.motion)
         edge = cloud = None
         if record.edge_ran:
             proposal = self._edge.propose(frame.image)
             self._edge.commit(proposal)
             edge = self._edge_stream.run(proposal.image, proposal.motion, proposal.control).outputs
         if record.cloud_ran:
-            if record.cloud_keyframe:
-                self._cloud.reset()
             proposal = self._cloud.propose(frame.image)
             assert proposal.keyframe == record.cloud_keyframe
             self._cloud.commit(proposal)
