@@ -19,6 +19,7 @@ from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Outcome,
 from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import StateError, WireError
+from fluxshard.motion import MotionField
 from fluxshard.runtime.offload.dispatch import Decision, DispatchInputs
 from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.stats import FrameStats
@@ -122,14 +123,15 @@ class CameraSession:
         """Raises StateError: where the server has recomputed, it does not tell."""
         raise StateError("a server that plans does not tell where it has recomputed")
 
-    def run(self, frame: Frame) -> Any:
+    def run(self, image: Frame, motion: MotionField | None = None) -> Any:
         """Has a frame run.
 
         Args:
-          frame: of the video, with its packets.
+          image: a frame of the video, with its packets.
+          motion: not used: the server finds it in the packets.
 
         Returns:
-          detections in pixels of `frame.image`, or the network's outputs, as the options say; None where there is no
+          detections in pixels of the frame's image, or the network's outputs, as the options say; None where there is no
           answer, and `record` says why.
 
         Raises:
@@ -138,7 +140,7 @@ class CameraSession:
         """
         if self._closed:
             raise StateError("session is closed; make a new one with fluxshard.watch()")
-        started = time.monotonic()
+        frame, started = image, time.monotonic()
         deadline_ms = self._options.deadline_ms
         until = math.inf if deadline_ms is None else started + deadline_ms / 1e3
         if self._frames == 0:
