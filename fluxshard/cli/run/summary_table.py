@@ -53,6 +53,8 @@ def _placement_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if placement is None:
         return []
     answered = f"{placement['cloud']} by the server, {placement['edge']} here"
+    if placement["unanswered"]:
+        answered += f", {placement['unanswered']} not at all"
     for name, key in (("both were started for", "hedged"), ("the server was kept warm by", "refreshed")):
         if placement[key]:
             answered += f"; {name} {placement[key]}"

@@ -16,7 +16,7 @@ from fluxshard.cloud.edge.connection.link import CloudLink
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
-from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
 from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
@@ -276,13 +276,4 @@ class CloudEndpoint:
         self._estimates.cloud_ran(flight.work, result, upload.outcome_at, upload.head_round_trip_s)
         record.cloud_ran, record.cloud_outcome = True, "answered"
         record.cloud_ms = 1e3 * (upload.outcome_at - upload.began)
-        record.server = {
-            "upload_ms": result.upload_ms,
-            "queue_ms": result.queue_ms,
-            "decode_ms": result.decode_ms,
-            "inference_ms": result.inference_ms,
-            "answer_ms": result.answer_ms,
-            "server_ms": result.server_ms,
-            "compute_ratio": result.compute_ratio,
-            "recompute_ratio": result.work,
-        }
+        record.server = server_figures(result)

@@ -183,12 +183,12 @@ class TwoPlaces:
                 self._learn_edge()
                 ran = run[0].result()
                 return self._finish(ran.outputs), ran, None
-            if run is None:
-                if failed or (lateness is not None and lateness.calls_for_the_edge(time.monotonic())):
-                    if not failed:
-                        self._estimates.budget = self._estimates.budget.after_hedge()
-                    record.hedged = True
-                    self._start_edge(proposal, work, record)
+            late = run is None and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
+            if run is None and (failed or late):
+                if not failed:
+                    self._estimates.budget = self._estimates.budget.after_hedge()
+                record.hedged = True
+                self._start_edge(proposal, work, record)
             self._wake.wait(_CHECK_S)
             self._wake.clear()
 

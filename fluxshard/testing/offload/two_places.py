@@ -55,9 +55,14 @@ def local_model(model: fluxshard.CompiledModel, size: tuple[int, int]) -> LocalM
     return LocalModel(program=program, weights=weights, compute=compute_of(model))
 
 
-def server_of(*models: LocalModel, limits: ServerLimits | None = None, **options: Any) -> StreamServer:
+def server_of(*models: LocalModel | ServedModel, limits: ServerLimits | None = None, **options: Any) -> StreamServer:
     """A server for these models; `options` are those of `StreamServer`."""
-    served = [ServedModel(program=one.program, weights=one.weights, compute=one.compute) for one in models]
+    served = [
+        one
+        if isinstance(one, ServedModel)
+        else ServedModel(program=one.program, weights=one.weights, compute=one.compute)
+        for one in models
+    ]
     return StreamServer(Catalogue(served), limits, **options)
 
 
