@@ -33,6 +33,7 @@ from fluxshard.cloud.security.site import make_site
 from fluxshard.cloud.security.tls import ClientTls, ServerTls
 from fluxshard.cloud.server.limits import Caller
 from fluxshard.cloud.server.outbox import Outbox
+from fluxshard.cloud.server.stream_frames import PROGRESS_S
 from fluxshard.cloud.wire.messages import Assembly, checksum, read_down, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import RefusedError
@@ -63,7 +64,8 @@ class Acknowledging:
             await asyncio.gather(reader, return_exceptions=True)
 
     async def _read(self, up: AsyncIterator[bytes], outbox: Outbox) -> None:
-        payload, received = Assembly(0, 0), 0
+        payload, received, told_at = Assembly(0, 0), 0, 0.0
+        loop = asyncio.get_running_loop()
         async for data in up:
             message = read_up(data)
             received += len(data)
@@ -74,7 +76,9 @@ class Acknowledging:
                 payload = Assembly(message.frame.payload_bytes, message.frame.payload_crc32)
             else:
                 payload.add(message.chunk)
-            outbox.send(pb.Down(progress=pb.Progress(seq=1, received_bytes=received)))
+            if payload.is_complete or not payload.received or loop.time() - told_at >= PROGRESS_S:
+                told_at = loop.time()
+                outbox.send(pb.Down(progress=pb.Progress(seq=1, received_bytes=received)))
             if payload.is_complete:
                 payload.payload()
                 outbox.send(pb.Down(chunk=pb.Chunk(seq=1, data=REPLY)))

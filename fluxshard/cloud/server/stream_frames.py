@@ -21,6 +21,7 @@ from fluxshard.errors import FluxShardError, WireError
 
 _PATIENCE_S = 1.0  # deadline of frames without one: others must not put them off for ever
 _HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost
+PROGRESS_S = 0.002  # least time between two of them while a payload arrives: on a fast link they would take longest
 
 _LOST_PICTURES, _FAILED = "the video was interrupted", "the frame failed"
 
@@ -91,6 +92,7 @@ class StreamFrames:
         self._expiry: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._received = 0
+        self._told_at = 0.0  # when progress was told last
         self._is_over = False
         self._loop = asyncio.get_running_loop()
 
@@ -180,15 +182,19 @@ class StreamFrames:
                 raise WireError("a chunk belongs to no frame")
             return  # of a frame that was refused while its pixels were on the way
         upload.payload.add(chunk)
-        self._progress(chunk.seq, self._loop.time() - upload.began)
+        now = self._loop.time()
+        if upload.payload.is_complete or now - self._told_at >= PROGRESS_S:
+            self._progress(chunk.seq, now - upload.began)
         self._complete()
 
     def _packet(self, packet: pb.Packet) -> None:
-        if self._images.packet(packet):
+        whole = self._images.packet(packet)
+        if whole:
             self._complete()
-        upload = self._upload
-        seq, since = (self._seq, 0.0) if upload is None else (upload.frame.seq, self._loop.time() - upload.began)
-        self._progress(seq, since)
+        upload, now = self._upload, self._loop.time()
+        if whole or now - self._told_at >= PROGRESS_S:
+            seq, since = (self._seq, 0.0) if upload is None else (upload.frame.seq, now - upload.began)
+            self._progress(seq, since)
 
     def _complete(self) -> None:
         """Starts the frame, where all of it is here."""
@@ -301,6 +307,7 @@ class StreamFrames:
         return math.ceil(wait_ms) if late else None
 
     def _progress(self, seq: int, since_s: float) -> None:
+        self._told_at = self._loop.time()
         progress = pb.Progress(seq=seq, received_bytes=self._received, since_first_us=max(0, round(1e6 * since_s)))
         self._send(pb.Down(progress=progress))
 
