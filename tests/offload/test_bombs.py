@@ -89,7 +89,7 @@ def test_a_bomb_costs_its_stream_and_nothing_else(damage: Damage, payload: str) 
             expected = frames.expected(frame, keyframe=messages[0].frame.keyframe)
             assert message.result.seq == frames.seq
             assert all(torch.equal(a, b) for a, b in zip(frames.read(answer), expected, strict=True))
-        assert sorted(growths)[1] < 1 << 20, growths
+        assert max(growths[1:]) < 1 << 20, growths  # the first frame takes what every frame needs
         await other.close()
         assert server.connected == 0 and server.cached_bytes == 0
         server.close()

@@ -183,9 +183,9 @@ class TwoPlaces:
                 self._learn_edge()
                 ran = run[0].result()
                 return self._finish(ran.outputs), ran, None
-            late = run is None and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
+            late = run is None and not failed and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
             if run is None and (failed or late):
-                if not failed:
+                if late:
                     self._estimates.budget = self._estimates.budget.after_hedge()
                 record.hedged = True
                 self._start_edge(proposal, work, record)
