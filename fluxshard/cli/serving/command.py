@@ -84,7 +84,8 @@ def serve(
     from fluxshard.errors import TransportError
 
     try:
-        from fluxshard.cli.serving.serve_command import ServeRequest, serve_command
+        from fluxshard.cli.serving.request import ServeRequest
+        from fluxshard.cli.serving.serve_command import serve_command
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("fluxshard"):
             raise

@@ -161,7 +161,12 @@ class CloudEndpoint:
         self._seq += 1
         order = self._orders.of(proposal)
         envelope = Envelope(
-            seq=self._seq, base_seq=self._base_seq, epoch=self._epoch, wants_answer=answer, budget_ms=budget_ms
+            seq=self._seq,
+            base_seq=self._base_seq,
+            epoch=self._epoch,
+            wants_answer=answer,
+            budget_ms=budget_ms,
+            chunk_bytes=self._estimates.chunk_bytes,
         )
         messages = self._payload.messages(frame, order, self._mirror.since, envelope)
         received = self._payload.received

@@ -20,6 +20,7 @@ class PlacementRecord:
       answered_by: whose answer was taken; "none" where there was no edge to answer instead of the server.
       edge_ran, cloud_ran: which endpoints ran the frame and keep its features.
       edge_lost, cloud_lost: the endpoint had lost its cache since the frame before.
+      edge_keyframe: the edge ran the frame whole.
       cloud_keyframe: the server was sent a keyframe.
       hedged: the edge was started because the cloud was late, refused, or lost.
       refreshed: the server was sent the frame, without being asked for an answer.
@@ -43,6 +44,7 @@ class PlacementRecord:
     cloud_ran: bool = False
     edge_lost: bool = False
     cloud_lost: bool = False
+    edge_keyframe: bool = False
     cloud_keyframe: bool = False
     hedged: bool = False
     refreshed: bool = False

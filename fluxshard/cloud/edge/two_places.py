@@ -143,12 +143,12 @@ class TwoPlaces:
             else:
                 self._cloud.forward(frame, record)
         pre_ms = _ms_since(started) - waited_ms
+        self._unsettled.append(record)  # also where nobody answers: the server may have the frame
         outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
         record.answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
             self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms)
-        self._unsettled.append(record)
         self._settle()
         proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
         return TwoPlacesAnswer(
@@ -166,7 +166,10 @@ class TwoPlaces:
     def _first(
         self, record: PlacementRecord, proposal: Proposal, work: Work, flight: Flight | None
     ) -> tuple[Any, Ran | None, Answered | None]:
-        """Waits for the first answer; starts the edge where the cloud is late or cannot answer."""
+        """Waits for the first answer; starts the edge where the cloud is late or cannot answer.
+
+        Where the edge fails, the cloud may still answer.
+        """
         lateness = None if flight is None else Lateness(flight, record, self._estimates, self._options)
         while True:
             outcome = None if flight is None else flight.upload.outcome
@@ -175,24 +178,23 @@ class TwoPlaces:
                     return self._decode(outcome.answer), None, outcome
                 except WireError as error:
                     record.cloud_reason, outcome, flight = str(error), None, None
-            run = self._edge_run
-            if run is not None and run[0].done():
-                ran = run[0].result()
+            run, failed = self._edge_run, flight is None or outcome is not None
+            if run is not None and run[0].done() and (failed or run[0].exception() is None):
                 self._learn_edge()
+                ran = run[0].result()
                 return self._finish(ran.outputs), ran, None
-            if run is None:
-                failed = flight is None or outcome is not None
-                if failed or (lateness is not None and lateness.calls_for_the_edge(time.monotonic())):
-                    if not failed:
-                        self._estimates.budget = self._estimates.budget.after_hedge()
-                    record.hedged = True
-                    self._start_edge(proposal, work, record)
+            late = run is None and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
+            if run is None and (failed or late):
+                if not failed:
+                    self._estimates.budget = self._estimates.budget.after_hedge()
+                record.hedged = True
+                self._start_edge(proposal, work, record)
             self._wake.wait(_CHECK_S)
             self._wake.clear()
 
     def _start_edge(self, proposal: Proposal, work: Work, record: PlacementRecord) -> None:
         self._edge.commit(proposal)
-        record.edge_ran = True
+        record.edge_ran, record.edge_keyframe = True, proposal.keyframe
         self._edge_run = (self._runner.start(proposal), work, record)
 
     def _settle(self) -> None:

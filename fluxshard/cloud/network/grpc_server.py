@@ -21,7 +21,7 @@ from fluxshard.errors import RefusedError, SecurityError
 
 _STALL_S = 30.0  # within which a message has to leave: an edge that does not read holds what waits for it
 _STATUS_S = 5.0  # within which the status of a call has to leave; then its connection is cut
-_CHECK_S = 0.02
+_CHECK_S, _LAST_S = 0.02, 1.0  # the last words of streams that were ended have to leave
 
 
 class Streams(Protocol):
@@ -107,13 +107,13 @@ class GrpcServer:
         """Takes no new streams; waits until those that are open have gone.
 
         Args:
-          deadline_s: to wait at most.
+          deadline_s: after which they are ended.
           moved_to: HOST:PORT of the server that takes them; empty for none.
         """
         self._streams.drain(deadline_s, moved_to)
         await self._health.end()
         loop = asyncio.get_running_loop()
-        until = loop.time() + deadline_s
+        until = loop.time() + deadline_s + _LAST_S
         while self._streams.connected and loop.time() < until:
             await asyncio.sleep(_CHECK_S)
 
@@ -139,6 +139,7 @@ class GrpcServer:
         except SecurityError as error:
             refusal = RefusedError(str(error), reason="identity")
             await self._refuse(context, refusal, Caller(address=context.peer()), grpc.StatusCode.UNAUTHENTICATED)
+            return
         ended: RefusedError | None = None
         down = self._streams.exchange(caller, _incoming(context))
         try:
@@ -158,7 +159,7 @@ class GrpcServer:
             await self._refuse(context, ended, caller, code_of(ended))
 
     async def _refuse(self, context: Any, error: RefusedError, caller: Caller, code: grpc.StatusCode) -> None:
-        """Ends the call; never returns."""
+        """Ends the call, by an exception that gRPC takes."""
         self._observer.event(
             "stream_refused", reason=error.reason, text=str(error), caller=caller.identity, address=caller.address
         )

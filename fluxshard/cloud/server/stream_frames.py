@@ -15,7 +15,7 @@ from fluxshard.cloud.server.metrics import FrameEnd, Observer
 from fluxshard.cloud.server.running.frame_runner import FrameRunner, FrameWork, RanFrame
 from fluxshard.cloud.server.scheduler import Done, Scheduler
 from fluxshard.cloud.server.served_model import ServedModel
-from fluxshard.cloud.wire.messages import Assembly, checksum, chunks
+from fluxshard.cloud.wire.messages import MOST_CHUNK_BYTES, Assembly, checksum, chunks
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, WireError
 
@@ -166,7 +166,8 @@ class StreamFrames:
             self._shared.observer.frame(FrameEnd.REJECTED)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=wait_ms)))
             return
-        upload = _Upload(frame, work, Assembly(frame.payload_bytes, frame.payload_crc32), self._loop.time())
+        payload = Assembly(frame.payload_bytes, frame.payload_crc32, (frame.motion, frame.masks))
+        upload = _Upload(frame, work, payload, self._loop.time())
         late = WireError("a frame took too long to arrive")
         upload.timer = self._loop.call_later(self._shared.limits.upload_s, self._fail, late)
         self._upload = upload
@@ -266,7 +267,7 @@ class StreamFrames:
             credit_bytes=self._shared.limits.max_frame_bytes,
         )
         self._send(pb.Down(result=result))
-        for chunk in chunks(frame.seq, answer):
+        for chunk in chunks(frame.seq, answer, MOST_CHUNK_BYTES):
             self._send(pb.Down(chunk=chunk))
         self._shared.observer.frame(FrameEnd.ANSWERED if answer else FrameEnd.REFRESHED, result)
 

@@ -116,6 +116,7 @@ class Replay:
         edge = cloud = None
         if record.edge_ran:
             proposal = self._edge.propose(frame.image)
+            assert proposal.keyframe == record.edge_keyframe
             self._edge.commit(proposal)
             edge = self._edge_stream.run(proposal.image, proposal.motion, proposal.control).outputs
         if record.cloud_ran:

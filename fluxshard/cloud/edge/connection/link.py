@@ -18,7 +18,6 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, RefusedError, TransportError, WireError
 from fluxshard.runtime.offload.transport import Transport
 
-
 _WORTH_S = 1.0  # that a connection has to last
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fluxshard.cloud.wire.messages import PROTOCOL, read_down
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import encode_reuse
 from fluxshard.options import ReuseOptions
+from fluxshard.testing.offload.grpc_serving import Served
 
 OPEN = ServerAccess(insecure=True)
 
@@ -98,6 +100,9 @@ async def replies(transport: GrpcTransport, *given: bytes) -> list[bytes]:
     return [message async for message in transport.exchange(messages(*given))]
 
 
-def others(tasks: Iterable[asyncio.Task[object]]) -> list[asyncio.Task[object]]:
-    """Tasks but the running one."""
-    return [task for task in tasks if task is not asyncio.current_task()]
+def until(served: Served, question: Callable[[], object], seconds: float = 20.0) -> None:
+    """Waits until something is true in a server's event loop."""
+    end = time.monotonic() + seconds
+    while not served.ask(question):
+        assert time.monotonic() < end
+        time.sleep(0.01)

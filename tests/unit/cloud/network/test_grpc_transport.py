@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -23,8 +22,8 @@ from fluxshard.cloud.network.settings import METHOD, SERVICE, STREAM, Keepalive
 from fluxshard.cloud.security.tls import channel_credentials
 from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES
 from fluxshard.errors import OptionError, RefusedError, SecurityError, TransportError
-from fluxshard.testing.offload.grpc_serving import serving
-from tests.unit.cloud.network.talk import OPEN, Echo, edge_files, messages, others, replies, server_files
+from fluxshard.testing.offload.grpc_serving import run, serving, settled
+from tests.unit.cloud.network.talk import OPEN, Echo, edge_files, messages, replies, server_files, until
 
 
 def free_port() -> int:
@@ -56,23 +55,23 @@ async def failure(address: str, **options) -> TransportError:
 def test_messages_come_back_in_order_and_the_stream_ends() -> None:
     given = [bytes([index % 256]) * (index % 3000) for index in range(300)]
     with serving(Echo, OPEN) as served:
-        found = asyncio.run(replies(GrpcTransport(served.address, insecure=True), *given))
+        found = run(replies(GrpcTransport(served.address, insecure=True), *given))
     assert found == given
 
 
 def test_the_largest_message_travels_and_a_larger_one_ends_the_stream() -> None:
     with serving(Echo, OPEN) as served:
         transport = GrpcTransport(served.address, insecure=True)
-        assert asyncio.run(replies(transport, b"x" * MAX_MESSAGE_BYTES)) == [b"x" * MAX_MESSAGE_BYTES]
+        assert run(replies(transport, b"x" * MAX_MESSAGE_BYTES)) == [b"x" * MAX_MESSAGE_BYTES]
         with pytest.raises(TransportError):
-            asyncio.run(replies(transport, b"x" * (MAX_MESSAGE_BYTES + 1)))
-        assert asyncio.run(replies(transport, b"a")) == [b"a"]
+            run(replies(transport, b"x" * (MAX_MESSAGE_BYTES + 1)))
+        assert run(replies(transport, b"a")) == [b"a"]
 
 
 def test_a_name_is_looked_up_and_plaintext_stays_on_loopback() -> None:
     with serving(Echo, OPEN) as served:
         port = served.address.rpartition(":")[2]
-        assert asyncio.run(replies(GrpcTransport(f"localhost:{port}", insecure=True), b"a")) == [b"a"]
+        assert run(replies(GrpcTransport(f"localhost:{port}", insecure=True), b"a")) == [b"a"]
     with pytest.raises(SecurityError, match="loopback only"):
         GrpcTransport("192.0.2.1:7788", insecure=True)
     with pytest.raises(SecurityError, match="without TLS"):
@@ -102,7 +101,7 @@ def test_what_cannot_be_reached_is_said_in_plain_words(site: Path) -> None:
         unknown = await failure("no-such-host.invalid:1", tls=tls, insecure=False)
         assert str(unknown) == "cannot reach no-such-host.invalid:1: its name cannot be resolved"
 
-    asyncio.run(check())
+    run(check())
 
 
 def test_tls_that_does_not_fit_is_said_in_plain_words(site: Path) -> None:
@@ -123,7 +122,7 @@ def test_tls_that_does_not_fit_is_said_in_plain_words(site: Path) -> None:
         assert await replies(GrpcTransport(address, tls=good), b"a") == [b"a"]
 
     with serving(Echo, ServerAccess(tls=server_files(site))) as served:
-        asyncio.run(check(served.address))
+        run(check(served.address))
 
 
 def test_a_lost_link_is_said_in_plain_words() -> None:
@@ -132,12 +131,12 @@ def test_a_lost_link_is_said_in_plain_words() -> None:
         down = transport.exchange(messages(b"a", then=asyncio.Event()))
         async with aclosing(down):
             assert await anext(down) == b"a"
-            served.do(served.server.close())
+            await served.server.close()
             with pytest.raises(TransportError, match=f"the link to {served.address} was lost: it has stopped"):
                 await anext(down)
 
     with serving(Echo, OPEN) as served:
-        asyncio.run(check())
+        run(check())
 
 
 def test_statuses_of_others() -> None:
@@ -159,7 +158,7 @@ def test_statuses_of_others() -> None:
             assert str(await failure(address)) == f"cannot reach {address}: no"
 
     answer = (grpc.StatusCode.OK, "")
-    asyncio.run(check())
+    run(check())
 
 
 def test_the_servers_status_is_found_while_messages_are_still_sent() -> None:
@@ -179,7 +178,7 @@ def test_the_servers_status_is_found_while_messages_are_still_sent() -> None:
                 with pytest.raises(RefusedError, match="no room"):
                     _ = [message async for message in transport.exchange(endless())]
 
-    asyncio.run(check())
+    run(check())
 
 
 def test_a_server_without_the_method_is_another_version() -> None:
@@ -191,7 +190,7 @@ def test_a_server_without_the_method_is_another_version() -> None:
         assert isinstance(error, RefusedError) and error.reason == "protocol"
         await server.stop(None)
 
-    asyncio.run(check())
+    run(check())
 
 
 @pytest.mark.parametrize("error", [ValueError("of the caller"), OptionError("of the caller")])
@@ -201,14 +200,14 @@ def test_an_error_of_whoever_makes_the_messages_is_raised(error: Exception) -> N
         raise error
 
     async def check() -> None:
+        before = len(asyncio.all_tasks())
         transport = GrpcTransport(served.address, insecure=True)
         with pytest.raises(type(error), match="of the caller"):
             _ = [message async for message in transport.exchange(broken())]
-        await asyncio.sleep(0)
-        assert not others(asyncio.all_tasks())
+        assert await settled(before) == before
 
     with serving(Echo, OPEN) as served:
-        asyncio.run(check())
+        run(check())
 
 
 def test_messages_are_asked_for_when_the_network_takes_them() -> None:
@@ -235,7 +234,7 @@ def test_messages_are_asked_for_when_the_network_takes_them() -> None:
             assert asked == before < 500  # buffers of both sides are full
 
     with serving(Deaf, OPEN) as served:
-        asyncio.run(check())
+        run(check())
 
 
 def test_closing_and_cancelling_leave_nothing_behind() -> None:
@@ -251,6 +250,7 @@ def test_closing_and_cancelling_leave_nothing_behind() -> None:
             closed += 1
 
     async def check() -> None:
+        before = len(asyncio.all_tasks())
         transport = GrpcTransport(served.address, insecure=True)
         for _ in range(3):
             async with aclosing(transport.exchange(source())) as down:
@@ -260,16 +260,12 @@ def test_closing_and_cancelling_leave_nothing_behind() -> None:
             async with asyncio.timeout(0.1):
                 await anext(down)
         await down.aclose()
-        await asyncio.sleep(0)
-        assert not others(asyncio.all_tasks())
+        assert await settled(before) == before
 
     with serving(Echo, OPEN) as served:
-        asyncio.run(check())
+        run(check())
         assert closed == 3
-        until = time.monotonic() + 5
-        while served.ask(lambda: served.streams.connected) and time.monotonic() < until:
-            time.sleep(0.01)
-        assert served.ask(lambda: served.streams.connected) == 0
+        until(served, lambda: served.streams.connected == 0)
 
 
 def test_several_streams_of_one_transport_do_not_wait_for_each_other() -> None:
@@ -283,7 +279,7 @@ def test_several_streams_of_one_transport_do_not_wait_for_each_other() -> None:
             await asyncio.gather(waiting, return_exceptions=True)
 
     with serving(Echo, OPEN) as served:
-        asyncio.run(check())
+        run(check())
 
 
 def test_a_paused_stream_survives_its_keepalive_pings(site: Path) -> None:
@@ -306,7 +302,7 @@ def test_a_paused_stream_survives_its_keepalive_pings(site: Path) -> None:
             assert await anext(down) == b"b"
 
     with serving(Echo, ServerAccess(tls=server_files(site))) as served:
-        asyncio.run(check())
+        run(check())
 
 
 @pytest.mark.slow
@@ -331,7 +327,7 @@ def test_a_server_that_allows_few_pings_loses_one_stream_at_most() -> None:
                     async with asyncio.timeout(8):  # longer than it took before
                         await anext(down)
 
-    asyncio.run(check())
+    run(check())
 
 
 def test_credentials_are_read_once(site: Path, tmp_path: Path) -> None:
@@ -341,7 +337,7 @@ def test_credentials_are_read_once(site: Path, tmp_path: Path) -> None:
     with serving(Echo, ServerAccess(tls=server_files(site))) as served:
         transport = GrpcTransport(served.address, tls=edge_files(tmp_path))
         (tmp_path / "edge.key").unlink()
-        assert asyncio.run(replies(transport, b"a")) == [b"a"]
+        assert run(replies(transport, b"a")) == [b"a"]
         with pytest.raises(SecurityError, match="cannot be read"):
             GrpcTransport(served.address, tls=edge_files(tmp_path))
         assert channel_credentials(edge_files(site)) is not None and METHOD.endswith(STREAM)

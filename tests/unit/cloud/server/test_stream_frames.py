@@ -38,6 +38,7 @@ def key(seq: int, **fields: Any) -> pb.Up:
 
 def delta(seq: int, epoch: int, **fields: Any) -> pb.Up:
     given = {"base_seq": seq - 1, "masks": masks(), "wants_answer": True, **fields}
+    given.setdefault("payload_crc32", checksum(given.get("motion", b""), given["masks"]))
     return pb.Up(frame=pb.Frame(seq=seq, epoch=epoch, **given))
 
 
@@ -231,6 +232,21 @@ def test_misuse_ends_the_stream_and_no_other(messages: list[Any], text: str) -> 
         await other.close()
 
     serve(use, max_frame_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("damage", [{"masks": masks(True)}, {"motion": MOTION}])
+def test_damage_that_makes_another_order(damage: dict[str, bytes]) -> None:
+    """Symptom: a bit of a mask that was changed on the way gave a wrong answer, and nobody knew."""
+
+    async def use(server: StreamServer) -> None:
+        edge = ScriptedEdge(server)
+        welcome = await edge.open(hello_of(MODEL, REUSE))
+        edge.send(key(1), chunk(1))
+        await edge.outcome()
+        edge.send(delta(2, welcome.epoch, payload_crc32=checksum(masks()), **damage))
+        assert "a payload is damaged" in str(await ended(edge))
+
+    serve(use)
 
 
 def test_a_frame_comes_while_one_is_computed() -> None:

@@ -33,7 +33,7 @@ def test_what_is_read_is_what_was_meant(order: WorkOrder) -> None:
     first, *rest = [read_up(data) for data in payload.messages(FRAME, order, motion, ENVELOPE)]
     head = first.frame
     assert (head.seq, head.base_seq, head.epoch, head.wants_answer, head.budget_ms) == (9, 8, 3, True, 70)
-    assembly = Assembly(head.payload_bytes, head.payload_crc32)
+    assembly = Assembly(head.payload_bytes, head.payload_crc32, (head.motion, head.masks))
     for message in rest:
         assembly.add(message.chunk)
     mask = ORDERS.pixels(order, motion)
