@@ -24,7 +24,7 @@ from fluxshard.cloud.edge.camera.options import WatchOptions
 from fluxshard.cloud.tcp_settings import tcp_settings
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
-from fluxshard.models.loading.sizes import image_shape, network_shape
+from fluxshard.models.loading.sizes import image_shape, network_shape, parse_size
 from fluxshard.options import ReuseOptions
 from fluxshard.pipeline.device import RunDevice
 from fluxshard.pipeline.frame_record import FrameRecord
@@ -61,13 +61,13 @@ def camera_command(request: CameraRequest) -> int:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
     reuse = _check(request)
+    options = _options(request, reuse)
     with video.open(request.video) as probe:
         picture_size = probe.picture_size
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes):
         names, shape = _model(request, picture_size)
-        options = _options(request, reuse)
         facts = _facts(request, reuse, options, shape)
 
         def run(records: list[FrameRecord], stopping: Stopping) -> None:
@@ -92,6 +92,8 @@ def camera_command(request: CameraRequest) -> int:
 def _check(request: CameraRequest) -> RunReuse:
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
+    if request.size is not None:
+        parse_size(request.size)
     link = request.link
     link.tls()
     for flag, is_given, instead in (

@@ -131,8 +131,8 @@ class CameraSession:
           motion: not used: the server finds it in the packets.
 
         Returns:
-          detections in pixels of the frame's image, or the network's outputs, as the options say; None where there is
-          no answer, and `record` says why.
+          detections in pixels of the image, or the network's outputs, as the options say; None where there is no
+          answer, and `record` says why.
 
         Raises:
           VideoError: the frame has no packets.

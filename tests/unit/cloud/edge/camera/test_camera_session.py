@@ -22,7 +22,7 @@ from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.server.served_model import Catalogue
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.cloud.wire.messages import read_up
-from fluxshard.errors import OptionError, StateError, VideoError
+from fluxshard.errors import OptionError, StateError, VideoError, WireError
 from fluxshard.models.detections.detections import Detections
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.testing import panning, write_clip
@@ -378,3 +378,19 @@ def test_what_a_server_refuses_is_in_the_record(model: Watched, server: StreamSe
     ):
         assert camera.run(next(source)) is None
         assert camera.record.cloud_open == "this server runs no such model at this size of image"
+
+
+def test_an_answer_that_cannot_be_read_is_none(model: Watched, server: StreamServer, clip: Path) -> None:
+    def broken(_: bytes) -> Any:
+        raise WireError("the detections are damaged")
+
+    with (
+        video.open(clip, size=SIZE, packets=True, max_frames=2) as source,
+        fluxshard.watch(source, InProcessTransport(server), options()) as camera,
+    ):
+        camera._decode = broken
+        for frame in source:
+            assert camera.run(frame) is None
+            record = camera.record
+            assert (record.answered_by, record.cloud_ran) == ("none", True)
+            assert record.cloud_reason == "the detections are damaged"
