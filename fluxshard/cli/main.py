@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # spinning pool makes a frame take ten times as long. OpenMP reads it when torch loads it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # C-core's notes on failed handshakes and lost links are for its developers; it reads this when it is loaded
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:

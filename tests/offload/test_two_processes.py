@@ -226,6 +226,8 @@ def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path:
         model, run = play(data_dir, case, server, proxy.port, 45, before)
         assert_replays(model, run, sparse=True)
         records += run.settled
+        counted = sum(record.bytes_sent for record in run.settled)
+        assert counted < proxy.bytes_up < 1.05 * counted + 30_000  # TLS, HTTP/2 and a handshake come on top
 
         # frames that have to be answered soon, on a server that is busy with another stream
         rival = threading.Thread(

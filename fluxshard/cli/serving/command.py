@@ -81,15 +81,11 @@ def serve(
 
     The first SIGTERM or SIGINT lets streams finish their frames and move on; a second one ends the server at once.
     """
-    import os
-
-    # what C-core has to say about a failed handshake is of no use to anyone; it reads this when it is loaded
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
     from fluxshard.errors import TransportError
 
     try:
-        from fluxshard.cli.serving.serve_command import ServeRequest, serve_command
+        from fluxshard.cli.serving.request import ServeRequest
+        from fluxshard.cli.serving.serve_command import serve_command
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("fluxshard"):
             raise

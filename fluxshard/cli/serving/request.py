@@ -61,8 +61,8 @@ class ServeRequest:
           OptionError: a value that is not allowed.
         """
         for name, value in (("cache-gb", self.cache_gb), ("lease", self.lease_s), ("drain", self.drain_s)):
-            if not (math.isfinite(value) and 1e-3 <= value <= 1e6):
-                raise OptionError(f"--{name} (={value:g}) must be between 0.001 and a million")
+            if not (math.isfinite(value) and 1e-6 <= value <= 1e6):
+                raise OptionError(f"--{name} (={value:g}) must be above 0, and at most a million")
         return ServerLimits(
             max_streams=self.max_streams,
             max_streams_per_identity=self.max_streams_per_client,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,14 +31,12 @@ from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.errors import OptionError, VideoError, warn
 from fluxshard.files import write_whole
 
-__all__ = ["ServeRequest", "serve_command"]
-
 
 def serve_command(request: ServeRequest) -> int:
     """Serves until a signal asks for the end; nothing is compiled before all that can be checked is right.
 
     Returns:
-      the exit status: 0.
+      the exit status: 0, or 130 where it was interrupted before it served.
 
     Raises:
       FluxShardError, OSError: what keeps the server from starting.
@@ -53,8 +52,12 @@ def serve_command(request: ServeRequest) -> int:
         log = open_things.enter_context(_log(request))
         if request.ready_file is not None:
             _remove(request.ready_file)  # of a server that was killed
-        with screen.status("") as status:
-            models = served_models(request, status.update)
+        try:
+            with screen.status("") as status:
+                models = served_models(request, status.update)
+        except KeyboardInterrupt:
+            screen.print("fluxshard: interrupted before any stream was taken", soft_wrap=True)
+            return 128 + signal.SIGINT
         return asyncio.run(_serve(request, access, models, figures, log))
 
 

@@ -16,7 +16,7 @@ from fluxshard.cloud.edge.connection.link import CloudLink
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
-from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
 from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
@@ -81,6 +81,9 @@ class CloudEndpoint:
         self._seq = self._base_seq = 0
         self._bytes_per_pixel = payload.bytes_per_pixel
         self._epoch = 0
+        self._is_lost = False  # what the mirror stands for is not, or no longer, on the server
+        self.unlike_pixels = 0
+        """Frames of which the server has decoded other pixels than the edge."""
         self._welcome: pb.Welcome | None = None
 
     @property
@@ -111,17 +114,25 @@ class CloudEndpoint:
             return "a frame is under way"
         return self._payload.closed_because(frame)
 
-    def advance(self, motion: MotionField | None) -> None:
-        """Takes a captured frame: what is under way will be in the server's cache, unless it says otherwise."""
+    def advance(self, motion: MotionField | None) -> bool:
+        """Takes a captured frame: what is under way will be in the server's cache, unless it says otherwise.
+
+        Returns:
+          whether the server has lost its cache since the frame before.
+        """
         self.settle()
         self.assume_run()
         state = self._link.state
         if state.is_open and state.welcome is not self._welcome:  # a server that was restarted may have the same epoch
             self._epoch, self._welcome = state.epoch, state.welcome
             self._take_latency(state.welcome)
-            self._mirror.reset()
+            self._is_lost = True
             self._payload.interrupt()
+        lost, self._is_lost = self._is_lost, False
+        if lost:  # here only, so that what was recorded can be replayed
+            self._mirror.reset()
         self._mirror.advance(motion)
+        return lost
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes where the objects of the last answered frame are."""
@@ -150,7 +161,12 @@ class CloudEndpoint:
         self._seq += 1
         order = self._orders.of(proposal)
         envelope = Envelope(
-            seq=self._seq, base_seq=self._base_seq, epoch=self._epoch, wants_answer=answer, budget_ms=budget_ms
+            seq=self._seq,
+            base_seq=self._base_seq,
+            epoch=self._epoch,
+            wants_answer=answer,
+            budget_ms=budget_ms,
+            chunk_bytes=self._estimates.chunk_bytes,
         )
         messages = self._payload.messages(frame, order, self._mirror.since, envelope)
         received = self._payload.received
@@ -218,15 +234,16 @@ class CloudEndpoint:
             self._answered(flight, outcome)
             if flight.digest and outcome.result.pixels_digest != flight.digest:
                 record.cloud_reason = "the server has decoded other pixels than the edge"
-                self._mirror.reset()
+                self.unlike_pixels += 1
+                self._is_lost = True
         elif isinstance(outcome, Refused):
             record.cloud_outcome = "refused"
             if flight.is_committed:
-                self._mirror.reset()
+                self._is_lost = True
         else:
             record.cloud_outcome = "key needed" if isinstance(outcome, KeyNeeded) else "lost"
             record.cloud_reason = outcome.reason
-            self._mirror.reset()
+            self._is_lost = True
             if isinstance(outcome, KeyNeeded) and outcome.video:
                 self._payload.interrupt()
 
@@ -259,13 +276,4 @@ class CloudEndpoint:
         self._estimates.cloud_ran(flight.work, result, upload.outcome_at, upload.head_round_trip_s)
         record.cloud_ran, record.cloud_outcome = True, "answered"
         record.cloud_ms = 1e3 * (upload.outcome_at - upload.began)
-        record.server = {
-            "upload_ms": result.upload_ms,
-            "queue_ms": result.queue_ms,
-            "decode_ms": result.decode_ms,
-            "inference_ms": result.inference_ms,
-            "answer_ms": result.answer_ms,
-            "server_ms": result.server_ms,
-            "compute_ratio": result.compute_ratio,
-            "recompute_ratio": result.work,
-        }
+        record.server = server_figures(result)

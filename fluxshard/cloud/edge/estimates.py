@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fluxshard.cloud.wire.messages import CHUNK_BYTES, MOST_CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.hedge import HedgeBudget
 from fluxshard.runtime.offload.online_latency import OnlineLatency, Quantiles
@@ -11,6 +12,7 @@ from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES, Uplink
 
 Work = tuple[float, ...]
 
+_CHUNK_MS = 4.0  # of the uplink
 _WEIGHT = 0.2  # of the newest frame in running means
 
 
@@ -53,6 +55,12 @@ class Estimates:
         if model is not None and len(model.slopes_ms) != len(work):
             self.cloud = OnlineLatency()
         return self.cloud.predict_ms(work)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Of messages with pixels: as much as the uplink takes in some milliseconds, so that a stall shows soon."""
+        rate = self.bytes_per_ms
+        return CHUNK_BYTES if rate is None else round(min(MOST_CHUNK_BYTES, max(CHUNK_BYTES, _CHUNK_MS * rate)))
 
     def edge_ran(self, work: Work, ms: float, expected_ms: float | None) -> None:
         """The edge has run a frame."""

@@ -90,6 +90,7 @@ class TwoPlaces:
         self._decode, self._finish, self._keep_warm = decode, finish, keep_warm
         self._wake, self._settled = wake, settled
         self._frame = 0
+        self._edge_is_lost = False
         self._unsettled: deque[PlacementRecord] = deque()
         self._edge_run: tuple[Future[Ran], Work, PlacementRecord] | None = None  # whose time is still to be learnt
 
@@ -113,15 +114,20 @@ class TwoPlaces:
         self._runner.wait()
         self._learn_edge()
         waited_ms = _ms_since(started)
+        edge_lost, self._edge_is_lost = self._edge_is_lost, False
+        if edge_lost:
+            self._edge.reset()
         self._edge.advance(frame.motion)
-        self._cloud.advance(frame.motion)
+        cloud_lost = self._cloud.advance(frame.motion)
         self._settle()
-        edge_proposal = self._edge.propose(frame.image)
+        image = frame.image.to(self._runner.device)
+        edge_proposal = self._edge.propose(image)
         closed = self._cloud.closed_because(frame)
-        cloud_proposal = None if closed else self._cloud.propose(frame.image)
+        cloud_proposal = None if closed else self._cloud.propose(image)
         inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
         decision = decide(inputs, self._options)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
+        record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
         record.edge_work = edge_proposal.predicted_work
         record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
         self._frame += 1
@@ -177,7 +183,7 @@ class TwoPlaces:
                 self._learn_edge()
                 ran = run[0].result()
                 return self._finish(ran.outputs), ran, None
-            late = not failed and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
+            late = run is None and not failed and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
             if run is None and (failed or late):
                 if late:
                     self._estimates.budget = self._estimates.budget.after_hedge()
@@ -208,7 +214,7 @@ class TwoPlaces:
             return
         future, work, record = run
         if future.exception() is not None:  # raised where it was waited for
-            self._edge.reset()
+            self._edge_is_lost = True
             record.edge_ran = False
             return
         ms = future.result().ms

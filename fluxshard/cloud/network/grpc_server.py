@@ -20,7 +20,8 @@ from fluxshard.cloud.server.metrics import Observer, SilentObserver
 from fluxshard.errors import RefusedError, SecurityError
 
 _STALL_S = 30.0  # within which a message has to leave: an edge that does not read holds what waits for it
-_CHECK_S = 0.02
+_STATUS_S = 5.0  # within which the status of a call has to leave; then its connection is cut
+_CHECK_S, _LAST_S = 0.02, 1.0  # the last words of streams that were ended have to leave
 
 
 class Streams(Protocol):
@@ -106,13 +107,13 @@ class GrpcServer:
         """Takes no new streams; waits until those that are open have gone.
 
         Args:
-          deadline_s: to wait at most.
+          deadline_s: after which they are ended.
           moved_to: HOST:PORT of the server that takes them; empty for none.
         """
         self._streams.drain(deadline_s, moved_to)
         await self._health.end()
         loop = asyncio.get_running_loop()
-        until = loop.time() + deadline_s
+        until = loop.time() + deadline_s + _LAST_S
         while self._streams.connected and loop.time() < until:
             await asyncio.sleep(_CHECK_S)
 
@@ -138,29 +139,32 @@ class GrpcServer:
         except SecurityError as error:
             refusal = RefusedError(str(error), reason="identity")
             await self._refuse(context, refusal, Caller(address=context.peer()), grpc.StatusCode.UNAUTHENTICATED)
+            return
+        ended: RefusedError | None = None
         down = self._streams.exchange(caller, _incoming(context))
         try:
             async for message in down:
                 async with asyncio.timeout(_STALL_S):
                     await context.write(message)
         except RefusedError as error:
-            await self._refuse(context, error, caller, code_of(error))
+            ended = error
         except TimeoutError:
-            stalled = RefusedError("messages to the caller were not taken", reason="invalid")
-            await self._refuse(context, stalled, caller, code_of(stalled))
+            ended = RefusedError("messages to the caller were not taken", reason="invalid")
         except Exception as error:  # gRPC would tell the caller what it says
             self._observer.failed(error)
-            failed = RefusedError("the server failed", reason="failed", retry_after_s=1.0)
-            await self._refuse(context, failed, caller, code_of(failed))
+            ended = RefusedError("the server failed", reason="failed", retry_after_s=1.0)
         finally:
             await down.aclose()  # type: ignore[attr-defined]  # of a generator
+        if ended is not None:
+            await self._refuse(context, ended, caller, code_of(ended))
 
     async def _refuse(self, context: Any, error: RefusedError, caller: Caller, code: grpc.StatusCode) -> None:
-        """Ends the call; never returns."""
+        """Ends the call, by an exception that gRPC takes."""
         self._observer.event(
             "stream_refused", reason=error.reason, text=str(error), caller=caller.identity, address=caller.address
         )
-        await context.abort(code, str(error), trailing_metadata(error))
+        async with asyncio.timeout(_STATUS_S):
+            await context.abort(code, str(error), trailing_metadata(error))
 
 
 async def _incoming(context: Any) -> AsyncIterator[bytes]:

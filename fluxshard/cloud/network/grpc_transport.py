@@ -9,12 +9,14 @@ from typing import Any
 
 import grpc
 
+from fluxshard.cloud.network.final_status import FinalStatus
 from fluxshard.cloud.network.settings import METHOD, Keepalive, client_options
 from fluxshard.cloud.network.statuses import error_of, wants_fewer_pings
 from fluxshard.cloud.security.access import checked_address
 from fluxshard.cloud.security.tls import ClientTls, channel_credentials, channel_options
 from fluxshard.errors import OptionError, TransportError
 
+_SETTLE_S = 0.05
 _RARE_S = 600.0  # servers that set nothing allow a ping every 300 s
 
 
@@ -55,14 +57,15 @@ class GrpcTransport:
     async def exchange(self, up: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """See `Transport.exchange`."""
         channel, opened = self._channel(), False
-        call = writer = None
+        call = channel.stream_stream(METHOD)(metadata=self._metadata)
+        status, writer = FinalStatus(call), None
         try:
-            call = channel.stream_stream(METHOD)(metadata=self._metadata)
             writer = asyncio.create_task(_write(call, up))
             while (message := await call.read()) is not grpc.aio.EOF:
                 opened = True
                 yield message
-        except grpc.aio.AioRpcError as error:
+        except grpc.aio.AioRpcError as raised:
+            error = await status.of(raised)
             if wants_fewer_pings(error):
                 self._keepalive = replace(self._keepalive, every_s=max(_RARE_S, self._keepalive.every_s))
             raise error_of(error, self._name, opened=opened) from None
@@ -112,5 +115,7 @@ async def _end(call: Any, writer: asyncio.Task[None] | None) -> None:
     if writer is not None:
         writer.cancel()
         await asyncio.gather(writer, return_exceptions=True)
-    if call is not None:
-        call.cancel()
+    if call.cancel():
+        # C-core has yet to report that, and nothing says when it has. Event loops of one process share its reports: one
+        # for a loop that was closed meanwhile is an error in another loop.
+        await asyncio.sleep(_SETTLE_S)

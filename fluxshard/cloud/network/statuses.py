@@ -35,6 +35,8 @@ _PLAIN = (
     ("certificate has expired", "its certificate has expired"),
     ("certificate_verify_failed", "its certificate is not of the given authority, or not valid now"),
     ("cancelling all calls", "it has stopped"),
+    ("stream removed", "the connection was closed"),
+    ("connection reset", "the connection was closed"),
 )
 _CLOSED = "it closed the connection at once: it refuses this certificate, or only one side has TLS"
 _MOST_TEXT, _MOST_SEARCHED = 200, 4000

@@ -108,3 +108,24 @@ class Catalogue:
         raise RefusedError(
             "this server does not run this model at this size: compare model, size and version", reason="model"
         )
+
+    def find_size(self, size: tuple[int, int], weights: str) -> ServedModel:
+        """The only model for a size of image: what a camera means that has none.
+
+        Args:
+          size: (H, W) of the images.
+          weights: digest that it has to have; empty for any.
+
+        Raises:
+          RefusedError: there is none, or more than one.
+        """
+        found = [
+            model
+            for (_, known), model in self._models.items()
+            if model.plan.image_size == size and weights in ("", known)
+        ]
+        if not found:
+            raise RefusedError("this server runs no such model at this size of image", reason="model")
+        if len(found) > 1:
+            raise RefusedError("this server runs several models at this size: name one by its digests", reason="model")
+        return found[0]

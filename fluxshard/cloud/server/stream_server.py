@@ -17,12 +17,12 @@ from fluxshard.cloud.server.limits import Caller, ServerLimits
 from fluxshard.cloud.server.metrics import Observer, SilentObserver
 from fluxshard.cloud.server.open_images import open_images
 from fluxshard.cloud.server.outbox import Outbox
+from fluxshard.cloud.server.running.open_runner import open_runner
 from fluxshard.cloud.server.scheduler import Scheduler
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_frames import Shared, StreamFrames
 from fluxshard.cloud.wire.messages import PROTOCOL, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.cloud.wire.reuse_codec import decode_reuse
 from fluxshard.errors import RefusedError, WireError
 
 _DECODER_THREADS = 4
@@ -121,7 +121,7 @@ class StreamServer:
         with self._slot():
             hello = await self._greeting(up)
             self._check_open()
-            model = self._catalogue.find(hello.plan, hello.weights)
+            model = self._model(hello)
             stream = _stream_name(hello, caller)
             # two edges that use one name must not take it from each other all the time
             taken = RefusedError(
@@ -199,16 +199,19 @@ class StreamServer:
             raise RefusedError(f"the server speaks version {PROTOCOL} of the protocol", reason="protocol")
         return message.hello
 
+    def _model(self, hello: pb.Hello) -> ServedModel:
+        if hello.server_plans and not hello.plan:
+            return self._catalogue.find_size((hello.image_height, hello.image_width), hello.weights)
+        return self._catalogue.find(hello.plan, hello.weights)
+
     def _frames(self, hello: pb.Hello, model: ServedModel, caller: Caller, epoch: int, outbox: Outbox) -> StreamFrames:
         try:
-            reuse = decode_reuse(hello.reuse)
-            encode = model.encoder(hello.answer, hello.confidence, hello.iou)
+            runner = open_runner(hello, model, epoch)
             images = self._open_images(hello, model, self._limits, self._decoders)
             return StreamFrames(
                 model,
-                reuse,
+                runner,
                 images,
-                encode,
                 epoch=epoch,
                 identity=caller.identity,
                 shared=self._shared,

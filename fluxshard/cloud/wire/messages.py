@@ -12,6 +12,7 @@ from fluxshard.errors import WireError
 
 PROTOCOL = 1
 CHUNK_BYTES = 16 << 10  # progress is seen per chunk: so a stall shows within one
+MOST_CHUNK_BYTES = 60 << 10  # where the link is fast: every message costs as much as some ten kilobytes
 MIN_CHUNK_BYTES = 1 << 10  # all but the last of a payload: a payload in single bytes would be a million messages
 MAX_MESSAGE_BYTES = 1 << 20  # a frame's head: motion that is noise takes 440 kB at 3840 x 2176, masks 260 kB
 MAX_ANSWER_BYTES = 64 << 20
@@ -39,10 +40,10 @@ def read_down(data: bytes) -> pb.Down:
     return message
 
 
-def chunks(seq: int, payload: bytes) -> Iterator[pb.Chunk]:
+def chunks(seq: int, payload: bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pb.Chunk]:
     """A payload in chunks; none for an empty one."""
-    for offset in range(0, len(payload), CHUNK_BYTES):
-        yield pb.Chunk(seq=seq, offset=offset, data=payload[offset : offset + CHUNK_BYTES])
+    for offset in range(0, len(payload), chunk_bytes):
+        yield pb.Chunk(seq=seq, offset=offset, data=payload[offset : offset + chunk_bytes])
 
 
 def checksum(*parts: bytes) -> int:

@@ -55,9 +55,14 @@ def local_model(model: fluxshard.CompiledModel, size: tuple[int, int]) -> LocalM
     return LocalModel(program=program, weights=weights, compute=compute_of(model))
 
 
-def server_of(*models: LocalModel, limits: ServerLimits | None = None, **options: Any) -> StreamServer:
+def server_of(*models: LocalModel | ServedModel, limits: ServerLimits | None = None, **options: Any) -> StreamServer:
     """A server for these models; `options` are those of `StreamServer`."""
-    served = [ServedModel(program=one.program, weights=one.weights, compute=one.compute) for one in models]
+    served = [
+        one
+        if isinstance(one, ServedModel)
+        else ServedModel(program=one.program, weights=one.weights, compute=one.compute)
+        for one in models
+    ]
     return StreamServer(Catalogue(served), limits, **options)
 
 
@@ -104,19 +109,17 @@ class Replay:
 
     def run(self, frame: Frame, record: PlacementRecord) -> Any:
         """Outputs of the endpoint that answered."""
-        self._edge.advance(frame.motion)
-        self._cloud.advance(frame.motion)
+        for mirror, lost in ((self._edge, record.edge_lost), (self._cloud, record.cloud_lost)):
+            if lost:
+                mirror.reset()
+            mirror.advance(frame.motion)
         edge = cloud = None
         if record.edge_ran:
-            if record.edge_keyframe and not self._edge.propose(frame.image).keyframe:
-                self._edge.reset()
             proposal = self._edge.propose(frame.image)
             assert proposal.keyframe == record.edge_keyframe
             self._edge.commit(proposal)
             edge = self._edge_stream.run(proposal.image, proposal.motion, proposal.control).outputs
         if record.cloud_ran:
-            if record.cloud_keyframe and not self._cloud.propose(frame.image).keyframe:
-                self._cloud.reset()
             proposal = self._cloud.propose(frame.image)
             assert proposal.keyframe == record.cloud_keyframe
             self._cloud.commit(proposal)

@@ -18,6 +18,8 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, RefusedError, TransportError, WireError
 from fluxshard.runtime.offload.transport import Transport
 
+_WORTH_S = 1.0  # that a connection has to last
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkOptions:
@@ -166,7 +168,7 @@ class CloudLink:
                 reason, retry_s = f"the link failed: {type(error).__name__}", None
             was_open = self._lost(reason)
             now, options = time.monotonic(), self._options
-            if was_open and now - started > options.connect_s:  # a server that drops what it welcomes is no better
+            if was_open and now - started > _WORTH_S:  # a server that drops what it welcomes is no better
                 failed_since, pause = None, options.backoff_s[0]
             failed_since = failed_since or started
             most = options.backoff_s[1] if now - failed_since < options.patience_s else options.slow_s
@@ -286,7 +288,7 @@ class CloudLink:
         for upload in (current, *queue):
             if upload is not None:
                 upload.finish(Lost(reason=reason))
-        if was_open or self._state.attempts == 1:
+        if not self._closing and (was_open or self._state.attempts == 1):
             self._tell()
         return was_open
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.messages import checksum, chunks
+from fluxshard.cloud.wire.messages import CHUNK_BYTES, checksum, chunks
 from fluxshard.cloud.wire.motion_codec import MotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import CELL_PX, MotionField
@@ -60,6 +60,7 @@ class Envelope:
       seq, base_seq, epoch: see `offload.proto`.
       wants_answer: False for a refresh.
       budget_ms: until there is no use for the answer; 0 where there is no limit.
+      chunk_bytes: of messages with pixels.
     """
 
     seq: int
@@ -67,6 +68,7 @@ class Envelope:
     epoch: int
     wants_answer: bool
     budget_ms: int
+    chunk_bytes: int = CHUNK_BYTES
 
 
 class Payload(Protocol):
@@ -160,7 +162,7 @@ class SparsePayload:
         head = head_of(order, motion, envelope, self._motion, self._masks, payload)
         return [
             pb.Up(frame=head).SerializeToString(),
-            *(pb.Up(chunk=chunk).SerializeToString() for chunk in chunks(envelope.seq, payload)),
+            *(pb.Up(chunk=chunk).SerializeToString() for chunk in chunks(envelope.seq, payload, envelope.chunk_bytes)),
         ]
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from fluxshard.cloud.edge.estimates import Estimates
+from fluxshard.cloud.wire.messages import CHUNK_BYTES, MOST_CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.latency_model import LatencyModel
 from fluxshard.runtime.offload.online_latency import OnlineLatency
@@ -26,6 +27,17 @@ def test_the_rate_before_a_payload_was_large_enough_to_tell() -> None:
     assert estimates.bytes_per_ms == pytest.approx(MIN_SAMPLE_BYTES / 10.0)
     estimates.cloud_ran((0.5,), pb.Result(upload_bytes=100_000, upload_ms=50.0), 2.0, None)
     assert estimates.bytes_per_ms == pytest.approx(2000.0) and estimates.uplink.last_sent_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_ms", "chunk"),
+    [(100, CHUNK_BYTES), (4000, CHUNK_BYTES), (8000, 32_000), (15_000, 60_000), (100_000, MOST_CHUNK_BYTES)],
+)
+def test_chunks_are_what_the_uplink_takes_in_some_milliseconds(bytes_per_ms: float, chunk: int) -> None:
+    estimates = Estimates()
+    assert estimates.chunk_bytes == CHUNK_BYTES
+    estimates.cloud_ran((0.5,), pb.Result(upload_bytes=100 * bytes_per_ms, upload_ms=100.0), 1.0, None)
+    assert estimates.chunk_bytes == chunk
 
 
 def test_both_endpoints_are_learnt_from_what_they_took() -> None:

@@ -14,6 +14,7 @@ from fluxshard.cloud.wire.messages import (
     CHUNK_BYTES,
     MAX_MESSAGE_BYTES,
     MIN_CHUNK_BYTES,
+    MOST_CHUNK_BYTES,
     Assembly,
     checksum,
     chunks,
@@ -24,10 +25,11 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 5 * CHUNK_BYTES + 7])
-def test_a_payload_in_chunks_and_back(n_bytes: int) -> None:
+@pytest.mark.parametrize("size", [CHUNK_BYTES, MOST_CHUNK_BYTES])
+def test_a_payload_in_chunks_and_back(n_bytes: int, size: int) -> None:
     payload = bytes(index * 7 % 251 for index in range(n_bytes))
-    parts = list(chunks(3, payload))
-    assert len(parts) == -(-n_bytes // CHUNK_BYTES) and all(part.seq == 3 for part in parts)
+    parts = list(chunks(3, payload, size))
+    assert len(parts) == -(-n_bytes // size) and all(part.seq == 3 for part in parts)
     assert all(len(pb.Up(chunk=part).SerializeToString()) <= MAX_MESSAGE_BYTES for part in parts)
     assembly = Assembly(n_bytes, checksum(payload))
     for part in parts:
