@@ -110,6 +110,8 @@ class CloudEndpoint:
         state = self._link.state
         if not state.is_open:
             return state.reason or "not connected"
+        if state.welcome is not self._welcome:
+            return "the link has just opened"  # the mirror still stands for the connection before
         if self._flight is not None:
             return "a frame is under way"
         return self._payload.closed_because(frame)
