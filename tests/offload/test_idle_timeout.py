@@ -28,9 +28,10 @@ def test_the_cache_is_freed_after_a_pause(reuse: str) -> None:
             paused = stream.run()
             assert (paused.cloud_outcome, paused.cloud_reason) == ("key needed", "nothing is cached")
             assert paused.answered_by == "edge" and paused.hedged and not paused.cloud_keyframe
-            resumed = stream.run_until(lambda record: record.answered_by == "cloud")
-            assert resumed.cloud_keyframe and resumed.frame == paused.frame + 1
             stream.run_until(lambda record: record.answered_by == "cloud" and not record.cloud_keyframe)
+            # on a busy machine the edge may answer the next frame, too: then it is a refresh that carries the key
+            resumed = next(one for one in stream.records if one.frame > paused.frame and one.cloud_ran)
+            assert resumed.cloud_keyframe and resumed.cloud_lost
         assert stream.session.link.epoch == epoch, "the stream is the same"
         assert all(record is not None for record in stream.records), "no frame has failed"
         stream.check()
