@@ -115,7 +115,11 @@ def test_failed_handshakes_are_not_printed_and_a_second_signal_ends_it_at_once(t
             authority=certs / "ca.pem", certificate=certs / "edge.pem", key=certs / "edge.key", server_name=None
         )
         stay = subprocess.Popen(  # an edge that does not go
-            [*command()[:2], STAY, server.address, certs], env=environment(), stdout=subprocess.PIPE, text=True
+            [*command()[:2], STAY, server.address, certs],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         assert stay.stdout is not None and stay.stdout.readline() == "open\n"
         server.process.send_signal(signal.SIGTERM)
