@@ -222,7 +222,7 @@ def reuse_text(rng: random.Random, before: str) -> str:
     """JSON with another value somewhere."""
     try:
         body = json.loads(before)
-    except ValueError:
+    except (ValueError, RecursionError):
         return before
     where = body
     while isinstance(where, dict) and where:

@@ -130,7 +130,7 @@ def test_a_link_that_damages_messages_gives_no_wrong_answer(way: Way, reuse: str
         stream = Stream(InProcessTransport(server, faults=damaging(way, 7)), reuse=REUSES[reuse])
         stream.run()
         stream.wait_open()
-        stream.run(60)
+        stream.run(40)
         assert all(record is not None for record in stream.records)
         stream.check()
         assert any(record.cloud_outcome == "lost" for record in stream.settled)

@@ -79,7 +79,7 @@ def test_both_may_win_in_turn() -> None:
         faults = Faults()
         stream = Stream(InProcessTransport(server, faults=faults))
         stream.warm()
-        for number in range(60):
+        for number in range(40):
             faults.up_bytes_per_s = 3e4 if number % 20 < 5 else 0.0
             faults.delay_s = 0.004 if number % 30 < 10 else 0.0
             stream.run()
@@ -93,7 +93,7 @@ def test_without_a_budget_only_rescues_are_left() -> None:
         faults = Faults()
         stream = Stream(InProcessTransport(server, faults=faults), hedge_share=0.0)
         stream.warm()
-        for _ in range(8):
+        for _ in range(6):
             faults.up_bytes_per_s = 4e3
             late = stream.run()
             faults.up_bytes_per_s = 0.0

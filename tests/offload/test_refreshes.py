@@ -55,7 +55,7 @@ def test_without_them_the_link_is_only_probed() -> None:
             stream.wait_open()
             stream.run_until(lambda record: record.decision.reason == "faster")  # both have been measured
             n = len(stream.outputs)
-            stream.run(100)
+            stream.run(60)
             stream.close()
             stream.settled = stream.settled[n:]
         sent = [sum(record.bytes_sent > 0 for record in stream.settled) for stream in (warm, cold)]

@@ -174,7 +174,7 @@ class CloudEndpoint:
             proposal = self._mirror.propose_seen(to_image(received.pixels), proposal)
         self._estimates.encoded(1e3 * (time.perf_counter() - began))
         self._learn_size(sum(map(len, messages)), proposal.input_cells)
-        upload = Upload(self._seq, messages, self._wake)
+        upload = Upload(self._seq, messages, self._wake, only_frame=self._payload.is_sparse)
         record.cloud_keyframe, record.refreshed, record.epoch = order.keyframe, not answer, self._epoch
         record.bytes_sent += upload.n_bytes
         digest = 0 if received is None else received.digest
