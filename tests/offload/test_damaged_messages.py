@@ -74,7 +74,7 @@ UPS = st.one_of(
 
 
 @given(st.lists(UPS, max_size=8))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_any_messages_are_run_or_refused(messages: list[bytes]) -> None:
     async def run() -> None:
         server = server_of(FAKE, observer=Strict())
@@ -97,7 +97,7 @@ def test_any_messages_are_run_or_refused(messages: list[bytes]) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 def test_mutations_are_the_same_for_one_seed(seed: int) -> None:
     corpus = [recorded(FAKE, PLANNED, 1)]
     assert mutated(random.Random(seed), corpus) == mutated(random.Random(seed), corpus)
@@ -130,7 +130,7 @@ def test_a_link_that_damages_messages_gives_no_wrong_answer(way: Way, reuse: str
         stream = Stream(InProcessTransport(server, faults=damaging(way, 7)), reuse=REUSES[reuse])
         stream.run()
         stream.wait_open()
-        stream.run(40)
+        stream.run(25)
         assert all(record is not None for record in stream.records)
         stream.check()
         assert any(record.cloud_outcome == "lost" for record in stream.settled)
@@ -153,7 +153,7 @@ def test_a_link_that_loses_messages_gives_no_wrong_answer(every: int) -> None:
             return None if count % every == 0 else data
 
         faults.edit = edit
-        stream.run(40)
+        stream.run(25)
         faults.edit = None
         stream.run_until(lambda record: record.answered_by == "cloud")
         stream.check()
