@@ -64,6 +64,10 @@ def edge(
     deadline: Annotated[
         float | None, typer.Option(help="Milliseconds within which a frame should be answered.", show_default=False)
     ] = None,
+    minimize: Annotated[
+        Literal["latency", "energy"],
+        typer.Option(help="Of this machine, among what meets the deadline; energy needs a --latency-profile with it."),
+    ] = "latency",
     margin: Annotated[float, typer.Option(help="Milliseconds by which the edge must be faster to be chosen.")] = 5.0,
     keep_warm: Annotated[
         bool, typer.Option("--keep-warm/--no-keep-warm", help="Send the server what the edge has answered, too.")
@@ -120,8 +124,8 @@ def edge(
 
     link = LinkFlags(
         server=server, ca=ca, cert=cert, key=key, token=token, server_name=server_name, insecure=insecure,
-        stream=stream, payload=payload, dispatch=dispatch, deadline_ms=deadline, margin_ms=margin,
-        keep_warm=keep_warm, latency_profile=latency_profile,
+        stream=stream, payload=payload, dispatch=dispatch, deadline_ms=deadline, minimize=minimize,
+        margin_ms=margin, keep_warm=keep_warm, latency_profile=latency_profile,
     )  # fmt: skip
     reuse = ReuseFlags(policy=policy, profile=profile)
     if plan == "server":
