@@ -8,18 +8,32 @@ from typing import Annotated, Literal
 import typer
 
 from fluxshard.cli.support.extras import needs_extra
-from fluxshard.cli.support.option_types import Debug, DType, Task
+from fluxshard.cli.support.option_types import (
+    AnyBackend,
+    Confidence,
+    Debug,
+    Device,
+    DType,
+    MaxFrames,
+    OutDirectory,
+    Overlap,
+    Overwrite,
+    ReusePolicy,
+    ShowReuse,
+    Size,
+    Task,
+    Thresholds,
+    Video,
+)
 from fluxshard.errors import OptionError
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
 
 def edge(
-    video: Annotated[
-        str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
-    ],
+    video: Video,
     server: Annotated[str, typer.Option(help="HOST:PORT of `fluxshard serve`.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)],
+    out: OutDirectory,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -80,36 +94,20 @@ def edge(
         bool, typer.Option("--pace", help="Give the frames of a file at their own times, as a camera would.")
     ] = False,
     task: Task = "auto",
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH; 640 unless given.",
-            show_default=False,
-        ),
-    ] = None,
-    max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)
-    ] = None,
-    policy: Annotated[
-        Literal["planned", "propagated"] | None,
-        typer.Option(help="What is recomputed; see `fluxshard run`.", show_default="planned"),
-    ] = None,
-    profile: Annotated[
-        Path | None, typer.Option(help="Threshold profile of `fluxshard calibrate`.", show_default=False)
-    ] = None,
+    size: Size = None,
+    max_frames: MaxFrames = None,
+    policy: ReusePolicy = None,
+    profile: Thresholds = None,
     latency_profile: Annotated[
         Path | None, typer.Option(help="Of this machine, from `fluxshard profile`.", show_default="measured meanwhile")
     ] = None,
-    show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
-    device: Annotated[str, typer.Option(help="Where the edge runs: cpu, cuda or cuda:N.")] = "cpu",
+    show_reuse: ShowReuse = False,
+    device: Device = "cpu",
     dtype: DType = "float32",
-    backend: Annotated[
-        Literal["auto", "cpp", "cuda", "reference", "emulated"],
-        typer.Option(help="What executes the model on the edge."),
-    ] = "auto",
-    conf: Annotated[float, typer.Option(help="Detections must score above.")] = 0.25,
-    iou: Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")] = 0.7,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    backend: AnyBackend = "auto",
+    conf: Confidence = 0.25,
+    iou: Overlap = 0.7,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Runs a model over a video here or on a server, frame by frame, whichever is done first; writes what `run` does.
