@@ -6,9 +6,10 @@ from fluxshard.cloud.edge.cloud_endpoint import Flight
 from fluxshard.cloud.edge.estimates import Estimates
 from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.runtime.offload.dispatch import DispatchOptions
-from fluxshard.runtime.offload.hedge import Progress, remaining_ms
+from fluxshard.cloud.wire.messages import CHUNK_BYTES
+from fluxshard.runtime.offload.hedge import Progress, rescue_ms, should_hedge
 
-_LEAST_RESCUE_MS, _LEAST_MARGIN_MS = 250.0, 5.0
+_LEAST_MARGIN_MS = 5.0
 _PAPER_RESCUE_MS = 2000.0  # Algorithm 1 knows no hedging; a frame is answered all the same
 
 
@@ -31,8 +32,7 @@ class Lateness:
         self._propagation_ms = inputs.propagation_ms
         # what is expected after the last byte was acknowledged
         self._server_ms = inputs.server_wait_ms + (inputs.cloud_ms or 0.0) + estimates.rest_ms
-        expected = decision.cloud_ms or 0.0
-        self._rescue_ms = max(_LEAST_RESCUE_MS, 2 * self._edge_ms, 3 * expected)
+        self._rescue_ms = rescue_ms(self._edge_ms, decision.cloud_ms or 0.0)
 
     def calls_for_the_edge(self, now: float) -> bool:
         """Whether the edge should start now.
@@ -54,6 +54,9 @@ class Lateness:
             silent_ms=max(0.0, min(1e3 * self._upload.silent_s(now), elapsed_ms - round_trip_ms)),
             server_ms=self._server_ms,
             waiting_ms=1e3 * self._upload.waiting_s(now),
+            step_bytes=CHUNK_BYTES,
         )
-        late = remaining_ms(progress, self._estimates.bytes_per_ms) > self._edge_ms + self._margin_ms
-        return late and (self._estimates.budget.allows or elapsed_ms > self._rescue_ms)
+        return should_hedge(
+            progress, self._estimates.bytes_per_ms, self._edge_ms, self._margin_ms, self._estimates.budget,
+            rescue_after_ms=self._rescue_ms,
+        )  # fmt: skip
