@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fluxshard import video as video
     from fluxshard.api import CompiledModel as CompiledModel
     from fluxshard.api import compile as compile
+    from fluxshard.cloud.edge.camera.options import WatchOptions as WatchOptions
+    from fluxshard.cloud.edge.camera.watch import watch as watch
     from fluxshard.cloud.edge.offload import offload as offload
     from fluxshard.cloud.edge.options import OffloadOptions as OffloadOptions
     from fluxshard.errors import FluxShardError as FluxShardError
@@ -36,8 +38,10 @@ _HOMES = {
     "Plan": "fluxshard.ir.plan",
     "ReuseOptions": "fluxshard.options",
     "Session": "fluxshard.runtime.session",
+    "WatchOptions": "fluxshard.cloud.edge.camera.options",
     "compile": "fluxshard.api",
     "offload": "fluxshard.cloud.edge.offload",
+    "watch": "fluxshard.cloud.edge.camera.watch",
 }
 _MODULES = ("errors", "video")
 
@@ -51,10 +55,12 @@ __all__ = [
     "Plan",
     "ReuseOptions",
     "Session",
+    "WatchOptions",
     "compile",
     "errors",
     "offload",
     "video",
+    "watch",
 ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # C-core tells of every server that a test stops
 
 import pytest
 

@@ -19,6 +19,7 @@ from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
 from fluxshard.cli.profile.command import profile
 from fluxshard.cli.run.command import run
+from fluxshard.cli.serving.command import serve
 from fluxshard.cli.setup.certs import certs
 from fluxshard.cli.setup.doctor_command import doctor
 from fluxshard.cli.setup.token import token
@@ -61,10 +62,12 @@ def root(
 
 
 app.command()(run)
+app.command()(serve)
 app.command()(edge)
 app.command()(explain)
 app.command()(calibrate)
 app.command()(profile)
+
 app.command()(certs)
 app.command()(token)
 app.command()(doctor)
@@ -77,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # spinning pool makes a frame take ten times as long. OpenMP reads it when torch loads it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # C-core's notes on failed handshakes and lost links are for its developers; it reads this when it is loaded
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:

@@ -27,7 +27,6 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "structlog",
         "zstandard",
     ),
-    "jxl": ("imagecodecs",),
 }
 _LIBRARIES = ("libavcodec", "libavformat", "libswscale")
 

@@ -23,7 +23,11 @@ def draw_placement(axis: Any, frames: Sequence[int], records: Sequence[FrameReco
     ages = np.array([record.age_ms or record.incremental_ms for record in records])
     axis.plot(frames, ages, color=AGE, linewidth=0.9, zorder=1)
     by = [None if record.placement is None else record.placement["answered_by"] for record in records]
-    for name, label, colour in (("edge", "answered here", EDGE), ("cloud", "answered by the server", CLOUD)):
+    for name, label, colour in (
+        ("edge", "answered here", EDGE),
+        ("cloud", "answered by the server", CLOUD),
+        ("none", "not answered", TROUBLE),
+    ):
         chosen = [index for index, one in enumerate(by) if one == name]
         if chosen:
             axis.scatter(np.array(frames)[chosen], ages[chosen], s=9, color=colour, label=label, zorder=3, linewidths=0)

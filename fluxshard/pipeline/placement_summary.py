@@ -17,11 +17,12 @@ def placement_summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | 
     """
     if not records:
         return None
-    by_cloud = [record for record in records if record["answered_by"] == "cloud"]
+    by_edge, by_cloud = ([record for record in records if record["answered_by"] == name] for name in ("edge", "cloud"))
     ran = [record["server"] for record in records if record["server"] is not None]
     return {
-        "edge": len(records) - len(by_cloud),
+        "edge": len(by_edge),
         "cloud": len(by_cloud),
+        "unanswered": len(records) - len(by_edge) - len(by_cloud),
         "hedged": sum(record["hedged"] for record in records),
         "hedged_and_won_by_the_edge": sum(
             record["hedged"] and record["answered_by"] == "edge" and record["decision"]["endpoint"] == "cloud"
@@ -34,7 +35,7 @@ def placement_summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | 
         "bytes_per_frame": float(np.mean([record["bytes_sent"] for record in records])),
         "server_compute_ratio": float(np.mean([one["compute_ratio"] for one in ran])) if ran else None,
         "cloud_latency_ms": _median(by_cloud, "latency_ms"),
-        "edge_latency_ms": _median([record for record in records if record["answered_by"] == "edge"], "latency_ms"),
+        "edge_latency_ms": _median(by_edge, "latency_ms"),
     }
 
 

@@ -181,8 +181,19 @@ class Session:
 
     @property
     def state_bytes(self) -> int:
-        """Memory that the stream's caches take; 0 before the first frame."""
+        """Memory that the stream's caches take; 0 before the first frame, or `prepare`."""
         return 0 if self._stream is None else self._stream.state.n_bytes + self._stream.policy.n_bytes
+
+    def prepare(self, image: Tensor) -> None:
+        """Takes the memory of a stream now, not at its first frame.
+
+        Args:
+          image: as for `run`; only its size counts.
+
+        Raises:
+          ShapeError, StateError: as `run`.
+        """
+        self._prepare(self._check(image, None), tuple(image.shape))
 
     def run(self, image: Tensor, motion: MotionField | None = None) -> Any:
         """Runs one frame.

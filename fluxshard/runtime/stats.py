@@ -25,7 +25,7 @@ class FrameStats:
       post_ms: assembling what the caller gets.
       overhead_ms: the part of inference_ms outside convolutions and islands; 0 where the engine does not measure it.
       motion_source: "given": motion came with the frame; "none": the frame was compared at zero displacement.
-      placement: where the frame ran.
+      placement: where the frame ran; "none" where there was only a server, which has not answered.
       bytes_sent: over the link.
       layers_executed: layers that evaluated at least one cell.
     """
@@ -43,7 +43,7 @@ class FrameStats:
     post_ms: float
     overhead_ms: float
     motion_source: MotionSource
-    placement: Literal["edge", "cloud"]
+    placement: Literal["edge", "cloud", "none"]
     bytes_sent: int
     layers_executed: int
 

@@ -33,6 +33,12 @@ class Served:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def client_tls(self) -> ClientTls:
         """What an edge needs."""
         certs = self._directory / "certs"

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from fluxshard.cli.support.option_types import Debug, DType, Model, Task
+from fluxshard.cli.support.option_types import Debug, DType, Task
+from fluxshard.errors import OptionError
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -16,9 +17,21 @@ def edge(
     video: Annotated[
         str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
     ],
-    model: Model,
     server: Annotated[str, typer.Option(help="HOST:PORT of `fluxshard serve`.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="As for `run`. With --plan server, only its classes' names are read.",
+            show_default=False,
+        ),
+    ] = None,
+    plan: Annotated[
+        Literal["edge", "server"],
+        typer.Option(help="Who decides what is recomputed. With server, this machine is a camera and needs no model."),
+    ] = "edge",
     ca: Annotated[
         Path | None, typer.Option(help="Authority of the server's certificate, PEM.", show_default=False)
     ] = None,
@@ -96,8 +109,9 @@ def edge(
 ) -> None:
     """Runs a model over a video here or on a server, frame by frame, whichever is done first; writes what `run` does.
 
-    Without a server, and while the link is down, all frames run here.
+    Without a server, and while the link is down, all frames run here. With --plan server they go without an answer.
     """
+    from fluxshard.cli.edge.camera_command import CameraRequest, camera_command
     from fluxshard.cli.edge.edge_command import EdgeRequest, LinkFlags, edge_command
     from fluxshard.cli.support.network_flags import NetworkFlags
     from fluxshard.cli.support.reuse_flags import ReuseFlags
@@ -107,12 +121,21 @@ def edge(
         stream=stream, payload=payload, dispatch=dispatch, deadline_ms=deadline, margin_ms=margin,
         keep_warm=keep_warm, latency_profile=latency_profile,
     )  # fmt: skip
+    reuse = ReuseFlags(policy=policy, profile=profile)
+    if plan == "server":
+        watched = CameraRequest(
+            video=video, out=out, link=link, model=model, task=task, size=size, reuse=reuse, frames=frames, pace=pace,
+            max_frames=max_frames, show_reuse=show_reuse, confidence=conf, iou=iou, overwrite=overwrite,
+        )  # fmt: skip
+        raise typer.Exit(camera_command(watched))
+    if model is None:
+        raise OptionError("--model is missing: the network that runs here and on the server; or use --plan server")
     request = EdgeRequest(
         video=video,
         out=out,
         link=link,
         network=NetworkFlags(model=model, task=task, size=size, device=device, dtype=dtype, backend=backend),
-        reuse=ReuseFlags(policy=policy, profile=profile),
+        reuse=reuse,
         frames=frames,
         pace=pace,
         max_frames=max_frames,

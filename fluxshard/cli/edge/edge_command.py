@@ -11,6 +11,7 @@ from rich.console import Console
 import fluxshard
 from fluxshard import video
 from fluxshard.cli.edge.link_notes import LinkNotes
+from fluxshard.cli.edge.supply import Frames, supply
 from fluxshard.cli.run.output_directory import prepare_directory
 from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
@@ -31,7 +32,6 @@ from fluxshard.pipeline.device import RunDevice, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.offload.dispatch import DispatchOptions, Policy
-from fluxshard.video.live import NewestFrames, PacedFrames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class EdgeRequest:
     link: LinkFlags
     network: NetworkFlags
     reuse: ReuseFlags = field(default_factory=ReuseFlags)
-    frames: Literal["auto", "every", "newest"] = "auto"
+    frames: Frames = "auto"
     pace: bool = False
     max_frames: int | None = None
     show_reuse: bool = False
@@ -149,7 +149,7 @@ def edge_command(request: EdgeRequest) -> int:
                         model.compiled, request.link.server, reuse=reuse.options, options=options,
                         video=source if payload == "bitstream" else None, detections=answers, on_link=link_notes.tell,
                     ) as session,
-                    _frames(request, source) as frames,
+                    supply(source, request.frames, pace=request.pace) as frames,
                 ):  # fmt: skip
                     files = RunFiles(out=request.out, names=loaded.names, show_work=request.show_reuse)
                     loop = _loop(reuse, session, answers)
@@ -174,13 +174,6 @@ def _payload(request: EdgeRequest, source: video.VideoSource) -> PayloadName:
     if request.link.payload != "auto":
         return request.link.payload
     return "packed" if source.packet_stream is None else "bitstream"
-
-
-def _frames(request: EdgeRequest, source: video.VideoSource) -> NewestFrames | PacedFrames:
-    live = source.is_live
-    newest = request.frames == "newest" or (request.frames == "auto" and (live or request.pace))
-    paced = PacedFrames(source, at_times=request.pace and not live)
-    return NewestFrames(paced) if newest else paced
 
 
 def _answers(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> DetectionAnswers | None:

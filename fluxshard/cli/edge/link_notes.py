@@ -16,10 +16,12 @@ class LinkNotes:
 
     Args:
       console: to print to.
+      away: what becomes of frames while there is no server.
+      computes: this machine computes as well, so that results of both are compared.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, away: str = "frames run here only", computes: bool = True) -> None:
+        self._console, self._away, self._computes = console, away, computes
         self._lock = threading.Lock()
         self._open = True
         self._last = ""
@@ -38,10 +40,10 @@ class LinkNotes:
         if state.is_open and state.welcome is not None:
             welcome = state.welcome
             line = f"note: the server is there: {welcome.backend} {welcome.dtype} on {welcome.device}"
-            if not welcome.same_compute:
+            if self._computes and not welcome.same_compute:
                 line += "; it computes with other instructions than this machine: results differ by rounding"
         else:
-            line = f"note: frames run here only: {state.reason}"
+            line = f"note: {self._away}: {state.reason}"
         with self._lock:
             if self._open and line != self._last:
                 self._last = line

@@ -53,6 +53,8 @@ def _placement_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if placement is None:
         return []
     answered = f"{placement['cloud']} by the server, {placement['edge']} here"
+    if placement["unanswered"]:
+        answered += f", {placement['unanswered']} not at all"
     for name, key in (("both were started for", "hedged"), ("the server was kept warm by", "refreshed")):
         if placement[key]:
             answered += f"; {name} {placement[key]}"
@@ -68,6 +70,9 @@ def _placement_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("not answered by the server", ", ".join(f"{name} {n}" for name, n in other.items())))
     if placement["cloud_closed"]:
         rows.append(("not sent because", ", ".join(f"{why} ({n})" for why, n in placement["cloud_closed"].items())))
+    dropped = summary.get("offload", {}).get("frames_dropped")
+    if dropped:
+        rows.append(("dropped for newer frames", str(dropped)))
     if summary["latency_ms"].get("age") is not None:
         rows.append(("age of a frame at its answer", _milliseconds(summary["latency_ms"]["age"])))
     return rows

@@ -17,14 +17,22 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from fluxshard.cloud.decoding.protocol import REPLY, REQUEST, Reply, Request, max_packet_bytes, picture_bytes
+from fluxshard.cloud.decoding.protocol import (
+    MARGIN_PX,
+    REPLY,
+    REQUEST,
+    Reply,
+    Request,
+    max_packet_bytes,
+    picture_bytes,
+)
 from fluxshard.cloud.decoding.sandbox import enter
+from fluxshard.cloud.decoding.shared_vectors import VectorState, shared_bytes, write_vectors
 from fluxshard.errors import VideoError
 from fluxshard.video.h264.access_unit_decoder import PIXEL_FORMATS, AccessUnitDecoder
 from fluxshard.video.h264.nal_units import START_CODE, has_slice, starts_stream
+from fluxshard.video.motion.picture_vectors import refers_to_last, vectors_of
 from fluxshard.video.picture import quarter_turns, to_picture
-
-_ALIGNMENT_PX = 256  # libavcodec allocates pictures with margins, and macroblocks whole
 
 
 class StreamDecoder:
@@ -33,11 +41,15 @@ class StreamDecoder:
     Args:
       picture_size: (h, w) of the pictures.
       pixels: `(h, w, 3)` where pictures are written.
+      vectors: `(vector_bytes,)` where the motion vectors of every packet are written; None writes none.
     """
 
-    def __init__(self, picture_size: tuple[int, int], pixels: NDArray[np.uint8]) -> None:
-        self._size, self._pixels = picture_size, pixels
-        self._max_pixels = (picture_size[0] + _ALIGNMENT_PX) * (picture_size[1] + _ALIGNMENT_PX)
+    def __init__(
+        self, picture_size: tuple[int, int], pixels: NDArray[np.uint8], vectors: NDArray[np.uint8] | None = None
+    ) -> None:
+        self._size, self._pixels, self._vectors = picture_size, pixels, vectors
+        self._refer_to_last = True  # as those of all pictures so far
+        self._max_pixels = (picture_size[0] + MARGIN_PX) * (picture_size[1] + MARGIN_PX)
         self._reformatter = VideoReformatter()
         self._decoder: AccessUnitDecoder | None = None
 
@@ -49,7 +61,7 @@ class StreamDecoder:
         if decoder is None:
             if Request.RESET not in request or not starts_stream(data):
                 return Reply.NOT_A_KEYFRAME
-            decoder = AccessUnitDecoder(refuse_damage=True, max_pixels=self._max_pixels)
+            decoder = self._new_decoder()
         try:
             pictures = decoder.decode(number, data)
         except (av.FFmpegError, MemoryError):
@@ -67,8 +79,25 @@ class StreamDecoder:
                     return Reply.OTHER_FORMAT
         elif Request.WANTED in request or has_slice(data):
             return Reply.NO_PICTURE
+        self._write_vectors(pictures[0] if pictures else None)
         self._decoder = decoder
         return Reply.DECODED
+
+    def _new_decoder(self) -> AccessUnitDecoder:
+        return AccessUnitDecoder(
+            motion_vectors=self._vectors is not None, refuse_damage=True, max_pixels=self._max_pixels
+        )
+
+    def _write_vectors(self, picture: av.VideoFrame | None) -> None:
+        if self._vectors is None:
+            return
+        if picture is None:
+            write_vectors(self._vectors, VectorState.NO_PICTURE)
+            return
+        # one picture of another kind, and those after it may refer to pictures further back
+        self._refer_to_last = self._refer_to_last and refers_to_last(picture)
+        found = vectors_of(picture) if self._refer_to_last else None
+        write_vectors(self._vectors, VectorState.UNKNOWN if found is None else VectorState.KNOWN, found)
 
     def _refusal(self, number: int, picture: av.VideoFrame) -> Reply | None:
         """Why a picture is not taken; None if it is."""
@@ -83,9 +112,7 @@ class StreamDecoder:
     def warm_up(self) -> None:
         """Loads what decoding needs: afterwards nothing can be opened."""
         with suppress(av.FFmpegError):
-            AccessUnitDecoder(refuse_damage=True).decode(
-                0, START_CODE + b"\x65"
-            )  # no picture, but all of the way there
+            self._new_decoder().decode(0, START_CODE + b"\x65")  # no picture, but all of the way there
         black = av.VideoFrame(self._size[1], self._size[0], "yuv420p")
         to_picture(black, self._reformatter)
 
@@ -130,18 +157,19 @@ def main(arguments: list[str]) -> None:
 
     Args:
       arguments: numbers of the channel's and the shared memory's file; height and width of the pictures; bytes of
-        memory for decoding; seconds for a packet.
+        memory for decoding; 1 where motion vectors are wanted, else 0; seconds for a packet.
     """
-    channel_file, memory_file, height, width, memory_bytes = map(int, arguments[:5])
+    channel_file, memory_file, height, width, memory_bytes, vectors = map(int, arguments[:6])
     size = height, width
     channel = socket.socket(fileno=channel_file)
-    memory = mmap.mmap(memory_file, picture_bytes(size))
+    memory = np.frombuffer(mmap.mmap(memory_file, shared_bytes(size, vectors=bool(vectors))), np.uint8)
     os.close(memory_file)
-    decoder = StreamDecoder(size, np.frombuffer(memory, np.uint8).reshape(height, width, 3))
+    pixels, rest = memory[: picture_bytes(size)], memory[picture_bytes(size) :]
+    decoder = StreamDecoder(size, pixels.reshape(height, width, 3), rest if vectors else None)
     decoder.warm_up()
     protection = enter(memory_bytes)
     channel.sendall(REPLY.pack(Reply.READY, protection))
-    serve(channel, decoder, most_bytes=max_packet_bytes(size), timeout_s=float(arguments[5]))
+    serve(channel, decoder, most_bytes=max_packet_bytes(size), timeout_s=float(arguments[6]))
 
 
 if __name__ == "__main__":

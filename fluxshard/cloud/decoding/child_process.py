@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import fluxshard
 from fluxshard.cloud.decoding.protocol import REPLY, REQUEST, Protection, Reply, Request, picture_bytes
+from fluxshard.cloud.decoding.shared_vectors import PacketVectors, read_vectors, shared_bytes
 from fluxshard.errors import DecoderError
 
 _CHILD = "fluxshard.cloud.decoding.child"
@@ -32,14 +33,17 @@ class ChildProcess:
       picture_size: (h, w) of the pictures.
       timeout_s: for one packet.
       memory_bytes: of address space for decoding.
+      vectors: whether it writes motion vectors as well.
 
     Raises:
       DecoderError: it cannot be started, or does not answer.
     """
 
-    def __init__(self, picture_size: tuple[int, int], *, timeout_s: float, memory_bytes: int) -> None:
+    def __init__(
+        self, picture_size: tuple[int, int], *, timeout_s: float, memory_bytes: int, vectors: bool = False
+    ) -> None:
         self._size, self._timeout_s = picture_size, timeout_s
-        self.n_bytes = picture_bytes(picture_size)
+        self.n_bytes = shared_bytes(picture_size, vectors=vectors)
         with ExitStack() as undo:
             memory_file = os.memfd_create("fluxshard-picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             with os.fdopen(memory_file, "r+b", buffering=0):
@@ -50,7 +54,7 @@ class ChildProcess:
                 ours, theirs = socket.socketpair()
                 self._channel = undo.enter_context(ours)
                 with theirs:
-                    numbers = (theirs.fileno(), memory_file, *picture_size, memory_bytes, timeout_s)
+                    numbers = (theirs.fileno(), memory_file, *picture_size, memory_bytes, int(vectors), timeout_s)
                     self._process = _start([str(number) for number in numbers], (theirs.fileno(), memory_file))
             undo.callback(self._kill)
             reply, word = self._answer(time.monotonic() + _START_TIMEOUT_S)
@@ -95,7 +99,16 @@ class ChildProcess:
 
     def picture(self) -> NDArray[np.uint8]:
         """A copy of the picture that was written last: `(h, w, 3)` uint8, RGB."""
-        return np.frombuffer(self._memory, np.uint8).reshape(*self._size, 3).copy()
+        found = np.frombuffer(self._memory, np.uint8, picture_bytes(self._size))
+        return found.reshape(*self._size, 3).copy()
+
+    def vectors(self) -> PacketVectors:
+        """A copy of the motion vectors of the last packet; where the process writes them.
+
+        Raises:
+          DecoderError: they are nothing that a decoder writes.
+        """
+        return read_vectors(self._memory, picture_bytes(self._size), self._size)
 
     def close(self) -> None:
         """Ends the process and releases its memory."""

@@ -16,8 +16,8 @@ from fluxshard.cloud.decoding.protocol import (
     Reply,
     Request,
     max_packet_bytes,
-    picture_bytes,
 )
+from fluxshard.cloud.decoding.shared_vectors import PacketVectors, shared_bytes
 from fluxshard.errors import DecoderError, OptionError, StateError, WireError
 
 _MAX_NUMBER = 2**63 - 1  # what a time stamp of libavcodec holds
@@ -43,6 +43,7 @@ class DecoderProcess:
       picture_size: (h, w) of the pictures, as agreed with the sender.
       timeout_s: for one packet. A process that takes longer is ended.
       memory_bytes: of address space that decoding may take, beyond libraries.
+      vectors: whether motion vectors are wanted as well.
 
     Raises:
       WireError: a picture size that H.264 does not have.
@@ -50,7 +51,14 @@ class DecoderProcess:
       DecoderError: the process cannot be started.
     """
 
-    def __init__(self, picture_size: tuple[int, int], *, timeout_s: float = 5.0, memory_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        picture_size: tuple[int, int],
+        *,
+        timeout_s: float = 5.0,
+        memory_bytes: int = 1 << 30,
+        vectors: bool = False,
+    ) -> None:
         if len(picture_size) != 2 or not all(0 < side <= MAX_SIDE_PX for side in picture_size):
             raise WireError(f"pictures of this size are not allowed; sides are 1 to {MAX_SIDE_PX} px")
         if math.prod(picture_size) > MAX_PICTURE_PX:
@@ -60,7 +68,8 @@ class DecoderProcess:
         if memory_bytes < 1:
             raise OptionError(f"memory_bytes (={memory_bytes}) must be at least 1; 1 GiB is enough for any picture")
         self.picture_size = picture_size
-        self._timeout_s, self._memory_bytes = timeout_s, memory_bytes
+        self._timeout_s, self._memory_bytes, self._wants_vectors = timeout_s, memory_bytes, vectors
+        self._vectors: PacketVectors | None = None
         self._last: int | None = None  # number of the packet decoded last; None: a keyframe must come
         self._closed = False
         self._child: ChildProcess | None = self._start()
@@ -73,7 +82,7 @@ class DecoderProcess:
     @property
     def n_bytes(self) -> int:
         """Bytes of the memory that is shared with the process."""
-        return picture_bytes(self.picture_size)
+        return shared_bytes(self.picture_size, vectors=self._wants_vectors)
 
     @property
     def running(self) -> bool:
@@ -84,6 +93,11 @@ class DecoderProcess:
     def protection(self) -> Protection:
         """What the process has given up."""
         return Protection(0) if self._child is None else self._child.protection
+
+    @property
+    def vectors(self) -> PacketVectors | None:
+        """Motion vectors of the packet decoded last; None after a refusal, or where none are wanted."""
+        return self._vectors
 
     def decode(self, number: int, data: bytes, *, keyframe: bool, wanted: bool) -> NDArray[np.uint8] | None:
         """Decodes one packet. Blocks.
@@ -105,7 +119,7 @@ class DecoderProcess:
         """
         if self._closed:
             raise StateError("the decoder is closed; make another")
-        last, self._last = self._last, None  # until it turns out well
+        last, self._last, self._vectors = self._last, None, None  # until it turns out well
         if not 0 <= number <= _MAX_NUMBER:
             raise WireError("the packet's number is not allowed")
         if not 0 < len(data) <= max_packet_bytes(self.picture_size):
@@ -119,6 +133,8 @@ class DecoderProcess:
             if self._child is None:
                 self._child = self._start()
             reply = self._child.decode(number, data, request)
+            if self._wants_vectors and reply is Reply.DECODED:
+                self._vectors = self._child.vectors()
         except DecoderError:
             self._drop_child()
             raise
@@ -147,7 +163,12 @@ class DecoderProcess:
         self.close()
 
     def _start(self) -> ChildProcess:
-        return ChildProcess(self.picture_size, timeout_s=self._timeout_s, memory_bytes=self._memory_bytes)
+        return ChildProcess(
+            self.picture_size,
+            timeout_s=self._timeout_s,
+            memory_bytes=self._memory_bytes,
+            vectors=self._wants_vectors,
+        )
 
     def _drop_child(self) -> None:
         child, self._child = self._child, None

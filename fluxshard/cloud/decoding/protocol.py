@@ -10,6 +10,7 @@ REPLY = struct.Struct("<BxxxxxxxQ")  # Reply; the packet's number, or Protection
 
 MAX_SIDE_PX = 16_384
 MAX_PICTURE_PX = 139_264 * 256  # H.264, table A-1: the macroblocks of level 6.2
+MARGIN_PX = 256  # beyond a picture's size: libavcodec decodes whole macroblocks, and allocates pictures with margins
 
 
 class Request(IntFlag):

@@ -16,7 +16,8 @@ from fluxshard.cloud.edge.connection.link import CloudLink
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
-from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
+from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.mirror import Mirror
@@ -80,6 +81,10 @@ class CloudEndpoint:
         self._seq = self._base_seq = 0
         self._bytes_per_pixel = payload.bytes_per_pixel
         self._epoch = 0
+        self._is_lost = False  # what the mirror stands for is not, or no longer, on the server
+        self.unlike_pixels = 0
+        """Frames of which the server has decoded other pixels than the edge."""
+        self._welcome: pb.Welcome | None = None
 
     @property
     def mirror(self) -> Mirror:
@@ -109,17 +114,25 @@ class CloudEndpoint:
             return "a frame is under way"
         return self._payload.closed_because(frame)
 
-    def advance(self, motion: MotionField | None) -> None:
-        """Takes a captured frame: what is under way will be in the server's cache, unless it says otherwise."""
+    def advance(self, motion: MotionField | None) -> bool:
+        """Takes a captured frame: what is under way will be in the server's cache, unless it says otherwise.
+
+        Returns:
+          whether the server has lost its cache since the frame before.
+        """
         self.settle()
         self.assume_run()
         state = self._link.state
-        if state.is_open and state.epoch != self._epoch:
-            self._epoch = state.epoch
+        if state.is_open and state.welcome is not self._welcome:  # a server that was restarted may have the same epoch
+            self._epoch, self._welcome = state.epoch, state.welcome
             self._take_latency(state.welcome)
-            self._mirror.reset()
+            self._is_lost = True
             self._payload.interrupt()
+        lost, self._is_lost = self._is_lost, False
+        if lost:  # here only, so that what was recorded can be replayed
+            self._mirror.reset()
         self._mirror.advance(motion)
+        return lost
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes where the objects of the last answered frame are."""
@@ -148,7 +161,12 @@ class CloudEndpoint:
         self._seq += 1
         order = self._orders.of(proposal)
         envelope = Envelope(
-            seq=self._seq, base_seq=self._base_seq, epoch=self._epoch, wants_answer=answer, budget_ms=budget_ms
+            seq=self._seq,
+            base_seq=self._base_seq,
+            epoch=self._epoch,
+            wants_answer=answer,
+            budget_ms=budget_ms,
+            chunk_bytes=self._estimates.chunk_bytes,
         )
         messages = self._payload.messages(frame, order, self._mirror.since, envelope)
         received = self._payload.received
@@ -161,12 +179,27 @@ class CloudEndpoint:
         record.bytes_sent += upload.n_bytes
         digest = 0 if received is None else received.digest
         self._flight = Flight(upload=upload, proposal=proposal, work=work, record=record, digest=digest)
-        self._link.submit(upload)
+        too_large = self._too_large(messages)
+        if too_large:  # a server would end the stream
+            record.cloud_reason, record.bytes_sent = too_large, record.bytes_sent - upload.n_bytes
+            self._payload.interrupt()
+            upload.finish(Refused(wait_ms=0.0))
+        else:
+            self._link.submit(upload)
         return self._flight
+
+    def _too_large(self, messages: list[bytes]) -> str:
+        """Why the server does not take messages as large as these; empty where it does."""
+        head, *rest = map(len, messages)
+        if head > MAX_MESSAGE_BYTES:
+            return "the frame's motion and masks are larger than a message may be"
+        if sum(rest) > self._link.state.credit_bytes:
+            return "the frame is larger than the server allows"
+        return ""
 
     def forward(self, frame: Frame, record: PlacementRecord) -> None:
         """Sends what the server needs of a frame that it does not run, so that it can decode those after it."""
-        if not self._link.state.is_open or self._link.state.epoch != self._epoch:
+        if not self._link.state.is_open or self._link.state.welcome is not self._welcome:
             return
         if self._link.backlog_bytes > self._most_backlog():
             self._payload.interrupt()  # the next keyframe will be there sooner than all that waits
@@ -201,15 +234,16 @@ class CloudEndpoint:
             self._answered(flight, outcome)
             if flight.digest and outcome.result.pixels_digest != flight.digest:
                 record.cloud_reason = "the server has decoded other pixels than the edge"
-                self._mirror.reset()
+                self.unlike_pixels += 1
+                self._is_lost = True
         elif isinstance(outcome, Refused):
             record.cloud_outcome = "refused"
             if flight.is_committed:
-                self._mirror.reset()
+                self._is_lost = True
         else:
             record.cloud_outcome = "key needed" if isinstance(outcome, KeyNeeded) else "lost"
             record.cloud_reason = outcome.reason
-            self._mirror.reset()
+            self._is_lost = True
             if isinstance(outcome, KeyNeeded) and outcome.video:
                 self._payload.interrupt()
 
@@ -228,7 +262,8 @@ class CloudEndpoint:
         """The server's own profile, where nothing is known of its latency yet."""
         if welcome is None or not welcome.latency_model or self._estimates.cloud.frames:
             return
-        with suppress(ValueError, KeyError, TypeError, AttributeError):  # of another version: it is measured instead
+        # of another version, or of a server that means no good: it is measured instead
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             model = read_model(json.loads(welcome.latency_model))
             self._estimates.cloud = OnlineLatency.from_profile(model)
 
@@ -241,13 +276,4 @@ class CloudEndpoint:
         self._estimates.cloud_ran(flight.work, result, upload.outcome_at, upload.head_round_trip_s)
         record.cloud_ran, record.cloud_outcome = True, "answered"
         record.cloud_ms = 1e3 * (upload.outcome_at - upload.began)
-        record.server = {
-            "upload_ms": result.upload_ms,
-            "queue_ms": result.queue_ms,
-            "decode_ms": result.decode_ms,
-            "inference_ms": result.inference_ms,
-            "answer_ms": result.answer_ms,
-            "server_ms": result.server_ms,
-            "compute_ratio": result.compute_ratio,
-            "recompute_ratio": result.work,
-        }
+        record.server = server_figures(result)

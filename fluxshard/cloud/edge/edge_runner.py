@@ -26,6 +26,8 @@ class EdgeRunner:
 
     def __init__(self, program: Program, wake: Callable[[], None]) -> None:
         self._stream = EngineStream(program)
+        self.device = program.engine.torch_device
+        """Where the engine takes images."""
         self._executor = ThreadPoolExecutor(1, "fluxshard-edge")
         self._wake = wake
         self._future: Future[Ran] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fluxshard.cloud.wire.messages import CHUNK_BYTES, MOST_CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.hedge import HedgeBudget
 from fluxshard.runtime.offload.online_latency import OnlineLatency, Quantiles
@@ -11,6 +12,7 @@ from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES, Uplink
 
 Work = tuple[float, ...]
 
+_CHUNK_MS = 4.0  # of the uplink
 _WEIGHT = 0.2  # of the newest frame in running means
 
 
@@ -43,6 +45,22 @@ class Estimates:
             return self.uplink.bytes_per_s / 1e3
         propagation_ms = 1e3 * self.uplink.propagation_s
         return MIN_SAMPLE_BYTES / max(1.0, propagation_ms) if propagation_ms else None
+
+    def cloud_ms(self, work: Work) -> float | None:
+        """Expected time in the cloud; None while nothing is known.
+
+        A profile of other kinds of work, of a server that was profiled under another policy, is worth nothing.
+        """
+        model = self.cloud.model
+        if model is not None and len(model.slopes_ms) != len(work):
+            self.cloud = OnlineLatency()
+        return self.cloud.predict_ms(work)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Of messages with pixels: as much as the uplink takes in some milliseconds, so that a stall shows soon."""
+        rate = self.bytes_per_ms
+        return CHUNK_BYTES if rate is None else round(min(MOST_CHUNK_BYTES, max(CHUNK_BYTES, _CHUNK_MS * rate)))
 
     def edge_ran(self, work: Work, ms: float, expected_ms: float | None) -> None:
         """The edge has run a frame."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from fluxshard.cloud.wire.detections_codec import decode_detections
 from fluxshard.cloud.wire.messages import PROTOCOL
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import encode_reuse
-from fluxshard.errors import OptionError, ShapeError, StateError
+from fluxshard.errors import OptionError, ShapeError, StateError, warn
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import on_cpu
@@ -42,6 +43,8 @@ from fluxshard.runtime.stats import FrameStats
 from fluxshard.runtime.work_stats import predicted_work_map
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import Letterbox
+
+_MOST_UNLIKE = 2  # frames that the server has decoded to other pixels, after which a lossy payload is given up
 
 
 class OffloadedSession:
@@ -173,6 +176,10 @@ class OffloadedSession:
         frame = image if isinstance(image, Frame) else frame_of(image, motion, self._frames)
         self._frames += 1
         size = (frame.image.shape[2], frame.image.shape[3])
+        if self._places is not None and self._places.cloud.unlike_pixels >= _MOST_UNLIKE:
+            warn("the server decodes JPEG to other pixels than this machine: the stream goes on with payload 'packed'")
+            self._options = replace(self._options, payload="packed")
+            self._end()
         if self._size != size:
             self._end()
             self._start(size, frame)
@@ -212,19 +219,15 @@ class OffloadedSession:
         estimates = Estimates(edge=model.latency, budget=HedgeBudget(share=options.hedge_share))
         ask = (lambda: None) if self._video is None else self._video.request_keyframe
         payload = open_payload(options.payload, orders, size, ask)
+        cloud_mirror = Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size)
+        edge_mirror = Mirror(edge_policy(program, self._reuse), size)
+        # last, since a session that cannot start must not leave a link behind
         self._runner = EdgeRunner(program, wake.set)
         self._link = CloudLink(self._transport, self._hello(model, frame), options.link, self._on_link)
-        cloud = CloudEndpoint(
-            self._link,
-            Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size),
-            orders,
-            payload,
-            estimates,
-            wake=wake.set,
-        )
+        cloud = CloudEndpoint(self._link, cloud_mirror, orders, payload, estimates, wake=wake.set)
         unflatten, codec = program.unflatten, OutputsCodec(plan)
         self._places = TwoPlaces(
-            edge=Mirror(edge_policy(program, self._reuse), size),
+            edge=edge_mirror,
             runner=self._runner,
             cloud=cloud,
             estimates=estimates,

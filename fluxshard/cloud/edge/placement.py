@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.dispatch import Decision, DispatchInputs, Endpoint
 
 
@@ -16,12 +17,14 @@ class PlacementRecord:
       frame: number within the stream, from 0.
       inputs: what was known.
       decision: what was made of it.
-      answered_by: whose answer was taken.
+      answered_by: whose answer was taken; "none" where there was no edge to answer instead of the server.
       edge_ran, cloud_ran: which endpoints ran the frame and keep its features.
+      edge_lost, cloud_lost: the endpoint had lost its cache since the frame before.
+      edge_keyframe: the edge ran the frame whole.
       cloud_keyframe: the server was sent a keyframe.
       hedged: the edge was started because the cloud was late, refused, or lost.
       refreshed: the server was sent the frame, without being asked for an answer.
-      cloud_outcome: "answered", "refused", "key needed" or "lost"; empty where nothing was sent.
+      cloud_outcome: "answered", "refused", "key needed", "lost" or "late"; empty where nothing was sent.
       cloud_reason: in the server's or the link's words.
       cloud_open: why no frame could be sent; empty where one could.
       epoch: of the connection that was used.
@@ -36,9 +39,12 @@ class PlacementRecord:
     frame: int
     inputs: DispatchInputs
     decision: Decision
-    answered_by: Endpoint = "edge"
+    answered_by: Endpoint | Literal["none"] = "edge"
     edge_ran: bool = False
     cloud_ran: bool = False
+    edge_lost: bool = False
+    cloud_lost: bool = False
+    edge_keyframe: bool = False
     cloud_keyframe: bool = False
     hedged: bool = False
     refreshed: bool = False
@@ -58,3 +64,17 @@ class PlacementRecord:
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return asdict(self)
+
+
+def server_figures(result: pb.Result) -> dict[str, float]:
+    """What a server says of a frame that it ran, for `PlacementRecord.server`."""
+    return {
+        "upload_ms": result.upload_ms,
+        "queue_ms": result.queue_ms,
+        "decode_ms": result.decode_ms,
+        "inference_ms": result.inference_ms,
+        "answer_ms": result.answer_ms,
+        "server_ms": result.server_ms,
+        "compute_ratio": result.compute_ratio,
+        "recompute_ratio": result.work,
+    }

@@ -90,6 +90,7 @@ class TwoPlaces:
         self._decode, self._finish, self._keep_warm = decode, finish, keep_warm
         self._wake, self._settled = wake, settled
         self._frame = 0
+        self._edge_is_lost = False
         self._unsettled: deque[PlacementRecord] = deque()
         self._edge_run: tuple[Future[Ran], Work, PlacementRecord] | None = None  # whose time is still to be learnt
 
@@ -113,15 +114,20 @@ class TwoPlaces:
         self._runner.wait()
         self._learn_edge()
         waited_ms = _ms_since(started)
+        edge_lost, self._edge_is_lost = self._edge_is_lost, False
+        if edge_lost:
+            self._edge.reset()
         self._edge.advance(frame.motion)
-        self._cloud.advance(frame.motion)
+        cloud_lost = self._cloud.advance(frame.motion)
         self._settle()
-        edge_proposal = self._edge.propose(frame.image)
+        image = frame.image.to(self._runner.device)
+        edge_proposal = self._edge.propose(image)
         closed = self._cloud.closed_because(frame)
-        cloud_proposal = None if closed else self._cloud.propose(frame.image)
+        cloud_proposal = None if closed else self._cloud.propose(image)
         inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
         decision = decide(inputs, self._options)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
+        record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
         record.edge_work = edge_proposal.predicted_work
         record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
         self._frame += 1
@@ -137,12 +143,12 @@ class TwoPlaces:
             else:
                 self._cloud.forward(frame, record)
         pre_ms = _ms_since(started) - waited_ms
+        self._unsettled.append(record)  # also where nobody answers: the server may have the frame
         outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
         record.answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
             self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms)
-        self._unsettled.append(record)
         self._settle()
         proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
         return TwoPlacesAnswer(
@@ -160,7 +166,10 @@ class TwoPlaces:
     def _first(
         self, record: PlacementRecord, proposal: Proposal, work: Work, flight: Flight | None
     ) -> tuple[Any, Ran | None, Answered | None]:
-        """Waits for the first answer; starts the edge where the cloud is late or cannot answer."""
+        """Waits for the first answer; starts the edge where the cloud is late or cannot answer.
+
+        Where the edge fails, the cloud may still answer.
+        """
         lateness = None if flight is None else Lateness(flight, record, self._estimates, self._options)
         while True:
             outcome = None if flight is None else flight.upload.outcome
@@ -169,24 +178,23 @@ class TwoPlaces:
                     return self._decode(outcome.answer), None, outcome
                 except WireError as error:
                     record.cloud_reason, outcome, flight = str(error), None, None
-            run = self._edge_run
-            if run is not None and run[0].done():
-                ran = run[0].result()
+            run, failed = self._edge_run, flight is None or outcome is not None
+            if run is not None and run[0].done() and (failed or run[0].exception() is None):
                 self._learn_edge()
+                ran = run[0].result()
                 return self._finish(ran.outputs), ran, None
-            if run is None:
-                failed = flight is None or outcome is not None
-                if failed or (lateness is not None and lateness.calls_for_the_edge(time.monotonic())):
-                    if not failed:
-                        self._estimates.budget = self._estimates.budget.after_hedge()
-                    record.hedged = True
-                    self._start_edge(proposal, work, record)
+            late = run is None and not failed and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
+            if run is None and (failed or late):
+                if late:
+                    self._estimates.budget = self._estimates.budget.after_hedge()
+                record.hedged = True
+                self._start_edge(proposal, work, record)
             self._wake.wait(_CHECK_S)
             self._wake.clear()
 
     def _start_edge(self, proposal: Proposal, work: Work, record: PlacementRecord) -> None:
         self._edge.commit(proposal)
-        record.edge_ran = True
+        record.edge_ran, record.edge_keyframe = True, proposal.keyframe
         self._edge_run = (self._runner.start(proposal), work, record)
 
     def _settle(self) -> None:
@@ -206,7 +214,7 @@ class TwoPlaces:
             return
         future, work, record = run
         if future.exception() is not None:  # raised where it was waited for
-            self._edge.reset()
+            self._edge_is_lost = True
             record.edge_ran = False
             return
         ms = future.result().ms
@@ -235,7 +243,7 @@ class TwoPlaces:
         cloud_work, uplink = self._features(cloud), estimates.uplink
         inputs = DispatchInputs(
             edge_ms=estimates.edge.predict_ms(edge_work),
-            cloud_ms=estimates.cloud.predict_ms(cloud_work),
+            cloud_ms=estimates.cloud_ms(cloud_work),
             server_wait_ms=self._cloud.wait_ms,
             cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
             upload_bytes=self._cloud.expected_bytes(cloud),

@@ -77,8 +77,6 @@ def issue_token(secret: bytes, *, identity: str, prefix: str, expires: float) ->
 def check_token(secret: bytes, token: str, *, stream: str, now: float) -> Identity:
     """Who brings a token, if it is good for a stream.
 
-    Texts of errors are constant: they say nothing of the token, and can be sent to the client.
-
     Args:
       secret: of the server.
       token: as it came, from anyone.
@@ -86,7 +84,26 @@ def check_token(secret: bytes, token: str, *, stream: str, now: float) -> Identi
       now: Unix time in seconds.
 
     Raises:
-      SecurityError: `BAD_TOKEN`, `EXPIRED_TOKEN` or `OTHER_STREAM`; or the secret is too short.
+      SecurityError: as `read_token`, or `OTHER_STREAM`.
+    """
+    identity = read_token(secret, token, now=now)
+    if not identity.may_open(stream):
+        raise SecurityError(OTHER_STREAM)
+    return identity
+
+
+def read_token(secret: bytes, token: str, *, now: float) -> Identity:
+    """Who brings a token; which streams it is good for is for the caller to check.
+
+    Texts of errors are constant: they say nothing of the token, and can be sent to the client.
+
+    Args:
+      secret: of the server.
+      token: as it came, from anyone.
+      now: Unix time in seconds.
+
+    Raises:
+      SecurityError: `BAD_TOKEN` or `EXPIRED_TOKEN`; or the secret is too short.
     """
     if len(token) > MAX_TOKEN or not token.isascii():
         raise SecurityError(BAD_TOKEN)
@@ -97,8 +114,6 @@ def check_token(secret: bytes, token: str, *, stream: str, now: float) -> Identi
     identity = _claims(signed)  # whoever has the secret wrote this
     if identity.expires is None or not now < identity.expires:
         raise SecurityError(EXPIRED_TOKEN)
-    if not identity.may_open(stream):
-        raise SecurityError(OTHER_STREAM)
     return identity
 
 

@@ -38,8 +38,8 @@ class CachePool:
 
     @property
     def n_bytes(self) -> int:
-        """Held by all streams."""
-        return sum(lease.n_bytes for lease in self._leases)
+        """Held by all streams; may be read from any thread."""
+        return sum(lease.n_bytes for lease in tuple(self._leases))
 
     @property
     def holders(self) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import WireError
+from fluxshard.motion import MotionField
 from fluxshard.video.letterbox import to_image
 
 Mask = NDArray[np.bool_]
@@ -43,6 +44,15 @@ class StreamImages(Protocol):
     @property
     def digest(self) -> int:
         """Of the pixels of the last image, where the payload is lossy; else 0."""
+        ...
+
+    @property
+    def motion(self) -> MotionField | None:
+        """Of the last image since the one before that was run; None where it is unknown, or not looked for."""
+        ...
+
+    def ran(self) -> None:
+        """The last image was run."""
         ...
 
     def announce(self, frame: pb.Frame) -> None:
@@ -96,11 +106,14 @@ class SparseImages:
       digest_of: of an image's pixels in S_0, where the payload is lossy: the edge has to have the same.
     """
 
-    is_sparse, recovers = True, False
+    is_sparse, recovers, motion = True, False, None
 
     def __init__(self, codec: PixelCodec, digest_of: DigestOf | None = None) -> None:
         self._codec, self._digest_of = codec, digest_of
         self.digest = 0
+
+    def ran(self) -> None:
+        """See `StreamImages.ran`."""
 
     def announce(self, frame: pb.Frame) -> None:
         """See `StreamImages.announce`."""

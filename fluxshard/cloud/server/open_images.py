@@ -8,6 +8,7 @@ from fluxshard.cloud.decoding.decoder_process import DecoderProcess
 from fluxshard.cloud.server.images import SparseImages, StreamImages
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.picture_images import PictureImages
+from fluxshard.cloud.server.running.picture_motion import PictureMotion
 from fluxshard.cloud.server.served_model import ServedModel
 from fluxshard.cloud.wire.jpeg_payload import JpegPayload
 from fluxshard.cloud.wire.payload import make_payload
@@ -47,4 +48,10 @@ def open_images(hello: pb.Hello, model: ServedModel, limits: ServerLimits, threa
     letterbox = Letterbox(picture_size, None if hello.padded else size)
     if letterbox.size != size:
         raise WireError("pictures of this size do not make images of the model's")
-    return PictureImages(lambda: DecoderProcess(picture_size), letterbox, limits.max_frame_bytes, threads)
+    return PictureImages(
+        lambda: DecoderProcess(picture_size, vectors=hello.server_plans),
+        letterbox,
+        limits.max_frame_bytes,
+        threads,
+        PictureMotion(letterbox) if hello.server_plans else None,
+    )

@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.cloud.decoding.shared_vectors import PacketVectors
 from fluxshard.cloud.server.images import Mask
+from fluxshard.cloud.server.running.picture_motion import PictureMotion
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import WireError
+from fluxshard.motion import MotionField
 from fluxshard.video.letterbox import Letterbox, to_image
 
 _MOST_WAITING = 256  # packets that are not decoded yet: eight seconds of video
@@ -24,6 +27,11 @@ _MOST_WAITING = 256  # packets that are not decoded yet: eight seconds of video
 
 class Decoder(Protocol):
     """Decodes one video; see `DecoderProcess`."""
+
+    @property
+    def vectors(self) -> PacketVectors | None:
+        """Motion vectors of the packet decoded last; None where none are wanted."""
+        ...
 
     def decode(self, number: int, data: bytes, *, keyframe: bool, wanted: bool) -> NDArray[np.uint8] | None:
         """Feeds one packet; `(h, w, 3)` RGB where the picture is wanted."""
@@ -48,6 +56,14 @@ class _Waiting:
     follows: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """An image of the video, and its motion since the one that was run before."""
+
+    image: Tensor
+    motion: MotionField | None
+
+
 class PictureImages:
     """See `StreamImages`. Packets may have gaps before keyframes only, and what follows a damaged one is not decoded.
 
@@ -56,21 +72,30 @@ class PictureImages:
       letterbox: from pictures to images.
       max_packet_bytes: of one packet.
       threads: to decode in.
+      motion: follows the motion of pictures; None where nobody wants it. The decoder gives vectors for it.
     """
 
     is_sparse, recovers, digest = False, True, 0
 
     def __init__(
-        self, make_decoder: Callable[[], Decoder], letterbox: Letterbox, max_packet_bytes: int, threads: Executor
+        self,
+        make_decoder: Callable[[], Decoder],
+        letterbox: Letterbox,
+        max_packet_bytes: int,
+        threads: Executor,
+        motion: PictureMotion | None = None,
     ) -> None:
         self._make_decoder, self._letterbox, self._most = make_decoder, letterbox, max_packet_bytes
+        self._follow = motion  # used in a decoder's thread only
+        self._ran = False  # the picture that was wanted last; the decoder's thread does not know yet
+        self.motion: MotionField | None = None
         self._decoder: Decoder | None = None
         self._starting, self._closed = threading.Lock(), False
         self._threads = threads
         self._parts: list[bytes] = []  # of the packet that arrives
         self._got = 0
         self._last = -1  # number of the last complete packet
-        self._wanted: dict[int, asyncio.Future[Tensor]] = {}
+        self._wanted: dict[int, asyncio.Future[_Seen]] = {}
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._broken = True  # nothing is decoded until a keyframe
@@ -117,9 +142,15 @@ class PictureImages:
     async def image(self, frame: pb.Frame, payload: bytes, mask: Callable[[], Mask], threads: Executor) -> Tensor:
         """See `StreamImages.image`."""
         try:
-            return await self._wanted[frame.picture]
+            seen = await self._wanted[frame.picture]
         finally:
             self._wanted.pop(frame.picture, None)
+        self.motion = seen.motion
+        return seen.image
+
+    def ran(self) -> None:
+        """See `StreamImages.ran`."""
+        self._ran = True
 
     def close(self) -> None:
         """See `StreamImages.close`."""
@@ -144,18 +175,19 @@ class PictureImages:
                 if self._broken and not packet.keyframe:
                     _fail(future, WireError("the video was interrupted"))
                     continue
+                ran, self._ran = self._ran, False
                 try:
-                    image = await loop.run_in_executor(self._threads, self._one, packet, future is not None)
+                    seen = await loop.run_in_executor(self._threads, self._one, packet, future is not None, ran)
                 except WireError as error:
                     self._broken = True
                     _fail(future, error)
                     continue
                 self._broken = False
                 if future is not None and not future.done():
-                    if image is None:
+                    if seen is None:
                         _fail(future, WireError("a packet holds no picture"))
                     else:
-                        future.set_result(image)
+                        future.set_result(seen)
         finally:
             self._task = None
 
@@ -168,13 +200,20 @@ class PictureImages:
                 self._decoder = self._make_decoder()
             return self._decoder
 
-    def _one(self, packet: _Waiting, wanted: bool) -> Tensor | None:
+    def _one(self, packet: _Waiting, wanted: bool, ran: bool) -> _Seen | None:
         """In a decoder's thread."""
-        decoder = self._start()
+        follow, decoder = self._follow, self._start()
+        if ran and follow is not None:
+            follow.ran()
         if self._broken:
             decoder.reset()
         picture = decoder.decode(packet.number, packet.data, keyframe=packet.keyframe, wanted=wanted)
-        return None if picture is None else to_image(self._letterbox.place(picture))
+        if follow is not None and decoder.vectors is not None:
+            follow.decoded(decoder.vectors)
+        if picture is None:
+            return None
+        motion = None if follow is None else follow.wanted()
+        return _Seen(to_image(self._letterbox.place(picture)), motion)
 
     def _end(self) -> None:
         """In a decoder's thread."""
@@ -184,7 +223,7 @@ class PictureImages:
                 self._decoder.close()
 
 
-def _fail(future: asyncio.Future[Tensor] | None, error: WireError) -> None:
+def _fail(future: asyncio.Future[_Seen] | None, error: WireError) -> None:
     if future is not None and not future.done():
         future.set_exception(error)
         future.exception()  # whoever waits for it is told; where nobody does, it is not an error of the program

@@ -81,10 +81,17 @@ class Scheduler:
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Done[object]] = loop.create_future()
-        heapq.heappush(self._waiting, _Job(deadline, next(self._numbers), task, done, loop.time()))
+        job = _Job(deadline, next(self._numbers), task, done, loop.time())
+        heapq.heappush(self._waiting, job)
         if self._loop_task is None:
             self._loop_task = loop.create_task(self._work())
-        return await done  # type: ignore[return-value]  # of this task
+        try:
+            return await done  # type: ignore[return-value]  # of this task
+        except asyncio.CancelledError:
+            if job in self._waiting:  # what will not run is nothing to wait for
+                self._waiting.remove(job)
+                heapq.heapify(self._waiting)
+            raise
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

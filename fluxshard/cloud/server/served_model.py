@@ -9,10 +9,13 @@ from typing import Any
 from fluxshard.cloud.compute import Compute
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.cloud.wire.detections_codec import encode_detections
-from fluxshard.errors import RefusedError, WireError
+from fluxshard.errors import OptionError, RefusedError, WireError
 from fluxshard.ir.plan import Plan
 from fluxshard.models.detections.detections import Detections
+from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import on_cpu
+from fluxshard.runtime.endpoints.work_order import WorkOrders, work_orders
+from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.session import Program
 
 Encode = Callable[[Any], bytes]  # what a frame returned, as bytes
@@ -41,6 +44,19 @@ class ServedModel:
     def plan(self) -> Plan:
         """The plan that is run."""
         return self.program.engine.plan
+
+    def orders(self, reuse: ReuseOptions) -> WorkOrders:
+        """The orders of streams with these options.
+
+        Raises:
+          WireError: the options do not fit the model.
+        """
+        try:
+            if reuse.policy == "propagated":  # which is the one that reads them
+                tau_per_layer(self.plan, reuse.tau)
+            return work_orders(self.plan, reuse)
+        except (OptionError, OverflowError):
+            raise WireError("options of reuse do not fit the model") from None
 
     def encoder(self, answer: str, confidence: float, iou: float) -> Encode:
         """The encoder of answers.
@@ -92,3 +108,24 @@ class Catalogue:
         raise RefusedError(
             "this server does not run this model at this size: compare model, size and version", reason="model"
         )
+
+    def find_size(self, size: tuple[int, int], weights: str) -> ServedModel:
+        """The only model for a size of image: what a camera means that has none.
+
+        Args:
+          size: (H, W) of the images.
+          weights: digest that it has to have; empty for any.
+
+        Raises:
+          RefusedError: there is none, or more than one.
+        """
+        found = [
+            model
+            for (_, known), model in self._models.items()
+            if model.plan.image_size == size and weights in ("", known)
+        ]
+        if not found:
+            raise RefusedError("this server runs no such model at this size of image", reason="model")
+        if len(found) > 1:
+            raise RefusedError("this server runs several models at this size: name one by its digests", reason="model")
+        return found[0]

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from fluxshard.cloud.server.caches import CacheLease, CachePool
 from fluxshard.cloud.server.images import Mask, StreamImages
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.metrics import FrameEnd, Observer
+from fluxshard.cloud.server.running.frame_runner import FrameRunner, FrameWork, RanFrame
 from fluxshard.cloud.server.scheduler import Done, Scheduler
-from fluxshard.cloud.server.served_model import Encode, ServedModel
-from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.messages import Assembly, checksum, chunks
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.server.served_model import ServedModel
+from fluxshard.cloud.wire.messages import MOST_CHUNK_BYTES, Assembly, checksum, chunks
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, WireError
-from fluxshard.motion import CELL_PX, MotionField
-from fluxshard.options import ReuseOptions
-from fluxshard.runtime.endpoints.engine_stream import Ran
-from fluxshard.runtime.endpoints.ordered_session import OrderedSession
-from fluxshard.runtime.endpoints.work_order import WorkOrder, work_orders
 
+_PATIENCE_S = 1.0  # deadline of frames without one: others must not put them off for ever
 _HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost
+PROGRESS_S = 0.002  # least time between two of them while a payload arrives: on a fast link they would take longest
 
-_NO_CACHE, _OTHER_BASE, _LOST_PICTURES, _FAILED = (
-    "nothing is cached", "another frame is cached", "the video was interrupted", "the frame failed",
-)  # fmt: skip
+_LOST_PICTURES, _FAILED = "the video was interrupted", "the frame failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,8 +50,7 @@ class _Upload:
     """A frame that arrives."""
 
     frame: pb.Frame
-    order: WorkOrder
-    motion: MotionField | None
+    work: FrameWork
     payload: Assembly
     began: float  # when its head came
     after_head: int = 0  # bytes since then
@@ -72,9 +62,8 @@ class StreamFrames:
 
     Args:
       model: that the stream runs.
-      reuse: options of the edge.
+      runner: runs its frames.
       images: of the stream, from payloads or packets.
-      encode: of answers.
       epoch: of the connection.
       identity: of the caller.
       shared: with the other streams.
@@ -85,9 +74,8 @@ class StreamFrames:
     def __init__(
         self,
         model: ServedModel,
-        reuse: ReuseOptions,
+        runner: FrameRunner,
         images: StreamImages,
-        encode: Encode,
         *,
         epoch: int,
         identity: str,
@@ -95,20 +83,17 @@ class StreamFrames:
         send: Callable[[pb.Down], None],
         fail: Callable[[Exception], None],
     ) -> None:
-        height, width = model.plan.image_size
-        self._model, self._reuse, self._images, self._encode = model, reuse, images, encode
+        self._model, self._runner, self._images = model, runner, images
         self._epoch, self._shared, self._send, self._fail = epoch, shared, send, fail
-        self._orders = work_orders(model.plan, reuse)
-        self._motion_codec, self._mask_codec = MotionCodec(height, width, CELL_PX), MaskCodec(self._orders.shapes)
         self._lease: CacheLease = shared.caches.lease(identity, self._evict)
-        self._session: OrderedSession | None = None
-        self._base = 0  # the frame that the cache stands for
         self._seq = 0  # the last one that was begun
         self._upload: _Upload | None = None
         self._job: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._received = 0
+        self._told_at = 0.0  # when progress was told last
+        self._is_over = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -116,17 +101,26 @@ class StreamFrames:
         """No frame is under way."""
         return self._upload is None and self._job is None
 
-    async def close(self) -> None:
-        """Frees all that the stream holds; waits for a frame that runs."""
+    def stop(self) -> None:
+        """Frees all that the stream holds; a frame that is being computed is computed to its end, for nobody."""
+        if self._is_over:
+            return
+        self._is_over = True
         if self._job is not None:
             self._job.cancel()
-            await asyncio.gather(self._job, return_exceptions=True)
         for timer in (self._expiry, self._beat, None if self._upload is None else self._upload.timer):
             if timer is not None:
                 timer.cancel()
+        self._upload = None
         self._evict()
         self._shared.caches.release(self._lease)
         self._images.close()
+
+    async def close(self) -> None:
+        """Stops, and waits for what has to notice that."""
+        self.stop()
+        if self._job is not None:
+            await asyncio.gather(self._job, return_exceptions=True)
 
     def take(self, message: pb.Up, n_bytes: int) -> None:
         """Takes the next message.
@@ -162,9 +156,7 @@ class StreamFrames:
         if frame.payload_bytes > self._shared.limits.max_frame_bytes:
             raise WireError("a payload is larger than allowed")
         self._seq = frame.seq
-        motion = None if frame.keyframe or not frame.motion else self._motion_codec.decode(frame.motion)
-        masks = () if frame.keyframe else self._mask_codec.decode(frame.masks)
-        order = WorkOrder(keyframe=frame.keyframe, masks=masks)
+        work = self._runner.read(frame)
         self._images.announce(frame)
         self._progress(frame.seq, 0.0)
         reason = self._needs_key(frame)
@@ -176,7 +168,8 @@ class StreamFrames:
             self._shared.observer.frame(FrameEnd.REJECTED)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=wait_ms)))
             return
-        upload = _Upload(frame, order, motion, Assembly(frame.payload_bytes, frame.payload_crc32), self._loop.time())
+        payload = Assembly(frame.payload_bytes, frame.payload_crc32, (frame.motion, frame.masks))
+        upload = _Upload(frame, work, payload, self._loop.time())
         late = WireError("a frame took too long to arrive")
         upload.timer = self._loop.call_later(self._shared.limits.upload_s, self._fail, late)
         self._upload = upload
@@ -189,27 +182,35 @@ class StreamFrames:
                 raise WireError("a chunk belongs to no frame")
             return  # of a frame that was refused while its pixels were on the way
         upload.payload.add(chunk)
-        self._progress(chunk.seq, self._loop.time() - upload.began)
+        now = self._loop.time()
+        if upload.payload.is_complete or now - self._told_at >= PROGRESS_S:
+            self._progress(chunk.seq, now - upload.began)
         self._complete()
 
     def _packet(self, packet: pb.Packet) -> None:
-        if self._images.packet(packet):
+        whole = self._images.packet(packet)
+        if whole:
             self._complete()
-        upload = self._upload
-        seq, since = (self._seq, 0.0) if upload is None else (upload.frame.seq, self._loop.time() - upload.began)
-        self._progress(seq, since)
+        upload, now = self._upload, self._loop.time()
+        if whole or now - self._told_at >= PROGRESS_S:
+            seq, since = (self._seq, 0.0) if upload is None else (upload.frame.seq, now - upload.began)
+            self._progress(seq, since)
 
     def _complete(self) -> None:
         """Starts the frame, where all of it is here."""
         upload = self._upload
         if upload is None or not upload.payload.is_complete or not self._images.has(upload.frame):
             return
-        assert upload.timer is not None
-        upload.timer.cancel()
-        self._upload, self._lease.busy = None, True
+        payload = upload.payload.payload()
+        self._drop_upload()
+        reason = self._runner.needs_key(upload.frame)  # evicted while the frame arrived
+        if reason:
+            self._need_key(upload.frame.seq, reason)
+            return
+        self._lease.busy = True
         if self._expiry is not None:
             self._expiry.cancel()
-        self._job = self._loop.create_task(self._run(upload, upload.payload.payload()))
+        self._job = self._loop.create_task(self._run(upload, payload))
         self._job.add_done_callback(self._ended)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._still_there, upload)
 
@@ -218,7 +219,7 @@ class StreamFrames:
         upload_s = arrived - upload.began
 
         def mask() -> Mask:
-            return self._orders.pixels(upload.order, upload.motion)
+            return self._runner.mask(upload.work)
 
         try:
             image = await self._images.image(frame, payload, mask, self._shared.decoders)
@@ -228,34 +229,29 @@ class StreamFrames:
                 return
             raise
         decoded = loop.time()
-        session = self._session_for(upload.order)
-        if session is None:
+        if not self._has_memory():
             self._shared.observer.frame(FrameEnd.REJECTED)
             retry_ms = round(1e3 * self._shared.limits.retry_s)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=retry_ms)))
             return
-        deadline = upload.began + frame.budget_ms / 1e3 if frame.budget_ms else math.inf
+        deadline = upload.began + (frame.budget_ms / 1e3 if frame.budget_ms else _PATIENCE_S)
         try:
-            done = await self._shared.scheduler.run(deadline, lambda: self._infer(session, image, upload))
+            task = self._runner.task(frame, upload.work, image, self._images.motion)
+            done = await self._shared.scheduler.run(deadline, task)
         except FluxShardError as error:
             self._shared.observer.failed(error)
             self._evict()
             self._need_key(frame.seq, _FAILED)
             return
-        self._base, self._lease.used_at = frame.seq, loop.time()
+        self._runner.ran(frame)
+        self._images.ran()
+        self._lease.used_at = loop.time()
         self._answer(upload, done, upload_s=upload_s, decode_s=decoded - arrived, arrived=arrived)
 
-    def _infer(self, session: OrderedSession, image: Tensor, upload: _Upload) -> tuple[Ran, bytes, float]:
-        """In the scheduler's thread."""
-        ran = session.run(image, upload.motion, upload.order)
-        ran_at = time.perf_counter()
-        answer = self._encode(ran.outputs) if upload.frame.wants_answer else b""
-        return ran, answer, time.perf_counter() - ran_at
-
     def _answer(
-        self, upload: _Upload, done: Done[tuple[Ran, bytes, float]], *, upload_s: float, decode_s: float, arrived: float
+        self, upload: _Upload, done: Done[RanFrame], *, upload_s: float, decode_s: float, arrived: float
     ) -> None:
-        ran, answer, encode_s = done.result
+        ran, answer = done.result.ran, done.result.answer
         frame, now = upload.frame, self._loop.time()
         result = pb.Result(
             seq=frame.seq,
@@ -271,38 +267,34 @@ class StreamFrames:
             queue_ms=1e3 * done.queue_s,
             decode_ms=1e3 * decode_s,
             inference_ms=ran.ms,
-            answer_ms=1e3 * encode_s,
+            answer_ms=done.result.answer_ms,
             server_ms=1e3 * (now - arrived),
             wait_ms=1e3 * self._shared.scheduler.wait_s(now),
             credit_bytes=self._shared.limits.max_frame_bytes,
         )
         self._send(pb.Down(result=result))
-        for chunk in chunks(frame.seq, answer):
+        for chunk in chunks(frame.seq, answer, MOST_CHUNK_BYTES):
             self._send(pb.Down(chunk=chunk))
         self._shared.observer.frame(FrameEnd.ANSWERED if answer else FrameEnd.REFRESHED, result)
 
-    def _session_for(self, order: WorkOrder) -> OrderedSession | None:
-        """The stream's session; None where there is no memory for it."""
-        if self._session is None:
-            session = OrderedSession(self._model.program, self._reuse, sparse_image=self._images.is_sparse)
-            if not self._shared.caches.make_room(self._lease, session.n_bytes):
-                return None
-            self._session, self._lease.n_bytes = session, session.n_bytes
-        return self._session
+    def _has_memory(self) -> bool:
+        """Takes the memory that the stream needs, where there is so much."""
+        n_bytes = self._runner.start()
+        if not self._shared.caches.make_room(self._lease, n_bytes):
+            self._evict()
+            return False
+        self._lease.n_bytes = n_bytes
+        return True
 
     def _needs_key(self, frame: pb.Frame) -> str:
         """Why only a keyframe would do; empty where the frame can be run."""
-        if not self._images.can_have(frame):
-            return _LOST_PICTURES
-        if frame.keyframe:
-            return ""
-        if self._session is None or self._session.needs_key:
-            return _NO_CACHE
-        return "" if frame.base_seq == self._base and frame.epoch == self._epoch else _OTHER_BASE
+        return self._runner.needs_key(frame) if self._images.can_have(frame) else _LOST_PICTURES
 
     def _need_key(self, seq: int, reason: str) -> None:
         self._shared.observer.frame(FrameEnd.NEEDS_KEY)
         video = reason == _LOST_PICTURES
+        if video:
+            self._runner.interrupt()
         self._send(pb.Down(need_key=pb.NeedKey(seq=seq, reason=reason, video=video)))
 
     def _too_late_ms(self, frame: pb.Frame) -> int | None:
@@ -315,6 +307,7 @@ class StreamFrames:
         return math.ceil(wait_ms) if late else None
 
     def _progress(self, seq: int, since_s: float) -> None:
+        self._told_at = self._loop.time()
         progress = pb.Progress(seq=seq, received_bytes=self._received, since_first_us=max(0, round(1e6 * since_s)))
         self._send(pb.Down(progress=progress))
 
@@ -332,7 +325,7 @@ class StreamFrames:
         self._job, self._lease.busy = None, False
         if self._beat is not None:
             self._beat.cancel()
-        if job.cancelled():
+        if job.cancelled() or self._is_over:
             return
         error = job.exception()
         if error is not None:
@@ -341,5 +334,6 @@ class StreamFrames:
         self._expiry = self._loop.call_later(self._shared.limits.lease_s, self._evict)
 
     def _evict(self) -> None:
-        """Frees the cache; the next frame has to be a keyframe."""
-        self._session, self._lease.n_bytes = None, 0
+        """Frees the cache; nothing of it can be reused."""
+        self._runner.free()
+        self._lease.n_bytes = 0

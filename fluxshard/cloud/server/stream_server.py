@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from fluxshard.cloud.compute import Compute
+from fluxshard.cloud.security.identity import Identity
 from fluxshard.cloud.server.caches import CachePool
 from fluxshard.cloud.server.claims import Claims
 from fluxshard.cloud.server.images import StreamImages
@@ -16,15 +17,16 @@ from fluxshard.cloud.server.limits import Caller, ServerLimits
 from fluxshard.cloud.server.metrics import Observer, SilentObserver
 from fluxshard.cloud.server.open_images import open_images
 from fluxshard.cloud.server.outbox import Outbox
+from fluxshard.cloud.server.running.open_runner import open_runner
 from fluxshard.cloud.server.scheduler import Scheduler
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_frames import Shared, StreamFrames
 from fluxshard.cloud.wire.messages import PROTOCOL, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.cloud.wire.reuse_codec import decode_reuse
-from fluxshard.errors import OptionError, RefusedError, WireError
+from fluxshard.errors import RefusedError, WireError
 
 _DECODER_THREADS = 4
+_TAKEN_RETRY_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 
 OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits, Executor], StreamImages]
@@ -92,6 +94,11 @@ class StreamServer:
         self._draining = pb.Drain(moved_to=moved_to, deadline_ms=round(1e3 * deadline_s))
         for outbox in self._outboxes:
             outbox.send(pb.Down(drain=self._draining))
+        asyncio.get_running_loop().call_later(deadline_s, self._end_all)
+
+    def _end_all(self) -> None:
+        for outbox in tuple(self._outboxes):
+            outbox.fail(self._stopping())
 
     def close(self) -> None:
         """Frees the threads; all streams must have ended."""
@@ -113,14 +120,21 @@ class StreamServer:
         """
         with self._slot():
             hello = await self._greeting(up)
-            model = self._catalogue.find(hello.plan, hello.weights)
+            self._check_open()
+            model = self._model(hello)
             stream = _stream_name(hello, caller)
-            outbox = Outbox()
-            taken = RefusedError("the stream was opened anew by the same caller", reason="taken")
-            self._check_room(stream, caller)
-            with self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)) as epoch:
+            # two edges that use one name must not take it from each other all the time
+            taken = RefusedError(
+                "the stream was opened anew by the same caller", reason="taken", retry_after_s=_TAKEN_RETRY_S
+            )
+            with contextlib.ExitStack() as held:  # until the stream is over, whether its edge reads that or not
+                outbox = Outbox(held.close)
+                self._check_room(stream, caller)
+                epoch = held.enter_context(self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)))
                 frames = self._frames(hello, model, caller, epoch, outbox)
+                held.callback(frames.stop)
                 reader = asyncio.create_task(self._read(up, frames, outbox))
+                held.callback(reader.cancel)
                 self._outboxes.add(outbox)
                 self._observer.event("stream_opened", stream=stream, caller=caller.identity, epoch=epoch)
                 try:
@@ -129,7 +143,7 @@ class StreamServer:
                         yield message
                 finally:
                     self._outboxes.discard(outbox)
-                    reader.cancel()
+                    held.close()
                     await asyncio.gather(reader, return_exceptions=True)
                     await frames.close()
                     self._observer.event("stream_closed", stream=stream, caller=caller.identity, epoch=epoch)
@@ -137,8 +151,7 @@ class StreamServer:
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
         """One of the connections that may be greeted: as many as there are streams, and as many that replace one."""
-        if self._draining is not None:
-            raise RefusedError("the server is about to stop", reason="draining", retry_after_s=self._limits.retry_s)
+        self._check_open()
         if self._connected >= 2 * self._limits.max_streams:
             raise self._full()
         self._connected += 1
@@ -146,6 +159,13 @@ class StreamServer:
             yield
         finally:
             self._connected -= 1
+
+    def _check_open(self) -> None:
+        if self._draining is not None:
+            raise self._stopping()
+
+    def _stopping(self) -> RefusedError:
+        return RefusedError("the server is about to stop", reason="draining", retry_after_s=self._limits.retry_s)
 
     def _check_room(self, stream: str, caller: Caller) -> None:
         """Refuses a stream that there is no room for: a queue of callers would only make all of them late.
@@ -179,24 +199,27 @@ class StreamServer:
             raise RefusedError(f"the server speaks version {PROTOCOL} of the protocol", reason="protocol")
         return message.hello
 
+    def _model(self, hello: pb.Hello) -> ServedModel:
+        if hello.server_plans and not hello.plan:
+            return self._catalogue.find_size((hello.image_height, hello.image_width), hello.weights)
+        return self._catalogue.find(hello.plan, hello.weights)
+
     def _frames(self, hello: pb.Hello, model: ServedModel, caller: Caller, epoch: int, outbox: Outbox) -> StreamFrames:
         try:
-            reuse = decode_reuse(hello.reuse)
-            encode = model.encoder(hello.answer, hello.confidence, hello.iou)
+            runner = open_runner(hello, model, epoch)
             images = self._open_images(hello, model, self._limits, self._decoders)
             return StreamFrames(
                 model,
-                reuse,
+                runner,
                 images,
-                encode,
                 epoch=epoch,
                 identity=caller.identity,
                 shared=self._shared,
                 send=outbox.send,
-                fail=lambda error: outbox.fail(_refusal(error)),
+                fail=lambda error: outbox.fail(self._refusal(error)),
             )
-        except (WireError, OptionError) as error:
-            raise RefusedError(str(error), reason="invalid") from None
+        except Exception as error:
+            raise self._refusal(error) from None
 
     def _welcome(self, hello: pb.Hello, model: ServedModel, epoch: int) -> pb.Welcome:
         mine = model.compute
@@ -220,6 +243,7 @@ class StreamServer:
         try:
             while True:
                 async with asyncio.timeout(self._limits.idle_s):
+                    await outbox.room()
                     data = await anext(up)
                 frames.take(read_up(data), len(data))
         except StopAsyncIteration:
@@ -229,21 +253,21 @@ class StreamServer:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            outbox.fail(_refusal(error))
+            outbox.fail(self._refusal(error))
+
+    def _refusal(self, error: Exception) -> RefusedError:
+        """What the edge is told: constants for all that is not its own doing."""
+        if isinstance(error, RefusedError):
+            return error
+        if isinstance(error, WireError):
+            return RefusedError(str(error), reason="invalid")
+        self._observer.failed(error)
+        return RefusedError("the server failed", reason="failed", retry_after_s=self._limits.retry_s)
 
 
 def _stream_name(hello: pb.Hello, caller: Caller) -> str:
     if not _NAME.fullmatch(hello.stream):
         raise RefusedError("the stream's name is not allowed: letters, digits and ._/- only", reason="invalid")
-    if not hello.stream.startswith(caller.prefix):
+    if not Identity(name=caller.identity, prefix=caller.prefix).may_open(hello.stream):
         raise RefusedError("the caller may not open a stream of this name", reason="identity")
     return hello.stream
-
-
-def _refusal(error: Exception) -> RefusedError:
-    """What the edge is told: constants for all that is not its own doing."""
-    if isinstance(error, RefusedError):
-        return error
-    if isinstance(error, WireError):
-        return RefusedError(str(error), reason="invalid")
-    return RefusedError("the server failed", reason="failed", retry_after_s=1.0)

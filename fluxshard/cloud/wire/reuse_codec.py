@@ -36,6 +36,6 @@ def decode_reuse(text: str) -> ReuseOptions:
         for value in tau.values() if isinstance(tau, dict) else (tau,):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise WireError("options of reuse have values that are not allowed")
-    except (OptionError, TypeError, ValueError, KeyError, AttributeError, RecursionError):
+    except (OptionError, TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError):
         raise WireError("options of reuse have values that are not allowed") from None
     return reuse

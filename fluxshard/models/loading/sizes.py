@@ -27,11 +27,34 @@ def parse_size(text: str) -> int | tuple[int, int]:
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
-def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedModel) -> tuple[int, int]:
-    """Input size (H, W) that the network is compiled for.
+def image_shape(size: str | None, picture: tuple[int, int], stride_px: int = 32) -> tuple[int, int]:
+    """Size (H, W) of images for a network that takes any.
 
     A single number is the long side; the short side follows the picture's aspect ratio. Both are rounded up to
     multiples of the network's stride, at least 32 px.
+
+    Args:
+      size: text of `--size`; None takes a long side of 640 px.
+      picture: (h, w) of the pictures.
+      stride_px: of the network.
+
+    Raises:
+      OptionError: the text cannot be parsed.
+    """
+    wanted = DEFAULT_LONG_SIDE_PX if size is None else parse_size(size)
+    if not isinstance(wanted, int):
+        return wanted
+    step = max(stride_px, 32)
+    long_side = -(-wanted // step) * step
+    short_side = -(-(wanted * min(picture) // max(picture)) // step) * step
+    short_side = max(step, short_side)
+    return (long_side, short_side) if picture[0] > picture[1] else (short_side, long_side)
+
+
+def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedModel) -> tuple[int, int]:
+    """Input size (H, W) that the network is compiled for.
+
+    What it means is what `image_shape` says.
 
     Args:
       size: text of `--size`; None takes the network's own size, or a long side of 640 px.
@@ -41,15 +64,8 @@ def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedMode
     Raises:
       OptionError: the text cannot be parsed, or the network does not accept the size.
     """
-    wanted = parse_size(size) if size is not None else loaded.input_shape or DEFAULT_LONG_SIDE_PX
-    if isinstance(wanted, int):
-        step = max(loaded.stride_px, 32)
-        long_side = -(-wanted // step) * step
-        short_side = -(-(wanted * min(picture) // max(picture)) // step) * step
-        short_side = max(step, short_side)
-        shape = (long_side, short_side) if picture[0] > picture[1] else (short_side, long_side)
-    else:
-        shape = wanted
+    own = loaded.input_shape if size is None else None
+    shape = own or image_shape(size, picture, loaded.stride_px)
     if loaded.input_shape is not None and shape != loaded.input_shape:
         height, width = loaded.input_shape
         raise OptionError(f"--size (={size}) must be {height}x{width}: the program was exported for that size")

@@ -7,6 +7,7 @@ import inspect
 import io
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from torch.utils._pytree import TreeSpec
 from fluxshard.errors import TraceError
 from fluxshard.passes.capture.functionalize import functionalize, is_in_place
 
+_EXPORTING = threading.Lock()  # torch.export keeps modes and loggers of the process: two at once break each other
 _QUIET = ("torch._subclasses.fake_tensor", "torch._dynamo", "torch.fx.experimental.symbolic_shapes")
 
 
@@ -121,7 +123,7 @@ def _check_state(program: ExportedProgram, graph_module: fx.GraphModule, name: s
 
 
 def _decompose(program: ExportedProgram, name: str) -> ExportedProgram:
-    with _quiet():
+    with _EXPORTING, _quiet():
         try:
             return cast(ExportedProgram, program.run_decompositions({}))
         except Exception as error:  # it runs the captured ops again, which may raise anything
@@ -129,7 +131,7 @@ def _decompose(program: ExportedProgram, name: str) -> ExportedProgram:
 
 
 def _export(module: nn.Module, name: str, example: Tensor) -> ExportedProgram:
-    with _as_it_was(module), _quiet(), torch.no_grad():
+    with _EXPORTING, _as_it_was(module), _quiet(), torch.no_grad():
         for part in module.modules():
             part.training = False
         try:

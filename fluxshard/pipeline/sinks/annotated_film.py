@@ -83,7 +83,8 @@ def caption(record: FrameRecord) -> str:
     latency = f"{record.incremental_ms:.1f} ms"
     parts.append(latency if record.dense_ms is None else f"{latency} (dense {record.dense_ms:.1f} ms)")
     if record.placement is not None:
-        parts.append(str(record.placement["answered_by"]))
+        answered_by = record.placement["answered_by"]
+        parts.append("not answered" if answered_by == "none" else str(answered_by))
     if record.stats.get("keyframe"):
         parts.append("whole frame")
     return "   ·   ".join(parts)

@@ -16,11 +16,13 @@ QUAD_PX = 2
 
 def quad_mask(mask: Mask) -> Mask:
     """Which quads have a flagged pixel: `(H, W)` to `(ceil(H / 2), ceil(W / 2))`."""
-    height, width = mask.shape
-    padded = np.zeros((height + height % QUAD_PX, width + width % QUAD_PX), np.bool_)
-    padded[:height, :width] = mask
-    blocks = padded.reshape(padded.shape[0] // QUAD_PX, QUAD_PX, -1, QUAD_PX)
-    found: Mask = np.any(blocks, axis=(1, 3), keepdims=False)
+    if mask.shape[0] % QUAD_PX or mask.shape[1] % QUAD_PX:
+        height, width = (length + length % QUAD_PX for length in mask.shape)
+        padded = np.zeros((height, width), np.bool_)
+        padded[: mask.shape[0], : mask.shape[1]] = mask
+        mask = padded
+    rows = mask[0::2] | mask[1::2]
+    found: Mask = rows[:, 0::2] | rows[:, 1::2]
     return found
 
 

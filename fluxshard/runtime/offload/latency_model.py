@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from fluxshard.errors import ProfileError
 MIN_SAMPLES = 8
 _KNOTS = 12
 _FOLDS = 5
-_SWEEPS = 400
+_SWEEPS, _STILL = 400, 1e-9  # a stream fits while its frames wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +110,17 @@ def _non_negative(columns: NDArray[np.float64], target: NDArray[np.float64]) -> 
     scaled = columns / target[:, None]  # relative errors: a frame of 5 ms counts as much as one of 50
     gram, ones = scaled.T @ scaled, scaled.T @ np.ones(len(target))
     gram[np.diag_indices_from(gram)] += 1e-9 * max(float(np.trace(gram)), 1e-12)  # kinds of work that are the same
-    weights = np.zeros(columns.shape[1])
+    rows, right, weights = gram.tolist(), ones.tolist(), [0.0] * columns.shape[1]
     for _ in range(_SWEEPS):
-        for k in range(len(weights)):
-            rest = ones[k] - gram[k] @ weights + gram[k, k] * weights[k]
-            weights[k] = max(0.0, rest / gram[k, k])
-    return weights
+        moved = 0.0
+        for k, row in enumerate(rows):
+            before = weights[k]
+            rest = right[k] - sum(map(operator.mul, row, weights)) + row[k] * before
+            weights[k] = max(0.0, rest / row[k])
+            moved = max(moved, abs(weights[k] - before))
+        if moved <= _STILL * max(weights):
+            break
+    return np.array(weights)
 
 
 def _knots(linear: NDArray[np.float64], ms: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:

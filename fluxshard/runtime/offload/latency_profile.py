@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -91,7 +92,7 @@ class LatencyProfile:
             )
         except ProfileError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             seen = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             raise ProfileError(f"latency profile {str(path)!r} cannot be read: {seen}") from error
 
@@ -108,14 +109,16 @@ def read_model(body: Mapping[str, Any]) -> LatencyModel:
     """A model from its fields.
 
     Raises:
-      KeyError, TypeError, ValueError: they are not those of a model.
+      KeyError, TypeError, ValueError, OverflowError: they are not those of a model.
     """
     knots = tuple((float(x), float(y)) for x, y in body["knots"])
     rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in itertools.pairwise(knots))
     slopes = tuple(float(slope) for slope in body["slopes_ms"])
     if not knots or not rising or min(slopes, default=0.0) < 0:
         raise ValueError("knots must rise, and slopes be at least 0")
+    base_ms, error = float(body["base_ms"]), float(body["error"])
+    if not all(map(math.isfinite, (base_ms, error, *slopes, *itertools.chain(*knots)))):
+        raise ValueError("a model has finite numbers only")
     return LatencyModel(
-        base_ms=float(body["base_ms"]), slopes_ms=slopes, knots=knots, error=float(body["error"]),
-        samples=int(body["samples"]),
+        base_ms=base_ms, slopes_ms=slopes, knots=knots, error=error, samples=int(body["samples"])
     )  # fmt: skip

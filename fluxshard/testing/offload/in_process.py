@@ -62,6 +62,7 @@ class InProcessTransport:
                     return
                 finally:
                     taken.cancel()
+                    await asyncio.gather(taken, return_exceptions=True)  # a generator that runs cannot be closed
                 await self._pass()
                 yield message
         finally:

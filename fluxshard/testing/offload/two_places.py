@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import fluxshard
-from fluxshard.cloud.compute import compute_of
+from fluxshard.cloud.compute import Compute, compute_of
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.placement import PlacementRecord
@@ -26,6 +26,7 @@ from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.reuse.policy import WorkPolicy
 from fluxshard.runtime.session import Program
 from fluxshard.runtime.threshold_profile import weights_digest
+from fluxshard.testing.fake_engine import FakeEngine
 from fluxshard.testing.networks import TwoStrides
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import Letterbox, to_image
@@ -40,6 +41,13 @@ def small_model(size: tuple[int, int] = SIZE) -> LocalModel:
     return local_model(model, size)
 
 
+def fake_model(size: tuple[int, int] = SIZE) -> LocalModel:
+    """A `FakeEngine` as a model: for what outputs do not matter to."""
+    compute = Compute(backend="fake", dtype="float32", isa="torch", device="", version="0")
+    program = Program(FakeEngine(size), lambda leaves: leaves[0])
+    return LocalModel(program=program, weights="fake", compute=compute)
+
+
 def local_model(model: fluxshard.CompiledModel, size: tuple[int, int]) -> LocalModel:
     """A compiled model as an edge has it."""
     program = model.specialise(torch.zeros(1, 3, *size)).program
@@ -47,9 +55,14 @@ def local_model(model: fluxshard.CompiledModel, size: tuple[int, int]) -> LocalM
     return LocalModel(program=program, weights=weights, compute=compute_of(model))
 
 
-def server_of(*models: LocalModel, limits: ServerLimits | None = None, **options: Any) -> StreamServer:
+def server_of(*models: LocalModel | ServedModel, limits: ServerLimits | None = None, **options: Any) -> StreamServer:
     """A server for these models; `options` are those of `StreamServer`."""
-    served = [ServedModel(program=one.program, weights=one.weights, compute=one.compute) for one in models]
+    served = [
+        one
+        if isinstance(one, ServedModel)
+        else ServedModel(program=one.program, weights=one.weights, compute=one.compute)
+        for one in models
+    ]
     return StreamServer(Catalogue(served), limits, **options)
 
 
@@ -96,16 +109,17 @@ class Replay:
 
     def run(self, frame: Frame, record: PlacementRecord) -> Any:
         """Outputs of the endpoint that answered."""
-        self._edge.advance(frame.motion)
-        self._cloud.advance(frame.motion)
+        for mirror, lost in ((self._edge, record.edge_lost), (self._cloud, record.cloud_lost)):
+            if lost:
+                mirror.reset()
+            mirror.advance(frame.motion)
         edge = cloud = None
         if record.edge_ran:
             proposal = self._edge.propose(frame.image)
+            assert proposal.keyframe == record.edge_keyframe
             self._edge.commit(proposal)
             edge = self._edge_stream.run(proposal.image, proposal.motion, proposal.control).outputs
         if record.cloud_ran:
-            if record.cloud_keyframe:
-                self._cloud.reset()
             proposal = self._cloud.propose(frame.image)
             assert proposal.keyframe == record.cloud_keyframe
             self._cloud.commit(proposal)

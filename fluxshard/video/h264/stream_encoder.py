@@ -13,7 +13,8 @@ from fluxshard.motion import MotionField
 from fluxshard.video.h264.nal_units import starts_stream
 from fluxshard.video.h264.round_trip import RoundTrip
 from fluxshard.video.letterbox import Letterbox
-from fluxshard.video.motion.codec_vectors import field_from_vectors, vectors_of
+from fluxshard.video.motion.codec_vectors import field_from_vectors
+from fluxshard.video.motion.picture_vectors import vectors_of
 from fluxshard.video.packet import Packet
 from fluxshard.video.picture import to_picture
 

@@ -7,19 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
 import numpy as np
-from av.sidedata.motionvectors import MotionVectors
 from numpy.typing import NDArray
 
 from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.video.letterbox import Letterbox
-
-
-def vectors_of(frame: av.VideoFrame) -> NDArray[Any] | None:
-    """Structured array of AVMotionVector that a decoded frame carries; None without vectors."""
-    side_data = frame.side_data.get("MOTION_VECTORS")
-    return side_data.to_ndarray() if isinstance(side_data, MotionVectors) else None
 
 
 def field_from_vectors(vectors: NDArray[Any], letterbox: Letterbox) -> MotionField:

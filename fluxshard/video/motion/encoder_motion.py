@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from fluxshard.motion import MotionField
 from fluxshard.video.h264.round_trip import RoundTrip
 from fluxshard.video.letterbox import Letterbox
-from fluxshard.video.motion.codec_vectors import field_from_vectors, vectors_of
+from fluxshard.video.motion.codec_vectors import field_from_vectors
+from fluxshard.video.motion.picture_vectors import vectors_of
 
 _MACROBLOCK_PX = 16
 _X264 = "partitions=none:subme=0:me=hex"  # subme=0: whole pixels

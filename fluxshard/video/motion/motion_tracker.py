@@ -6,13 +6,14 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.video.frame import PictureType
 from numpy.typing import NDArray
 
-from fluxshard.motion import MotionField, MotionSource, accumulate
+from fluxshard.motion import MotionField, MotionSource
 from fluxshard.video.letterbox import Letterbox
-from fluxshard.video.motion.codec_vectors import field_from_vectors, vectors_of
+from fluxshard.video.motion.codec_vectors import field_from_vectors
 from fluxshard.video.motion.encoder_motion import MotionEncoder
+from fluxshard.video.motion.motion_since import MotionSince
+from fluxshard.video.motion.picture_vectors import refers_to_last, vectors_of
 
 Vectors = Literal["auto", "codec", "encode", "none"]
 
@@ -35,25 +36,19 @@ class MotionTracker:
         self._reading = has_vectors and vectors in ("auto", "codec")
         self._encoder: MotionEncoder | None = None
         self._last: NDArray[np.uint8] | None = None
-        # motion from the last frame yielded to the last one decoded; None: unknown
-        self._pending: MotionField | None = None
-        self._decoded_since_yield = 0
+        self._since_yield = MotionSince(letterbox.size)
         if vectors == "encode" or (vectors == "auto" and not self._reading):
             self._encoder = MotionEncoder(*letterbox.size)
 
     def decoded(self, frame: av.VideoFrame, *, intact: bool) -> None:
         """Processes a decoded frame, yielded or not, in decoding order; `intact` is False after or with damage."""
-        if self._reading and not _refers_to_last(frame):
+        if self._reading and not refers_to_last(frame):
             self._reading = False
             if self._vectors == "auto":
                 self._encoder = MotionEncoder(*self._letterbox.size)
                 if self._last is not None:
                     self._encoder.motion(self._last)
-        field = self._read(frame) if self._reading and intact else None
-        if self._decoded_since_yield and field is not None:
-            field = None if self._pending is None else accumulate(self._pending, field, *self._letterbox.size)
-        self._pending = field
-        self._decoded_since_yield += 1
+        self._since_yield.add(self._read(frame) if self._reading and intact else None)
 
     def yielded(self, pixels: NDArray[np.uint8]) -> tuple[MotionField | None, MotionSource]:
         """Returns the motion of the frame last decoded, whose image is `(H, W, 3)` uint8, and where it comes from."""
@@ -61,17 +56,12 @@ class MotionTracker:
         if self._encoder is not None:
             motion, source = self._encoder.motion(pixels), "encoder"
         else:
-            motion = None if self._last is None else self._pending
+            motion = None if self._last is None else self._since_yield.motion
         if self._vectors == "auto" or self._reading:
             self._last = pixels
-        self._pending, self._decoded_since_yield = None, 0
+        self._since_yield.restart()
         return motion, source if motion is not None else "none"
 
     def _read(self, frame: av.VideoFrame) -> MotionField | None:
         vectors = vectors_of(frame)
         return None if vectors is None else field_from_vectors(vectors, self._letterbox)
-
-
-def _refers_to_last(frame: av.VideoFrame) -> bool:
-    """Whether the vectors of this picture type refer to the previous picture: progressive I and P."""
-    return PictureType(frame.pict_type) in (PictureType.I, PictureType.P) and not frame.interlaced_frame

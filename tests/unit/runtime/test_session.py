@@ -166,3 +166,16 @@ def test_proposing_an_image_of_another_size_changes_nothing(policy: str) -> None
         assert not again.keyframe and again.input_cells == 0
         session.run(small)
         assert not session.stats.keyframe and session.stats.frame == 1
+
+
+def test_memory_is_taken_before_the_first_frame_where_that_is_wanted(model: fluxshard.CompiledModel) -> None:
+    with model.session(fluxshard.ReuseOptions(policy="planned")) as session:
+        session.prepare(_image())
+        prepared = session.state_bytes
+        assert prepared > 0
+        with pytest.raises(StateError, match="no frame"):
+            session.inspect()
+        session.run(_image())
+        assert session.state_bytes == prepared and session.stats.keyframe
+        with pytest.raises(ShapeError):
+            session.prepare(torch.zeros(3, *SIZE))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+from fluxshard.cloud.edge.connection.loop_thread import LINKS
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, Assembly, read_down
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, RefusedError, TransportError, WireError
 from fluxshard.runtime.offload.transport import Transport
+
+_WORTH_S = 1.0  # that a connection has to last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,7 @@ class LinkOptions:
     Attributes:
       connect_s: within which a server has to welcome the edge.
       silence_s: without a sign of an upload after which the link is taken for lost: a half-open one never fails.
+      frame_s: for a frame after which it is taken for lost, whatever signs the server gives: its engine may hang.
       backoff_s: first and largest pause between attempts.
       patience_s: of attempts without success, after which pauses grow up to `slow_s`.
       slow_s: largest pause then.
@@ -31,6 +36,7 @@ class LinkOptions:
 
     connect_s: float = 1.5
     silence_s: float = 3.0
+    frame_s: float = 60.0
     backoff_s: tuple[float, float] = (0.1, 0.6)
     patience_s: float = 120.0
     slow_s: float = 10.0
@@ -66,7 +72,7 @@ class CloudLink:
       transport: to the server.
       hello: what the edge says first.
       options: how patient to be.
-      notify: is told, in the link's thread, when the link opens or is lost.
+      notify: is told, in the links' thread, when the link opens or is lost.
     """
 
     def __init__(
@@ -78,15 +84,14 @@ class CloudLink:
     ) -> None:
         self._transport, self._hello, self._options, self._notify = transport, hello, options or LinkOptions(), notify
         self._state = LinkState()
-        self._loop = asyncio.new_event_loop()
+        self._loop = LINKS.loop
         self._queue: deque[Upload] = deque()
-        self._more = asyncio.Event()
+        self._more, self._ended = asyncio.Event(), asyncio.Event()
         self._given_bytes = self._sent_bytes = self._total_bytes = 0
         self._current: Upload | None = None  # that waits for its outcome
         self._answer: tuple[pb.Result, Assembly] | None = None
         self._closing = self._draining = self._was_open = False
-        self._thread = threading.Thread(target=self._live, name="fluxshard-link", daemon=True)
-        self._thread.start()
+        self._life = LINKS.run(self._main())
 
     @property
     def state(self) -> LinkState:
@@ -116,12 +121,11 @@ class CloudLink:
         self._call(self._drop_waiting)
 
     def close(self) -> None:
-        """Ends the link and its thread."""
+        """Ends the link; returns when nothing of it is left."""
         if not self._closing:
             self._closing = True
-            self._call(self._more.set)
-            self._thread.join()
-            self._loop.close()
+            self._call(self._ended.set)
+            self._life.result()
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(function, *arguments)
@@ -153,30 +157,28 @@ class CloudLink:
 
     # --- in the link's thread -----------------------------------------------------------------------------------------
 
-    def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._main())
-            self._loop.run_until_complete(_end_tasks())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-
     async def _main(self) -> None:
         failed_since: float | None = None
         pause = self._options.backoff_s[0]
         while not self._closing:
             started = time.monotonic()
-            reason, retry_s = await self._connected()
+            try:
+                reason, retry_s = await self._connected()
+            except (Exception, asyncio.CancelledError) as error:  # of the transport: the link has to come back
+                reason, retry_s = f"the link failed: {type(error).__name__}", None
             was_open = self._lost(reason)
-            now = time.monotonic()
-            if was_open:
-                failed_since, pause = None, self._options.backoff_s[0]
+            now, options = time.monotonic(), self._options
+            if was_open and now - started > _WORTH_S:  # a server that drops what it welcomes is no better
+                failed_since, pause = None, options.backoff_s[0]
             failed_since = failed_since or started
-            most = self._options.backoff_s[1] if now - failed_since < self._options.patience_s else self._options.slow_s
+            most = options.backoff_s[1] if now - failed_since < options.patience_s else options.slow_s
             # jitter: the edges of a server that was restarted must not all come back at once
-            await self._sleep(max(retry_s or 0.0, random.uniform(0.5, 1.0) * pause))
+            await self._sleep(max(self._asked_s(retry_s), random.uniform(0.5, 1.0) * pause))
             pause = min(2 * pause, most)
+
+    def _asked_s(self, retry_s: float | None) -> float:
+        """What a server asks for, within reason."""
+        return min(retry_s, self._options.slow_s) if retry_s is not None and retry_s >= 0 else 0.0
 
     async def _connected(self) -> tuple[str, float | None]:
         """One connection, from greeting to end; returns why it ended, and when the server wants to be asked again."""
@@ -184,8 +186,7 @@ class CloudLink:
         down = self._transport.exchange(self._up())
         watch: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(self._options.connect_s):
-                first = read_down(await anext(down))
+            first = read_down(await self._first(down))
             if first.WhichOneof("kind") != "welcome":
                 raise WireError("the server's first message is no welcome")
             self._opened(first.welcome)
@@ -196,7 +197,7 @@ class CloudLink:
                 task.cancel()
             results = await asyncio.gather(receiving, watch, return_exceptions=True)
             for error in results:
-                if isinstance(error, FluxShardError):
+                if isinstance(error, Exception):
                     raise error
             return "the stream has ended", None
         except TimeoutError:
@@ -204,11 +205,26 @@ class CloudLink:
         except StopAsyncIteration:
             return "the server ended the stream", None
         except RefusedError as error:
-            return str(error), error.retry_after_s
+            # a server that never says when does not take this edge: asking again helps when something has changed
+            never = self._options.slow_s if not self._was_open else None
+            return str(error), never if error.retry_after_s is None else error.retry_after_s
         except FluxShardError as error:
             return str(error), None
         finally:
             await down.aclose()  # type: ignore[attr-defined]  # of a generator
+
+    async def _first(self, down: AsyncIterator[bytes]) -> bytes:
+        """The first message; nobody waits for one that a closed link has no use for."""
+        first, ended = asyncio.ensure_future(anext(down)), asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait((first, ended), timeout=self._options.connect_s, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                raise TimeoutError
+            return first.result()
+        finally:
+            first.cancel()
+            ended.cancel()
+            await asyncio.gather(first, ended, return_exceptions=True)
 
     async def _receive(self, down: AsyncIterator[bytes]) -> None:
         async for data in down:
@@ -225,6 +241,8 @@ class CloudLink:
                     raise TransportError("the server is about to stop")
             elif current.silent_s(time.monotonic()) > self._options.silence_s:
                 raise TransportError(f"no sign of the server for {self._options.silence_s:g} s")
+            elif time.monotonic() - current.began > self._options.frame_s:
+                raise TransportError(f"the server has not answered for {self._options.frame_s:g} s")
 
     async def _up(self) -> AsyncIterator[bytes]:
         """Messages to the server, for one connection: what comes after it finds another queue."""
@@ -255,7 +273,10 @@ class CloudLink:
         self._state = LinkState(
             is_open=True, epoch=welcome.epoch, welcome=welcome, reason="", credit_bytes=welcome.max_frame_bytes
         )
-        self._notify(self._state)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._loop.call_soon(self._notify, self._state)  # an error in it is not one of the link
 
     def _lost(self, reason: str) -> bool:
         """The connection is over; returns whether it had been open."""
@@ -267,8 +288,8 @@ class CloudLink:
         for upload in (current, *queue):
             if upload is not None:
                 upload.finish(Lost(reason=reason))
-        if was_open or self._state.attempts == 1:
-            self._notify(self._state)
+        if not self._closing and (was_open or self._state.attempts == 1):
+            self._tell()
         return was_open
 
     def _take(self, message: pb.Down) -> None:
@@ -296,6 +317,8 @@ class CloudLink:
     def _result(self, result: pb.Result) -> None:
         if self._answer is not None or result.answer_bytes > MAX_ANSWER_BYTES:
             raise WireError("an answer came that is not allowed")
+        if not all(math.isfinite(value) and value >= 0 for _, value in result.ListFields()):
+            raise WireError("an answer has figures that are not allowed")
         self._state = replace(self._state, wait_ms=result.wait_ms, credit_bytes=result.credit_bytes)
         assembly = Assembly(result.answer_bytes, result.answer_crc32)
         if assembly.is_complete:
@@ -323,14 +346,6 @@ class CloudLink:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleeps, but not when the link is closed."""
-        until = time.monotonic() + seconds
-        while not self._closing and (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.05))
-
-
-async def _end_tasks() -> None:
-    """Ends what a transport may have left behind in the loop."""
-    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()

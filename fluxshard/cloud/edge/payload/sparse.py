@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.messages import checksum, chunks
+from fluxshard.cloud.wire.messages import CHUNK_BYTES, checksum, chunks
 from fluxshard.cloud.wire.motion_codec import MotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import CELL_PX, MotionField
@@ -60,6 +60,7 @@ class Envelope:
       seq, base_seq, epoch: see `offload.proto`.
       wants_answer: False for a refresh.
       budget_ms: until there is no use for the answer; 0 where there is no limit.
+      chunk_bytes: of messages with pixels.
     """
 
     seq: int
@@ -67,6 +68,7 @@ class Envelope:
     epoch: int
     wants_answer: bool
     budget_ms: int
+    chunk_bytes: int = CHUNK_BYTES
 
 
 class Payload(Protocol):
@@ -157,16 +159,20 @@ class SparsePayload:
         if self._lossy is not None:
             pixels = self._lossy.decode(payload, mask, frame.pixels)
             self.received = Received(pixels=pixels, digest=self._lossy.digest(pixels, mask))
-        head = head_of(order, motion, envelope, self._motion, self._masks)
-        head.payload_bytes, head.payload_crc32 = len(payload), checksum(payload)
+        head = head_of(order, motion, envelope, self._motion, self._masks, payload)
         return [
             pb.Up(frame=head).SerializeToString(),
-            *(pb.Up(chunk=chunk).SerializeToString() for chunk in chunks(envelope.seq, payload)),
+            *(pb.Up(chunk=chunk).SerializeToString() for chunk in chunks(envelope.seq, payload, envelope.chunk_bytes)),
         ]
 
 
 def head_of(
-    order: WorkOrder, motion: MotionField | None, envelope: Envelope, motions: MotionCodec, masks: MaskCodec
+    order: WorkOrder,
+    motion: MotionField | None,
+    envelope: Envelope,
+    motions: MotionCodec,
+    masks: MaskCodec,
+    payload: bytes = b"",
 ) -> pb.Frame:
     """The head of a frame.
 
@@ -175,8 +181,10 @@ def head_of(
       motion: since the frame that the server has run last; None for zero.
       envelope: what else it says.
       motions, masks: encode both.
+      payload: that follows in chunks.
     """
-    sent = None if order.keyframe else motion
+    sent = b"" if order.keyframe or motion is None else motions.encode(motion)
+    flagged = b"" if order.keyframe else masks.encode(order.masks)
     return pb.Frame(
         seq=envelope.seq,
         base_seq=envelope.base_seq,
@@ -184,6 +192,8 @@ def head_of(
         keyframe=order.keyframe,
         wants_answer=envelope.wants_answer,
         budget_ms=envelope.budget_ms,
-        motion=b"" if sent is None else motions.encode(sent),
-        masks=b"" if order.keyframe else masks.encode(order.masks),
+        motion=sent,
+        masks=flagged,
+        payload_bytes=len(payload),
+        payload_crc32=checksum(sent, flagged, payload),
     )

@@ -38,7 +38,7 @@ class Down(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., need_key: _Optional[_Union[NeedKey, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "stream", "plan", "weights", "reuse", "payload", "answer", "picture_height", "picture_width", "decoder", "dtype", "backend", "isa", "version", "budget_ms", "server_plans", "confidence", "iou", "padded")
+    __slots__ = ("protocol", "stream", "plan", "weights", "reuse", "payload", "answer", "picture_height", "picture_width", "decoder", "dtype", "backend", "isa", "version", "budget_ms", "server_plans", "confidence", "iou", "padded", "image_height", "image_width")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,8 @@ class Hello(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     IOU_FIELD_NUMBER: _ClassVar[int]
     PADDED_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream: str
     plan: str
@@ -77,7 +79,9 @@ class Hello(_message.Message):
     confidence: float
     iou: float
     padded: bool
-    def __init__(self, protocol: _Optional[int] = ..., stream: _Optional[str] = ..., plan: _Optional[str] = ..., weights: _Optional[str] = ..., reuse: _Optional[str] = ..., payload: _Optional[str] = ..., answer: _Optional[str] = ..., picture_height: _Optional[int] = ..., picture_width: _Optional[int] = ..., decoder: _Optional[str] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., isa: _Optional[str] = ..., version: _Optional[str] = ..., budget_ms: _Optional[int] = ..., server_plans: _Optional[bool] = ..., confidence: _Optional[float] = ..., iou: _Optional[float] = ..., padded: _Optional[bool] = ...) -> None: ...
+    image_height: int
+    image_width: int
+    def __init__(self, protocol: _Optional[int] = ..., stream: _Optional[str] = ..., plan: _Optional[str] = ..., weights: _Optional[str] = ..., reuse: _Optional[str] = ..., payload: _Optional[str] = ..., answer: _Optional[str] = ..., picture_height: _Optional[int] = ..., picture_width: _Optional[int] = ..., decoder: _Optional[str] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., isa: _Optional[str] = ..., version: _Optional[str] = ..., budget_ms: _Optional[int] = ..., server_plans: _Optional[bool] = ..., confidence: _Optional[float] = ..., iou: _Optional[float] = ..., padded: _Optional[bool] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "max_frame_bytes", "lease_ms", "dtype", "backend", "isa", "device", "version", "same_decoder", "same_compute", "latency_model")

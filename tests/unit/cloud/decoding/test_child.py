@@ -262,7 +262,7 @@ def test_it_writes_what_it_has_given_up_and_ends_with_its_channel() -> None:
     memory = os.memfd_create("test")
     with ours, os.fdopen(memory, "r+b", buffering=0):
         os.ftruncate(memory, 3 * SIZE[0] * SIZE[1])
-        numbers = (theirs.fileno(), memory, *SIZE, 1 << 28, 5.0)
+        numbers = (theirs.fileno(), memory, *SIZE, 1 << 28, 0, 5.0)
         command = [sys.executable, "-m", "fluxshard.cloud.decoding.child", *map(str, numbers)]
         with theirs:
             process = subprocess.Popen(command, cwd=ROOT, pass_fds=(theirs.fileno(), memory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,14 +13,22 @@ from fluxshard.errors import WireError
 
 pytest.importorskip("zstandard", reason="zstandard is not installed: pip install '.[cloud]'")
 
-from fluxshard.cloud.wire.compression import MAX_BYTES, compress, decompress
+from fluxshard.cloud.wire.compression import MAX_BYTES, compress, compress_noise, decompress
 
 BOMB = bytes.fromhex("28b52ffde06c06060663636363")
 
 
 @given(st.binary(max_size=5000))
 def test_what_goes_in_comes_out(content: bytes) -> None:
-    assert decompress(compress(content), len(content), "a part") == content
+    for frame in (compress(content), compress_noise(content)):
+        assert decompress(frame, len(content), "a part") == content
+
+
+def test_noise_is_coded_and_not_searched() -> None:
+    residuals = np.random.default_rng(0).laplace(0, 3, 300_000).astype(np.int8).tobytes()
+    frame = compress_noise(residuals)
+    assert len(frame) < 0.95 * len(compress(residuals)) and decompress(frame, 300_000, "a part") == residuals
+    assert len(compress_noise(bytes(300_000))) < 200  # runs are found all the same
 
 
 def test_a_frame_that_declares_a_terabyte() -> None:

@@ -9,32 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxshard.errors import OptionError, WireError
+from fluxshard.errors import WireError
 
 pytest.importorskip("zstandard", reason="zstandard is not installed: pip install '.[cloud]'")
 
 from fluxshard.cloud.wire.compression import compress
-from fluxshard.cloud.wire.packed_payload import Coding, PackedPayload
+from fluxshard.cloud.wire.packed_payload import PackedPayload
 from fluxshard.cloud.wire.pixels.median_predictor import ReferenceMedianPredictor
 from tests.unit.cloud.wire.mutations import MUTATIONS, Mutation, check_refused_or_harmless, many, mutate
 from tests.unit.cloud.wire.pictures import KINDS, SIZES, masks, picture
 
-CODINGS: list[Coding] = ["median", "jpeg_xl"]
 BOMB = bytes.fromhex("28b52ffde06c06060663636363")  # 13 bytes that declare a terabyte
 
 
-def payload(size: tuple[int, int], coding: Coding = "median") -> PackedPayload:
-    if coding == "jpeg_xl":
-        pytest.importorskip("imagecodecs", reason="imagecodecs is not installed: pip install '.[jxl]'")
-    return PackedPayload(*size, coding, ReferenceMedianPredictor())
+def payload(size: tuple[int, int]) -> PackedPayload:
+    return PackedPayload(*size, ReferenceMedianPredictor())
 
 
-@pytest.mark.parametrize("coding", CODINGS)
 @given(size=SIZES, kind=KINDS, seed=st.integers(0, 2**31))
-def test_flagged_pixels_are_exact_and_others_are_cached(
-    coding: Coding, size: tuple[int, int], kind: str, seed: int
-) -> None:
-    pixels, cached, made = picture(size, kind, seed), picture(size, "noise", seed + 1), payload(size, coding)
+def test_flagged_pixels_are_exact_and_others_are_cached(size: tuple[int, int], kind: str, seed: int) -> None:
+    pixels, cached, made = picture(size, kind, seed), picture(size, "noise", seed + 1), payload(size)
     before = cached.copy()
     for mask in masks(size, seed):
         data = made.encode(pixels, mask)
@@ -48,19 +42,11 @@ def test_flagged_pixels_are_exact_and_others_are_cached(
 def test_layouts_that_are_not_contiguous() -> None:
     size = (21, 34)
     pixels, cached = (picture(size[::-1], "noise", seed).transpose(1, 0, 2) for seed in (0, 1))
-    for coding in CODINGS:
-        made = payload(size, coding)
-        for mask in masks(size, 3):
-            flags = np.asfortranarray(mask)
-            found = made.decode(made.encode(pixels, flags), flags, cached)
-            assert (found == np.where(mask[..., None], pixels, cached)).all()
-
-
-def test_pictures_too_large_for_jpeg_xl_take_the_other_coding() -> None:
-    for size, coding in (((2, 2048), b"\x02"), ((2, 2049), b"\x01")):
-        made, pixels, mask = payload(size, "jpeg_xl"), picture(size, "smooth", 0), np.ones(size, np.bool_)
-        data = made.encode(pixels, mask)
-        assert data[:1] == coding and (made.decode(data, mask, np.zeros_like(pixels)) == pixels).all()
+    made = payload(size)
+    for mask in masks(size, 3):
+        flags = np.asfortranarray(mask)
+        found = made.decode(made.encode(pixels, flags), flags, cached)
+        assert (found == np.where(mask[..., None], pixels, cached)).all()
 
 
 def test_noise_hardly_grows() -> None:
@@ -69,24 +55,22 @@ def test_noise_hardly_grows() -> None:
     assert len(data) <= 3 * 128 * 256 + 32
 
 
-@pytest.mark.parametrize("coding", CODINGS)
 @many
 @given(seed=st.integers(0, 5), mutations=MUTATIONS)
-def test_damage(coding: Coding, seed: int, mutations: list[Mutation]) -> None:
+def test_damage(seed: int, mutations: list[Mutation]) -> None:
     size = (33, 47)
-    made, mask, cached = payload(size, coding), masks(size, seed)[1 + seed % 5], picture(size, "noise", 9)
+    made, mask, cached = payload(size), masks(size, seed)[1 + seed % 5], picture(size, "noise", 9)
     data = mutate(made.encode(picture(size, "smooth", seed), mask), mutations)
     check_refused_or_harmless(lambda some: made.decode(some, mask, cached), data, mask, cached)
 
 
-@pytest.mark.parametrize("coding", CODINGS)
 @many
 @given(data=st.binary(max_size=100), tag=st.sampled_from([b"", b"\x01", b"\x02", b"\x02\xff\x0a"]))
-def test_noise_is_an_error_of_ours(coding: Coding, data: bytes, tag: bytes) -> None:
+def test_noise_is_an_error_of_ours(data: bytes, tag: bytes) -> None:
     mask = np.zeros((20, 20), np.bool_)
     mask[3, 4:9] = True
     with pytest.raises(WireError):
-        payload((20, 20), coding).decode(tag + data, mask, picture((20, 20), "flat", 0))
+        payload((20, 20)).decode(tag + data, mask, picture((20, 20), "flat", 0))
 
 
 def test_other_masks_are_refused() -> None:
@@ -95,12 +79,10 @@ def test_other_masks_are_refused() -> None:
     mask[3:9, 4:20] = True  # 2 x 3 tiles: two blocks
     other = mask.copy()
     other[24:, 24:] = True
-    messages = {"median": "declares another size than the 1056 bytes", "jpeg_xl": "another size than its mask"}
-    for coding in CODINGS:
-        made = payload(size, coding)
-        data = made.encode(picture(size, "smooth", 0), mask)
-        with pytest.raises(WireError, match=messages[coding]):
-            made.decode(data, other, picture(size, "flat", 0))
+    made = payload(size)
+    data = made.encode(picture(size, "smooth", 0), mask)
+    with pytest.raises(WireError, match="declares another size than the 1056 bytes"):
+        made.decode(data, other, picture(size, "flat", 0))
 
 
 def test_bytes_for_an_empty_mask_and_none_for_another() -> None:
@@ -108,20 +90,9 @@ def test_bytes_for_an_empty_mask_and_none_for_another() -> None:
     empty, full = np.zeros((4, 4), np.bool_), np.ones((4, 4), np.bool_)
     with pytest.raises(WireError, match="its mask asks for none"):
         made.decode(b"\x01", empty, image)
-    with pytest.raises(WireError, match="coding that was not agreed on"):
+    with pytest.raises(WireError, match="coding that is not known"):
         made.decode(b"", full, image)
     assert made.encode(image, empty) == b""
-
-
-def test_codings_that_were_not_agreed_on() -> None:
-    size, mask = (16, 16), np.ones((16, 16), np.bool_)
-    pixels = picture(size, "smooth", 0)
-    median, jpeg_xl = payload(size), payload(size, "jpeg_xl")
-    assert (jpeg_xl.decode(median.encode(pixels, mask), mask, pixels) == pixels).all()
-    with pytest.raises(WireError, match="not agreed on"):
-        median.decode(jpeg_xl.encode(pixels, mask), mask, pixels)
-    with pytest.raises(OptionError, match="must be 'median' or 'jpeg_xl'"):
-        PackedPayload(*size, "png", ReferenceMedianPredictor())  # type: ignore[arg-type]
 
 
 def test_sizes_are_refused_before_anything_is_allocated() -> None:

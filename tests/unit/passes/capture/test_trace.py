@@ -204,3 +204,16 @@ def test_errors_are_one_line_that_says_why(
 
 def test_optional_inputs_keep_their_defaults() -> None:
     assert torch.equal(trace(Optional(), IMAGE).graph_module(IMAGE), IMAGE * 3)
+
+
+def test_two_threads_capture_at_once() -> None:
+    """torch.export keeps state of the process; captures take turns, so that each gets its own network."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def capture(channels: int) -> int:
+        net = nn.Sequential(nn.Conv2d(3, channels, 3), nn.ReLU(), nn.Conv2d(channels, 2, 1)).eval()
+        traced = trace(net, torch.zeros(1, 3, 16, 16))
+        return next(node.meta["val"].shape[1] for node in traced.graph_module.graph.nodes if node.op == "call_function")
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(capture, range(4, 16))) == list(range(4, 16))

@@ -52,6 +52,21 @@ def test_a_curve_that_falls_is_damaged(tmp_path: Path) -> None:
         LatencyProfile.load(path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
+@pytest.mark.parametrize("name", ["base_ms", "slopes_ms", "knots", "error", "samples"])
+def test_numbers_that_are_none(tmp_path: Path, name: str, value: float) -> None:
+    path = tmp_path / "latency.json"
+    LatencyProfile(measured=MEASURED, model=MODEL).save(path)
+    body = json.loads(path.read_text())
+    lists = {"slopes_ms": [value], "knots": [[0.0, 1.0], [value, value]]}
+    body["model"][name] = lists.get(name, value)
+    if name == "samples" and value == 10**400:
+        return  # any number of samples will do
+    path.write_text(json.dumps(body))
+    with pytest.raises(ProfileError, match="cannot be read"):
+        LatencyProfile.load(path)
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="No such file"):
         LatencyProfile.load(tmp_path / "none.json")

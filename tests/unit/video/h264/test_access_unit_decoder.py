@@ -8,7 +8,7 @@ from fluxshard.testing.pictures import panning
 from fluxshard.video.h264.access_unit_decoder import AccessUnitDecoder
 from fluxshard.video.h264.nal_units import START_CODE, units
 from fluxshard.video.h264.stream_encoder import EncodedPicture, StreamEncoder
-from fluxshard.video.motion.codec_vectors import vectors_of
+from fluxshard.video.motion.picture_vectors import vectors_of
 from fluxshard.video.picture import to_picture
 
 SIZE = (96, 128)

@@ -1,0 +1,139 @@
+"""Bytes and milliseconds of what an edge sends of a frame, for every payload, on the same frames in one run.
+
+    python -m benchmarks.payloads --clip davis/JPEGImages/480p/parkour davis/JPEGImages/480p/camel
+
+The masks are those of planned reuse with a network of real weights. Every frame goes through all payloads, in turns,
+and every payload is decoded and compared before it counts. The keyframe of a clip, which is sent whole, has a column of
+its own. Prints a Markdown table: medians over frames of bytes, and of milliseconds to encode and to decode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import fluxshard
+from benchmarks.frame import cpu_name
+from benchmarks.planned import frames_of
+from fluxshard.cloud.wire.jpeg_payload import JpegPayload
+from fluxshard.cloud.wire.packed_payload import PackedPayload
+from fluxshard.cloud.wire.payload import Payload
+from fluxshard.cloud.wire.pixels.median_predictor import ReferenceMedianPredictor
+from fluxshard.cloud.wire.raw_payload import RawPayload
+from fluxshard.models.loading import ultralytics
+from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.pipeline.detection_head import DetectionHead
+from fluxshard.pipeline.stream_loop import StreamLoop
+
+LOSSY = ("jpeg",)
+REPEATS = 3  # of a keyframe: there is one in a clip
+
+Sent = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8]]  # pixels, mask, what the receiver has
+
+
+@dataclass(slots=True)
+class Figures:
+    """One payload on some frames.
+
+    Attributes:
+      n_bytes, encode_ms, decode_ms: per frame.
+    """
+
+    n_bytes: list[float] = field(default_factory=list)
+    encode_ms: list[float] = field(default_factory=list)
+    decode_ms: list[float] = field(default_factory=list)
+
+    def text(self) -> str:
+        """Medians: bytes (encode / decode ms)."""
+        size, encode, decode = map(statistics.median, (self.n_bytes, self.encode_ms, self.decode_ms))
+        return f"{size:,.0f} ({encode:.1f} / {decode:.1f})".replace(",", " ")
+
+
+def frames_to_send(net: LoadedModel, clip: Path, size: tuple[int, int], most: int) -> list[Sent]:
+    """Frames with the pixels that planned reuse recomputes, and the frame before each."""
+    assert net.layout is not None
+    reuse = fluxshard.ReuseOptions(policy="planned", input="assembled")
+    head = DetectionHead(net.layout, size, confidence=reuse.planned.region_confidence)
+    sent: list[Sent] = []
+    with fluxshard.compile(net.net).session(reuse) as session, torch.inference_mode():
+        loop = StreamLoop(session=session, detect=head, objects=reuse.planned)
+        for image, motion in frames_of(clip, size, most):
+            loop.step(image, motion)
+            pixels = (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy().copy()
+            assert session.planned is not None
+            work = session.planned.work
+            mask = np.ones(size, np.bool_) if work is None else work[0].copy()
+            sent.append((pixels, mask, sent[-1][0] if sent else np.zeros_like(pixels)))
+    return sent
+
+
+def contenders(height: int, width: int) -> dict[str, Payload]:
+    """All payloads of this machine."""
+    found: dict[str, Payload] = {
+        "raw": RawPayload(height, width),
+        "packed": PackedPayload(height, width),
+        "packed, without a compiler": PackedPayload(height, width, predictor=ReferenceMedianPredictor()),
+        "jpeg": JpegPayload(height, width),
+    }
+    return found
+
+
+def measure(payloads: Mapping[str, Payload], frames: Sequence[Sent]) -> dict[str, Figures]:
+    """Every frame through every payload."""
+    figures = {name: Figures() for name in payloads}
+    for number, (pixels, mask, cached) in enumerate(frames):
+        names = list(payloads)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            started = time.perf_counter()
+            data = payloads[name].encode(pixels, mask)
+            encoded = time.perf_counter()
+            found = payloads[name].decode(data, mask, cached)
+            decoded = time.perf_counter()
+            assert (found[~mask] == cached[~mask]).all()
+            assert name in LOSSY or (found[mask] == pixels[mask]).all()
+            figures[name].n_bytes.append(len(data))
+            figures[name].encode_ms.append((encoded - started) * 1e3)
+            figures[name].decode_ms.append((decoded - encoded) * 1e3)
+    return figures
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="yolo11n-seg.pt", help="weights, looked for in FLUXSHARD_DATA/weights")
+    parser.add_argument("--size", type=int, nargs="+", default=[384, 640], help="H W, or one number for a square")
+    parser.add_argument("--clip", nargs="+", required=True, help="videos, looked for in FLUXSHARD_DATA")
+    parser.add_argument("--frames", type=int, default=40)
+    args = parser.parse_args()
+    data = Path(os.environ.get("FLUXSHARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    size = (args.size[0], args.size[-1])
+    weights = Path(args.model) if Path(args.model).exists() else data / "weights" / args.model
+    net, payloads = ultralytics.load(weights), contenders(*size)
+    columns: dict[str, dict[str, Figures]] = {}
+    for clip in args.clip:
+        place = Path(clip) if Path(clip).exists() else data / clip
+        sent = frames_to_send(net, place, size, args.frames)
+        later = [frame for frame in sent if not frame[1].all()]
+        share = statistics.mean(float(mask.mean()) for _, mask, _ in later)
+        columns[f"{place.stem}, {share:.0%} of the pixels"] = measure(payloads, later)
+        columns[f"{place.stem}, keyframe"] = measure(payloads, sent[:1] * REPEATS)
+    print(
+        f"{weights.name} at {size[0]}x{size[1]}, {args.frames} frames each, {cpu_name()}; bytes (encode / decode ms)\n"
+    )
+    print(f"| payload | {' | '.join(columns)} |")
+    print(f"|---{'|---:' * len(columns)}|")
+    for name in payloads:
+        print(f"| {name} | {' | '.join(figures[name].text() for figures in columns.values())} |")
+
+
+if __name__ == "__main__":
+    main()

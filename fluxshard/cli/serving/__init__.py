@@ -1,0 +1,1 @@
+"""`fluxshard serve`: a model that edges send their frames to."""

@@ -1,0 +1,1 @@
+"""What operators see of a server: figures for Prometheus and events as log lines."""

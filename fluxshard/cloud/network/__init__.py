@@ -1,0 +1,1 @@
+"""gRPC: the client's and the server's end of a stream, who calls, and how a refusal travels."""

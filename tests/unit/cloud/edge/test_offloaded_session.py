@@ -1,0 +1,156 @@
+"""A session in two places as its user sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fluxshard.cloud.edge.connection.loop_thread import LINKS
+from fluxshard.cloud.edge.offloaded_session import OffloadedSession
+from fluxshard.cloud.edge.options import OffloadOptions
+from fluxshard.cloud.edge.session_parts import LocalModel
+from fluxshard.cloud.wire.messages import read_up
+from fluxshard.errors import OptionError, ShapeError, StateError
+from fluxshard.motion import MotionField
+from fluxshard.options import ReuseOptions
+from fluxshard.testing.offload.in_process import Faults, InProcessTransport
+from fluxshard.testing.offload.scripted_edge import hello_of
+from fluxshard.testing.offload.two_places import SIZE, fake_model, moving_frames, server_of, session_of
+
+RAW = OffloadOptions(payload="raw", stream="test")
+REUSE = ReuseOptions(policy="planned", scene_cut=1.0)
+
+
+@pytest.fixture
+def transport() -> InProcessTransport:
+    """Nobody is there."""
+    server = server_of(fake_model())
+    server.close()
+    return InProcessTransport(server, faults=Faults(refuse=True))
+
+
+def test_without_a_server_it_is_a_session_in_one_place(transport: InProcessTransport) -> None:
+    model = fake_model()
+    with session_of(model, transport, REUSE, RAW) as session, model.program.engine.session(REUSE) as alone:  # type: ignore[attr-defined]  # of a fake
+        for frame in moving_frames(6):
+            assert torch.equal(session.run(frame), alone.run(frame.image, frame.motion))
+            assert session.stats.placement == "edge" and session.stats.bytes_sent == 0
+            assert session.stats.recompute_ratio == alone.stats.recompute_ratio
+            assert session.stats.frame == alone.stats.frame and session.origin == (0, 0)
+            assert session.planned is not None and alone.planned is not None
+            assert session.planned.work_ratio == alone.planned.work_ratio
+            assert (session.work_map() == alone.work_map()).all()
+            assert not session.record.cloud_ran and session.record.cloud_open
+            regions = np.zeros((4, 6), np.uint8)
+            session.focus(regions)
+            alone.focus(regions)
+        assert session.state_bytes > 0 and not session.link.is_open and session.reuse is REUSE
+
+
+def test_before_the_first_frame_and_after_the_end(transport: InProcessTransport) -> None:
+    session = session_of(fake_model(), transport, REUSE, RAW)
+    assert session.state_bytes == 0 and not session.link.is_open
+    for use in (lambda: session.record, lambda: session.planned, lambda: session.work_map()):
+        with pytest.raises(StateError, match="no frame yet"):
+            use()
+    session.close()
+    session.close()
+    with pytest.raises(StateError, match="session is closed"):
+        session.run(next(moving_frames(1)))
+
+
+def test_another_size_and_a_reset_start_anew(transport: InProcessTransport) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def model_for(size: tuple[int, int]) -> LocalModel:
+        sizes.append(size)
+        return fake_model(size)
+
+    with OffloadedSession(model_for, REUSE, transport, RAW) as session:
+        for frame in moving_frames(2):
+            session.run(frame)
+        assert not session.stats.keyframe
+        session.run(next(moving_frames(1, (48, 32))))
+        assert session.stats.keyframe and session.stats.frame == 0
+        session.reset()
+        session.run(next(moving_frames(1, (48, 32))))
+        assert session.stats.keyframe
+    assert sizes == [SIZE, (48, 32), (48, 32)]
+
+
+def test_images_are_frames_too(transport: InProcessTransport) -> None:
+    with session_of(fake_model(), transport, REUSE, RAW) as session:
+        frame = next(moving_frames(1))
+        assert torch.equal(session.run(frame.image), session.run(frame.image, MotionField.zero(*SIZE)))
+        assert not session.stats.keyframe
+        with pytest.raises(ShapeError, match="whole steps"):
+            session.run(frame.image + 0.001)
+        for regions in (np.zeros((4, 5), np.uint8), np.zeros((4, 6))):
+            with pytest.raises(ShapeError, match="regions are"):
+                session.focus(regions)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reuse", "options", "message"),
+    [
+        (ReuseOptions(remap=False), RAW, "remap=False"),
+        (ReuseOptions(execution="dense"), RAW, "remap=False and execution='dense'"),
+        (REUSE, replace(RAW, answer="detections"), "whose head is known"),
+        (REUSE, replace(RAW, payload="bitstream"), "packets=True"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    transport: InProcessTransport, reuse: ReuseOptions, options: OffloadOptions, message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        session_of(fake_model(), transport, reuse, options)
+
+
+def with_canvas(model: LocalModel) -> LocalModel:
+    return replace(model, program=replace(model.program, canvas_px=32))
+
+
+@pytest.mark.parametrize(
+    ("model", "reuse"), [(with_canvas(fake_model()), REUSE), (fake_model(), ReuseOptions(tau={"nothing": 0.1}))]
+)
+def test_a_session_that_cannot_start_leaves_no_link(
+    transport: InProcessTransport, model: LocalModel, reuse: ReuseOptions
+) -> None:
+    """Symptom: the link of a session whose first frame was refused went on connecting for ever."""
+    session = session_of(model, transport, reuse, RAW)
+    with pytest.raises(OptionError):
+        session.run(next(moving_frames(1)))
+    session.close()
+    asyncio.run_coroutine_threadsafe(nothing_left(), LINKS.loop).result(10)
+
+
+async def nothing_left() -> None:
+    while len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0.001)
+
+
+def test_the_greeting_says_all_that_the_server_needs() -> None:
+    model, seen = fake_model(), list[bytes]()
+
+    def edit(data: bytes) -> bytes | None:
+        seen.append(data)
+        return None
+
+    server = server_of(model)
+    try:
+        with session_of(model, InProcessTransport(server, faults=Faults(edit=edit)), REUSE, RAW) as session:
+            session.run(next(moving_frames(1)))
+            asyncio.run_coroutine_threadsafe(until(lambda: bool(seen)), LINKS.loop).result(10)
+    finally:
+        server.close()
+    assert read_up(seen[0]).hello == hello_of(model, REUSE)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)

@@ -1,0 +1,32 @@
+"""Options of a session in two places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fluxshard.cloud.edge.options import OffloadOptions
+from fluxshard.errors import OptionError
+
+
+def test_defaults_name_this_machine_and_hide_the_token() -> None:
+    options = OffloadOptions(token="secret")
+    assert options.stream.endswith("/0") and len(options.stream) <= 128
+    assert "secret" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"payload": "png"}, "payload"),
+        ({"answer": "pictures"}, "answer"),
+        ({"hedge_share": -0.1}, "hedge_share"),
+        ({"hedge_share": 1.1}, "hedge_share"),
+        ({"hedge_share": float("nan")}, "hedge_share"),
+        ({"stream": ""}, "stream"),
+    ],
+)
+def test_values_that_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        OffloadOptions(**given)
