@@ -148,7 +148,8 @@ class TwoPlaces:
         record.answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
-            self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms)
+            upload_late_ms = answered.result.upload_ms - _upload_ms(inputs)
+            self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms, upload_late_ms)
         self._settle()
         proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
         return TwoPlacesAnswer(
@@ -253,6 +254,11 @@ class TwoPlaces:
             cloud_q95=estimates.cloud_quantiles.q95,
         )
         return inputs, edge_work, cloud_work
+
+
+def _upload_ms(inputs: DispatchInputs) -> float:
+    """Time that a frame's upload was expected to take."""
+    return inputs.upload_bytes / inputs.uplink_bytes_per_ms if inputs.uplink_bytes_per_ms else 0.0
 
 
 def _ms_since(start: float) -> float:

@@ -4,58 +4,56 @@ from __future__ import annotations
 
 from fluxshard.evaluate.offload.scenario import Scenario
 from fluxshard.evaluate.offload.uploads import Flight
-from fluxshard.runtime.offload.dispatch import DispatchInputs
-from fluxshard.runtime.offload.hedge import HedgeBudget, Progress, rescue_ms, should_hedge
+from fluxshard.runtime.offload.hedge import HedgeBudget, Pace, Progress, rescue_ms, should_hedge
 
 _CHECK_MS = 5.0  # between two looks at an upload's progress, as in `cloud.edge.two_places`
-_STEP_BYTES = 16 << 10  # as in `cloud.wire.messages`
+# chunks, which are acknowledged one by one: as much as the link takes in 4 ms, as in `cloud.edge.estimates`
+_CHUNK_MS, _CHUNK_BYTES, _MOST_CHUNK_BYTES = 4.0, 16 << 10, 60 << 10
 _MARGIN_MS = 5.0
 
 
 def hedge_start_ms(
-    scenario: Scenario, flight: Flight, ready: float, inputs: DispatchInputs, rest_ms: float, rate: float | None,
-    budget: HedgeBudget, expected_ms: float,
+    scenario: Scenario, flight: Flight, ready: float, rate: float | None, cloud_ms: float, edge_ms: float,
+    edge_free: float, budget: HedgeBudget,
 ) -> float | None:
-    """When the edge starts beside an upload; None where it need not.
+    """When the edge is called beside an upload; None where it is not.
 
     Args:
       scenario: link and endpoints.
       flight: the upload.
       ready: when it was handed to the link.
-      inputs: what was known of the frame.
-      rest_ms: that answers take beyond what is predicted.
-      rate: expected bytes per millisecond; None where it is not known.
+      rate: bytes per millisecond that were expected then; None where nothing was known.
+      cloud_ms: in which the cloud was expected to answer.
+      edge_ms: that the edge takes.
+      edge_free: when it can begin.
       budget: of frames that run twice.
-      expected_ms: time in which the cloud was expected to answer.
     """
     link, trip = scenario.link, 2 * scenario.one_way_ms
-    n_bytes, edge_ms = int(flight.n_bytes), inputs.edge_ms or 0.0
-    server_ms = flight.server_ms + rest_ms
+    chunk = int(min(_MOST_CHUNK_BYTES, max(_CHUNK_BYTES, _CHUNK_MS * (rate or 0.0))))
+    n_bytes, rescue = int(flight.n_bytes), rescue_ms(edge_ms, cloud_ms)
 
-    def calls(at: float, acked: int, since: float) -> bool:
-        elapsed = at - ready - trip
+    def calls(at: float, acked: int, heard: float, pace: Pace) -> bool:
         progress = Progress(
-            total_bytes=n_bytes, acked_bytes=acked, elapsed_ms=elapsed, silent_ms=max(0.0, min(at - since, elapsed)),
-            server_ms=server_ms, step_bytes=_STEP_BYTES,
+            left_bytes=n_bytes - acked, pace=pace, elapsed_ms=at - ready, silent_ms=max(0.0, at - heard),
+            server_ms=flight.server_ms, step_bytes=chunk,
         )  # fmt: skip
-        wait = max(0.0, ready + inputs.edge_wait_ms - at)
-        rescue = rescue_ms(edge_ms, expected_ms)
-        return should_hedge(progress, rate, wait + edge_ms, _MARGIN_MS, budget, rescue_after_ms=rescue)
+        return should_hedge(progress, max(0.0, edge_free - at) + edge_ms, _MARGIN_MS, budget, rescue)
 
-    acked, since, looks = 0, ready + trip, 0
+    acked, heard, pace, look = 0, ready + trip, Pace.expected(flight.n_bytes, rate), 0
     while acked < n_bytes:
-        step = min(n_bytes, acked + _STEP_BYTES)
-        heard = link.arrival_ms(flight.begin_ms, step) + trip
+        step = min(n_bytes, acked + chunk)
+        next_heard = link.arrival_ms(flight.begin_ms, step) + trip
         # until the next acknowledgement, an upload only becomes later: it is enough to look just before that
-        last = max(looks, int((heard - ready) // _CHECK_MS))
-        if calls(ready + last * _CHECK_MS, acked, since):
-            low, high = looks, last
-            while low < high:
-                middle = (low + high) // 2
-                if calls(ready + middle * _CHECK_MS, acked, since):
-                    high = middle
+        last = max(look, int((next_heard - ready) // _CHECK_MS))
+        if calls(ready + last * _CHECK_MS, acked, heard, pace):
+            first = look
+            while first < last:
+                middle = (first + last) // 2
+                if calls(ready + middle * _CHECK_MS, acked, heard, pace):
+                    last = middle
                 else:
-                    low = middle + 1
-            return ready + low * _CHECK_MS
-        acked, since, looks = step, heard, last + 1
+                    first = middle + 1
+            return ready + first * _CHECK_MS
+        pace = pace.after(step - acked, next_heard - heard)
+        acked, heard, look = step, next_heard, last + 1
     return None

@@ -2,8 +2,8 @@
 
 Time is simulated; dispatch, the estimate of the uplink and hedging are the runtime's own functions. One frame is in
 flight at a time, and the newest captured one is next. What is simulated of the live edge (`fluxshard.cloud.edge`): one
-upload under way at a time, packets of the video that go up whoever answers, and what answers took beyond what was
-predicted. Both endpoints take exactly what their curves say.
+upload under way at a time, and packets of the video that go up whoever answers. Both endpoints take exactly what their
+curves say, and the edge knows these curves.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from fluxshard.runtime.offload.hedge import HedgeBudget
 
 Strategy = Literal["edge", "cloud", "both", "oracle", "paper", "hedged", "hedged+warm"]
 STRATEGIES: tuple[Strategy, ...] = ("edge", "cloud", "paper", "hedged", "hedged+warm", "both", "oracle")
-
-_REST_WEIGHT = 0.2  # as in `cloud.edge.estimates`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +89,6 @@ class _Stream:
         self._edge_ran = -1
         self._edge_free_ms = 0.0
         self._budget = HedgeBudget(share=rules.hedge_share)
-        self._rest_ms = 0.0  # mean of what the cloud's answers took beyond what was predicted
 
     def run(self, frame: int, now: float) -> tuple[float, Endpoint, bool]:
         """When a frame is answered, by whom, and whether both ran it because the cloud was late."""
@@ -125,43 +122,40 @@ class _Stream:
                 uploads.forward(frame, ready)
             return done, "edge", False
         if strategy.startswith("hedged"):
-            expected_ms = decision.cloud_ms or 0.0
             at = hedge_start_ms(
-                scenario, flight, ready, inputs, self._rest_ms, uploads.rate, self._budget, expected_ms
-            )
+                scenario, flight, ready, uploads.rate, decision.cloud_ms or 0.0, edge_ms, self._edge_free_ms,
+                self._budget,
+            )  # fmt: skip
             if at is not None and cloud_done > max(at, self._edge_free_ms):  # else it answers before the edge is free
                 self._budget = self._budget.after_hedge()
                 edge_done = self._edge(frame, max(at, self._edge_free_ms) + edge_ms)
                 if edge_done < cloud_done:
                     self._lose(flight, edge_done)
                     return edge_done, "edge", True
-                return self._cloud(flight, now, decision.cloud_ms), "cloud", True
-        return self._cloud(flight, now, decision.cloud_ms), "cloud", False
+                return self._cloud(flight), "cloud", True
+        return self._cloud(flight), "cloud", False
 
     def _both(
         self, frame: int, edge_starts: float, edge_ms: float, flight: Flight
     ) -> tuple[float, Endpoint, bool]:
         """The edge begins unless the cloud has answered before the edge is free."""
         if flight.known_ms <= edge_starts:
-            return self._cloud(flight, 0.0, None), "cloud", False
+            return self._cloud(flight), "cloud", False
         edge_done = self._edge(frame, edge_starts + edge_ms)
         if edge_done < flight.known_ms:
             self._lose(flight, edge_done)
             return edge_done, "edge", True
-        return self._cloud(flight, 0.0, None), "cloud", True
+        return self._cloud(flight), "cloud", True
 
     def _edge(self, frame: int, done: float) -> float:
         """The edge runs the frame to its end, whoever answers it."""
         self._edge_ran, self._edge_free_ms = frame, done
         return done
 
-    def _cloud(self, flight: Flight, now: float, expected_ms: float | None) -> float:
+    def _cloud(self, flight: Flight) -> float:
         """The cloud answers."""
         self.uploads.begin(flight)
         self.uploads.settle(flight.known_ms)
-        if expected_ms is not None:
-            late = flight.known_ms - now - self._scenario.pre_ms - expected_ms
-            self._rest_ms = max(0.0, self._rest_ms + _REST_WEIGHT * late)
         return flight.known_ms
 
     def _lose(self, flight: Flight, edge_done: float) -> None:
@@ -173,7 +167,7 @@ class _Stream:
     def _inputs(self, edge_ms: float, edge_wait_ms: float, flight: Flight, ready: float) -> DispatchInputs:
         uploads = self.uploads
         return DispatchInputs(
-            edge_ms=edge_ms, cloud_ms=flight.server_ms, edge_wait_ms=edge_wait_ms, cloud_pre_ms=self._rest_ms,
+            edge_ms=edge_ms, cloud_ms=flight.server_ms, edge_wait_ms=edge_wait_ms,
             upload_bytes=int(flight.n_bytes), backlog_bytes=int(uploads.backlog_bytes(ready)),
             uplink_bytes_per_ms=uploads.rate, propagation_ms=self._scenario.one_way_ms,
         )  # fmt: skip
