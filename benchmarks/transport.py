@@ -3,8 +3,8 @@
     python -m benchmarks.transport --rounds 300
 
 A payload goes up in chunks that the server acknowledges, as those of frames do, and a reply of 64 bytes comes back; the
-time is from the first chunk to the reply. Every round measures all contenders at all sizes, one after the other. With
-`--crowd`, also how long a server that is full takes to refuse a stream, with the connection and the handshake.
+time is from the first chunk to the reply. Every round measures all contenders at all sizes, one after the other. Below
+the table: how long it takes until a stream is refused, with its connection and the handshake.
 """
 
 from __future__ import annotations

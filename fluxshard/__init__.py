@@ -68,7 +68,15 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"fluxshard.{name}")
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        try:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not _HOMES[name].startswith("fluxshard.cloud."):
+                raise
+            raise ModuleNotFoundError(
+                f"fluxshard.{name} needs {error.name}, which is not installed; run: pip install 'fluxshard[cloud]'",
+                name=error.name,
+            ) from error
     raise AttributeError(f"module 'fluxshard' has no attribute {name!r}")
 
 

@@ -27,6 +27,7 @@ FluxShardError
 ├── TransportError         a server cannot be reached, or the link to it was lost
 │   └── RefusedError       the server does not take the stream (reason and time to wait inside)
 ├── SecurityError          a certificate, key or token that cannot be used or is refused; plaintext that is not allowed
+├── MissingExtraError      a command needs packages of an extra that is not installed
 └── EvaluationError        clips, annotations or kept results of an evaluation are missing or damaged
 ```
 Messages say what was seen, what is allowed and what to do.
@@ -170,6 +171,10 @@ class RefusedError(TransportError):
 
 class SecurityError(FluxShardError):
     """A certificate, key or token cannot be used or is refused, or plaintext is not allowed."""
+
+
+class MissingExtraError(FluxShardError):
+    """A command needs packages of an extra that is not installed."""
 
 
 class EvaluationError(FluxShardError):

@@ -94,6 +94,14 @@ class Stream:
             assert time.monotonic() < end, record
         return record
 
+    def resumed(self, after: PlacementRecord) -> PlacementRecord:
+        """The first frame after another one that the server ran; it may have been a refresh, on a busy machine.
+
+        Runs frames until the cloud answers one that is no keyframe.
+        """
+        self.run_until(lambda record: record.answered_by == "cloud" and not record.cloud_keyframe)
+        return next(record for record in self.records if record.frame > after.frame and record.cloud_ran)
+
     def warm(self) -> None:
         """Runs frames until the cloud answers."""
         self.run()

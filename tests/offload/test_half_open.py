@@ -39,7 +39,7 @@ def test_every_frame_is_answered_and_the_cloud_is_used_again(reuse: str) -> None
         faults.silent, healed = False, time.monotonic()
         record = stream.run_until(lambda record: record.answered_by == "cloud")
         assert time.monotonic() - healed < 2.0
-        assert record.cloud_keyframe
+        assert record.answered_by == "cloud" and stream.resumed(first).cloud_keyframe
         stream.check()
 
 

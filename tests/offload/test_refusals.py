@@ -61,7 +61,7 @@ def test_a_server_that_does_not_fit(served: LocalModel, faults: Faults, caller: 
         stream = Stream(transport)
         stream.run()
         until(lambda: reason in stream.session.link.reason)
-        stream.run(20)
+        stream.run(5)
         assert all(record.answered_by == "edge" and not record.bytes_sent for record in stream.records)
         assert reason in stream.records[-1].cloud_open and transport.opened == 1
         stream.check()
@@ -102,7 +102,8 @@ def test_a_server_that_drains_and_comes_back() -> None:
         asyncio.run_coroutine_threadsafe(drain(), stream.session._link._loop).result(10)  # type: ignore[union-attr]
         transport._server = other
         stream.run_until(lambda record: record.answered_by == "cloud" and record.cloud_keyframe)
-        assert not any(record.cloud_outcome == "lost" for record in stream.settled[before:])
+        lost = {record.cloud_reason for record in stream.settled[before:] if record.cloud_outcome == "lost"}
+        assert lost <= {"the server is about to stop"}, "what was under way was answered"
         stream.check()
 
 

@@ -21,7 +21,7 @@ def test_nothing_waits_but_the_frame_under_way() -> None:
         stream = Stream(InProcessTransport(server))
         stream.run()
         stream.wait_open()
-        end, unsettled = time.monotonic() + 2.5, list[int]()
+        end, unsettled = time.monotonic() + 1.5, list[int]()
         while time.monotonic() < end:
             stream.run()
             depths.append(server.queue_depth)
@@ -36,12 +36,12 @@ def test_nothing_waits_but_the_frame_under_way() -> None:
 
 
 def test_nothing_waits_on_a_slow_uplink() -> None:
-    """A keyframe takes 150 ms, and what moved takes 20: refreshes do not queue up behind each other."""
+    """A frame takes 100 ms or more: refreshes do not queue up behind each other."""
     with serving() as server:
         stream = Stream(InProcessTransport(server, faults=Faults(up_bytes_per_s=3e4)), dispatch=EDGE_FIRST)
         stream.run()
         stream.wait_open()
-        end, most = time.monotonic() + 2.0, 0
+        end, most = time.monotonic() + 1.2, 0
         while time.monotonic() < end:
             record = stream.run()
             link = stream.session._link
@@ -49,8 +49,8 @@ def test_nothing_waits_on_a_slow_uplink() -> None:
             most = max(most, link.backlog_bytes)
             assert record.latency_ms < 2000
         assert most < 2 * 5000, "one frame"
-        assert any(record.cloud_ran and not record.cloud_keyframe for record in stream.records)
         stream.check()
+        assert sum(record.cloud_ran for record in stream.settled) >= 2
 
 
 def test_the_newest_frame_refreshes_the_server() -> None:
@@ -59,7 +59,7 @@ def test_the_newest_frame_refreshes_the_server() -> None:
         stream = Stream(InProcessTransport(server), dispatch=EDGE_FIRST)
         stream.run()
         stream.wait_open()
-        stream.run(60)
+        stream.run(40)
         sent = [record.frame for record in stream.records if record.refreshed]
         later = [record for record in stream.records if sent and record.frame > sent[0]]
         assert later and all(record.cloud_open == "a frame is under way" or record.bytes_sent for record in later)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fluxshard.cli.support.extras import needs_extra
 from fluxshard.cli.support.option_types import Debug, DType, Task
 from fluxshard.errors import OptionError
 
@@ -111,8 +112,9 @@ def edge(
 
     Without a server, and while the link is down, all frames run here. With --plan server they go without an answer.
     """
-    from fluxshard.cli.edge.camera_command import CameraRequest, camera_command
-    from fluxshard.cli.edge.edge_command import EdgeRequest, LinkFlags, edge_command
+    with needs_extra("cloud"):
+        from fluxshard.cli.edge.camera_command import CameraRequest, camera_command
+        from fluxshard.cli.edge.edge_command import EdgeRequest, LinkFlags, edge_command
     from fluxshard.cli.support.network_flags import NetworkFlags
     from fluxshard.cli.support.reuse_flags import ReuseFlags
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fluxshard.cli.support.extras import needs_extra
 from fluxshard.cli.support.option_types import Debug, DType, Model, Task
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
@@ -81,15 +82,9 @@ def serve(
 
     The first SIGTERM or SIGINT lets streams finish their frames and move on; a second one ends the server at once.
     """
-    from fluxshard.errors import TransportError
-
-    try:
+    with needs_extra("cloud"):
         from fluxshard.cli.serving.request import ServeRequest
         from fluxshard.cli.serving.serve_command import serve_command
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("fluxshard"):
-            raise
-        raise TransportError(f"{error.name} is not installed; run: pip install 'fluxshard[cloud]'") from error
 
     request = ServeRequest(
         model=model,

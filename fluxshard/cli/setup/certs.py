@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fluxshard.cli.support.extras import needs_extra
+
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
 
@@ -35,12 +37,8 @@ def certs(
     """
     from shlex import quote
 
-    from fluxshard.errors import SecurityError
-
-    try:
+    with needs_extra("cloud"):
         from fluxshard.cloud.security.site import make_site
-    except ModuleNotFoundError as error:
-        raise SecurityError(f"{error.name} is not installed; run: pip install 'fluxshard[cloud]'") from error
 
     site = make_site(out, hosts=host or (), clients=client or (), days=days, overwrite=overwrite)
     for path in site.made:

@@ -110,6 +110,8 @@ class CloudEndpoint:
         state = self._link.state
         if not state.is_open:
             return state.reason or "not connected"
+        if state.welcome is not self._welcome:
+            return "the link has just opened"  # the mirror still stands for the connection before
         if self._flight is not None:
             return "a frame is under way"
         return self._payload.closed_because(frame)
@@ -174,7 +176,7 @@ class CloudEndpoint:
             proposal = self._mirror.propose_seen(to_image(received.pixels), proposal)
         self._estimates.encoded(1e3 * (time.perf_counter() - began))
         self._learn_size(sum(map(len, messages)), proposal.input_cells)
-        upload = Upload(self._seq, messages, self._wake)
+        upload = Upload(self._seq, messages, self._wake, only_frame=self._payload.is_sparse)
         record.cloud_keyframe, record.refreshed, record.epoch = order.keyframe, not answer, self._epoch
         record.bytes_sent += upload.n_bytes
         digest = 0 if received is None else received.digest

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from fluxshard.cloud.edge.payload.sparse import Envelope, SparsePayload
+from fluxshard.cloud.edge.payload.sparse import Envelope, PixelEncoder, SparsePayload
 from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.limits import Caller
@@ -55,12 +55,19 @@ class ScriptedFrames:
       model: of both sides.
       reuse: of the stream.
       size: (H, W) of the images.
+      codec: of pixels; None sends them as they are.
     """
 
-    def __init__(self, model: LocalModel, reuse: ReuseOptions, size: tuple[int, int] = SIZE) -> None:
+    def __init__(
+        self,
+        model: LocalModel,
+        reuse: ReuseOptions,
+        size: tuple[int, int] = SIZE,
+        codec: PixelEncoder | None = None,
+    ) -> None:
         self._program, self._reuse, self._size = model.program, reuse, size
         self.orders = work_orders(model.program.engine.plan, reuse)
-        self._payload = SparsePayload(RawPayload(*size), self.orders, size)
+        self._payload = SparsePayload(codec or RawPayload(*size), self.orders, size)
         self._codec = OutputsCodec(model.program.engine.plan)
         self.seq = self.base_seq = 0
         """Of the last frame; of the last one that the server is taken to have run."""

@@ -261,6 +261,8 @@ class CloudLink:
             while (message := upload.next_message(self._sent_bytes)) is not None:
                 self._count(message)
                 yield message
+            if queue is self._queue:
+                self._given_bytes -= upload.left_bytes
 
     def _count(self, message: bytes) -> None:
         self._sent_bytes += len(message)

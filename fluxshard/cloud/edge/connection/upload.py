@@ -70,10 +70,14 @@ class Upload:
       seq: of the frame.
       messages: serialised, the head first.
       wake: called when there is an outcome.
+      only_frame: the messages are of no use to later frames: those that are left when there is an outcome, since the
+        server has refused the frame, are not sent.
     """
 
-    def __init__(self, seq: int, messages: Sequence[bytes], wake: Callable[[], None]) -> None:
-        self.seq, self.messages = seq, messages
+    def __init__(
+        self, seq: int, messages: Sequence[bytes], wake: Callable[[], None], *, only_frame: bool = False
+    ) -> None:
+        self.seq, self.messages, self._only_frame = seq, messages, only_frame
         self.n_bytes = sum(map(len, messages))
         """Of all messages."""
         self._wake = wake
@@ -107,6 +111,11 @@ class Upload:
         """From handing the head over until the server had it; None while it has not, or where others waited before."""
         return None if self._first_ack_at is None else self._first_ack_at - self.began
 
+    @property
+    def left_bytes(self) -> int:
+        """Of the messages that the link has not taken."""
+        return sum(map(len, self.messages[self._taken :]))
+
     def waiting_s(self, now: float) -> float:
         """Time since the server had all of it; 0 while it has not."""
         return now - self._complete_at if self._complete_at else 0.0
@@ -121,7 +130,7 @@ class Upload:
         Args:
           sent_bytes: of the whole stream so far.
         """
-        if self._taken == len(self.messages):
+        if self._taken == len(self.messages) or (self._only_frame and self._outcome is not None):
             return None
         if self._start is None:
             self._start = sent_bytes

@@ -192,6 +192,16 @@ def test_another_connection_knows_nothing(epoch: int) -> None:
     assert sent.keyframe and sent.epoch == epoch and bench.payload.interrupted == interrupted + 1
 
 
+def test_a_connection_that_opens_while_a_frame_is_decided() -> None:
+    """Symptom: the frame went out as one of the connection before, and the server needed a key."""
+    bench = Bench()
+    bench.end(bench.send(), ANSWERED)
+    frame = bench.skip()
+    bench.link.open(2)
+    assert bench.endpoint.closed_because(frame) == "the link has just opened"
+    assert head(bench.send()).epoch == 2
+
+
 def test_a_server_that_has_decoded_other_pixels_is_told_all_of_them_again() -> None:
     bench = Bench()
     flight = bench.send()

@@ -94,7 +94,7 @@ def test_outputs_are_those_of_a_replay(
     assert any(record.cloud_ran and not record.cloud_keyframe for record in settled)
     assert settled[0].answered_by == "edge"
     if dispatch is CLOUD_FIRST:
-        assert sum(record.answered_by == "cloud" for record in settled) > 20
+        assert sum(record.cloud_ran for record in settled) > 5
     assert server.connected == 0 and server.cached_bytes == 0
 
 
@@ -108,7 +108,7 @@ def test_a_lossy_payload_is_mirrored_as_the_server_sees_it(model: LocalModel, se
     )
     run(session, 40, settled)
     cloud = [record for record in settled if record.cloud_ran]
-    assert len(cloud) > 20 and not any("pixels" in record.cloud_reason for record in settled)
+    assert len(cloud) > 5 and not any("pixels" in record.cloud_reason for record in settled)
     assert any(not record.cloud_keyframe for record in cloud)
 
 

@@ -74,7 +74,7 @@ def test_outputs_are_those_of_a_replay(model: LocalModel, site: Path, name: str,
     assert_replays(model, REUSES[name], outputs, settled)
     assert any(record.cloud_ran and not record.cloud_keyframe for record in settled)
     if dispatch is CLOUD_FIRST:
-        assert sum(record.answered_by == "cloud" for record in settled) > 20
+        assert any(record.answered_by == "cloud" for record in settled)
 
 
 @pytest.mark.slow

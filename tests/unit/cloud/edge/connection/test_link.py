@@ -14,7 +14,7 @@ import pytest
 
 from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
 from fluxshard.cloud.edge.connection.loop_thread import LINKS
-from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused
+from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import RefusedError, TransportError
@@ -385,6 +385,34 @@ def test_a_slow_network_holds_back_and_what_waits_is_counted_and_can_be_dropped(
         gate.set()
         assert isinstance(outcome_of(link, frame(12)), Answered)
     assert taken == [0], "nothing of what was dropped"
+
+
+@pytest.mark.parametrize("only_frame", [True, False])
+def test_pixels_of_a_frame_that_was_refused_are_not_sent(only_frame: bool) -> None:
+    """Symptom: a keyframe that was needed waited for the rest of the frame that could not be run."""
+    seen: list[str | None] = []
+
+    async def refusing(up: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        await anext(up)
+        yield pb.Down(welcome=pb.Welcome(epoch=1)).SerializeToString()
+        async for data in up:
+            message = read_up(data)
+            seen.append(message.WhichOneof("kind"))
+            if message.frame.seq == 1:
+                yield pb.Down(need_key=pb.NeedKey(seq=1)).SerializeToString()
+                await asyncio.sleep(0.05)
+            for answer in answer_to(message) if message.frame.seq == 2 else ():
+                yield answer.SerializeToString()
+
+    def upload(seq: int) -> Upload:
+        plain = frame(seq, 2000)
+        return Upload(seq, [plain.messages[0], *[plain.messages[1]] * 5], lambda: None, only_frame=only_frame)
+
+    with link_to(FakeServer(refusing)) as link:
+        assert isinstance(outcome_of(link, upload(1)), KeyNeeded)
+        assert isinstance(outcome_of(link, upload(2)), Answered)
+        until(lambda: link.backlog_bytes == 0)
+    assert seen[: 2 if only_frame else 7] == ["frame", *["chunk"] * (0 if only_frame else 5), "frame"]
 
 
 def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

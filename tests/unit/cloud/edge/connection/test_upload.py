@@ -21,6 +21,16 @@ def test_messages_are_taken_once_and_in_order() -> None:
     assert [upload.next_message(50) for _ in range(4)] == [b"head", b"one", b"two", None]
 
 
+@pytest.mark.parametrize("only_frame", [True, False])
+def test_what_is_left_of_a_frame_that_was_refused(only_frame: bool) -> None:
+    upload = Upload(3, [b"head", b"one", b"two"], lambda: None, only_frame=only_frame)
+    upload.next_message(0)
+    assert upload.left_bytes == 6
+    upload.finish(Refused(wait_ms=0.0))
+    assert upload.next_message(4) == (None if only_frame else b"one")
+    assert upload.left_bytes == (6 if only_frame else 3)
+
+
 def test_progress_is_of_this_frame_though_others_went_before(clock: list[float]) -> None:
     upload = Upload(1, [b"head", b"12345678"], lambda: None)
     upload.acknowledge(500)
