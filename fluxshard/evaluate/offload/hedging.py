@@ -13,8 +13,14 @@ _MARGIN_MS = 5.0
 
 
 def hedge_start_ms(
-    scenario: Scenario, flight: Flight, ready: float, rate: float | None, cloud_ms: float, edge_ms: float,
-    edge_free: float, budget: HedgeBudget,
+    scenario: Scenario,
+    flight: Flight,
+    ready: float,
+    rate: float | None,
+    cloud_ms: float,
+    edge_ms: float,
+    edge_free: float,
+    budget: HedgeBudget,
 ) -> float | None:
     """When the edge is called beside an upload; None where it is not.
 

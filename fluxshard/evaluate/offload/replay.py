@@ -116,7 +116,8 @@ class _Stream:
             choice = "edge" if edge_starts + edge_ms < cloud_done else "cloud"
         if choice == "edge":
             done = self._edge(frame, edge_starts + edge_ms)
-            if strategy == "hedged+warm" or (strategy in ("hedged", "paper") and uploads.uplink.needs_probe(now / 1000)):
+            probes = strategy in ("hedged", "paper") and uploads.uplink.needs_probe(now / 1000)
+            if probes or strategy == "hedged+warm":
                 self._lose(flight, done)
             elif strategy != "edge":
                 uploads.forward(frame, ready)
@@ -135,9 +136,7 @@ class _Stream:
                 return self._cloud(flight), "cloud", True
         return self._cloud(flight), "cloud", False
 
-    def _both(
-        self, frame: int, edge_starts: float, edge_ms: float, flight: Flight
-    ) -> tuple[float, Endpoint, bool]:
+    def _both(self, frame: int, edge_starts: float, edge_ms: float, flight: Flight) -> tuple[float, Endpoint, bool]:
         """The edge begins unless the cloud has answered before the edge is free."""
         if flight.known_ms <= edge_starts:
             return self._cloud(flight), "cloud", False

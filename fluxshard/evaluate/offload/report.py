@@ -1,8 +1,11 @@
-"""Tables and a picture of replays."""
+"""Tables, plain values and a picture of replays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,20 +42,21 @@ def overview(figures: Pooled, payload: RecordedPayload) -> Table:
         cells = [words(name)]
         for tier in tiers:
             one = figures[tier, payload, name]
-            cells.append(Cell(f"{one.mean_ms:.1f} / {one.p95_ms:.0f} / {one.p99_ms:.0f} / {one.max_ms:.0f}", one.mean_ms))
+            tail = f"{one.p95_ms:.0f} / {one.p99_ms:.0f} / {one.max_ms:.0f}"
+            cells.append(Cell(f"{one.mean_ms:.1f} / {tail}", one.mean_ms))
         rows.append(tuple(cells))
     return Table(headings=(payload, *tiers), numeric=(False, *(True for _ in tiers)), rows=tuple(rows))
 
 
 def details(figures: Pooled, tier: str, payload: RecordedPayload) -> Table:
-    """All figures of one tier and payload; the skill is against the optimum where it was found."""
+    """All figures of one tier and payload, with regret and skill against the oracles that are there."""
     named = {name: figures[tier, payload, name] for name in _parts(figures, 2)}
     oracles = [name for name in (GREEDY, OPTIMUM) if name in named]
     statics = [named[name].mean_ms for name in STATICS if name in named]
     rows = []
     for name, one in named.items():
         regrets = [number(one.mean_ms - named[oracle].mean_ms, 2, signed=True) for oracle in oracles]
-        ability = skill(one.mean_ms, statics, named[oracles[-1]].mean_ms) if oracles and statics else None
+        skills = [number(_skill(one, statics, named[oracle]), 2) for oracle in oracles]
         sends = one.sent_bytes > 0
         rows.append(
             (
@@ -60,12 +64,13 @@ def details(figures: Pooled, tier: str, payload: RecordedPayload) -> Table:
                 number(one.p99_ms, 0), number(one.p999_ms, 0), number(one.max_ms, 0), number(one.age_ms, 0),
                 number(one.fps, 1), percent(one.by_cloud), percent(one.hedged, digits=2),
                 number(one.sent_bytes / 1000 if sends else None, 1), percent(one.spare if sends else None), *regrets,
-                number(ability, 2),
+                *skills,
             )
         )  # fmt: skip
     headings = (
         f"{tier}, {payload}", "mean ms", "p50", "p95", "p99", "p99.9", "max", "age ms", "fps", "by cloud", "hedged",
-        "kB/frame", "spare", *(f"regret: {oracle}" for oracle in oracles), "skill",
+        "kB/frame", "spare", *(f"regret: {oracle}" for oracle in oracles),
+        *(f"skill: {oracle}" for oracle in oracles),
     )  # fmt: skip
     return Table(headings=headings, numeric=(False, *(True for _ in headings[1:])), rows=tuple(rows))
 
@@ -91,12 +96,36 @@ def payload_and_predictor(figures: Pooled) -> Table:
     payloads, rows = _payloads(figures), []
     for tier in _parts(figures, 0):
         means = [figures[tier, payload, "paper"].mean_ms for payload in payloads]
-        gaps = [figures[tier, payload, "paper"].mean_ms - figures[tier, payload, GREEDY].mean_ms for payload in payloads]
+        oracles = [figures[tier, payload, GREEDY].mean_ms for payload in payloads]
+        gaps = [mean - oracle for mean, oracle in zip(means, oracles, strict=True)]
         cells = [words(tier), *(number(mean, 1) for mean in means)]
         cells += [number(max(means) - min(means), 1), *(number(gap, 2) for gap in gaps)]
         rows.append(tuple(cells))
     headings = ("tier", *payloads, "payload's gain", *(f"predictor's most, {payload}" for payload in payloads))
     return Table(headings=headings, numeric=(False, *(True for _ in headings[1:])), rows=tuple(rows))
+
+
+def as_json(figures: Pooled) -> list[dict[str, Any]]:
+    """All figures as plain values, one object per tier, payload and entrant.
+
+    `regret_ms` and `skill` hold one value per oracle that is there; a skill is None where nothing could be gained.
+    """
+    values, names = [], _parts(figures, 2)
+    for (tier, payload, name), one in figures.items():
+        oracles = {oracle: figures[tier, payload, oracle] for oracle in (GREEDY, OPTIMUM) if oracle in names}
+        statics = [figures[tier, payload, static].mean_ms for static in STATICS if static in names]
+        values.append(
+            {
+                "tier": tier, "payload": payload, "entrant": name, **asdict(one),
+                "regret_ms": {oracle: one.mean_ms - best.mean_ms for oracle, best in oracles.items()},
+                "skill": {oracle: _skill(one, statics, best) for oracle, best in oracles.items()},
+            }
+        )  # fmt: skip
+    return values
+
+
+def _skill(one: Figures, statics_ms: Sequence[float], oracle: Figures) -> float | None:
+    return skill(one.mean_ms, statics_ms, oracle.mean_ms) if statics_ms else None
 
 
 def draw_tails(outcomes: Outcomes, path: Path) -> Path:

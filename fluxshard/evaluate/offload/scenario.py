@@ -90,7 +90,7 @@ class Scenario:
         return self.period_ms / self.ticks
 
     def next_start(self, start: int, frame: int, latency_ms: float) -> tuple[int, int]:
-        """When the next frame begins, in ticks, and which: the newest that was captured, or the next where there is none.
+        """When the next frame begins, in ticks, and which: the newest captured one, or the next where there is none.
 
         Args:
           start: of a frame, in ticks.

@@ -161,4 +161,3 @@ def _run(task: _Task) -> _Results:
             best = Replayed(answered=optimum(scenario, start), sent_bytes=0.0, spare_bytes=0.0)
             results[payload, OPTIMUM] = stream_figures(best, scenario.period_ms)
     return results
-

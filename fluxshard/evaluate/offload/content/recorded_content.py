@@ -170,7 +170,8 @@ class ReplayedContent:
         self._whole: Work = (1.0,) * recorded.work.shape[2]
         self._has_video = payload == "bitstream"
         self._keyframes: list[float] = recorded.key_bytes[self._first :].tolist()
-        self._until = [0.0, *np.cumsum(recorded.packet_bytes[self._first :]).tolist()]  # bytes before a frame's packet
+        packets = recorded.packet_bytes[self._first :]
+        self._until: list[float] = [0.0, *np.cumsum(packets).tolist()]  # bytes before a frame's packet
 
     def work(self, ran: int, frame: int) -> Work:
         """See `Content.work`."""
