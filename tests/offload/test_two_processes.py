@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 import fluxshard
 from fluxshard import video
+from fluxshard.cli.run.output_directory import OUTPUTS, PLACEMENTS
 from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
@@ -259,7 +260,7 @@ def test_the_commands_agree_with_a_replay(data_dir: Path, servers: Callable[[str
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, timeout=280, text=True)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in out.iterdir()} == {"annotated.mp4", "frames.jsonl", "summary.json", "summary.png"}
+    assert {path.name for path in out.iterdir()} == {*OUTPUTS, PLACEMENTS}
     records = read_records(out / "frames.jsonl")
     assert len(records) == 40 and {record.stats["placement"] for record in records} == {"edge", "cloud"}
     assert all(record.placement is not None and record.age_ms > 0 for record in records)

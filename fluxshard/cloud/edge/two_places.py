@@ -142,19 +142,20 @@ class TwoPlaces:
                 self._send(frame, cloud_proposal, cloud_work, record, answer=False)
             else:
                 self._cloud.forward(frame, record)
-        pre_ms = _ms_since(started) - waited_ms
+        record.pre_ms = _ms_since(started)
         self._unsettled.append(record)  # also where nobody answers: the server may have the frame
         outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
         record.answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
-            upload_late_ms = answered.result.upload_ms - _upload_ms(inputs)
+            # never early: a frame of one chunk takes no time between its first and its last
+            upload_late_ms = max(0.0, answered.result.upload_ms - _upload_ms(inputs))
             self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms, upload_late_ms)
         self._settle()
         proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
         return TwoPlacesAnswer(
-            outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered, pre_ms=pre_ms,
-            edge_wait_ms=waited_ms,
+            outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered,
+            pre_ms=record.pre_ms - waited_ms, edge_wait_ms=waited_ms,
         )  # fmt: skip
 
     def close(self) -> None:
