@@ -87,6 +87,7 @@ def record_content(
     policy = cloud_policy(program, options.reuse, sparse_image=True)
 
     def step(index: int) -> None:
+        """The endpoint runs a frame right after the one before."""
         mirror = Mirror(policy, network.shape)
         mirror.advance(frames[index].motion)
         mirror.commit(mirror.propose(frames[index].image))
