@@ -116,7 +116,9 @@ class Uploads:
         waiting = self.backlog_bytes(ready)
         if waiting > most:
             under_way = ready if self.flight is None else max(ready, self.flight.arrived_ms)
-            self.sent_bytes -= self._scenario.link.sent_bytes(under_way, self._free_ms)
+            dropped = self._scenario.link.sent_bytes(under_way, self._free_ms)  # packets that were forwarded before
+            self.sent_bytes -= dropped
+            self.spare_bytes -= dropped
             self._free_ms, self._sent = under_way, -1
             return
         self.sent_bytes += n_bytes

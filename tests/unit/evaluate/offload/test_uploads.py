@@ -76,7 +76,7 @@ def test_a_video_that_is_too_late_goes_on_with_a_keyframe() -> None:
     uploads = Uploads(scenario(OUTAGE, content))
     for number in range(4):
         uploads.forward(number, 2000.0 + number)
-    assert uploads.sent_bytes == pytest.approx(3 * 6.25), "what waited is dropped"
+    assert uploads.sent_bytes == uploads.spare_bytes == pytest.approx(3 * 6.25), "what waited is dropped"
     assert uploads.backlog_bytes(2003.0) == 0
     assert uploads.plan(4, 3000.0).n_bytes == 100_000 + 50_000
 
@@ -95,3 +95,4 @@ def test_forwarding_drops_only_what_is_not_part_of_an_upload() -> None:
     for number in (1, 2):
         uploads.forward(number, 0.0)
     assert uploads.backlog_bytes(0.0) == pytest.approx(100_000) and uploads.sent_bytes == pytest.approx(100_000)
+    assert uploads.spare_bytes == pytest.approx(0)
