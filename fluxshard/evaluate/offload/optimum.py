@@ -153,7 +153,7 @@ class _Table:
         """Of frames that begin at some ticks, by age of the cache: at the edge, and at the cloud."""
         scenario, costs = self._scenario, self._costs
         rows = starts // scenario.ticks % scenario.content.frames
-        ready: Floats = starts * scenario.tick_ms + scenario.pre_ms
+        ready: Floats = starts.astype(np.float64) * scenario.tick_ms + scenario.pre_ms
         edge_ms = scenario.pre_ms + costs.edge_ms[rows]
         arrived = self._link.arrivals_ms(ready[:, None], costs.n_bytes[rows])
         cloud_ms = arrived - starts[:, None] * scenario.tick_ms + 2 * scenario.one_way_ms + costs.cloud_ms[rows]

@@ -35,12 +35,13 @@ class Compared:
     """Frames that both endpoints ran, so that both times are known: those that were hedged or refreshed.
 
     They are not a fair sample of all frames, as the cloud's best frames are neither. A refresh has no answer to send
-    down, so the cloud looks a little better than it is. Times are means in milliseconds, from when an endpoint could
-    begin.
+    down, so the cloud looks a little better than it is; where both share a machine, both look worse. Times are means in
+    milliseconds, from when an endpoint could begin, as each endpoint was measured: what the session does besides is not
+    the dispatcher's.
 
     Attributes:
       frames: how many.
-      answered_ms: until the answer, the wait for a hedge included.
+      answered_ms: of the endpoint that answered; the wait before a hedge included.
       edge_ms, cloud_ms: of either endpoint: what the static choices had taken.
       oracle_ms: of the faster one, frame by frame.
       wrong: frames that the slower endpoint answered.
@@ -130,7 +131,9 @@ def _placed(path: Path) -> list[Mapping[str, Any]]:
     except (OSError, ValueError) as error:
         raise EvaluationError(f"records {str(path)!r} cannot be read: {_seen(error)}") from error
     records = [line.get("placement_record", line) for line in lines if isinstance(line, dict)]
-    placed = [record for record in records if isinstance(record, dict) and "decision" in record]
+    placed: list[Mapping[str, Any]] = [
+        record for record in records if isinstance(record, dict) and "decision" in record
+    ]
     if not placed:
         raise EvaluationError(
             f"{str(path)!r} has no placement records: give a file that `fluxshard edge` has written for two places"
@@ -169,10 +172,10 @@ def _times(placement: Mapping[str, Any]) -> tuple[float, float, float, bool] | N
     edge_ms, cloud_ms, by = placement["edge_ms"], placement["cloud_ms"], placement["answered_by"]
     if by not in ("edge", "cloud") or edge_ms is None or cloud_ms is None:
         return None
-    faster = min(edge_ms, cloud_ms)
-    # clocks of two threads: an answer is never counted as earlier than the endpoint that gave it
-    answered = max(faster, placement["latency_ms"] - placement["pre_ms"])
-    return answered, edge_ms, cloud_ms, (edge_ms if by == "edge" else cloud_ms) > faster
+    took = edge_ms if by == "edge" else cloud_ms
+    waited = by == "edge" and placement["hedged"]
+    answered = max(took, placement["latency_ms"] - placement["pre_ms"]) if waited else took
+    return answered, edge_ms, cloud_ms, took > min(edge_ms, cloud_ms)
 
 
 def _compared(times: Sequence[tuple[float, float, float, bool]]) -> Compared | None:

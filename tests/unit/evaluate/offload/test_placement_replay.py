@@ -31,9 +31,9 @@ def placed(
 
 RECORDS = [
     placed(0, "cloud", None, 12.0, 16.0),
-    placed(1, "edge", 20.0, 30.0, 24.0),  # the faster one
-    placed(2, "edge", 20.0, 12.0, 24.0),  # a refresh that was faster
-    placed(3, "edge", 20.0, 200.0, 54.0),  # a hedge that began after 30 ms
+    placed(1, "edge", 20.0, 30.0, 26.0),  # the faster one; 2 ms for what comes after it
+    placed(2, "edge", 20.0, 12.0, 26.0),  # a refresh that was faster
+    placed(3, "edge", 20.0, 200.0, 54.0) | {"hedged": True},  # the edge began after 30 ms
 ]
 
 
