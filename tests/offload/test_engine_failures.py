@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -61,14 +62,15 @@ def test_on_the_server_with_an_error_that_nobody_expected() -> None:
 def test_on_the_edge(reuse: str) -> None:
     """The error is raised, the next frame of the edge is a keyframe, and the cloud is used as before."""
     fault = Fault()
-    with serving() as server:
+    with serving(hooked(MODEL, lambda _: time.sleep(0.05))) as server:  # so that the edge is the faster one
         stream = Stream(InProcessTransport(server), hooked(MODEL, fault), REUSES[reuse], dispatch=EDGE_FIRST)
         stream.run(12)
         stream.wait_open()
         stream.run_until(lambda record: record.answered_by == "edge" and not record.edge_keyframe)
-        fault.armed = True
-        while stream.outputs[-1][0] is not None:  # which of both is faster is the dispatcher's business
+        while stream.outputs[-1][0] is not None:
+            fault.armed = True  # again, where it hit a hedge that the cloud's answer overtook
             stream.run()
+        fault.armed = False
         error = stream.outputs[-1][1]
         assert isinstance(error, KernelError) and "as the test asks" in str(error)
         n = len(stream.outputs) - 1

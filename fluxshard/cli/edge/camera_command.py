@@ -99,6 +99,7 @@ def _check(request: CameraRequest) -> RunReuse:
     for flag, is_given, instead in (
         ("--payload", link.payload not in ("auto", "bitstream"), "the video's own packets go up"),
         ("--dispatch", link.dispatch != "hedged", "the server answers all frames"),
+        ("--minimize", link.minimize != "latency", "the server answers all frames"),
         ("--latency-profile", link.latency_profile is not None, "this machine computes nothing"),
         ("--show-reuse", request.show_reuse, "the server does not tell where it has recomputed"),
     ):

@@ -8,18 +8,32 @@ from typing import Annotated, Literal
 import typer
 
 from fluxshard.cli.support.extras import needs_extra
-from fluxshard.cli.support.option_types import Debug, DType, Task
+from fluxshard.cli.support.option_types import (
+    AnyBackend,
+    Confidence,
+    Debug,
+    Device,
+    DType,
+    MaxFrames,
+    OutDirectory,
+    Overlap,
+    Overwrite,
+    ReusePolicy,
+    ShowReuse,
+    Size,
+    Task,
+    Thresholds,
+    Video,
+)
 from fluxshard.errors import OptionError
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
 
 def edge(
-    video: Annotated[
-        str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
-    ],
+    video: Video,
     server: Annotated[str, typer.Option(help="HOST:PORT of `fluxshard serve`.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)],
+    out: OutDirectory,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +78,10 @@ def edge(
     deadline: Annotated[
         float | None, typer.Option(help="Milliseconds within which a frame should be answered.", show_default=False)
     ] = None,
+    minimize: Annotated[
+        Literal["latency", "energy"],
+        typer.Option(help="Of this machine, among what meets the deadline; energy needs a --latency-profile with it."),
+    ] = "latency",
     margin: Annotated[float, typer.Option(help="Milliseconds by which the edge must be faster to be chosen.")] = 5.0,
     keep_warm: Annotated[
         bool, typer.Option("--keep-warm/--no-keep-warm", help="Send the server what the edge has answered, too.")
@@ -76,36 +94,20 @@ def edge(
         bool, typer.Option("--pace", help="Give the frames of a file at their own times, as a camera would.")
     ] = False,
     task: Task = "auto",
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH; 640 unless given.",
-            show_default=False,
-        ),
-    ] = None,
-    max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)
-    ] = None,
-    policy: Annotated[
-        Literal["planned", "propagated"] | None,
-        typer.Option(help="What is recomputed; see `fluxshard run`.", show_default="planned"),
-    ] = None,
-    profile: Annotated[
-        Path | None, typer.Option(help="Threshold profile of `fluxshard calibrate`.", show_default=False)
-    ] = None,
+    size: Size = None,
+    max_frames: MaxFrames = None,
+    policy: ReusePolicy = None,
+    profile: Thresholds = None,
     latency_profile: Annotated[
         Path | None, typer.Option(help="Of this machine, from `fluxshard profile`.", show_default="measured meanwhile")
     ] = None,
-    show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
-    device: Annotated[str, typer.Option(help="Where the edge runs: cpu, cuda or cuda:N.")] = "cpu",
+    show_reuse: ShowReuse = False,
+    device: Device = "cpu",
     dtype: DType = "float32",
-    backend: Annotated[
-        Literal["auto", "cpp", "cuda", "reference", "emulated"],
-        typer.Option(help="What executes the model on the edge."),
-    ] = "auto",
-    conf: Annotated[float, typer.Option(help="Detections must score above.")] = 0.25,
-    iou: Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")] = 0.7,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    backend: AnyBackend = "auto",
+    conf: Confidence = 0.25,
+    iou: Overlap = 0.7,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Runs a model over a video here or on a server, frame by frame, whichever is done first; writes what `run` does.
@@ -120,8 +122,8 @@ def edge(
 
     link = LinkFlags(
         server=server, ca=ca, cert=cert, key=key, token=token, server_name=server_name, insecure=insecure,
-        stream=stream, payload=payload, dispatch=dispatch, deadline_ms=deadline, margin_ms=margin,
-        keep_warm=keep_warm, latency_profile=latency_profile,
+        stream=stream, payload=payload, dispatch=dispatch, deadline_ms=deadline, minimize=minimize,
+        margin_ms=margin, keep_warm=keep_warm, latency_profile=latency_profile,
     )  # fmt: skip
     reuse = ReuseFlags(policy=policy, profile=profile)
     if plan == "server":

@@ -32,7 +32,7 @@ from fluxshard.pipeline.device import RunDevice, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.sinks.placement_lines import PlacementLines
 from fluxshard.pipeline.stream_loop import StreamLoop
-from fluxshard.runtime.offload.dispatch import DispatchOptions, Policy
+from fluxshard.runtime.offload.dispatch import DispatchOptions, Goal, Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class LinkFlags:
     payload: Literal["auto", "bitstream", "packed", "jpeg", "raw"] = "auto"
     dispatch: Policy = "hedged"
     deadline_ms: float | None = None
+    minimize: Goal = "latency"
     margin_ms: float = 5.0
     keep_warm: bool = True
     latency_profile: Path | None = None
@@ -76,7 +77,9 @@ class LinkFlags:
           payload: what goes up.
           answers: detections come down, not outputs.
         """
-        dispatch = DispatchOptions(policy=self.dispatch, margin_ms=self.margin_ms, deadline_ms=self.deadline_ms)
+        dispatch = DispatchOptions(
+            policy=self.dispatch, margin_ms=self.margin_ms, minimize=self.minimize, deadline_ms=self.deadline_ms
+        )
         options = OffloadOptions(
             dispatch=dispatch,
             payload=payload,
@@ -229,6 +232,7 @@ def _facts(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> dict[
             "dispatch": link.dispatch,
             "margin_ms": link.margin_ms,
             "deadline_ms": link.deadline_ms,
+            "minimize": link.minimize,
             "keep_warm": link.keep_warm,
             "tcp": asdict(tcp_settings()),
         },

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from fluxshard.cli.support.option_types import AnyBackend, Debug, Device, DType, Model, Task
+from fluxshard.cli.support.option_types import (
+    AnyBackend,
+    Debug,
+    Device,
+    DType,
+    Model,
+    ReusePolicy,
+    Size,
+    Task,
+    Thresholds,
+)
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -29,28 +39,9 @@ def profile(
         ),
     ] = None,
     task: Task = "auto",
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH; 640 unless given.",
-            show_default=False,
-        ),
-    ] = None,
-    policy: Annotated[
-        Literal["planned", "propagated"] | None,
-        typer.Option(
-            help="What is recomputed: planned from the image alone, or what each layer's features make of it.",
-            show_default="planned",
-        ),
-    ] = None,
-    thresholds: Annotated[
-        Path | None,
-        typer.Option(
-            "--profile",
-            help="Threshold profile: policy, thresholds and canvas that `fluxshard calibrate` found for this model.",
-            show_default=False,
-        ),
-    ] = None,
+    size: Size = None,
+    policy: ReusePolicy = None,
+    thresholds: Thresholds = None,
     frames: Annotated[int, typer.Option(min=20, help="Frames to measure.")] = 160,
     device: Device = "cpu",
     dtype: DType = "float32",

@@ -46,7 +46,8 @@ def _energy(profile: LatencyProfile, reasons: Sequence[str]) -> str:
     if energy is None:
         return f"n/a ({'; '.join(reasons) or 'the meter gave too few samples'})"
     figures = ", ".join(f"{_at(energy, share):.0f} mJ at {share:.0%}" for share in SHARES)
-    return f"{figures} ({profile.facts['meter']})"
+    rest = "" if profile.rest_mw is None else f"; at rest {profile.rest_mw / 1e3:.1f} W"
+    return f"{figures}{rest} ({profile.facts['meter']})"
 
 
 def _threads(profile: LatencyProfile) -> str:

@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from fluxshard.cli.support.option_types import AnyBackend, Debug, Device, DType, Model, Task
+from fluxshard.cli.support.option_types import (
+    AnyBackend,
+    Confidence,
+    Debug,
+    Device,
+    DType,
+    MaxFrames,
+    Model,
+    OutDirectory,
+    Overlap,
+    Overwrite,
+    ReusePolicy,
+    ShowReuse,
+    Size,
+    Task,
+    Thresholds,
+    Video,
+)
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
 
 def run(
-    video: Annotated[
-        str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
-    ],
+    video: Video,
     model: Model,
-    out: Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)],
+    out: OutDirectory,
     task: Task = "auto",
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH; 640 unless given.",
-            show_default=False,
-        ),
-    ] = None,
+    size: Size = None,
     compare: Annotated[
         Literal["none", "dense"], typer.Option(help="Also run the original network on every frame, and measure both.")
     ] = "none",
-    max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)
-    ] = None,
-    policy: Annotated[
-        Literal["planned", "propagated"] | None,
-        typer.Option(
-            help="What is recomputed: planned from the image alone, or what each layer's features make of it.",
-            show_default="planned",
-        ),
-    ] = None,
-    profile: Annotated[
-        Path | None,
-        typer.Option(
-            help="Threshold profile: policy, thresholds and canvas that `fluxshard calibrate` found for this model.",
-            show_default=False,
-        ),
-    ] = None,
+    max_frames: MaxFrames = None,
+    policy: ReusePolicy = None,
+    profile: Thresholds = None,
     canvas: Annotated[
         bool | None,
         typer.Option(
@@ -83,13 +77,13 @@ def run(
         bool | None,
         typer.Option("--remap/--no-remap", help="Propagated: move the cache along the motion.", show_default="remap"),
     ] = None,
-    show_reuse: Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")] = False,
+    show_reuse: ShowReuse = False,
     device: Device = "cpu",
     dtype: DType = "float32",
     backend: AnyBackend = "auto",
-    conf: Annotated[float, typer.Option(help="Detections must score above.")] = 0.25,
-    iou: Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")] = 0.7,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    conf: Confidence = 0.25,
+    iou: Overlap = 0.7,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Runs a model over a video; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fluxshard.cli.support.extras import needs_extra
-from fluxshard.cli.support.option_types import Debug, DType, Model, Task
+from fluxshard.cli.support.option_types import AnyBackend, Debug, Device, DType, Model, Task
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -52,12 +52,9 @@ def serve(
     cache_gb: Annotated[float, typer.Option(help="Memory for cached features, in GB; idle streams give way.")] = 8.0,
     lease: Annotated[float, typer.Option(help="Seconds without a frame after which a stream's cache is freed.")] = 60.0,
     drain: Annotated[float, typer.Option(help="Seconds that streams have to leave when the server is stopped.")] = 10.0,
-    device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")] = "cpu",
+    device: Device = "cpu",
     dtype: DType = "float32",
-    backend: Annotated[
-        Literal["auto", "cpp", "cuda", "reference", "emulated"],
-        typer.Option(help="What executes the model; emulated runs the CUDA kernels on the CPU, very slowly."),
-    ] = "auto",
+    backend: AnyBackend = "auto",
     latency_profile: Annotated[
         list[Path] | None,
         typer.Option(

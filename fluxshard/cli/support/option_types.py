@@ -23,4 +23,35 @@ Device = Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")
 DType = Annotated[
     Literal["float32", "float16", "bfloat16"], typer.Option(help="What features are stored as; others are for CUDA.")
 ]
+Video = Annotated[
+    str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
+]
+OutDirectory = Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="Long side in px (the short side follows the picture), or HEIGHTxWIDTH; 640 unless given.",
+        show_default=False,
+    ),
+]
+MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.", show_default=False)]
+ReusePolicy = Annotated[
+    Literal["planned", "propagated"] | None,
+    typer.Option(
+        help="What is recomputed: planned from the image alone, or what each layer's features make of it.",
+        show_default="planned",
+    ),
+]
+Thresholds = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        help="Threshold profile: policy, thresholds and canvas that `fluxshard calibrate` found for this model.",
+        show_default=False,
+    ),
+]
+ShowReuse = Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")]
+Confidence = Annotated[float, typer.Option(help="Detections must score above.")]
+Overlap = Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces.")]

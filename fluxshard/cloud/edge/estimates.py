@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fluxshard.cloud.wire.messages import CHUNK_BYTES, MOST_CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.runtime.offload.energy import EdgeEnergy
 from fluxshard.runtime.offload.hedge import HedgeBudget
 from fluxshard.runtime.offload.online_latency import OnlineLatency, Quantiles
 from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES, Uplink
@@ -23,6 +24,7 @@ class Estimates:
     Attributes:
       edge, cloud: latency against work; the cloud's is decoding, inference and encoding the answer.
       uplink: its rate and propagation.
+      energy: of the edge; None where nothing is known.
       budget: of frames that run twice.
       edge_quantiles, cloud_quantiles: of measured over predicted time, from call to answer.
       encode_ms: mean time to encode a payload.
@@ -32,6 +34,7 @@ class Estimates:
     edge: OnlineLatency = field(default_factory=OnlineLatency)
     cloud: OnlineLatency = field(default_factory=OnlineLatency)
     uplink: Uplink = field(default_factory=Uplink)
+    energy: EdgeEnergy | None = None
     budget: HedgeBudget = field(default_factory=HedgeBudget)
     edge_quantiles: Quantiles = field(default_factory=Quantiles)
     cloud_quantiles: Quantiles = field(default_factory=Quantiles)
@@ -55,6 +58,14 @@ class Estimates:
         if model is not None and len(model.slopes_ms) != len(work):
             self.cloud = OnlineLatency()
         return self.cloud.predict_ms(work)
+
+    def edge_mj(self, work: Work) -> float | None:
+        """Expected energy of a frame that the edge runs; None while nothing is known."""
+        return None if self.energy is None else self.energy.edge_mj(work)
+
+    def cloud_mj(self, cloud_ms: float | None, upload_bytes: int) -> float | None:
+        """Expected energy of the edge for a frame that the server answers; None while nothing is known."""
+        return None if self.energy is None or cloud_ms is None else self.energy.cloud_mj(cloud_ms, upload_bytes)
 
     @property
     def chunk_bytes(self) -> int:

@@ -19,6 +19,8 @@ from fluxshard.cloud.network.grpc_transport import GrpcTransport
 from fluxshard.errors import OptionError, warn
 from fluxshard.options import ReuseOptions
 from fluxshard.pipeline.profiling.measured import measured_of
+from fluxshard.runtime.offload.dispatch import DispatchOptions
+from fluxshard.runtime.offload.energy import EdgeEnergy
 from fluxshard.runtime.offload.latency_profile import LatencyProfile
 from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.runtime.offload.transport import Transport
@@ -61,18 +63,20 @@ def offload(
     thresholds = None if reuse.profile is None else ThresholdProfile.load(reuse.profile)
     if thresholds is not None:
         reuse = thresholds.reuse
-    latency = None if options.latency_profile is None else LatencyProfile.load(options.latency_profile)
+    measured = None if options.latency_profile is None else LatencyProfile.load(options.latency_profile)
     transport = server if not isinstance(server, str) else _transport(server, options)
 
     def model_for(size: Size) -> LocalModel:
         program = model.specialise(torch.zeros(1, 3, *size)).program
         if thresholds is not None:
             thresholds.check(program.engine.plan, model.weights)
+        fitting = _fitting(measured, options.latency_profile, model, reuse)
         return LocalModel(
             program=program,
             weights=weights_digest(program.engine.plan, model.weights),
             compute=compute_of(model),
-            latency=_latency(latency, options.latency_profile, model, reuse),
+            latency=OnlineLatency() if fitting is None else OnlineLatency.from_profile(fitting.model),
+            energy=_energy(fitting, options.dispatch),
         )
 
     packets = None
@@ -104,17 +108,30 @@ def _packets(video: VideoSource | None) -> VideoPackets:
     )
 
 
-def _latency(
+def _fitting(
     profile: LatencyProfile | None, path: Path | str | None, model: CompiledModel, reuse: ReuseOptions
-) -> OnlineLatency:
-    """What is known of the edge's latency: nothing, where the profile is of something else."""
+) -> LatencyProfile | None:
+    """What is known of the edge: nothing, where the profile is of something else."""
     if profile is None:
-        return OnlineLatency()
+        return None
     differences = profile.differences(measured_of(model, reuse.policy))
     if differences:
         warn(
             f"latency profile {str(path)!r} does not fit ({'; '.join(differences)}): the first frames are measured "
             "instead"
         )
-        return OnlineLatency()
-    return OnlineLatency.from_profile(profile.model)
+        return None
+    return profile
+
+
+def _energy(profile: LatencyProfile | None, dispatch: DispatchOptions) -> EdgeEnergy | None:
+    if profile is not None and profile.energy_mj is not None and profile.rest_mw is not None:
+        return EdgeEnergy(
+            frame_mj=profile.energy_mj, rest_mw=profile.rest_mw, radio_mj_per_mib=dispatch.radio_mj_per_mib
+        )
+    if dispatch.minimize == "energy":
+        warn(
+            "minimize (='energy') needs a latency profile of this machine with energy (fluxshard profile, where there "
+            "is a meter): latency decides instead"
+        )
+    return None

@@ -216,7 +216,7 @@ class OffloadedSession:
             raise OptionError("a canvas cannot be used in two places: compile the model with canvas_px=0")
         plan = program.engine.plan
         orders, wake = work_orders(plan, self._reuse), threading.Event()
-        estimates = Estimates(edge=model.latency, budget=HedgeBudget(share=options.hedge_share))
+        estimates = Estimates(edge=model.latency, energy=model.energy, budget=HedgeBudget(share=options.hedge_share))
         ask = (lambda: None) if self._video is None else self._video.request_keyframe
         payload = open_payload(options.payload, orders, size, ask)
         cloud_mirror = Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size)

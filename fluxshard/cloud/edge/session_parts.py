@@ -8,6 +8,7 @@ from typing import Any
 
 from fluxshard.cloud.compute import Compute
 from fluxshard.models.detections.detections import Detections
+from fluxshard.runtime.offload.energy import EdgeEnergy
 from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.runtime.session import Program
 from fluxshard.video.packet import PacketStream
@@ -24,12 +25,14 @@ class LocalModel:
       weights: digest of its weights.
       compute: what it runs on.
       latency: of the edge, as it was profiled; nothing is known without a profile.
+      energy: of the edge, as it was profiled; None where nothing is known.
     """
 
     program: Program
     weights: str
     compute: Compute
     latency: OnlineLatency = field(default_factory=OnlineLatency)
+    energy: EdgeEnergy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

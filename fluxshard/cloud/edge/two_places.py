@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.errors import WireError
 from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.mirror import Mirror
-from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, decide
+from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, cloud_time, decide
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
 
@@ -229,8 +229,9 @@ class TwoPlaces:
         return self._cloud.send(frame, proposal, work, record, answer=answer, budget_ms=budget_ms)
 
     def _wants_refresh(self) -> bool:
-        """Also where it is not to be kept warm: an estimate of the uplink that is too old is worth nothing."""
-        return self._keep_warm or self._estimates.uplink.needs_probe(time.monotonic())
+        """Keeping the server warm costs energy. An estimate of the uplink that is too old is worth nothing, though."""
+        keep_warm = self._keep_warm and self._options.minimize == "latency"
+        return keep_warm or self._estimates.uplink.needs_probe(time.monotonic())
 
     def _inputs(self, edge: Proposal, cloud: Proposal | None) -> tuple[DispatchInputs, Work, Work]:
         estimates, edge_work = self._estimates, self._features(edge)
@@ -239,6 +240,7 @@ class TwoPlaces:
                 edge_ms=estimates.edge.predict_ms(edge_work),
                 cloud_ms=None,
                 edge_q95=estimates.edge_quantiles.q95,
+                edge_mj=estimates.edge_mj(edge_work),
                 cloud_open=False,
             )
             return inputs, edge_work, ()
@@ -253,7 +255,9 @@ class TwoPlaces:
             propagation_ms=1e3 * uplink.propagation_s,
             edge_q95=estimates.edge_quantiles.q95,
             cloud_q95=estimates.cloud_quantiles.q95,
+            edge_mj=estimates.edge_mj(edge_work),
         )
+        inputs = replace(inputs, cloud_mj=estimates.cloud_mj(cloud_time(inputs), inputs.upload_bytes))
         return inputs, edge_work, cloud_work
 
 

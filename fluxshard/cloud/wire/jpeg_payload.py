@@ -47,15 +47,7 @@ class JpegPayload:
             raise OptionError(f"quality (={self.quality}) must be 1 to 100")
 
     def encode(self, pixels: NDArray[np.uint8], mask: Mask) -> bytes:
-        """The flagged pixels, about as they are; no bytes where there are none.
-
-        Args:
-          pixels: `(H, W, 3)` RGB.
-          mask: `(H, W)`.
-
-        Raises:
-          WireError: of another size or type.
-        """
+        """See `Payload.encode`; about as the pixels are."""
         check_mask(mask, self.height, self.width)
         check_pixels(pixels, self.height, self.width)
         if not mask.any():
@@ -63,16 +55,7 @@ class JpegPayload:
         return encode_jpeg(TileSheet.of(mask, _SHEET_COLUMNS).pack(pixels), self.quality)
 
     def decode(self, data: bytes, mask: Mask, cached: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image: new pixels where the mask is set, the given ones elsewhere. The sender calls it as well.
-
-        Args:
-          data: from `encode`.
-          mask: `(H, W)`, the same.
-          cached: `(H, W, 3)` what the receiver has, moved to where it is now.
-
-        Raises:
-          WireError: damaged, cut off, of another size than the mask asks for, or another kind of file.
-        """
+        """See `Payload.decode`; the sender calls it as well. Another kind of file is damaged, too."""
         check_mask(mask, self.height, self.width)
         check_pixels(cached, self.height, self.width)
         if not mask.any():

@@ -43,15 +43,7 @@ class PackedPayload:
         check_size(self.height, self.width)
 
     def encode(self, pixels: NDArray[np.uint8], mask: Mask) -> bytes:
-        """The flagged pixels; no bytes where there are none.
-
-        Args:
-          pixels: `(H, W, 3)` RGB.
-          mask: `(H, W)`.
-
-        Raises:
-          WireError: of another size or type.
-        """
+        """See `Payload.encode`."""
         check_mask(mask, self.height, self.width)
         check_pixels(pixels, self.height, self.width)
         if not mask.any():
@@ -59,16 +51,7 @@ class PackedPayload:
         return _MEDIAN + compress_noise(self.predictor.residuals(pixels, mask).tobytes())
 
     def decode(self, data: bytes, mask: Mask, cached: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image: new pixels where the mask is set, the given ones elsewhere.
-
-        Args:
-          data: from `encode`.
-          mask: `(H, W)`, the same.
-          cached: `(H, W, 3)` what the receiver has, moved to where it is now.
-
-        Raises:
-          WireError: damaged, of another size than the mask asks for, or of another coding.
-        """
+        """See `Payload.decode`; pixels of another coding are damaged, too."""
         check_mask(mask, self.height, self.width)
         check_pixels(cached, self.height, self.width)
         count = int(np.count_nonzero(mask))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import Mask
+from fluxshard.cloud.wire.pixels.checks import check_mask, check_pixels
 from fluxshard.cloud.wire.pixels.flagged import put_flagged, take_flagged
 from fluxshard.errors import WireError
 
@@ -27,41 +28,18 @@ class RawPayload:
     width: int
 
     def encode(self, pixels: NDArray[np.uint8], mask: Mask) -> bytes:
-        """The flagged pixels in raster order, 3 bytes each.
-
-        Args:
-          pixels: `(H, W, 3)` RGB.
-          mask: `(H, W)`, S_0 of both sides.
-
-        Raises:
-          WireError: of another size or type.
-        """
-        self._check(mask)
-        if pixels.shape != (self.height, self.width, 3) or pixels.dtype != np.uint8:
-            raise WireError(
-                f"pixels are {pixels.shape} {pixels.dtype}; this stream has ({self.height}, {self.width}, 3) uint8"
-            )
+        """See `Payload.encode`: raster order, 3 bytes each; the mask is S_0 of both sides."""
+        check_mask(mask, self.height, self.width)
+        check_pixels(pixels, self.height, self.width)
         return take_flagged(pixels, mask).tobytes()
 
     def decode(self, data: bytes, mask: Mask, cached: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image: new pixels where the mask is set, the given ones elsewhere.
-
-        Args:
-          data: from `encode`.
-          mask: `(H, W)`, the same.
-          cached: `(H, W, 3)` what the receiver has, moved to where it is now.
-
-        Raises:
-          WireError: another number of bytes than the mask asks for.
-        """
-        self._check(mask)
+        """See `Payload.decode`."""
+        check_mask(mask, self.height, self.width)
+        check_pixels(cached, self.height, self.width)
         expected = 3 * int(np.count_nonzero(mask))
         if len(data) != expected:
             raise WireError(f"the frame's pixels are {len(data)} bytes; its mask asks for {expected}")
         image = np.array(cached, order="C")
         put_flagged(image, mask, np.frombuffer(data, np.uint8).reshape(-1, 3))
         return image
-
-    def _check(self, mask: Mask) -> None:
-        if mask.shape != (self.height, self.width):
-            raise WireError(f"a mask of {mask.shape} was given; this stream has {(self.height, self.width)}")

@@ -13,6 +13,7 @@ from fluxshard.options import ReuseOptions
 from fluxshard.pipeline.profiling.measure import Clip, MeasuredFrame, measure_frames
 from fluxshard.pipeline.profiling.measured import measured_of
 from fluxshard.pipeline.profiling.other_load import OtherLoad
+from fluxshard.pipeline.profiling.rest_power import rest_power_mw
 from fluxshard.pipeline.profiling.schedule import ProfilingOptions
 from fluxshard.pipeline.stream_loop import Detect
 from fluxshard.runtime.offload.energy import EnergyMeter
@@ -64,6 +65,7 @@ def profile_latency(
     """
     options = options or ProfilingOptions()
     frames: list[MeasuredFrame] = []
+    rest_mw = None if meter is None else rest_power_mw(meter)  # before the first frame has warmed anything
     others = OtherLoad()
     for frame in measure_frames(model, clip, reuse, options, detect=detect, meter=meter):
         frames.append(frame)
@@ -78,6 +80,7 @@ def profile_latency(
         measured=measured_of(model, reuse.policy),
         model=fit([Sample(work=frame.work, ms=frame.ms) for frame in frames]),
         energy_mj=energy,
+        rest_mw=None if energy is None else rest_mw,
         facts={**(facts or {}), **found},
     )
     return ProfiledEndpoint(profile=profile, frames=tuple(frames))

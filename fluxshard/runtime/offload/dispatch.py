@@ -27,7 +27,9 @@ class DispatchOptions:
       margin_ms: epsilon of Algorithm 1: the edge must be faster by so much, or the cloud answers.
       tail_weight: lambda: how much the 95% quantile counts beside the expected time; 0 minimizes the mean.
       minimize: "latency", or "energy" of the edge among what meets the deadline.
+        That needs a latency profile with energy; without, latency decides.
       deadline_ms: time within which a frame should be answered; None for none.
+      radio_mj_per_mib: energy to send a MiB, which no meter of a board tells; for "energy".
 
     Raises:
       OptionError: a value that is not allowed.
@@ -38,13 +40,15 @@ class DispatchOptions:
     tail_weight: float = 0.0
     minimize: Goal = "latency"
     deadline_ms: float | None = None
+    radio_mj_per_mib: float = 0.0
 
     def __post_init__(self) -> None:
         if self.policy not in ("paper", "hedged"):
             raise OptionError(f"policy (={self.policy!r}) must be 'paper' or 'hedged'")
         if self.minimize not in ("latency", "energy"):
             raise OptionError(f"minimize (={self.minimize!r}) must be 'latency' or 'energy'")
-        for name, value in (("margin_ms", self.margin_ms), ("tail_weight", self.tail_weight)):
+        for name in ("margin_ms", "tail_weight", "radio_mj_per_mib"):
+            value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise OptionError(f"{name} (={value}) must be a finite number of at least 0")
         if self.deadline_ms is not None and not (math.isfinite(self.deadline_ms) and self.deadline_ms > 0):

@@ -50,12 +50,14 @@ class LatencyProfile:
       measured: what it depends on.
       model: the function.
       energy_mj: the same for the energy of a frame in millijoules; None where no meter was there.
+      rest_mw: power of the device at rest, in milliwatts, by the same meter; None where no meter was there.
       facts: clips, frames and spread of the measurement; for people.
     """
 
     measured: Measured
     model: LatencyModel
     energy_mj: LatencyModel | None = None
+    rest_mw: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -65,6 +67,7 @@ class LatencyProfile:
             "measured": asdict(self.measured),
             "model": asdict(self.model),
             "energy_mj": None if self.energy_mj is None else asdict(self.energy_mj),
+            "rest_mw": self.rest_mw,
             "facts": dict(self.facts),
         }
         write_whole(path, (json.dumps(body, indent=1) + "\n").encode())
@@ -83,11 +86,14 @@ class LatencyProfile:
                     f"latency profile {str(path)!r} has format {body.get('format')!r}; this version reads {FORMAT}: "
                     "profile again (fluxshard profile)"
                 )
-            energy = body.get("energy_mj")
+            energy, rest_mw = body.get("energy_mj"), body.get("rest_mw")
+            if rest_mw is not None and not (math.isfinite(float(rest_mw)) and float(rest_mw) >= 0):
+                raise ValueError(f"rest_mw is {rest_mw!r}")
             return cls(
                 measured=Measured(**body["measured"]),
                 model=read_model(body["model"]),
                 energy_mj=None if energy is None else read_model(energy),
+                rest_mw=None if rest_mw is None else float(rest_mw),
                 facts=body.get("facts", {}),
             )
         except ProfileError:

@@ -18,6 +18,8 @@ from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.offload.dispatch import DispatchOptions
+from fluxshard.runtime.offload.energy import EdgeEnergy
+from fluxshard.runtime.offload.latency_model import LatencyModel
 from fluxshard.testing.offload.in_process import Faults, InProcessTransport
 from fluxshard.testing.offload.two_places import SIZE, Replay, moving_frames, server_of, session_of, small_model
 
@@ -160,3 +162,19 @@ def test_cuts_and_regions_replay(model: LocalModel, server: StreamServer) -> Non
         expected = replay.run(frame, record)
         assert all(torch.equal(a, b) for a, b in zip(tree_leaves(output), tree_leaves(expected), strict=True)), record
         replay.focus(region)
+
+
+def test_energy_decides_where_it_is_known(model: LocalModel, server: StreamServer) -> None:
+    """Computing costs more than waiting, and keeping the server warm would cost energy, too."""
+    frame_mj = LatencyModel(base_ms=1e6, slopes_ms=(0.0,), knots=((1e6, 1e6),), error=0.0, samples=20)
+    costly = replace(model, energy=EdgeEnergy(frame_mj=frame_mj, rest_mw=1.0))
+    settled: list[PlacementRecord] = []
+    dispatch = replace(EDGE_FIRST, minimize="energy")
+    session = session_of(
+        costly, InProcessTransport(server), REUSES["propagated"], options(dispatch=dispatch), settled.append
+    )
+    outputs = run(session, 40, settled)
+    assert_replays(model, REUSES["propagated"], outputs, settled)
+    reasons = [record.decision.reason for record in settled if record.inputs.cloud_ms and record.inputs.edge_ms]
+    assert reasons and set(reasons) == {"less energy"}
+    assert all(record.decision.endpoint == "cloud" for record in settled if record.decision.reason == "less energy")

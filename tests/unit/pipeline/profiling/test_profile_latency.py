@@ -49,6 +49,7 @@ def test_energy_is_fitted_where_there_is_a_meter() -> None:
     found = profiled(model, meter=FakeMeter(model.engine))
     assert found.profile.energy_mj is not None and found.profile.facts["meter"] == "fake meter"
     assert found.profile.energy_mj.predict_ms((0.5, 0.5)) == pytest.approx(BASE_MS + WORK_MS / 2, rel=0.1)
+    assert found.profile.rest_mw is not None
 
 
 def test_a_meter_without_samples_gives_no_energy() -> None:

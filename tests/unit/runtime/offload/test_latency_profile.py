@@ -20,8 +20,10 @@ MODEL = fit([Sample(work=(n / 20, n / 40), ms=5 + n) for n in range(20)])
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    for energy in (None, MODEL):
-        profile = LatencyProfile(measured=MEASURED, model=MODEL, energy_mj=energy, facts={"clips": ["walk.mp4"]})
+    for energy, rest_mw in ((None, None), (MODEL, 4650.0)):
+        profile = LatencyProfile(
+            measured=MEASURED, model=MODEL, energy_mj=energy, rest_mw=rest_mw, facts={"clips": ["walk.mp4"]}
+        )
         profile.save(tmp_path / "latency.json")
         assert LatencyProfile.load(tmp_path / "latency.json") == profile
 
@@ -32,6 +34,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         ({"format": 7}, "has format 7; this version reads 1"),
         ({"model": {}}, "cannot be read: KeyError"),
         ({"measured": {"plan": "a"}}, "cannot be read: TypeError"),
+        ({"rest_mw": -1}, "rest_mw is -1"),
+        ({"rest_mw": float("nan")}, "rest_mw is nan"),
+        ({"rest_mw": [1]}, "cannot be read: TypeError"),
     ],
 )
 def test_damaged_files(tmp_path: Path, change: dict[str, object], message: str) -> None:
