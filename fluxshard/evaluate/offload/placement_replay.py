@@ -86,8 +86,9 @@ def replay_run(out: Path) -> PlacementReplay:
     try:
         offload = json.loads((out / _SUMMARY).read_text(encoding="utf-8"))["offload"]
         options = DispatchOptions(
-            policy=offload["dispatch"], margin_ms=offload["margin_ms"], deadline_ms=offload["deadline_ms"]
-        )
+            policy=offload["dispatch"], margin_ms=offload["margin_ms"], deadline_ms=offload["deadline_ms"],
+            minimize=offload["minimize"],
+        )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, OptionError) as error:
         raise EvaluationError(
             f"{str(out / _SUMMARY)!r} does not say how a run in two places was dispatched ({_seen(error)}): give a "

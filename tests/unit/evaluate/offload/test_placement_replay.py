@@ -15,7 +15,7 @@ from fluxshard.pipeline.json_values import plain
 from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, Endpoint, decide
 
 OPTIONS = DispatchOptions(margin_ms=3.0)
-SUMMARY = {"offload": {"dispatch": "hedged", "margin_ms": 3.0, "deadline_ms": None}}
+SUMMARY = {"offload": {"dispatch": "hedged", "margin_ms": 3.0, "deadline_ms": None, "minimize": "latency"}}
 
 
 def placed(
@@ -88,7 +88,7 @@ def test_a_run_s_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "summary", ["{}", "[]", "no", '{"offload": {"plan": "server"}}',
-                '{"offload": {"dispatch": "best", "margin_ms": 1.0, "deadline_ms": null}}'],
+                '{"offload": {"dispatch": "best", "margin_ms": 1.0, "deadline_ms": null, "minimize": "latency"}}'],
 )  # fmt: skip
 def test_directories_of_other_runs(tmp_path: Path, summary: str) -> None:
     (tmp_path / "summary.json").write_text(summary)
