@@ -23,6 +23,7 @@ from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.evaluate.offload.placement_replay import replay_run
 from fluxshard.models.detections.regions import regions
 from fluxshard.models.loading.load import load
 from fluxshard.options import ReuseOptions
@@ -264,5 +265,7 @@ def test_the_commands_agree_with_a_replay(data_dir: Path, servers: Callable[[str
     records = read_records(out / "frames.jsonl")
     assert len(records) == 40 and {record.stats["placement"] for record in records} == {"edge", "cloud"}
     assert all(record.placement is not None and record.age_ms > 0 for record in records)
+    replayed = replay_run(out)
+    assert replayed.frames == 40 and replayed.mismatches == () and replayed.compared is not None
     assert "the server is there" in done.stdout and "answered" in done.stdout
     assert plain(records[0].stats)["keyframe"] is True
