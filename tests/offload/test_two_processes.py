@@ -229,7 +229,10 @@ def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path:
         assert_replays(model, run, sparse=True)
         records += run.settled
         counted = sum(record.bytes_sent for record in run.settled)
-        assert counted < proxy.bytes_up < 1.05 * counted + 30_000  # TLS, HTTP/2 and a handshake come on top
+        # what is left of a frame that needs a key, or was under way at the end, is not sent
+        cut_short = sum(record.bytes_sent for record in run.settled if record.cloud_outcome != "answered")
+        # TLS, HTTP/2 and a handshake come on top
+        assert counted - cut_short < proxy.bytes_up < 1.05 * counted + 30_000
 
         # frames that have to be answered soon, on a server that is busy with another stream
         rival = threading.Thread(
