@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,6 @@ from hypothesis import strategies as st
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.offload.scenario import LinearCurve, profiled_curve
 from fluxshard.runtime.offload.latency_model import LatencyModel
-from fluxshard.runtime.offload.latency_profile import LatencyProfile
 from tests.unit.evaluate.offload.small_scenarios import scenario
 
 
@@ -21,10 +22,9 @@ def test_a_curve_takes_the_share_of_work() -> None:
     assert LinearCurve(100, 300)((0.5, 0.9)) == 250
 
 
-def test_a_measured_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measured_curve() -> None:
     model = LatencyModel(base_ms=1.0, slopes_ms=(10.0,), knots=((0.0, 1.0), (1.0, 1.0)), error=0.0, samples=8)
-    profile = LatencyProfile.__new__(LatencyProfile)
-    object.__setattr__(profile, "model", model)
+    profile: Any = SimpleNamespace(model=model)
     assert profiled_curve(profile)((0.5,)) == model.predict_ms((0.5,))
 
 
