@@ -18,10 +18,12 @@ from torch.utils._pytree import tree_leaves
 
 import fluxshard
 from fluxshard import video
+from fluxshard.cli.run.output_directory import OUTPUTS, PLACEMENTS
 from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.evaluate.offload.placement_replay import replay_run
 from fluxshard.models.detections.regions import regions
 from fluxshard.models.loading.load import load
 from fluxshard.options import ReuseOptions
@@ -227,7 +229,10 @@ def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path:
         assert_replays(model, run, sparse=True)
         records += run.settled
         counted = sum(record.bytes_sent for record in run.settled)
-        assert counted < proxy.bytes_up < 1.05 * counted + 30_000  # TLS, HTTP/2 and a handshake come on top
+        # what is left of a frame that needs a key, or was under way at the end, is not sent
+        cut_short = sum(record.bytes_sent for record in run.settled if record.cloud_outcome != "answered")
+        # TLS, HTTP/2 and a handshake come on top
+        assert counted - cut_short < proxy.bytes_up < 1.05 * counted + 30_000
 
         # frames that have to be answered soon, on a server that is busy with another stream
         rival = threading.Thread(
@@ -259,9 +264,11 @@ def test_the_commands_agree_with_a_replay(data_dir: Path, servers: Callable[[str
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, timeout=280, text=True)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in out.iterdir()} == {"annotated.mp4", "frames.jsonl", "summary.json", "summary.png"}
+    assert {path.name for path in out.iterdir()} == {*OUTPUTS, PLACEMENTS}
     records = read_records(out / "frames.jsonl")
     assert len(records) == 40 and {record.stats["placement"] for record in records} == {"edge", "cloud"}
     assert all(record.placement is not None and record.age_ms > 0 for record in records)
+    replayed = replay_run(out)
+    assert replayed.frames == 40 and replayed.mismatches == () and replayed.compared is not None
     assert "the server is there" in done.stdout and "answered" in done.stdout
     assert plain(records[0].stats)["keyframe"] is True

@@ -12,7 +12,7 @@ import fluxshard
 from fluxshard import video
 from fluxshard.cli.edge.link_notes import LinkNotes
 from fluxshard.cli.edge.supply import Frames, supply
-from fluxshard.cli.run.output_directory import prepare_directory
+from fluxshard.cli.run.output_directory import PLACEMENTS, prepare_directory
 from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
@@ -30,6 +30,7 @@ from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.pipeline.device import RunDevice, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.sinks.placement_lines import PlacementLines
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.offload.dispatch import DispatchOptions, Goal, Policy
 
@@ -148,9 +149,11 @@ def edge_command(request: EdgeRequest) -> int:
                 facts["offload"] |= {"payload": payload, "answer": options.answer, "stream": options.stream}
                 with (
                     LinkNotes(notes) as link_notes,
+                    PlacementLines(request.out / PLACEMENTS) as placements,
                     fluxshard.offload(
                         model.compiled, request.link.server, reuse=reuse.options, options=options,
                         video=source if payload == "bitstream" else None, detections=answers, on_link=link_notes.tell,
+                        on_settled=lambda record: placements.write(record.as_dict()),
                     ) as session,
                     supply(source, request.frames, pace=request.pace) as frames,
                 ):  # fmt: skip
@@ -227,6 +230,7 @@ def _facts(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> dict[
         "offload": {
             "server": link.server,
             "dispatch": link.dispatch,
+            "margin_ms": link.margin_ms,
             "deadline_ms": link.deadline_ms,
             "minimize": link.minimize,
             "keep_warm": link.keep_warm,

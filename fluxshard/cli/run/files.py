@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fluxshard.cli.run.output_directory import FIGURE, OUTPUTS, SUMMARY
+from fluxshard.cli.run.output_directory import FIGURE, OUTPUTS, PLACEMENTS, SUMMARY
 from fluxshard.files import write_whole
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.summary import summarise
@@ -24,5 +24,5 @@ def write_results(records: Sequence[FrameRecord], facts: Mapping[str, Any], out:
 
 def remove_outputs(out: Path) -> None:
     """Removes the files of a run of which nothing came, so that the next try finds the directory as it was."""
-    for name in OUTPUTS:
+    for name in (*OUTPUTS, PLACEMENTS):
         (out / name).unlink(missing_ok=True)

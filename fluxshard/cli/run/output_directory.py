@@ -8,12 +8,13 @@ from fluxshard.errors import OptionError
 
 VIDEO, FRAMES, SUMMARY, FIGURE = "annotated.mp4", "frames.jsonl", "summary.json", "summary.png"
 OUTPUTS = (VIDEO, FRAMES, SUMMARY, FIGURE)
+PLACEMENTS = "placements.jsonl"  # of runs in two places only
 
 
 def prepare_directory(out: Path, overwrite: bool) -> None:
     """Creates the output directory, or takes an existing one that is empty or may be overwritten.
 
-    Overwriting removes the four files that a run writes, and nothing else.
+    Overwriting removes the files that a run writes, and nothing else.
 
     Raises:
       OptionError: it is a file, not empty, or cannot be written.
@@ -22,7 +23,7 @@ def prepare_directory(out: Path, overwrite: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if not overwrite and any(out.iterdir()):
             raise OptionError(f"--out (={str(out)!r}) is not empty; give another directory, or --overwrite")
-        for name in OUTPUTS:
+        for name in (*OUTPUTS, PLACEMENTS):
             (out / name).unlink(missing_ok=True)
         probe = out / FRAMES
         probe.touch()  # says now, and not after the compilation, that nothing can be written

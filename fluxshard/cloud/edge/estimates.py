@@ -97,8 +97,16 @@ class Estimates:
         if head_round_trip_s is not None:
             self.uplink = self.uplink.after_round_trip(head_round_trip_s)
 
-    def cloud_answered(self, ms: float, expected_ms: float | None) -> None:
-        """The server's answer was there after so long."""
+    def cloud_answered(self, ms: float, expected_ms: float | None, upload_late_ms: float = 0.0) -> None:
+        """The server's answer was there after so long.
+
+        Args:
+          ms: from the call to the answer.
+          expected_ms: the same, as expected; None where nothing was known.
+          upload_late_ms: by which the upload took longer than expected. The uplink's rate learns that, and forgets it
+            when the link is back; `rest_ms` must not learn it a second time, as it learns only from answers, of which
+            there are none while it keeps frames on the edge.
+        """
         if expected_ms:
-            self.rest_ms = max(0.0, self.rest_ms + _WEIGHT * (ms - expected_ms))
+            self.rest_ms = max(0.0, self.rest_ms + _WEIGHT * (ms - expected_ms - upload_late_ms))
             self.cloud_quantiles = self.cloud_quantiles.after(ms / expected_ms)

@@ -6,9 +6,9 @@ from fluxshard.cloud.edge.cloud_endpoint import Flight
 from fluxshard.cloud.edge.estimates import Estimates
 from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.runtime.offload.dispatch import DispatchOptions
-from fluxshard.runtime.offload.hedge import Progress, remaining_ms
+from fluxshard.runtime.offload.hedge import Pace, Progress, rescue_ms, should_hedge
 
-_LEAST_RESCUE_MS, _LEAST_MARGIN_MS = 250.0, 5.0
+_LEAST_MARGIN_MS = 5.0
 _PAPER_RESCUE_MS = 2000.0  # Algorithm 1 knows no hedging; a frame is answered all the same
 
 
@@ -28,11 +28,12 @@ class Lateness:
         self._edge_ms = inputs.edge_ms or 0.0
         # a margin is for choosing: however much the cloud is preferred, it is not waited for as long as that
         self._margin_ms = min(options.margin_ms, max(self._edge_ms, _LEAST_MARGIN_MS))
-        self._propagation_ms = inputs.propagation_ms
+        self._pace = Pace.expected(self._upload.n_bytes, estimates.bytes_per_ms)
+        self._step_bytes = estimates.chunk_bytes
+        self._acked_bytes, self._heard_ms = 0, 2 * inputs.propagation_ms  # the first acknowledgement comes no earlier
         # what is expected after the last byte was acknowledged
         self._server_ms = inputs.server_wait_ms + (inputs.cloud_ms or 0.0) + estimates.rest_ms
-        expected = decision.cloud_ms or 0.0
-        self._rescue_ms = max(_LEAST_RESCUE_MS, 2 * self._edge_ms, 3 * expected)
+        self._rescue_ms = rescue_ms(self._edge_ms, decision.cloud_ms or 0.0)
 
     def calls_for_the_edge(self, now: float) -> bool:
         """Whether the edge should start now.
@@ -46,14 +47,18 @@ class Lateness:
         deadline = self._options.deadline_ms
         if deadline is not None and elapsed_ms + self._edge_ms * self._estimates.edge_quantiles.q95 >= deadline:
             return True
-        round_trip_ms = 2 * self._propagation_ms
+        acked_bytes = self._upload.acked_bytes
+        heard_ms = max(self._heard_ms, elapsed_ms - 1e3 * self._upload.silent_s(now))
+        if acked_bytes > self._acked_bytes:
+            self._pace = self._pace.after(acked_bytes - self._acked_bytes, heard_ms - self._heard_ms)
+            self._acked_bytes, self._heard_ms = acked_bytes, heard_ms
         progress = Progress(
-            total_bytes=self._upload.n_bytes,
-            acked_bytes=self._upload.acked_bytes,
-            elapsed_ms=elapsed_ms - round_trip_ms,
-            silent_ms=max(0.0, min(1e3 * self._upload.silent_s(now), elapsed_ms - round_trip_ms)),
+            left_bytes=self._upload.n_bytes - acked_bytes,
+            pace=self._pace,
+            elapsed_ms=elapsed_ms,
+            silent_ms=max(0.0, elapsed_ms - heard_ms),
             server_ms=self._server_ms,
             waiting_ms=1e3 * self._upload.waiting_s(now),
+            step_bytes=self._step_bytes,
         )
-        late = remaining_ms(progress, self._estimates.bytes_per_ms) > self._edge_ms + self._margin_ms
-        return late and (self._estimates.budget.allows or elapsed_ms > self._rescue_ms)
+        return should_hedge(progress, self._edge_ms, self._margin_ms, self._estimates.budget, self._rescue_ms)

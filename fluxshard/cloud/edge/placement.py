@@ -32,6 +32,7 @@ class PlacementRecord:
       edge_work, cloud_work: predicted, 0..1; None where an endpoint was not asked.
       edge_ms, cloud_ms: measured, from starting the frame there to its answer; None where it did not run.
       server: figures of the server in milliseconds, by name.
+      pre_ms: from the call until an endpoint could begin: deciding, encoding, the wait for the edge's frame before.
       latency_ms: from the call to the answer.
       is_settled: nothing of the frame is under way.
     """
@@ -58,6 +59,7 @@ class PlacementRecord:
     edge_ms: float | None = None
     cloud_ms: float | None = None
     server: dict[str, float] | None = None
+    pre_ms: float = 0.0
     latency_ms: float = 0.0
     is_settled: bool = False
 

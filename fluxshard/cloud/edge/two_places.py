@@ -142,18 +142,20 @@ class TwoPlaces:
                 self._send(frame, cloud_proposal, cloud_work, record, answer=False)
             else:
                 self._cloud.forward(frame, record)
-        pre_ms = _ms_since(started) - waited_ms
+        record.pre_ms = _ms_since(started)
         self._unsettled.append(record)  # also where nobody answers: the server may have the frame
         outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
         record.answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
-            self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms)
+            # never early: a frame of one chunk takes no time between its first and its last
+            upload_late_ms = max(0.0, answered.result.upload_ms - _upload_ms(inputs))
+            self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms, upload_late_ms)
         self._settle()
         proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
         return TwoPlacesAnswer(
-            outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered, pre_ms=pre_ms,
-            edge_wait_ms=waited_ms,
+            outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered,
+            pre_ms=record.pre_ms - waited_ms, edge_wait_ms=waited_ms,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -257,6 +259,11 @@ class TwoPlaces:
         )
         inputs = replace(inputs, cloud_mj=estimates.cloud_mj(cloud_time(inputs), inputs.upload_bytes))
         return inputs, edge_work, cloud_work
+
+
+def _upload_ms(inputs: DispatchInputs) -> float:
+    """Time that a frame's upload was expected to take."""
+    return inputs.upload_bytes / inputs.uplink_bytes_per_ms if inputs.uplink_bytes_per_ms else 0.0
 
 
 def _ms_since(start: float) -> float:

@@ -8,11 +8,16 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fluxshard.errors import EvaluationError
 
 MIN_MBPS = 0.05  # a second of 0 is an outage of the measurement's resolution; the link is never gone for good
 N_MEDIUM = 60  # of the 5G traces, by rising median; the others are the high tier. Source: the paper's section V-A
 _BYTES_PER_MS = 125.0  # per Mbit/s
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,27 @@ class LinkTrace:
 
     def _rate(self, at_ms: float) -> float:
         return max(MIN_MBPS, self.mbps[int(at_ms // 1000) % len(self.mbps)]) * _BYTES_PER_MS
+
+
+class LinkTable:
+    """Arrivals over a link for whole arrays at once.
+
+    Args:
+      link: the link.
+      until_ms: later arrivals are not told apart: they are infinite.
+    """
+
+    def __init__(self, link: LinkTrace, until_ms: float) -> None:
+        seconds = math.ceil(until_ms / 1000) + 1
+        rates = np.maximum(MIN_MBPS, np.resize(np.array(link.mbps), seconds)) * _BYTES_PER_MS
+        self._at_ms = np.arange(seconds + 1) * 1000.0
+        self._through = np.concatenate(([0.0], np.cumsum(rates * 1000.0)))  # bytes that could have gone through
+
+    def arrivals_ms(self, starts_ms: Floats, n_bytes: Floats) -> Floats:
+        """See `LinkTrace.arrival_ms`; of arrays that broadcast."""
+        through = np.interp(starts_ms, self._at_ms, self._through) + n_bytes
+        arrivals: Floats = np.interp(through, self._through, self._at_ms, right=np.inf)
+        return arrivals
 
 
 def read_trace(path: Path) -> LinkTrace:

@@ -1,52 +1,24 @@
 """Replays a stream over a recorded link: which endpoint answers each frame, and when.
 
 Time is simulated; dispatch, the estimate of the uplink and hedging are the runtime's own functions. One frame is in
-flight at a time, and the newest captured one is next. An endpoint's work grows with the age of its cache.
+flight at a time, and the newest captured one is next. What is simulated of the live edge (`fluxshard.cloud.edge`): one
+upload under way at a time, and packets of the video that go up whoever answers. Both endpoints take exactly what their
+curves say, and the edge knows these curves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
-from fluxshard.evaluate.offload.link_trace import LinkTrace
-from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, Endpoint, decide
-from fluxshard.runtime.offload.hedge import HedgeBudget, Progress, should_hedge
-from fluxshard.runtime.offload.uplink import Uplink
+from fluxshard.evaluate.offload.hedging import hedge_start_ms
+from fluxshard.evaluate.offload.scenario import Rules, Scenario
+from fluxshard.evaluate.offload.uploads import Flight, Uploads
+from fluxshard.runtime.offload.dispatch import DispatchInputs, Endpoint, decide
+from fluxshard.runtime.offload.hedge import HedgeBudget
 
 Strategy = Literal["edge", "cloud", "both", "oracle", "paper", "hedged", "hedged+warm"]
 STRATEGIES: tuple[Strategy, ...] = ("edge", "cloud", "paper", "hedged", "hedged+warm", "both", "oracle")
-
-_TICK_MS = 10.0  # between two looks at an upload's progress
-_HEDGE_MARGIN_MS = 5.0
-_CHUNK_BYTES = 4096.0  # that are acknowledged one by one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """What is the same for all strategies.
-
-    Attributes:
-      link: rate of the uplink.
-      work: share of the work per captured frame, for a cache that is one frame old, 0..1.
-      edge_ms, cloud_ms: time of an endpoint at a share of work.
-      upload_bytes: of a frame at a share of work, when so many captured frames have gone up since the last one.
-      pre_ms: before a frame is placed.
-      one_way_ms: propagation; the answer takes as long.
-      period_ms: between captured frames.
-    """
-
-    link: LinkTrace
-    work: Sequence[float]
-    edge_ms: Callable[[float], float]
-    cloud_ms: Callable[[float], float]
-    upload_bytes: Callable[[float, int], float]
-    pre_ms: float = 8.0
-    one_way_ms: float = 20.0
-    period_ms: float = 1000 / 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,151 +28,145 @@ class Answered:
     Attributes:
       frame: number of the captured frame.
       endpoint: that answered first.
-      latency_ms: from its capture being taken up to the answer.
-      hedged: both endpoints ran it.
+      start_ms: when it was taken.
+      latency_ms: from then until the answer.
+      hedged: both endpoints ran it, because the cloud was late.
     """
 
     frame: int
     endpoint: Endpoint
+    start_ms: float
     latency_ms: float
     hedged: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    """When a frame's upload begins and would end, and its bytes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """One stream.
 
-    begin: float
-    arrived: float
-    n_bytes: float
+    Attributes:
+      answered: its frames.
+      sent_bytes: that went up.
+      spare_bytes: of these, for frames that the edge answered: refreshes, and uploads that lost.
+    """
 
-
-@dataclass(slots=True)
-class _State:
-    """What a replay remembers from frame to frame."""
-
-    ran: dict[Endpoint, int] = field(default_factory=lambda: {"edge": -1, "cloud": -1})  # last frame of each
-    uplink: Uplink = field(default_factory=Uplink)
-    budget: HedgeBudget = field(default_factory=HedgeBudget)
-    link_free_ms: float = 0.0
+    answered: tuple[Answered, ...]
+    sent_bytes: float
+    spare_bytes: float
 
 
-def replay(scenario: Scenario, strategy: Strategy, options: DispatchOptions | None = None) -> list[Answered]:
+def replay(scenario: Scenario, strategy: Strategy, rules: Rules | None = None) -> Replayed:
     """Runs a stream.
 
     Args:
       scenario: link, content and endpoints.
-      strategy: who decides. "oracle" knows how long each upload will take, and takes the faster endpoint frame by
-        frame.
-      options: of dispatch; the strategy sets the policy.
+      strategy: who decides. "edge", "cloud" and "both" are static. "oracle" knows how long each upload will take, and
+        takes the faster endpoint frame by frame. "paper" is Algorithm 1; "hedged" is the dispatch of the live edge
+        without, and "hedged+warm" with refreshes of the server's cache.
+      rules: how the rest behaves; the live edge also has `waits_for_edge`.
     """
-    policy: Literal["paper", "hedged"] = "paper" if strategy == "paper" else "hedged"
-    options = DispatchOptions(policy=policy) if options is None else options
-    state, answered, now, frame = _State(), [], 0.0, 0
-    while frame < len(scenario.work):
-        done, endpoint, hedged = _run(scenario, strategy, options, state, frame, now)
-        answered.append(Answered(frame=frame, endpoint=endpoint, latency_ms=done - now, hedged=hedged))
-        state.budget = state.budget.after_frame()
-        frame = max(frame + 1, int(done // scenario.period_ms))  # the newest captured one
-        now = max(done, frame * scenario.period_ms)
-    return answered
-
-
-def _run(
-    scenario: Scenario, strategy: Strategy, options: DispatchOptions, state: _State, frame: int, now: float
-) -> tuple[float, Endpoint, bool]:
-    """When a frame is answered, by whom, and whether both ran it."""
-    shares = {endpoint: _share(scenario, state.ran[endpoint], frame) for endpoint in ("edge", "cloud")}
-    edge_ms, cloud_ms = scenario.edge_ms(shares["edge"]), scenario.cloud_ms(shares["cloud"])
-    n_bytes = scenario.upload_bytes(shares["cloud"], frame - state.ran["cloud"])
-    ready = now + scenario.pre_ms
-    begin = max(ready, state.link_free_ms)
-    upload = _Upload(begin, scenario.link.arrival_ms(begin, n_bytes), n_bytes)
-    cloud_done, edge_done = upload.arrived + 2 * scenario.one_way_ms + cloud_ms, ready + edge_ms
-    if strategy == "both":
-        return _raced(scenario.link, state, frame, edge_done, upload, cloud_done)
-    choice: Endpoint
-    if strategy in ("edge", "cloud"):
-        choice = "edge" if strategy == "edge" else "cloud"
-    elif strategy == "oracle":
-        choice = "edge" if edge_done < cloud_done else "cloud"
-    else:
-        choice = decide(_inputs(scenario, state, edge_ms, cloud_ms, n_bytes, begin - ready), options).endpoint
-    if choice == "edge":
-        if strategy == "hedged+warm" or (strategy == "hedged" and state.uplink.needs_probe(now / 1000)):
-            _refresh(scenario.link, state, frame, upload, edge_done)
-        state.ran["edge"] = frame
-        return edge_done, "edge", False
-    if strategy.startswith("hedged"):
-        start = _hedge_start(scenario, state, begin, cloud_ms, edge_ms, n_bytes, cloud_done)
-        if start is not None:
-            state.budget = state.budget.after_hedge()
-            return _raced(scenario.link, state, frame, start + edge_ms, upload, cloud_done)
-    _uploaded(state, frame, upload)
-    return cloud_done, "cloud", False
-
-
-def _share(scenario: Scenario, ran: int, frame: int) -> float:
-    """Work for a cache that stands for an earlier frame: what changes in each frame between adds up."""
-    if ran < 0:
-        return 1.0
-    return float(1 - np.prod(1 - np.asarray(scenario.work[ran + 1 : frame + 1])))
-
-
-def _inputs(
-    scenario: Scenario, state: _State, edge_ms: float, cloud_ms: float, n_bytes: float, wait_ms: float
-) -> DispatchInputs:
-    rate = state.uplink.bytes_per_s
-    return DispatchInputs(
-        edge_ms=edge_ms, cloud_ms=cloud_ms, upload_bytes=int(n_bytes), backlog_bytes=int(wait_ms * (rate or 0) / 1000),
-        uplink_bytes_per_ms=None if rate is None else rate / 1000, propagation_ms=scenario.one_way_ms,
-    )  # fmt: skip
-
-
-def _hedge_start(
-    scenario: Scenario, state: _State, begin: float, cloud_ms: float, edge_ms: float, n_bytes: float, cloud_done: float
-) -> float | None:
-    """When the edge starts beside an upload; None where it need not."""
-    rate, at = state.uplink.bytes_per_s, begin
-    while at < cloud_done:
-        heard = at - 2 * scenario.one_way_ms  # when what is acknowledged now had arrived
-        arrived = min(n_bytes, scenario.link.sent_bytes(begin, heard) if heard > begin else 0.0)
-        acked = n_bytes if arrived >= n_bytes else arrived // _CHUNK_BYTES * _CHUNK_BYTES
-        progress = Progress(
-            total_bytes=int(n_bytes), acked_bytes=int(acked), elapsed_ms=heard - begin,
-            silent_ms=heard - scenario.link.arrival_ms(begin, acked), server_ms=scenario.one_way_ms + cloud_ms,
+    stream, start, frame = _Stream(scenario, strategy, rules or Rules()), 0, 0
+    answered = []
+    while frame < scenario.frames:
+        now = start * scenario.tick_ms
+        done, endpoint, hedged = stream.run(frame, now)
+        answered.append(
+            Answered(frame=frame, endpoint=endpoint, start_ms=now, latency_ms=done - now, hedged=hedged)
         )  # fmt: skip
-        expected = None if rate is None else rate / 1000
-        if should_hedge(progress, expected, edge_ms, _HEDGE_MARGIN_MS, state.budget):
-            return at
-        at += _TICK_MS
-    return None
+        start, frame = scenario.next_start(start, frame, done - now)
+    uploads = stream.uploads
+    return Replayed(answered=tuple(answered), sent_bytes=uploads.sent_bytes, spare_bytes=uploads.spare_bytes)
 
 
-def _raced(
-    link: LinkTrace, state: _State, frame: int, edge_done: float, upload: _Upload, cloud_done: float
-) -> tuple[float, Endpoint, bool]:
-    """Both run. The first answer counts; whose run ends keeps its cache, and an upload that lost is cut off."""
-    state.ran["edge"] = frame
-    if cloud_done <= edge_done:
-        _uploaded(state, frame, upload)
-        return cloud_done, "cloud", True
-    _refresh(link, state, frame, upload, edge_done)
-    return edge_done, "edge", True
+class _Stream:
+    """What a replay remembers from frame to frame."""
 
+    def __init__(self, scenario: Scenario, strategy: Strategy, rules: Rules) -> None:
+        self._scenario, self._strategy, self._rules = scenario, strategy, rules
+        policy: Literal["paper", "hedged"] = "paper" if strategy == "paper" else "hedged"
+        self._dispatch = replace(rules.dispatch, policy=policy)
+        self.uploads = Uploads(scenario)
+        self._edge_ran = -1
+        self._edge_free_ms = 0.0
+        self._budget = HedgeBudget(share=rules.hedge_share)
 
-def _refresh(link: LinkTrace, state: _State, frame: int, upload: _Upload, until: float) -> None:
-    """An upload beside the edge's own run: the cloud's cache is new where it arrives in time; else it is cut off."""
-    if upload.arrived <= until:
-        _uploaded(state, frame, upload)
-    elif until > upload.begin:
-        state.link_free_ms = until
-        sent = link.sent_bytes(upload.begin, until)
-        state.uplink = state.uplink.after_cut(int(sent), (until - upload.begin) / 1000, until / 1000)
+    def run(self, frame: int, now: float) -> tuple[float, Endpoint, bool]:
+        """When a frame is answered, by whom, and whether both ran it because the cloud was late."""
+        scenario, strategy, uploads = self._scenario, self._strategy, self.uploads
+        if self._rules.waits_for_edge:
+            now = max(now, self._edge_free_ms)
+        self._budget = self._budget.after_frame()
+        ready = now + scenario.pre_ms
+        edge_ms = scenario.edge_ms(scenario.content.work(self._edge_ran, frame))
+        edge_starts = max(ready, self._edge_free_ms)
+        uploads.settle(now)
+        flight = None if uploads.flight is not None else uploads.plan(frame, ready)
+        if flight is None:  # an upload that lost is still under way
+            uploads.forward(frame, ready)
+            return self._edge(frame, edge_starts + edge_ms), "edge", False
+        cloud_done = flight.known_ms
+        if strategy == "both":
+            return self._both(frame, edge_starts, edge_ms, flight)
+        inputs = self._inputs(edge_ms, edge_starts - ready, flight, ready)
+        decision = decide(inputs, self._dispatch)
+        choice = decision.endpoint
+        if strategy in ("edge", "cloud"):
+            choice = "edge" if strategy == "edge" else "cloud"
+        elif strategy == "oracle":
+            choice = "edge" if edge_starts + edge_ms < cloud_done else "cloud"
+        if choice == "edge":
+            done = self._edge(frame, edge_starts + edge_ms)
+            probes = strategy in ("hedged", "paper") and uploads.uplink.needs_probe(now / 1000)
+            if probes or strategy == "hedged+warm":
+                self._lose(flight, done)
+            elif strategy != "edge":
+                uploads.forward(frame, ready)
+            return done, "edge", False
+        if strategy.startswith("hedged"):
+            at = hedge_start_ms(
+                scenario, flight, ready, uploads.rate, decision.cloud_ms or 0.0, edge_ms, self._edge_free_ms,
+                self._budget,
+            )  # fmt: skip
+            if at is not None and cloud_done > max(at, self._edge_free_ms):  # else it answers before the edge is free
+                self._budget = self._budget.after_hedge()
+                edge_done = self._edge(frame, max(at, self._edge_free_ms) + edge_ms)
+                if edge_done < cloud_done:
+                    self._lose(flight, edge_done)
+                    return edge_done, "edge", True
+                return self._cloud(flight), "cloud", True
+        return self._cloud(flight), "cloud", False
 
+    def _both(self, frame: int, edge_starts: float, edge_ms: float, flight: Flight) -> tuple[float, Endpoint, bool]:
+        """The edge begins unless the cloud has answered before the edge is free."""
+        if flight.known_ms <= edge_starts:
+            return self._cloud(flight), "cloud", False
+        edge_done = self._edge(frame, edge_starts + edge_ms)
+        if edge_done < flight.known_ms:
+            self._lose(flight, edge_done)
+            return edge_done, "edge", True
+        return self._cloud(flight), "cloud", True
 
-def _uploaded(state: _State, frame: int, upload: _Upload) -> None:
-    state.ran["cloud"] = frame
-    state.link_free_ms = upload.arrived
-    seconds = (upload.arrived - upload.begin) / 1000
-    state.uplink = state.uplink.after(int(upload.n_bytes), seconds, upload.arrived / 1000)
+    def _edge(self, frame: int, done: float) -> float:
+        """The edge runs the frame to its end, whoever answers it."""
+        self._edge_ran, self._edge_free_ms = frame, done
+        return done
+
+    def _cloud(self, flight: Flight) -> float:
+        """The cloud answers."""
+        self.uploads.begin(flight)
+        self.uploads.settle(flight.known_ms)
+        return flight.known_ms
+
+    def _lose(self, flight: Flight, edge_done: float) -> None:
+        """The edge answers a frame that goes up as well."""
+        self.uploads.begin(flight, spare=True)
+        if self._rules.lost_uploads == "cut":
+            self.uploads.cut(edge_done)
+
+    def _inputs(self, edge_ms: float, edge_wait_ms: float, flight: Flight, ready: float) -> DispatchInputs:
+        uploads = self.uploads
+        return DispatchInputs(
+            edge_ms=edge_ms, cloud_ms=flight.server_ms, edge_wait_ms=edge_wait_ms,
+            upload_bytes=int(flight.n_bytes), backlog_bytes=int(uploads.backlog_bytes(ready)),
+            uplink_bytes_per_ms=uploads.rate, propagation_ms=self._scenario.one_way_ms,
+        )  # fmt: skip

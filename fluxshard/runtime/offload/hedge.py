@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-_PRIOR_MS = 30.0
+_HALF_BYTES = 32 << 10
+_SILENCE = 4.0
+_JITTER_MS = 10.0  # of the network and of schedulers: silence that says nothing
+_LEAST_RESCUE_MS = 250.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,56 +43,111 @@ class HedgeBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast an upload goes: bytes, and the time that they took, the latest ones counting most. Immutable.
+
+    What was acknowledged counts half after `_HALF_BYTES` more. A mean over the whole upload would not see that a fast
+    link has become slow until most of its bytes had come slowly.
+
+    Attributes:
+      n_bytes: that count.
+      ms: that they took.
+    """
+
+    n_bytes: float = 0.0
+    ms: float = 0.0
+
+    @classmethod
+    def expected(cls, total_bytes: float, bytes_per_ms: float | None) -> Pace:
+        """Before anything is acknowledged: as if a little had come at the expected rate.
+
+        Args:
+          total_bytes: of the upload.
+          bytes_per_ms: the rate; None where it is not known, so that nothing is expected.
+        """
+        if not bytes_per_ms:
+            return cls()
+        n_bytes = min(float(total_bytes), float(_HALF_BYTES))
+        return cls(n_bytes=n_bytes, ms=n_bytes / bytes_per_ms)
+
+    def after(self, n_bytes: float, ms: float) -> Pace:
+        """With more that was acknowledged.
+
+        Args:
+          n_bytes: since the last acknowledgement.
+          ms: between both.
+        """
+        keep = 0.5 ** (n_bytes / _HALF_BYTES)
+        return Pace(n_bytes=keep * self.n_bytes + n_bytes, ms=keep * self.ms + max(0.0, ms))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """An upload under way.
 
     Attributes:
-      total_bytes: of the frame's payload and of what waits before it.
-      acked_bytes: that the receiver has.
-      elapsed_ms: since the first acknowledgement could have come; negative before.
+      left_bytes: of the frame's payload, and of what waits before it, that the receiver does not have.
+      pace: until the last acknowledgement.
+      elapsed_ms: since the upload began.
       silent_ms: since the last acknowledgement, or since the first could have come.
       server_ms: queue, inference and the way back, as expected.
       waiting_ms: since all of it was acknowledged; 0 before.
+      step_bytes: after so many the receiver acknowledges what it has.
     """
 
-    total_bytes: int
-    acked_bytes: int
+    left_bytes: int
+    pace: Pace
     elapsed_ms: float
     silent_ms: float
     server_ms: float
     waiting_ms: float = 0.0
+    step_bytes: int = 16 << 10
 
 
-def remaining_ms(progress: Progress, bytes_per_ms: float | None) -> float:
+def remaining_ms(progress: Progress) -> float:
     """Expected time until the cloud's answer; infinity where no rate is known and nothing has arrived.
 
-    The rate of this upload is what has arrived over the time it took. The expected rate counts as a little more of such
-    evidence: `_PRIOR_MS` of it, and no more than the upload should have taken. Where the receiver is silent, what
-    remains is expected to take as long as the silence so far: a stall is not over because most bytes have arrived.
+    Two views, of which the later one counts. The pace, with the silence as time that brought nothing. And the silence
+    itself: a receiver that should have acknowledged the next step by now has lost its link, and what is lost stays so
+    for a multiple of the time that it is overdue; a stall is not over because most bytes have arrived. A link that
+    comes and goes by the second is silent for as long again at least as often as not, so with a multiple of 1 the edge
+    starts only after its own time has passed once; with 4, after a quarter of it.
+    """
+    if progress.left_bytes <= 0:
+        return abs(progress.server_ms - progress.waiting_ms)  # a server that is late is late by as much again
+    pace = progress.pace
+    if pace.n_bytes <= 0:
+        return math.inf
+    by_pace = progress.left_bytes * (pace.ms + progress.silent_ms) / pace.n_bytes
+    step_ms = min(progress.left_bytes, progress.step_bytes) * pace.ms / pace.n_bytes
+    by_silence = _SILENCE * (progress.silent_ms - step_ms - _JITTER_MS)
+    return progress.server_ms + max(by_pace, by_silence)
+
+
+def rescue_ms(edge_ms: float, cloud_ms: float) -> float:
+    """Time after which the edge starts beside a late upload whatever the budget: a bound of what a frame can lose.
+
+    A frame that has waited for three quarters of the edge's time is answered after less than twice that time; where the
+    cloud was expected to take longer anyway, it is given what was expected.
 
     Args:
-      progress: of the upload.
-      bytes_per_ms: rate that was expected; None where it is not known.
+      edge_ms: expected time of the edge.
+      cloud_ms: time in which the cloud was expected to answer.
     """
-    left = max(0, progress.total_bytes - progress.acked_bytes)
-    if left == 0:
-        return abs(progress.server_ms - progress.waiting_ms)  # a server that is late is late by as much again
-    prior = min(_PRIOR_MS, progress.total_bytes / bytes_per_ms) if bytes_per_ms else 0.0
-    evidence_ms = max(0.0, progress.elapsed_ms) + prior
-    arrived = progress.acked_bytes + prior * (bytes_per_ms or 0.0)
-    return progress.server_ms + (max(left * evidence_ms / arrived, progress.silent_ms) if arrived > 0 else math.inf)
+    return max(_LEAST_RESCUE_MS, 0.75 * edge_ms, cloud_ms)
 
 
 def should_hedge(
-    progress: Progress, bytes_per_ms: float | None, edge_ms: float, margin_ms: float, budget: HedgeBudget
+    progress: Progress, edge_ms: float, margin_ms: float, budget: HedgeBudget, rescue_after_ms: float = math.inf
 ) -> bool:
     """Whether the edge should start now: the cloud is expected later than the edge would be done.
 
     Args:
       progress: of the upload.
-      bytes_per_ms: rate that was expected; None where it is not known.
       edge_ms: expected time of the edge.
       margin_ms: by which the edge must be faster.
       budget: of frames that run twice.
+      rescue_after_ms: of the upload's time, after which the budget does not count; see `rescue_ms`.
     """
-    return budget.allows and remaining_ms(progress, bytes_per_ms) > edge_ms + margin_ms
+    late = remaining_ms(progress) > edge_ms + margin_ms
+    return late and (budget.allows or progress.elapsed_ms > rescue_after_ms)

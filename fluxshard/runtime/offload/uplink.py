@@ -7,16 +7,23 @@ from dataclasses import dataclass, replace
 
 PROBE_AFTER_S = 2.0
 MIN_SAMPLE_BYTES = 16 << 10  # less fits the buffers on the way and says nothing about the rate
-_HALF_WEIGHT_BYTES = 256 << 10  # so many bytes halve the weight of everything before
+_LEAST_SLOW_BYTES = 4 << 10  # buffers make a small upload fast, never slow
+_HALF_WEIGHT_BYTES, _HALF_WEIGHT_S = 256 << 10, 0.5  # either halves the weight of everything before
+_STALL = 4.0  # so many times slower than known is no rate but a stall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uplink:
     """What is known of the uplink. Immutable: `after` gives the next one.
 
-    The rate is a mean of bytes per second, weighted by bytes: many small frames outvote no large one. Samples come from
-    the receiver's own clock, between the first and the last byte of one frame, so neither the offset of two clocks nor
-    data that waited in a buffer bends them.
+    The rate is a mean of bytes per second, weighted by bytes, so that many small frames outvote no large one, and by
+    time, so that a stream of small frames follows the link within a second. Samples come from the receiver's own clock,
+    between the first and the last byte of one frame, so neither the offset of two clocks nor data that waited in a
+    buffer bends them.
+
+    An upload that took several times longer than it should have is a stall. When it has arrived, the stall is over: its
+    rate is forgotten, and the next sample starts the mean anew, whatever it is. Kept in a mean of times per byte, one
+    stall of seconds would pin a stream of small frames to its edge for half a minute.
 
     Source: B in Eq. 18 of the FluxShard paper, an exponentially weighted moving average.
 
@@ -25,7 +32,7 @@ class Uplink:
       propagation_s: half of the shortest round trip so far, without the server's own time.
       slow_start_s: extra time of a frame after a pause, learnt.
       last_sent_s: when the last upload ended, on the edge's monotonic clock; None before the first.
-      cut: the last upload was given up: the next one that is measured starts the mean anew.
+      cut: the last upload was given up, or stalled: the next one that is measured starts the mean anew.
     """
 
     bytes_per_s: float | None = None
@@ -43,14 +50,19 @@ class Uplink:
           now_s: on the edge's monotonic clock.
         """
         sent = replace(self, last_sent_s=now_s)
-        if n_bytes < MIN_SAMPLE_BYTES or not (math.isfinite(seconds) and seconds > 0):
+        if n_bytes < _LEAST_SLOW_BYTES or not (math.isfinite(seconds) and seconds > 0):
             return sent
-        rate = n_bytes / seconds
-        if self.bytes_per_s is None or self.cut:
+        rate, known = n_bytes / seconds, self.bytes_per_s
+        if n_bytes < MIN_SAMPLE_BYTES and (known is None or rate >= known):
+            return sent
+        if known is None or self.cut:
             return replace(sent, bytes_per_s=rate, cut=False)
-        keep = 0.5 ** (n_bytes / _HALF_WEIGHT_BYTES)
+        if rate < known / _STALL:
+            return replace(sent, cut=True)
+        passed_s = max(0.0, now_s - (now_s if self.last_sent_s is None else self.last_sent_s))
+        keep = 0.5 ** (n_bytes / _HALF_WEIGHT_BYTES + passed_s / _HALF_WEIGHT_S)
         # times per byte are what adds up, so they are what is averaged: one fast sample must not hide a slow link
-        per_byte = keep / self.bytes_per_s + (1 - keep) / rate
+        per_byte = keep / known + (1 - keep) / rate
         return replace(sent, bytes_per_s=1 / per_byte)
 
     def after_cut(self, n_bytes: int, seconds: float, now_s: float) -> Uplink:

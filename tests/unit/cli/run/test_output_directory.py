@@ -11,13 +11,13 @@ from fluxshard.errors import OptionError
 def test_output_directory(tmp_path):
     prepare_directory(tmp_path / "a" / "b", overwrite=False)
     prepare_directory(tmp_path / "a" / "b", overwrite=False)  # nothing was left behind
-    mine, old = tmp_path / "a" / "b" / "notes.txt", tmp_path / "a" / "b" / "summary.json"
-    mine.touch()
-    old.touch()
+    mine, *old = (tmp_path / "a" / "b" / name for name in ("notes.txt", "summary.json", "placements.jsonl"))
+    for path in (mine, *old):
+        path.touch()
     with pytest.raises(OptionError, match="not empty"):
         prepare_directory(tmp_path / "a" / "b", overwrite=False)
     prepare_directory(tmp_path / "a" / "b", overwrite=True)
-    assert mine.exists() and not old.exists()
+    assert mine.exists() and not any(path.exists() for path in old)
     with pytest.raises(OptionError, match="is a file"):
         prepare_directory(mine, overwrite=True)
     with pytest.raises(OptionError, match="cannot be written"):

@@ -66,6 +66,13 @@ def test_quantiles_follow_what_was_expected() -> None:
     estimates.cloud_answered(5.0, None)
 
 
+def test_what_the_uplink_learns_is_not_learnt_twice() -> None:
+    """A stall of a second: only the 10 ms that the link does not explain are expected of the next frame."""
+    estimates = Estimates()
+    estimates.cloud_answered(1050.0, 40.0, upload_late_ms=1000.0)
+    assert estimates.rest_ms == pytest.approx(0.2 * 10.0)
+
+
 def test_encoding_is_a_running_mean() -> None:
     estimates = Estimates()
     estimates.encoded(10.0)

@@ -73,6 +73,15 @@ def test_a_slow_upload_is_seen_before_it_is_late() -> None:
     assert late.calls_for_the_edge(0.030), "100 kB will take 100 ms"
 
 
+def test_a_link_that_becomes_slow_is_seen_by_its_latest_chunks() -> None:
+    """60 of 100 kB have come at 10 kB per ms; then 16 kB take 20 ms: the rest takes 9, and the server 10."""
+    sent = Sent()
+    late = watched(sent, edge_ms=12.0)
+    for ms, acked in ((16, 60_000), (36, 76_000)):
+        sent.acked_bytes, sent.heard_at = acked, ms / 1e3
+        assert late.calls_for_the_edge(ms / 1e3) == (acked == 76_000), ms
+
+
 def test_a_server_that_is_late_is_late_by_as_much_again() -> None:
     sent = Sent()
     late = watched(sent)
@@ -86,6 +95,14 @@ def test_without_a_token_only_rescues_are_left() -> None:
     late = watched(sent, budget=replace(HedgeBudget(), tokens=0.0))
     assert not late.calls_for_the_edge(0.240)
     assert late.calls_for_the_edge(0.260)
+
+
+def test_a_slow_edge_is_called_after_three_quarters_of_its_time() -> None:
+    """A chunk is awaited from 10 ms on; without a token, the edge of 400 ms starts after 300."""
+    late = watched(Sent(), budget=replace(HedgeBudget(), tokens=0.0), edge_ms=400.0)
+    assert not late.calls_for_the_edge(0.295)
+    assert late.calls_for_the_edge(0.305)
+    assert watched(Sent(), edge_ms=400.0).calls_for_the_edge(0.130), "four times 110 ms"
 
 
 @pytest.mark.parametrize("cloud_ms", [10.0, 1e9])

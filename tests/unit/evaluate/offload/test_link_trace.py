@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxshard.errors import EvaluationError
-from fluxshard.evaluate.offload.link_trace import MIN_MBPS, LinkTrace, read_trace, tiers
+from fluxshard.evaluate.offload.link_trace import MIN_MBPS, LinkTable, LinkTrace, read_trace, tiers
 
 rates = st.lists(st.floats(0, 1000), min_size=1, max_size=6).map(tuple)
 
@@ -35,6 +36,20 @@ def test_what_has_arrived_was_sent(mbps: tuple[float, ...], start: float, n_byte
 def test_more_bytes_arrive_later(mbps: tuple[float, ...], start: float, n_bytes: float, more: float) -> None:
     link = LinkTrace("a", mbps)
     assert link.arrival_ms(start, n_bytes) <= link.arrival_ms(start, n_bytes + more) + 1e-6
+
+
+@given(rates, st.lists(st.tuples(st.floats(0, 9000), st.floats(0, 1e5)), min_size=1, max_size=8))
+def test_a_table_of_arrivals_has_those_of_the_link(mbps: tuple[float, ...], uploads: list[tuple[float, float]]) -> None:
+    link = LinkTrace("a", mbps)
+    starts, n_bytes = (np.array(values) for values in zip(*uploads, strict=True))
+    until = max(link.arrival_ms(*upload) for upload in uploads)
+    found = LinkTable(link, until).arrivals_ms(starts, n_bytes)
+    assert found == pytest.approx([link.arrival_ms(*upload) for upload in uploads], rel=1e-6, abs=1e-3)
+
+
+def test_what_arrives_after_the_end_of_a_table_never_does() -> None:
+    table = LinkTable(LinkTrace("a", (8.0,)), 2000.0)  # 3 seconds, 1 kB per ms
+    assert table.arrivals_ms(np.array([0.0]), np.array([4e6])).tolist() == [np.inf]
 
 
 def test_both_kinds_of_files(tmp_path: Path) -> None:

@@ -37,6 +37,34 @@ def test_a_change_is_followed_after_a_megabyte() -> None:
     assert uplink.bytes_per_s == pytest.approx(MIB, rel=0.1)
 
 
+def test_a_stall_is_no_rate_and_starts_the_mean_anew() -> None:
+    """300 kB that should take 0.3 s took 3: the link was away. The next sample says how it is now, whatever it is."""
+    stalled = Uplink().after(MIB, 1.0, 0.0).after(300_000, 3.0, 4.0)
+    assert stalled.bytes_per_s == MIB and stalled.cut
+    for rate in (2.0 * MIB, MIB / 100):
+        back = stalled.after(MIB, MIB / rate, 5.0)
+        assert back.bytes_per_s == pytest.approx(rate) and not back.cut
+    slow = Uplink().after(MIB, 1.0, 0.0).after(MIB, 3.9, 4.0)  # slower, and no stall
+    assert not slow.cut and slow.bytes_per_s is not None and MIB / 3.9 < slow.bytes_per_s < MIB
+
+
+def test_small_uploads_say_that_a_link_is_slow_and_never_that_it_is_fast() -> None:
+    known = Uplink().after(MIB, 1.0, 0.0)
+    n_bytes = MIN_SAMPLE_BYTES // 2
+    assert known.after(n_bytes, n_bytes / (10 * MIB), 0.1).bytes_per_s == MIB
+    slow = known.after(n_bytes, 2 * n_bytes / MIB, 0.1).bytes_per_s
+    assert slow is not None and slow < MIB
+    assert Uplink().after(n_bytes, 1.0, 0.1).bytes_per_s is None
+
+
+def test_a_stream_of_small_frames_follows_the_link_within_a_second() -> None:
+    """20 kB 20 times a second: by their bytes alone, half of the old rate would count for 0.6 s and more."""
+    uplink = Uplink().after(MIB, 1.0, 0.0)
+    for number in range(1, 21):
+        uplink = uplink.after(20_000, 20_000 / (MIB / 3), number / 20)
+    assert uplink.bytes_per_s == pytest.approx(MIB / 3, rel=0.15)
+
+
 def test_one_fast_sample_does_not_hide_a_slow_link() -> None:
     uplink = Uplink().after(MIB, 1.0, 0.0).after(MIB // 4, MIB / 4 / (1000 * MIB), 0.0)
     assert uplink.bytes_per_s is not None and uplink.bytes_per_s < 2.1 * MIB

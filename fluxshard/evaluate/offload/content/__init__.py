@@ -1,0 +1,1 @@
+"""What a replay knows of a video, made up or recorded from a clip."""

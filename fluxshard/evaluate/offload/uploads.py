@@ -1,0 +1,127 @@
+"""The uplink of a replay: what is under way, what waits, and what the edge knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fluxshard.evaluate.offload.scenario import Scenario
+from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES, Uplink
+
+_BACKLOG_MS, _LEAST_BACKLOG_BYTES = 500.0, 128 << 10  # of a video, as in `cloud.edge.cloud_endpoint`
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A frame that goes up.
+
+    Attributes:
+      frame: its number.
+      n_bytes: of it.
+      begin_ms: when its first byte is sent, after what waits before it.
+      arrived_ms: when its last byte has gone through.
+      server_ms: of the server.
+      known_ms: when its answer is at the edge.
+    """
+
+    frame: int
+    n_bytes: float
+    begin_ms: float
+    arrived_ms: float
+    server_ms: float
+    known_ms: float
+
+
+class Uploads:
+    """One upload at a time, after packets of the video that were forwarded.
+
+    Args:
+      scenario: link and content.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self.flight: Flight | None = None
+        """The upload that is under way."""
+        self.uplink = Uplink()
+        """What the edge knows of the link."""
+        self.sent_bytes = self.spare_bytes = 0.0
+        self._ran = -1  # that the server has cached
+        self._sent = -1  # up to which it has, or will have, the video's packets
+        self._free_ms = 0.0  # when all that was handed over has gone through
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes per millisecond that are expected, as `cloud.edge.estimates` does before anything was measured."""
+        if self.uplink.bytes_per_s is not None:
+            return self.uplink.bytes_per_s / 1000
+        return MIN_SAMPLE_BYTES / max(1.0, self._scenario.one_way_ms) if self._ran >= 0 else None
+
+    def backlog_bytes(self, now: float) -> float:
+        """Bytes that wait."""
+        return self._scenario.link.sent_bytes(now, self._free_ms)
+
+    def plan(self, frame: int, ready: float) -> Flight:
+        """What sending a frame would take.
+
+        Args:
+          frame: its number.
+          ready: when it can begin.
+        """
+        scenario = self._scenario
+        content, link = scenario.content, scenario.link
+        n_bytes = content.frame_bytes(self._ran, frame) + content.video_bytes(self._sent, frame)
+        begin = max(ready, self._free_ms)
+        arrived = link.arrival_ms(begin, n_bytes)
+        server_ms = scenario.cloud_ms(content.work(self._ran, frame))
+        return Flight(frame, n_bytes, begin, arrived, server_ms, arrived + 2 * scenario.one_way_ms + server_ms)
+
+    def begin(self, flight: Flight, *, spare: bool = False) -> None:
+        """Sends a planned frame; spare where the edge answers it."""
+        self.flight, self._free_ms, self._sent = flight, flight.arrived_ms, flight.frame
+        self.sent_bytes += flight.n_bytes
+        self.spare_bytes += flight.n_bytes if spare else 0.0
+
+    def settle(self, now: float) -> None:
+        """Takes the outcome of the upload that is under way, where it is known."""
+        flight = self.flight
+        if flight is None or flight.known_ms > now:
+            return
+        self.flight, self._ran = None, flight.frame
+        seconds = (flight.arrived_ms - flight.begin_ms) / 1000
+        self.uplink = self.uplink.after(int(flight.n_bytes), seconds, flight.arrived_ms / 1000)
+
+    def cut(self, at: float) -> None:
+        """Sends no more of the upload that is under way, unless all of it has arrived."""
+        flight, link = self.flight, self._scenario.link
+        assert flight is not None
+        if flight.arrived_ms <= at:
+            self.settle(flight.known_ms)
+            return
+        self.flight = None
+        sent = link.sent_bytes(flight.begin_ms, at) if at > flight.begin_ms else 0.0
+        self.sent_bytes -= flight.n_bytes - sent
+        self.spare_bytes -= flight.n_bytes - sent
+        self._free_ms = max(at, flight.begin_ms)
+        self._sent = -1  # half of a video's packet is worth nothing: it goes on with a keyframe
+        if at > flight.begin_ms:
+            self.uplink = self.uplink.after_cut(int(sent), (at - flight.begin_ms) / 1000, at / 1000)
+
+    def forward(self, frame: int, ready: float) -> None:
+        """Sends the video's packets of a frame that the server is not to run; none where too much waits."""
+        n_bytes = self._scenario.content.video_bytes(self._sent, frame)
+        if not n_bytes:
+            return
+        rate = self.rate
+        most = _LEAST_BACKLOG_BYTES if rate is None else max(_LEAST_BACKLOG_BYTES, _BACKLOG_MS * rate)
+        waiting = self.backlog_bytes(ready)
+        if waiting > most:
+            under_way = ready if self.flight is None else max(ready, self.flight.arrived_ms)
+            dropped = self._scenario.link.sent_bytes(under_way, self._free_ms)  # packets that were forwarded before
+            self.sent_bytes -= dropped
+            self.spare_bytes -= dropped
+            self._free_ms, self._sent = under_way, -1
+            return
+        self.sent_bytes += n_bytes
+        self.spare_bytes += n_bytes
+        self._free_ms = self._scenario.link.arrival_ms(max(ready, self._free_ms), n_bytes)
+        self._sent = frame
