@@ -22,12 +22,12 @@ from tests.offload.link_proxy import LinkProxy
 from tests.offload.served import Served, served
 
 DATA = Path(os.environ.get("FLUXSHARD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-VIDEO = "videos/openpose_street_720p50.avi"
-MODEL = "yolo11n-pose.pt"
+VIDEO = "videos/carnd_solidWhiteRight_540p25.mp4"
+MODEL = "yolo11n-seg.pt"
 MARGIN_MS = 60  # the server is no faster here than the edge: by so much it is preferred
 
 # seconds after the first frame that went up -> what happens to the link
-SLOW, FAST, SILENT, CUT, BACK = 2.0, 4.0, 5.5, 8.5, 11.0
+SLOW, FAST, SILENT, CUT, BACK = 1.5, 3.0, 4.0, 5.5, 6.5
 SLOW_BYTES_PER_S = 2e5
 
 
@@ -49,7 +49,7 @@ def main() -> None:
         records = read_records(directory / "out" / "frames.jsonl")
         given.picture.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(directory / "out" / "summary.png", given.picture)
-    placed = [record["placement_record"] for record in records]
+    placed = [record.placement for record in records if record.placement is not None]
     by = [sum(one["answered_by"] == place for one in placed) for place in ("edge", "cloud")]
     print(f"{len(placed)} frames: edge {by[0]}, cloud {by[1]}, hedged {sum(one['hedged'] for one in placed)}, "
           f"latency at most {max(one['latency_ms'] for one in placed):.0f} ms")  # fmt: skip
