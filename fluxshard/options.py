@@ -127,12 +127,16 @@ class PlannedOptions:
       tau_waiting: largest residual that is reused at any age: a shard above it is recomputed at age `wait_frames`.
       wait_frames: age in frames at which a shard above `tau_waiting` is recomputed; 0 disables it.
       refresh_frames: maximum feature age in frames; 0 disables refresh.
+      tau_stray: largest residual that is reused at a displacement other than what the motion says, if that is less than
+        what is allowed anyway.
       hold_frames: frames for which a region persists after it was last given, moved along with its content.
       margin_px: margin around regions in pixels, rounded up to a multiple of 8.
       small_px: side in pixels of the square below whose area task adapters call an object's box small.
       region_confidence: score above which task adapters make a detection a region. It is lower than the score at which
         detections are shown: objects that are about to be found or lost need recomputation most.
       levels: options by stride in pixels, rounded up; absent strides take the defaults.
+      candidates: where the given motion does not fit what a level has cached, the level tries other displacements:
+        zero, the dominant motion, those of neighbours. False believes the motion.
       pixel_range: values of black and white in the image.
 
     Raises:
@@ -144,16 +148,18 @@ class PlannedOptions:
     tau_small: float | None = 0.01
     tau_waiting: float = 0.06
     wait_frames: int = 6
+    tau_stray: float = 0.1
     refresh_frames: int = 0
     hold_frames: int = 5
     margin_px: int = 8
     small_px: int = 100
     region_confidence: float = 0.1
     levels: Mapping[int, LevelOptions] = field(default_factory=dict)
+    candidates: bool = True
     pixel_range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        for name in ("tau", "tau_waiting", "region_confidence"):
+        for name in ("tau", "tau_waiting", "tau_stray", "region_confidence"):
             _check_number(name, getattr(self, name))
         for name in ("tau_background", "tau_small"):
             if getattr(self, name) is not None:

@@ -110,6 +110,7 @@ class InputControl:
       parity: which image buffer the cache stands for.
       tau: threshold on pixels.
       given: address of the pixels to recompute in place of those that differ, or 0.
+      motion_starts: address of the first cell of every grid in the motion field, or 0: all move by the same.
     """
 
     image: int
@@ -123,6 +124,7 @@ class InputControl:
     parity: int
     tau: float
     given: int
+    motion_starts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,11 @@ from fluxshard.ir.params import Conv2d
 from fluxshard.ir.plan import LayerSpec, Output, Plan, ValueSpec, WeightSpec
 from fluxshard.ir.verify import verify
 from fluxshard.ir.windows import windows_of
-from fluxshard.motion import CELL_PX, MotionField
+from fluxshard.motion import CELL_PX
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInputCache
+from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.slot_map import identity
 from fluxshard.runtime.session import Program, Session
 
@@ -43,7 +44,7 @@ class EngineCall:
     """
 
     image: Tensor
-    motion: MotionField | None
+    motion: Motion | None
     control: StepControl
 
 
@@ -105,7 +106,7 @@ class FakeEngine:
         """See `Engine.new_input_cache`."""
         return ReferenceInputCache(self.plan.grids[0], self.plan.value(IMAGE).channels, options)
 
-    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`.
 
         Raises:

@@ -24,6 +24,8 @@ from fluxshard.runtime.planned.cpp_image_test import CppImageTest
 from fluxshard.runtime.planned.image_test import Mask, ReferenceImageTest
 from fluxshard.runtime.planned.levels import SCALE, Level
 from fluxshard.runtime.planned.planner import ImageTest
+from fluxshard.runtime.planned.proposal import ShardProposal
+from fluxshard.runtime.reuse.level_motion import LevelMotion
 
 # per level: stride (y, x), shard, low pass, dilation
 Levels = tuple[tuple[Fraction | int, Fraction | int, int, int, int], ...]
@@ -53,6 +55,7 @@ class Case:
             "tau_background": background,
             "tau_small": small,
             "tau_waiting": options.tau_waiting,
+            "tau_stray": options.tau_stray,
         }
         return tuple(
             Level(
@@ -140,12 +143,28 @@ def proposed(test: ImageTest, image: Tensor, motion: MotionField | None) -> Sequ
     return None if proposal is None else proposal.shards
 
 
-def decided(test: ImageTest, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
+def chosen(test: ImageTest, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
     proposal = test.propose(image, motion)
-    if proposal is None:
-        return None
-    test.commit(proposal)
-    return proposal.shards
+    if proposal is not None:
+        test.commit(proposal)
+    return proposal
+
+
+def decided(test: ImageTest, image: Tensor, motion: MotionField | None) -> Sequence[Mask] | None:
+    proposal = chosen(test, image, motion)
+    return None if proposal is None else proposal.shards
+
+
+def assert_moves_alike(one: LevelMotion | None, two: LevelMotion | None) -> None:
+    assert (one is None) == (two is None)
+    if one is None or two is None:
+        return
+    assert one.level_of == two.level_of
+    for number, (a, b) in enumerate(zip((*one.levels, one.image), (*two.levels, two.image), strict=True)):
+        assert a.cell_px == b.cell_px and (a.valid == b.valid).all(), number
+        assert (a.displacement == b.displacement).all(), (
+            f"{number}: {np.argwhere((a.displacement != b.displacement).any(-1)).tolist()[:5]}"
+        )
 
 
 def assert_same(expected: Sequence[Mask] | None, found: Sequence[Mask] | None) -> None:
@@ -179,9 +198,11 @@ def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native"
         if rng.random() < 0.3:  # what is proposed and not committed changes nothing
             other = image + 0.1 * float(rng.random())
             assert_same(*(proposed(test, other, None) for test in tests))
-        expected, found = (decided(test, image, motion) for test in tests)
-        assert_same(expected, found)
-        seen.append([mask.copy() for mask in found or ()])
+        expected, found = (chosen(test, image, motion) for test in tests)
+        assert expected is not None and found is not None
+        assert_same(expected.shards, found.shards)
+        assert_moves_alike(expected.motion, found.motion)
+        seen.append([mask.copy() for mask in found.shards])
     return seen
 
 
@@ -191,6 +212,8 @@ OPTIONS = st.builds(
     tau_background=st.sampled_from([None, 0.02, 0.1]),
     tau_small=st.sampled_from([None, 0.0, 0.015]),
     tau_waiting=st.sampled_from([0.0, 0.01, 0.02]),
+    tau_stray=st.sampled_from([0.0, 0.02, 0.1]),
+    candidates=st.sampled_from([True, True, False]),
     wait_frames=st.sampled_from([0, 1, 2]),
     refresh_frames=st.sampled_from([0, 0, 2, 5]),
     hold_frames=st.integers(0, 3),
@@ -253,7 +276,7 @@ def picked(scores: int, image: Tensor, motion: MotionField | None = None) -> lis
     """Shards per level that differ from black by a score larger than `scores`."""
     case = CASES["odd"]
     levels = tuple(replace(level, tau=scores) for level in case.thresholds(PlannedOptions()))
-    test = CppImageTest(library(case), levels, PlannedOptions())
+    test = CppImageTest(library(case), levels, PlannedOptions(candidates=False))
     test.keyframe(BLACK)
     masks = decided(test, image, motion)
     assert masks is not None

@@ -170,7 +170,7 @@ class CloudEndpoint:
             budget_ms=budget_ms,
             chunk_bytes=self._estimates.chunk_bytes,
         )
-        messages = self._payload.messages(frame, order, self._mirror.since, envelope)
+        messages = self._payload.messages(frame, order, proposal.motion, envelope)
         received = self._payload.received
         if received is not None:  # the mirror takes what the server will have, not what the camera saw
             proposal = self._mirror.propose_seen(to_image(received.pixels), proposal)

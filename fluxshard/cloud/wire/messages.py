@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import WireError
 
-PROTOCOL = 1
+PROTOCOL = 2
 CHUNK_BYTES = 16 << 10  # progress is seen per chunk: so a stall shows within one
 MOST_CHUNK_BYTES = 60 << 10  # where the link is fast: every message costs as much as some ten kilobytes
 MIN_CHUNK_BYTES = 1 << 10  # all but the last of a payload: a payload in single bytes would be a million messages

@@ -110,6 +110,8 @@ class ShardArgs(ctypes.Structure):
         ("known", ctypes.c_void_p),
         ("taus", ctypes.c_void_p),
         ("masks", ctypes.c_void_p),
+        ("moved", ctypes.c_void_p),
+        ("sourced", ctypes.c_void_p),
         ("low", ctypes.c_float),
         ("scale", ctypes.c_float),
         ("cell_px", ctypes.c_int32),
@@ -120,6 +122,7 @@ class ShardArgs(ctypes.Structure):
         ("wait_frames", ctypes.c_int32),
         ("refresh_frames", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("strays", ctypes.c_int32),
     ]
 
 

@@ -41,6 +41,8 @@ class StepArgs(ctypes.Structure):
         ("image", ctypes.c_void_p),
         ("motion", ctypes.c_void_p),
         ("motion_valid", ctypes.c_void_p),
+        ("grid_motion", ctypes.c_void_p),
+        ("grid_motion_valid", ctypes.c_void_p),
         ("cell_px", ctypes.c_int32),
         ("motion_columns", ctypes.c_int32),
         ("keyframe", ctypes.c_int32),

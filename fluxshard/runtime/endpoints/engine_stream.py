@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StreamState
+from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.session import Program
 from fluxshard.runtime.work_stats import WorkCounter, work_map
 
@@ -63,7 +63,7 @@ class EngineStream:
         engine = self._program.engine
         return work_map(engine.plan, engine.inspect(self._state))
 
-    def run(self, image: Tensor, motion: MotionField | None, control: StepControl) -> Ran:
+    def run(self, image: Tensor, motion: Motion | None, control: StepControl) -> Ran:
         """Runs a frame and waits for it.
 
         Args:

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from fluxshard.errors import ShapeError, StateError
-from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, Ran
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders, work_orders
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions
+from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.session import Program
 
@@ -63,7 +63,7 @@ class OrderedSession:
         """Forgets the stream."""
         self._has_cache = False
 
-    def run(self, image: Tensor, motion: MotionField | None, order: WorkOrder) -> Ran:
+    def run(self, image: Tensor, motion: Motion | None, order: WorkOrder) -> Ran:
         """Runs a frame.
 
         Args:
@@ -82,8 +82,9 @@ class OrderedSession:
         if self.needs_key and not order.keyframe:
             raise StateError("nothing is cached for this stream: its next frame has to be a keyframe")
         motion = None if order.keyframe else motion
-        if motion is not None:
-            motion.check_covers(*plan.image_size)
+        moved = motion_of(motion, 0)
+        if moved is not None:
+            moved.check_covers(*plan.image_size)
         work = None if order.keyframe else self._orders.work(order, motion)
         image = image.to(self._program.engine.torch_device).contiguous()
         self._has_cache = False  # a frame that fails leaves nothing to reuse
@@ -93,7 +94,7 @@ class OrderedSession:
         return ran
 
     def _control(
-        self, image: Tensor, motion: MotionField | None, order: WorkOrder, work: dict[int, Mask] | None
+        self, image: Tensor, motion: Motion | None, order: WorkOrder, work: dict[int, Mask] | None
     ) -> StepControl:
         given = None
         if self._cache is not None:

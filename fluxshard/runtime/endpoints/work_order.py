@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.errors import ShapeError
+from fluxshard.geometry import Grid
 from fluxshard.ir.plan import Plan
-from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.quads import QUAD_PX, quad_mask, quad_pixels
-from fluxshard.runtime.planned.levels import levels_of
+from fluxshard.runtime.planned.levels import Level, levels_of
 from fluxshard.runtime.planned.policy import PlannedProposal
 from fluxshard.runtime.planned.shard_work import ShardWork
+from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.policy import Proposal
 
 Mask = NDArray[np.bool_]
@@ -43,11 +44,21 @@ class WorkOrders(Protocol):
         """(rows, columns) of an order's masks."""
         ...
 
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels that may move on their own; none under propagated reuse."""
+        ...
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Grids of the plan."""
+        ...
+
     def of(self, proposal: Proposal) -> WorkOrder:
         """The order that makes another endpoint do what was proposed."""
         ...
 
-    def pixels(self, order: WorkOrder, motion: MotionField | None) -> Mask:
+    def pixels(self, order: WorkOrder, motion: Motion | None) -> Mask:
         """S_0 of an order, `(H, W)`: the pixels that have to travel.
 
         Raises:
@@ -55,7 +66,7 @@ class WorkOrders(Protocol):
         """
         ...
 
-    def work(self, order: WorkOrder, motion: MotionField | None) -> dict[int, Mask]:
+    def work(self, order: WorkOrder, motion: Motion | None) -> dict[int, Mask]:
         """Cells to recompute per grid index; grids left out follow the values. Not for keyframes.
 
         Raises:
@@ -79,7 +90,8 @@ class PlannedOrders:
 
     def __init__(self, plan: Plan, reuse: ReuseOptions) -> None:
         self._size = plan.image_size
-        self._shard_work = ShardWork(plan, levels_of(plan, reuse.planned))
+        self.levels, self.grids = levels_of(plan, reuse.planned), tuple(plan.grids)
+        self._shard_work = ShardWork(plan, self.levels)
         self.shapes: tuple[Shape, ...] = self._shard_work.shapes
 
     def of(self, proposal: Proposal) -> WorkOrder:
@@ -88,11 +100,11 @@ class PlannedOrders:
             return WorkOrder(keyframe=True)
         return WorkOrder(keyframe=False, masks=proposal.frame.shards)
 
-    def pixels(self, order: WorkOrder, motion: MotionField | None) -> Mask:
+    def pixels(self, order: WorkOrder, motion: Motion | None) -> Mask:
         """See `WorkOrders.pixels`."""
         return np.ones(self._size, np.bool_) if order.keyframe else self.work(order, motion)[0]
 
-    def work(self, order: WorkOrder, motion: MotionField | None) -> dict[int, Mask]:
+    def work(self, order: WorkOrder, motion: Motion | None) -> dict[int, Mask]:
         """See `WorkOrders.work`."""
         _check(order, self.shapes)
         return self._shard_work(order.masks, motion)
@@ -108,6 +120,8 @@ class PropagatedOrders:
     def __init__(self, plan: Plan) -> None:
         self._size = plan.image_size
         height, width = self._size
+        self.levels: tuple[Level, ...] = ()
+        self.grids = tuple(plan.grids)
         self.shapes: tuple[Shape, ...] = ((-(-height // QUAD_PX), -(-width // QUAD_PX)),)
 
     def of(self, proposal: Proposal) -> WorkOrder:
@@ -116,11 +130,11 @@ class PropagatedOrders:
             return WorkOrder(keyframe=True)
         return WorkOrder(keyframe=False, masks=(quad_mask(proposal.input_mask()),))
 
-    def pixels(self, order: WorkOrder, motion: MotionField | None) -> Mask:
+    def pixels(self, order: WorkOrder, motion: Motion | None) -> Mask:
         """See `WorkOrders.pixels`; pixels without a source are in the quads already."""
         return np.ones(self._size, np.bool_) if order.keyframe else self.work(order, motion)[0]
 
-    def work(self, order: WorkOrder, motion: MotionField | None) -> dict[int, Mask]:
+    def work(self, order: WorkOrder, motion: Motion | None) -> dict[int, Mask]:
         """See `WorkOrders.work`."""
         _check(order, self.shapes)
         return {0: quad_pixels(order.masks[0], self._size)}

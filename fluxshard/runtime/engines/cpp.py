@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, Step
 from fluxshard.runtime.reuse.compare import close
 from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache, InputProgram
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
+from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion, motion_of
 
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 
@@ -130,7 +131,7 @@ class CppEngine:
         return CppInputCache(self._program.input_program(), options)
 
     @torch.no_grad()
-    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         data: _Data = state.data
         data.failure = None
@@ -145,10 +146,14 @@ class CppEngine:
         args.arena = data.arena.ctypes.data
         args.weights = self._blob.ctypes.data
         args.image = image.data_ptr()
-        if motion is not None:
-            args.motion = motion.displacement.ctypes.data
-            args.motion_valid = motion.valid.ctypes.data
-            args.cell_px, args.motion_columns = motion.cell_px, motion.valid.shape[1]
+        image_motion, tables = motion_of(motion, 0), None
+        if image_motion is not None:
+            args.motion = image_motion.displacement.ctypes.data
+            args.motion_valid = image_motion.valid.ctypes.data
+            args.cell_px, args.motion_columns = image_motion.cell_px, image_motion.valid.shape[1]
+        if isinstance(motion, LevelMotion):
+            tables = _tables([motion.of_grid(index) for index in range(len(self.plan.grids))])
+            args.grid_motion, args.grid_motion_valid = (table.ctypes.data for table in tables)
         keyframe = control.keyframe
         if isinstance(control.input, CppInput):
             given, keyframe = control.input, control.input.keyframe
@@ -171,7 +176,7 @@ class CppEngine:
             raise KernelError(f"{error}: {data.failure}") from data.failure
         finally:
             args.island = type(callback)()  # args and callback hold each other, and through them the stream's memory
-        del kept
+        del kept, tables
         for index, leaf in enumerate(self.plan.outputs):
             if leaf.value is not None and index not in self._dense_outputs:
                 leaves[index] = data.cached[leaf.value].clone()
@@ -295,3 +300,9 @@ def _view(arena: NDArray[np.uint8], offset: int, kind: Any, shape: tuple[int, ..
     count = int(np.prod(shape)) * np.dtype(kind).itemsize
     view: NDArray[Any] = arena[offset : offset + count].view(kind).reshape(shape)
     return view
+
+
+def _tables(fields: Sequence[MotionField]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Where the displacements of every grid lie, and where it is said which are valid."""
+    displacements = np.array([field.displacement.ctypes.data for field in fields], np.uint64)
+    return displacements, np.array([field.valid.ctypes.data for field in fields], np.uint64)

@@ -21,7 +21,6 @@ from fluxshard.errors import StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.ir.stream_layout import FrameControl, Ptr, TorchCall
-from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import IslandProgram
 from fluxshard.options import Rfap
@@ -32,6 +31,7 @@ from fluxshard.runtime.engines.cuda_inspection import CudaInspection, view
 from fluxshard.runtime.engines.cuda_islands import on_device
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
+from fluxshard.runtime.reuse.level_motion import Motion
 
 # where no input cache compares: all that the frame computes is given, and the network reads the image itself
 _TAKE_IMAGE = InputOptions(tau=0.0, scene_cut=1.0, mode="fresh", remap=True)
@@ -149,12 +149,12 @@ class CudaEngine:
         _, channels, height, width = self.plan.value(self.plan.input).shape
         return CudaInputCache(self._program, self._device, (channels, height, width), options)
 
-    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         with self._device.current(), torch.inference_mode(False), torch.no_grad():
             return self._step(state, image, motion, control)
 
-    def _step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def _step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         stream: CudaState = state.data
         device, plan = self._device, self.plan
         device.refuse_capture()

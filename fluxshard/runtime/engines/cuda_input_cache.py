@@ -13,11 +13,11 @@ from torch import Tensor
 
 from fluxshard.errors import ShapeError
 from fluxshard.ir.stream_layout import InputControl, StreamLayout
-from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.cuda_captured import Captured, run_captured
 from fluxshard.runtime.engines.cuda_device import Device
 from fluxshard.runtime.engines.cuda_inspection import view
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask, stale_input
+from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion, motion_of
 
 InputLaunches = tuple[Callable[[int], None], ...]
 
@@ -88,6 +88,7 @@ class CudaInputCache:
         self.program = program
         self._device, self._shape, self._options = device, image_shape, options
         self._layout = program.layout.input
+        self._grids = len(program.layout.grids)
         with device.current(), torch.inference_mode(False), torch.no_grad():
             arena = device.zeros(program.input_bytes)
             propose, commit = program.bind_input(remap=options.remap, input=arena.data_ptr())
@@ -104,7 +105,7 @@ class CudaInputCache:
         """See `InputCache.n_bytes`."""
         return self.program.input_bytes
 
-    def propose(self, image: Tensor, motion: MotionField | None, *, keyframe: bool, given: Mask | None) -> CudaInput:
+    def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> CudaInput:
         """See `InputCache.propose`. The CUDA stream that is current must be ordered after what made the image.
 
         Raises:
@@ -116,8 +117,9 @@ class CudaInputCache:
             raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected {(1, *self._shape)} torch.float32")
         if image.device.type != device.torch_device.type:
             raise ShapeError(f"image is on {image.device}; expected {device.torch_device}")
-        if motion is not None:
-            motion.check_covers(*self._shape[1:])
+        image_motion = motion_of(motion, 0)
+        if image_motion is not None:
+            image_motion.check_covers(*self._shape[1:])
         with device.current(), torch.inference_mode(False), torch.no_grad():
             device.refuse_capture()
             device.order_after(self.memory)
@@ -129,16 +131,23 @@ class CudaInputCache:
         self._pending = CudaInput(self, self.serial)
         return self._pending
 
-    def write(self, image: Tensor, motion: MotionField | None, *, keyframe: bool, given: Mask | None) -> None:
+    def write(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> None:
         """Uploads what the launches of a proposal read; arguments as for `propose`."""
         device, height, width = self._device, *self._shape[1:]
         held = [image]
-        vectors, valid, cell_px, columns = 0, 0, 1, 1
+        vectors, valid, starts, cell_px, columns = 0, 0, 0, 1, 1
         if motion is not None:
-            numbers = np.ascontiguousarray(motion.displacement, np.int16).view(np.uint8).reshape(-1)
-            held.append(device.upload(np.concatenate([numbers, motion.valid.view(np.uint8).reshape(-1)])))
-            vectors, valid = held[-1].data_ptr(), held[-1].data_ptr() + numbers.size
-            cell_px, columns = motion.cell_px, motion.valid.shape[1]
+            fields = (motion.image, *motion.levels) if isinstance(motion, LevelMotion) else (motion,)
+            cell_px, (rows, columns) = fields[0].cell_px, fields[0].valid.shape
+            order = _starts(motion, self._grids, rows * columns)
+            numbers = [
+                np.ascontiguousarray(field.displacement, np.int16).view(np.uint8).reshape(-1) for field in fields
+            ]
+            known = [field.valid.view(np.uint8).reshape(-1) for field in fields]
+            held.append(device.upload(np.concatenate([order.view(np.uint8), *numbers, *known])))
+            starts = held[-1].data_ptr() if order.size else 0
+            vectors = held[-1].data_ptr() + order.nbytes
+            valid = vectors + sum(part.size for part in numbers)
         pixels = 0
         if given is not None:
             held.append(device.upload(np.ascontiguousarray(given, np.bool_).view(np.uint8).reshape(-1)))
@@ -148,7 +157,7 @@ class CudaInputCache:
                 image=image.data_ptr(), motion=vectors, motion_valid=valid,
                 scene_cut=int(self._options.scene_cut * height * width), cell_px=cell_px, motion_columns=columns,
                 keyframe=keyframe, fresh=self._options.mode == "fresh", parity=self.memory.parity,
-                tau=self._options.tau, given=pixels,
+                tau=self._options.tau, given=pixels, motion_starts=starts,
             )
         )  # fmt: skip
         at = self._layout.control.offset
@@ -239,3 +248,11 @@ class CudaInput:
     def mask(self) -> Mask:
         """See `InputProposal.mask`."""
         return self.cache.mask(self.serial)
+
+
+def _starts(motion: Motion, grids: int, cells: int) -> NDArray[np.int32]:
+    """Where every grid's cells begin among fields in a row, the image's first; empty where there is one field."""
+    if not isinstance(motion, LevelMotion):
+        return np.zeros(0, np.int32)
+    levels = [motion.level_of[grid] if 0 < grid < len(motion.level_of) else None for grid in range(grids)]
+    return np.array([0 if level is None else (level + 1) * cells for level in levels], np.int32)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.ir.plan import Plan
-from fluxshard.motion import MotionField
 from fluxshard.options import Rfap
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal
+from fluxshard.runtime.reuse.level_motion import Motion
 
 Mask = NDArray[np.bool_]
 
@@ -138,7 +138,7 @@ class Engine(Protocol):
         """The input cache of a stream; what it proposes is for this engine's `step` only."""
         ...
 
-    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """Runs one frame and updates `state` in place.
 
         Args:

@@ -17,7 +17,6 @@ from torch import Tensor
 from fluxshard.errors import StateError
 from fluxshard.ir.params import Binary, Island, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
-from fluxshard.motion import MotionField
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
@@ -25,6 +24,7 @@ from fluxshard.runtime.reuse import rfap, slot_map
 from fluxshard.runtime.reuse.compare import close, differs, gather
 from fluxshard.runtime.reuse.displacement import DisplacementField, displacement_field
 from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInput, ReferenceInputCache
+from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 Mask = NDArray[np.bool_]
 
@@ -105,7 +105,7 @@ class ReferenceEngine:
         return ReferenceInputCache(self.plan.grids[0], self.plan.value(self.plan.input).channels, options)
 
     @torch.no_grad()
-    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         data: _Data = state.data
         frame = self._begin(data, image, motion, control)
@@ -139,7 +139,7 @@ class ReferenceEngine:
         """See `Engine.inspect`."""
         return ReferenceInspection(self.plan, state.data)
 
-    def _begin(self, data: _Data, image: Tensor, motion: MotionField | None, control: StepControl) -> _Frame:
+    def _begin(self, data: _Data, image: Tensor, motion: Motion | None, control: StepControl) -> _Frame:
         grids, given = self.plan.grids, control.input
         keyframe = control.keyframe
         if given is None:
@@ -148,7 +148,10 @@ class ReferenceEngine:
             keyframe, fed, previous = given.keyframe, given.fed, given.previous
         else:
             raise StateError(f"the input was assembled by another backend ({type(given).__name__}): take this engine's")
-        fields = [displacement_field(None if keyframe else motion, grid, grids[0]) for grid in grids]
+        fields = [
+            displacement_field(None if keyframe else motion_of(motion, index), grid, grids[0])
+            for index, grid in enumerate(grids)
+        ]
         if keyframe:
             changed = np.ones(fields[0].valid.shape, np.bool_)
         elif isinstance(given, ReferenceInput):

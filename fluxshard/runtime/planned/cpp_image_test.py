@@ -14,8 +14,9 @@ from torch import Tensor
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
-from fluxshard.runtime.planned.levels import Level
+from fluxshard.runtime.planned.levels import Level, level_of_grids
 from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
+from fluxshard.runtime.reuse.level_motion import LevelMotion
 
 Mask = NDArray[np.bool_]
 
@@ -85,8 +86,13 @@ class CppImageTest:
         self._state = program.new_state()
         self._hold = np.zeros((2, cells(height, CELL_PX), cells(width, CELL_PX)), np.uint8)
         self._taus = np.array(
-            [(one.tau, one.tau_background, one.tau_small, one.tau_waiting) for one in levels], np.int32
+            [
+                (one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_search, one.tau_stray)
+                for one in levels
+            ],
+            np.int32,
         )
+        self._level_of = level_of_grids(levels)
         self._has_keyframe = False
         self._pending: _Pending | None = None
         self._args = args = program.new_args()
@@ -133,8 +139,12 @@ class CppImageTest:
         pixels = self._take(image)
         masks = np.empty(sum(rows * columns for rows, columns in shapes), np.bool_)
         args.masks = masks.ctypes.data
-        args.motion = args.known = None
+        args.motion = args.known = args.moved = args.sourced = None
+        chosen = None
         if motion is not None:
+            if self._options.candidates:
+                chosen = self._new_motion()
+                args.moved, args.sourced = (array.ctypes.data for array in chosen)
             args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
             args.cell_px = motion.cell_px
             args.motion_rows, args.motion_columns = motion.valid.shape
@@ -143,8 +153,8 @@ class CppImageTest:
         ends = np.cumsum([rows * columns for rows, columns in shapes], dtype=np.int64).tolist()
         starts = [0, *ends][: len(ends)]
         shards = [masks[start:end].reshape(shape) for start, end, shape in zip(starts, ends, shapes, strict=True)]
-        proposal = ShardProposal(tuple(shards))
-        self._pending = _Pending(proposal, (pixels, masks, motion))
+        proposal = ShardProposal(tuple(shards), self._level_motion(*chosen) if chosen and args.strays else None)
+        self._pending = _Pending(proposal, (pixels, masks, motion, chosen))
         return proposal
 
     def commit(self, proposal: ShardProposal) -> None:
@@ -153,6 +163,15 @@ class CppImageTest:
         if pending is None or pending.proposal is not proposal:
             raise stale_proposal()
         self._program.commit(self._args)
+
+    def _new_motion(self) -> tuple[NDArray[np.int16], Mask]:
+        """Where the program writes how levels move, and last the image."""
+        shape = len(self._taus) + 1, *self._hold.shape[1:]
+        return np.empty((*shape, 2), np.int16), np.empty(shape, np.bool_)
+
+    def _level_motion(self, moved: NDArray[np.int16], sourced: Mask) -> LevelMotion:
+        *levels, image = (MotionField(*one) for one in zip(moved, sourced, strict=True))
+        return LevelMotion(image, tuple(levels), self._level_of)
 
     def _take(self, image: Tensor) -> Tensor:
         """Passes the image on; what is returned has to live until the program has read it."""

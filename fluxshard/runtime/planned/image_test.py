@@ -18,9 +18,10 @@ from torch import Tensor
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
-from fluxshard.runtime.planned.levels import FORCED, Level
+from fluxshard.runtime.planned.hints import level_motion, sampled
+from fluxshard.runtime.planned.levels import FORCED, Level, per_cell
+from fluxshard.runtime.planned.motion_choice import LevelChoice, Trial, chosen_motion
 from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
-from fluxshard.runtime.reuse.displacement import sample_points, whole_cells
 
 Mask = NDArray[np.bool_]
 Pixels = NDArray[np.uint8]
@@ -103,19 +104,19 @@ class ReferenceImageTest:
         hold = {kind: self._moved_regions(kind, motion) for kind in (OBJECT, SMALL_OBJECT)}
         margin = cells(self._options.margin_px, CELL_PX)
         near, near_small = (dilate(hold[kind] > 0, margin) for kind in (OBJECT, SMALL_OBJECT))
-        masks, references, all_ages = [], [], []
+        masks, references, all_ages, trials = [], [], [], []
         for index, level in enumerate(self._levels):
-            shift, valid = level_motion(motion, level, self._grids[level.grids[0]], self._size)
-            source_y, source_x, known = _sources(shift, valid, self._size)
-            moved = self._references[index][:, source_y, source_x]
-            scores = shard_scores(pixels, moved, known, level)
-            ages = _move_ages(self._ages[index], shift, valid, self._size)
-            mask = self._pick(level, scores, _largest(ages, level), near, near_small)
+            trial = self._trial(index, pixels, motion, near, near_small)
+            trials.append(trial)
+            mask = dilate(trial.over, level.dilation)
             masks.append(mask)
             recomputed = per_cell(mask, level, self._cells)
-            all_ages.append(np.where(recomputed, 0, ages).astype(np.uint8))
-            references.append(np.where(per_pixel(recomputed, self._size), pixels, moved))
-        proposal = ShardProposal(tuple(masks))
+            all_ages.append(np.where(recomputed, 0, trial.ages).astype(np.uint8))
+            references.append(np.where(per_pixel(recomputed, self._size), pixels, self._moved(index, trial)))
+        moves = None
+        if motion is not None and self._options.candidates:
+            moves = chosen_motion(motion, trials, self._levels, self._grids, self._size)
+        proposal = ShardProposal(tuple(masks), moves)
         left = {kind: np.where(frames > 0, frames - 1, 0).astype(np.uint8) for kind, frames in hold.items()}
         self._pending = _Pending(proposal, references, all_ages, left)
         return proposal
@@ -131,26 +132,54 @@ class ReferenceImageTest:
             raise stale_proposal()
         self._references, self._ages, self._hold = pending.references, pending.ages, pending.hold
 
-    def _pick(
-        self, level: Level, scores: NDArray[np.int32], ages: NDArray[np.uint8], near: Mask, near_small: Mask
+    def _trial(self, index: int, pixels: Pixels, motion: MotionField | None, near: Mask, near_small: Mask) -> Trial:
+        """How the shards of a level move, and what comes of it."""
+        level = self._levels[index]
+        grid = self._grids[level.grids[0]]
+        limits = self._limits(level, near, near_small)
+
+        def attempt(shift: NDArray[np.int64], valid: Mask) -> Trial:
+            source_y, source_x, known = _sources(shift, valid, self._size)
+            scores = shard_scores(pixels, self._references[index][:, source_y, source_x], known, level)
+            ages = _move_ages(self._ages[index], shift, valid, self._size)
+            return Trial(shift, valid, ages, scores, self._over(level, scores, _largest(ages, level), limits))
+
+        hint = attempt(*level_motion(motion, level, grid, self._size))
+        if motion is None or not self._options.candidates:
+            return hint
+        guarded = _any(near | near_small, level) & _any(~hint.valid, level)
+        choice = LevelChoice(level=level, grid=grid, size=self._size, attempt=attempt)
+        return choice.choose(hint, motion, guarded & self._has_regions)
+
+    def _moved(self, index: int, trial: Trial) -> Pixels:
+        source_y, source_x, _ = _sources(trial.shift, trial.valid, self._size)
+        moved: Pixels = self._references[index][:, source_y, source_x]
+        return moved
+
+    def _limits(self, level: Level, near: Mask, near_small: Mask) -> NDArray[Any] | int:
+        """Largest score of each shard that is reused."""
+        if not self._has_regions:
+            return level.tau
+        return np.where(
+            _any(near_small, level), level.tau_small, np.where(_any(near, level), level.tau, level.tau_background)
+        )
+
+    def _over(
+        self, level: Level, scores: NDArray[np.int32], ages: NDArray[np.uint8], limits: NDArray[Any] | int
     ) -> Mask:
+        """Shards that have to be recomputed."""
         options = self._options
-        limit: NDArray[Any] = np.full(scores.shape, level.tau)
-        if self._has_regions:
-            limit = np.where(_any(near, level), level.tau, level.tau_background)
-            limit = np.where(_any(near_small, level), level.tau_small, limit)
-        picked = [scores > limit]
+        over = [scores > limits]
         if options.wait_frames:
-            picked.append((scores > level.tau_waiting) & (ages >= options.wait_frames))
+            over.append((scores > level.tau_waiting) & (ages >= options.wait_frames))
         if options.refresh_frames:
-            picked.append(ages >= options.refresh_frames)
-        mask: Mask = np.logical_or.reduce(picked)
-        return dilate(mask, level.dilation)
+            over.append(ages >= options.refresh_frames)
+        return np.asarray(np.logical_or.reduce(over))
 
     def _moved_regions(self, kind: int, motion: MotionField | None) -> NDArray[np.uint8]:
         """For how many frames each cell still belongs to a region of a kind, where its content is now."""
         still = np.zeros((*self._cells, 2), np.int64)
-        shift = still if motion is None else _sample(motion, *map(centres, self._size))[0]
+        shift = still if motion is None else sampled(motion, *map(centres, self._size))[0]
         return _gather_cells(self._hold[kind], shift, self._size)
 
 
@@ -170,38 +199,6 @@ def quantise(image: Tensor, pixel_range: tuple[float, float]) -> tuple[Pixels, b
     with np.errstate(over="ignore"):  # what overflows is clipped
         scaled = np.rint((values - np.float32(low)) * np.float32(255 / (high - low)))
     return np.clip(scaled, 0, 255).astype(np.uint8), whole
-
-
-def level_motion(
-    motion: MotionField | None, level: Level, grid: Grid, size: tuple[int, int]
-) -> tuple[NDArray[np.int64], Mask]:
-    """Displacement of the features below each 8-px cell, in pixels.
-
-    The cell takes the feature cell that holds its centre; that samples the motion at
-    `min(H - 1, floor((i + 1/2) * S))` and moves by `d = round-half-up(m / S)` cells: `round-half-up(d * S)` pixels.
-
-    Args:
-      motion: of the image; None moves nothing.
-      level: whose features move.
-      grid: of these features.
-      size: (H, W) of the image in pixels.
-
-    Returns:
-      `(rows, columns, 2)` pixels (dy, dx), zero where invalid, and `(rows, columns)` bool.
-    """
-    shape = cells(size[0], CELL_PX), cells(size[1], CELL_PX)
-    if motion is None:
-        return np.zeros((*shape, 2), np.int64), np.ones(shape, np.bool_)
-    points = []
-    for stride, n_cells, n_px in zip(level.stride, (grid.height, grid.width), size, strict=True):
-        feature = np.minimum(centres(n_px) * stride.denominator // stride.numerator, n_cells - 1)
-        points.append(sample_points(feature, stride, n_px))
-    pixels, valid = _sample(motion, points[0], points[1])
-    shift = np.empty_like(pixels)
-    for axis, stride in enumerate(level.stride):
-        steps = whole_cells(pixels[..., axis], stride)
-        shift[..., axis] = (2 * steps * stride.numerator + stride.denominator) // (2 * stride.denominator)
-    return np.where(valid[..., None], shift, 0), valid
 
 
 def shard_scores(pixels: Pixels, moved: Pixels, known: Mask, level: Level) -> NDArray[np.int32]:
@@ -242,13 +239,6 @@ def dilate(mask: Mask, times: int) -> Mask:
         grown[:, 1:] |= rows[:, :-1]
         grown[:, :-1] |= rows[:, 1:]
     return grown
-
-
-def _sample(
-    motion: MotionField, rows_px: NDArray[np.int64], columns_px: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], Mask]:
-    where = np.ix_(rows_px // motion.cell_px, columns_px // motion.cell_px)
-    return motion.displacement[where].astype(np.int64), motion.valid[where]
 
 
 def _sources(
@@ -293,12 +283,6 @@ def _largest(ages: NDArray[np.uint8], level: Level) -> NDArray[np.uint8]:
 
 def _any(mask: Mask, level: Level) -> Mask:
     return np.asarray(_blocks(mask, level).any((1, 3)))
-
-
-def per_cell(mask: Mask, level: Level, shape: tuple[int, int]) -> Mask:
-    """A mask of shards as one of 8-px cells, `shape` of them."""
-    side = level.shard_px // CELL_PX
-    return mask.repeat(side, 0).repeat(side, 1)[: shape[0], : shape[1]]
 
 
 def per_pixel(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +30,8 @@ class Level:
       shard_px: side of a shard, a multiple of 8.
       low_pass_px: side of the squares whose means are compared: 1, 2, 4 or 8.
       dilation: shards that a recomputed shard takes with it on every side.
-      tau, tau_background, tau_small, tau_waiting: thresholds on scores: residuals in units of 1 / 4080 of the pixels'
-        range.
+      tau, tau_background, tau_small, tau_waiting, tau_stray: thresholds on scores: residuals in units of 1 / 4080 of
+        the pixels' range.
     """
 
     stride: tuple[Fraction, Fraction]
@@ -41,6 +43,12 @@ class Level:
     tau_background: int
     tau_small: int
     tau_waiting: int
+    tau_stray: int
+
+    @property
+    def tau_search(self) -> int:
+        """Score above which displacements other than the hint are tried."""
+        return min(self.tau, self.tau_background, self.tau_small, self.tau_waiting) // 2
 
     @property
     def block_px(self) -> int:
@@ -65,6 +73,18 @@ def levels_of(plan: Plan, options: PlannedOptions) -> tuple[Level, ...]:
     )
 
 
+def per_cell(values: NDArray[Any], level: Level, shape: tuple[int, int]) -> NDArray[Any]:
+    """Values of shards, `(shards_y, shards_x, ...)`, for every 8-px cell, `shape` of them."""
+    side = level.shard_px // CELL_PX
+    return values.repeat(side, 0).repeat(side, 1)[: shape[0], : shape[1]]
+
+
+def level_of_grids(levels: Sequence[Level]) -> tuple[int | None, ...]:
+    """The level of every grid, up to the last grid that has one; None for those that have none."""
+    of = {grid: number for number, level in enumerate(levels) for grid in level.grids}
+    return tuple(of.get(grid) for grid in range(max(of, default=-1) + 1))
+
+
 def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: PlannedOptions) -> Level:
     largest = -(-max(stride) // 1)
     level = options.levels.get(largest, LevelOptions())
@@ -81,6 +101,7 @@ def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: P
         tau_background=_score(background * gain),
         tau_small=_score((options.tau if options.tau_small is None else options.tau_small) * gain),
         tau_waiting=_score(options.tau_waiting * gain),
+        tau_stray=_score(options.tau_stray * gain),
     )
 
 

@@ -20,6 +20,7 @@ from fluxshard.runtime.planned.levels import Level, levels_of
 from fluxshard.runtime.planned.proposal import ShardProposal
 from fluxshard.runtime.planned.shard_work import ShardWork
 from fluxshard.runtime.reuse.displacement import displacement_field
+from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 from fluxshard.runtime.work_stats import WorkCounter
 
 Mask = NDArray[np.bool_]
@@ -122,11 +123,12 @@ class Planner:
         proposal = self._test.propose(image, motion)
         if proposal is None:
             return None
-        work = self._work(proposal.shards, motion)
+        moved = proposal.motion or motion
+        work = self._work(proposal.shards, moved)
         evaluated = np.zeros(len(self._plan.grids), np.int64)
         for index, mask in work.items():
             evaluated[index] = np.count_nonzero(mask)
-        counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, motion))
+        counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, moved))
         return self._frame(work, counts, proposal)
 
     def commit(self, frame: PlannedFrame, image: Tensor) -> bool:
@@ -158,7 +160,7 @@ class Planner:
             work=work, counts=counts, work_ratio=ratio, shards=shards, proposal=proposal, levels=len(self.levels)
         )
 
-    def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: MotionField | None) -> bool:
+    def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: Motion | None) -> bool:
         """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""
         read = {self._plan.value(name).grid for name in layer.inputs}
         if any(index is not None and evaluated[index] for index in read):
@@ -166,7 +168,11 @@ class Planner:
         if motion is None:
             return False
         grids = read | {self._plan.value(name).grid for name in layer.outputs}
-        fields = (displacement_field(motion, self._plan.grids[i], self._plan.grids[0]) for i in grids if i is not None)
+        fields = (
+            displacement_field(motion_of(motion, i), self._plan.grids[i], self._plan.grids[0])
+            for i in grids
+            if i is not None
+        )
         return any(not field.still for field in fields)
 
 

@@ -16,6 +16,7 @@ from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, MakeInputCache
+from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.policy import Proposal
 
 
@@ -80,9 +81,10 @@ class PlannedPolicy:
         frame = None if self._fresh else self._planner.plan(image, motion)
         if frame is None or self._planner.is_cut(frame.work_ratio):  # None: pixels that are not finite
             frame = self._planner.whole()
-        control = self._control(image, motion, frame.work)
+        moves = motion if frame.proposal is None else frame.proposal.motion or motion
+        control = self._control(image, moves, frame.work)
         return PlannedProposal(
-            image=image, motion=motion, control=control, grid_cells=self._plan.grids[0].cells, frame=frame
+            image=image, motion=moves, control=control, grid_cells=self._plan.grids[0].cells, frame=frame
         )
 
     def propose_given(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask]) -> Proposal:
@@ -118,7 +120,7 @@ class PlannedPolicy:
     def _new_planner(self) -> Planner:
         return Planner(self._plan, self._reuse.planned, self._reuse.scene_cut, self._make_test)
 
-    def _control(self, image: Tensor, motion: MotionField | None, work: dict[int, Mask] | None) -> StepControl:
+    def _control(self, image: Tensor, motion: Motion | None, work: dict[int, Mask] | None) -> StepControl:
         keyframe, given = work is None, None
         if self._cache is not None:
             given = self._cache.propose(image, motion, keyframe=keyframe, given=None if work is None else work.get(0))

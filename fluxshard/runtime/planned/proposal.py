@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.errors import StateError
+from fluxshard.runtime.reuse.level_motion import LevelMotion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,9 +17,11 @@ class ShardProposal:
 
     Attributes:
       shards: `(ceil(H / shard), ceil(W / shard))` bool per level, True where a shard is recomputed.
+      motion: that the levels chose; None where all move as the caller says.
     """
 
     shards: tuple[NDArray[np.bool_], ...]
+    motion: LevelMotion | None = None
 
 
 def stale_proposal() -> StateError:

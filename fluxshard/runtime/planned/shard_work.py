@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from fluxshard.geometry import Grid
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, cells
-from fluxshard.runtime.planned.image_test import per_cell, per_pixel
-from fluxshard.runtime.planned.levels import Level, shard_of_cells
+from fluxshard.runtime.planned.image_test import per_pixel
+from fluxshard.runtime.planned.levels import Level, per_cell, shard_of_cells
 from fluxshard.runtime.reuse.displacement import displacement_field
+from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 Mask = NDArray[np.bool_]
 
@@ -46,7 +47,7 @@ class ShardWork:
         height, width = self._plan.image_size
         return tuple((cells(height, level.shard_px), cells(width, level.shard_px)) for level in self._levels)
 
-    def __call__(self, shards: Sequence[Mask], motion: MotionField | None) -> dict[int, Mask]:
+    def __call__(self, shards: Sequence[Mask], motion: Motion | None) -> dict[int, Mask]:
         """Cells to recompute per index of `Plan.grids`, `(H, W)` bool each; of the image and of every level's grids.
 
         Args:
@@ -59,11 +60,13 @@ class ShardWork:
                 rows, columns = self._shard_of[index]
                 work[index] = mask.take(rows, 0).take(columns, 1)
         pixels = self._image_mask(shards)
-        add_unknown(pixels, motion)
+        image_motion = motion_of(motion, 0)
+        add_unknown(pixels, image_motion)
         work[0] = pixels | work[0] if 0 in work else pixels
         for index, mask in work.items():
-            if index and (index not in self._regular or (motion is not None and motion.cell_px % CELL_PX)):
-                work[index] = mask | ~displacement_field(motion, self._plan.grids[index], self._plan.grids[0]).valid
+            moved = motion_of(motion, index)
+            if index and (index not in self._regular or (moved is not None and moved.cell_px % CELL_PX)):
+                work[index] = mask | ~displacement_field(moved, self._plan.grids[index], self._plan.grids[0]).valid
         return work
 
     def _image_mask(self, shards: Sequence[Mask]) -> Mask:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError
-from fluxshard.motion import MotionField
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask, stale_input
+from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 
 class InputProgram(Protocol):
@@ -104,7 +104,7 @@ class CppInputCache:
         args.remap, args.fresh = options.remap, options.mode == "fresh"
         args.tau, args.scene_cut = options.tau, options.scene_cut
 
-    def propose(self, image: Tensor, motion: MotionField | None, *, keyframe: bool, given: Mask | None) -> CppInput:
+    def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> CppInput:
         """See `InputCache.propose`.
 
         Raises:
@@ -120,6 +120,7 @@ class CppInputCache:
         args.image, args.threads = pixels.data_ptr(), torch.get_num_threads()
         args.keyframe = keyframe or not self._has_keyframe
         args.motion = args.known = args.given = None
+        motion = motion_of(motion, 0)
         if motion is not None:
             motion.check_covers(height, width)
             args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data

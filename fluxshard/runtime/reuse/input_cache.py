@@ -16,11 +16,11 @@ from torch import Tensor
 
 from fluxshard.errors import StateError
 from fluxshard.geometry import Grid
-from fluxshard.motion import MotionField
 from fluxshard.options import InputMode
 from fluxshard.runtime.reuse import slot_map
 from fluxshard.runtime.reuse.compare import gather, input_set
 from fluxshard.runtime.reuse.displacement import displacement_field
+from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 Mask = NDArray[np.bool_]
 
@@ -72,9 +72,7 @@ class InputCache(Protocol):
         """Memory that it takes."""
         ...
 
-    def propose(
-        self, image: Tensor, motion: MotionField | None, *, keyframe: bool, given: Mask | None
-    ) -> InputProposal:
+    def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> InputProposal:
         """S_0 of a frame; nothing is changed until `commit`, and no layer is evaluated.
 
         Args:
@@ -141,12 +139,10 @@ class ReferenceInputCache:
         self._pending: InputProposal | None = None
         self.n_bytes = 4 * channels * image.cells
 
-    def propose(
-        self, image: Tensor, motion: MotionField | None, *, keyframe: bool, given: Mask | None
-    ) -> ReferenceInput:
+    def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> ReferenceInput:
         """See `InputCache.propose`."""
         options, old = self._options, self._cached
-        field = displacement_field(motion, self._grid, self._grid)
+        field = displacement_field(motion_of(motion, 0), self._grid, self._grid)
         keyframe = keyframe or old is None
         if not keyframe:
             assert old is not None

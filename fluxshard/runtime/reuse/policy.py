@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.engine import Mask, StepControl
+from fluxshard.runtime.reuse.level_motion import Motion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,13 +25,14 @@ class Proposal:
 
     Attributes:
       image: `(1, C, H, W)` what the engine is given.
-      motion: from the frame that the stream's cache stands for; None for zero displacement.
+      motion: from the frame that the stream's cache stands for; None for zero displacement. Levels may have chosen
+        their own.
       control: how the engine would run the frame.
       grid_cells: pixels of the image, or of the canvas.
     """
 
     image: Tensor
-    motion: MotionField | None
+    motion: Motion | None
     control: StepControl
     grid_cells: int
 

@@ -13,6 +13,7 @@ from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.reuse.input_cache import InputOptions, MakeInputCache
+from fluxshard.runtime.reuse.level_motion import motion_of
 from fluxshard.runtime.reuse.policy import Proposal
 
 
@@ -66,7 +67,7 @@ class PropagatedPolicy:
         self._cache.commit(proposal.control.input)
         self._fresh = False
         if not self._reuse.remap:
-            self._since_keyframe = None if proposal.keyframe else proposal.motion
+            self._since_keyframe = None if proposal.keyframe else motion_of(proposal.motion, 0)
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Does nothing: propagated reuse has one threshold everywhere."""

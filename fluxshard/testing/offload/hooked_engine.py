@@ -8,9 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from fluxshard.cloud.edge.session_parts import LocalModel
-from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.engine import Engine, Inspection, StepControl, StepResult, StreamState
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions
+from fluxshard.runtime.reuse.level_motion import Motion
 
 
 class HookedEngine:
@@ -35,7 +35,7 @@ class HookedEngine:
         """See `Engine.new_input_cache`."""
         return self._inner.new_input_cache(options)
 
-    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         self.frames += 1
         self._before(self.frames - 1)

@@ -91,7 +91,7 @@ class ScriptedFrames:
         self._mirror.advance(frame.motion)
         proposal = self._mirror.propose(frame.image)
         envelope = Envelope(seq=self.seq, base_seq=self.base_seq, epoch=epoch, wants_answer=answer, budget_ms=budget_ms)
-        data = self._payload.messages(frame, self.orders.of(proposal), self._mirror.since, envelope)
+        data = self._payload.messages(frame, self.orders.of(proposal), proposal.motion, envelope)
         self._mirror.commit(proposal)
         self.base_seq = self.seq
         return [pb.Up.FromString(message) for message in data]

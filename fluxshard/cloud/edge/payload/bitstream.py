@@ -7,10 +7,10 @@ from collections.abc import Callable
 from fluxshard.cloud.edge.payload.packet_messages import PacketMessages
 from fluxshard.cloud.edge.payload.sparse import Envelope, head_of
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
+from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.video.frame import Frame
 
 
@@ -27,7 +27,7 @@ class BitstreamPayload:
     bytes_per_pixel = 0.1  # before the first frame: H.264 of a picture that changes everywhere
 
     def __init__(self, orders: WorkOrders, size: tuple[int, int], request_keyframe: Callable[[], object]) -> None:
-        self._motion, self._masks = MotionCodec(*size, CELL_PX), MaskCodec(orders.shapes)
+        self._motion, self._masks = LevelMotionCodec(size, orders.levels, orders.grids), MaskCodec(orders.shapes)
         self._packets = PacketMessages(request_keyframe)
 
     def interrupt(self) -> None:
@@ -38,7 +38,7 @@ class BitstreamPayload:
         """See `PacketMessages.closed_because`."""
         return self._packets.closed_because(frame)
 
-    def messages(self, frame: Frame, order: WorkOrder, motion: MotionField | None, envelope: Envelope) -> list[bytes]:
+    def messages(self, frame: Frame, order: WorkOrder, motion: Motion | None, envelope: Envelope) -> list[bytes]:
         """See `SparsePayload.messages`."""
         head = head_of(order, motion, envelope, self._motion, self._masks)
         assert frame.packet_number is not None

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import MaskCodec
 from fluxshard.cloud.wire.messages import CHUNK_BYTES, checksum, chunks
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
+from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.video.frame import Frame
 
 Mask = NDArray[np.bool_]
@@ -92,7 +92,7 @@ class Payload(Protocol):
         """Why the server could not make an image of this frame; empty where it can."""
         ...
 
-    def messages(self, frame: Frame, order: WorkOrder, motion: MotionField | None, envelope: Envelope) -> list[bytes]:
+    def messages(self, frame: Frame, order: WorkOrder, motion: Motion | None, envelope: Envelope) -> list[bytes]:
         """Serialised messages, the head first."""
         ...
 
@@ -132,7 +132,7 @@ class SparsePayload:
         self._lossy = lossy
         self.received: Received | None = None
         self._codec, self._orders = codec, orders
-        self._motion, self._masks = MotionCodec(*size, CELL_PX), MaskCodec(orders.shapes)
+        self._motion, self._masks = LevelMotionCodec(size, orders.levels, orders.grids), MaskCodec(orders.shapes)
 
     def interrupt(self) -> None:
         """See `Payload.interrupt`."""
@@ -145,7 +145,7 @@ class SparsePayload:
         """See `Payload.forward`."""
         return []
 
-    def messages(self, frame: Frame, order: WorkOrder, motion: MotionField | None, envelope: Envelope) -> list[bytes]:
+    def messages(self, frame: Frame, order: WorkOrder, motion: Motion | None, envelope: Envelope) -> list[bytes]:
         """Serialised messages, the head first.
 
         Args:
@@ -168,9 +168,9 @@ class SparsePayload:
 
 def head_of(
     order: WorkOrder,
-    motion: MotionField | None,
+    motion: Motion | None,
     envelope: Envelope,
-    motions: MotionCodec,
+    motions: LevelMotionCodec,
     masks: MaskCodec,
     payload: bytes = b"",
 ) -> pb.Frame:

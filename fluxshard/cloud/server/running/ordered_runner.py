@@ -11,9 +11,9 @@ from fluxshard.cloud.server.images import Mask
 from fluxshard.cloud.server.running.frame_runner import NO_CACHE, OTHER_BASE, FrameWork, RanFrame
 from fluxshard.cloud.server.served_model import Encode, ServedModel
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.motion import CELL_PX, MotionField
+from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.ordered_session import OrderedSession
 from fluxshard.runtime.endpoints.work_order import WorkOrder
@@ -39,7 +39,10 @@ class OrderedRunner:
         self._model, self._reuse, self._encode = model, reuse, encode
         self._epoch, self._sparse_image = epoch, sparse_image
         self._orders = model.orders(reuse)
-        self._motions, self._masks = MotionCodec(*model.plan.image_size, CELL_PX), MaskCodec(self._orders.shapes)
+        self._motions, self._masks = (
+            LevelMotionCodec(model.plan.image_size, self._orders.levels, self._orders.grids),
+            MaskCodec(self._orders.shapes),
+        )
         self._session: OrderedSession | None = None
         self._base = 0  # the frame that the cache stands for
 

@@ -7,6 +7,8 @@ struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
   const float* image;      // (C, H, W)
   const int16_t* motion;   // (rows, columns, 2) input pixels (dy, dx), or null: nothing moved
   const uint8_t* motion_valid;
+  const int16_t* const* grid_motion;       // per grid, in the place of `motion`, in cells of 8 px; or null: all move by it
+  const uint8_t* const* grid_motion_valid;
   int32_t cell_px, motion_columns;
   int32_t keyframe, rfap /* 0 off, 1 compact, 2 per layer */, remap, threads;
   const float* fed;              // (H, W, channels in steps of 4) what an input cache assembled, or null: the image itself

@@ -136,7 +136,16 @@ static void copy_run(uint8_t* to, const uint8_t* from, int n) {
 // ---- motion
 
 enum Kind : uint8_t { NOWHERE, PART, WHOLE };  // no source; all of what the image holds of the cell has one
-struct Moves { int32_t dy[COLUMNS], dx[COLUMNS]; uint8_t kind[COLUMNS]; };  // of one row of cells
+struct Moves {  // of one row of cells
+  int32_t dy[COLUMNS], dx[COLUMNS];
+  uint8_t kind[COLUMNS], known[COLUMNS];  // known: where it moves, though its source may lie outside the image
+};
+
+static inline uint8_t kind_of(int cy, int cx, int dy, int dx) {
+  const int y0 = cy * 8, y1 = least(y0 + 8, H), x0 = cx * 8, x1 = least(x0 + 8, W);
+  if (y0 - dy < 0 || y1 - dy > H || x0 - dx < 0 || x1 - dx > W) return NOWHERE;
+  return y1 - y0 == 8 && x1 - x0 == 8 ? WHOLE : PART;
+}
 
 static inline bool alike(const Moves& m, int i, int j) {
   return m.kind[i] == m.kind[j] && m.dy[i] == m.dy[j] && m.dx[i] == m.dx[j];
@@ -151,9 +160,11 @@ template <int64_t NUM, int64_t DEN> struct Axis {
     const int64_t found = (2 * feature + 1) * NUM / (2 * DEN);
     return found < n_px - 1 ? (int)found : n_px - 1;
   }
-  // motion in pixels as whole features, in pixels again; halves up
-  static int move(int m) { return (int)floor_div(2 * floor_div(2 * DEN * m + NUM, 2 * NUM) * NUM + DEN, 2 * DEN); }
+  // motion in pixels as whole features, halves up, and `more` features; in pixels again
+  static int move(int m, int more = 0) { return (int)floor_div(2 * (floor_div(2 * DEN * m + NUM, 2 * NUM) + more) * NUM + DEN, 2 * DEN); }
 };
+
+struct Shift { int dy, dx; };  // pixels
 
 struct Level {
   int shard, side, dilation;   // pixels; cells; shards
@@ -161,6 +172,7 @@ struct Level {
   bool (*rests)(int low, int high, bool of_y);
   void (*look_up)(int cell_px, int32_t* at_y, int32_t* at_x);
   void (*move)(const ShardArgs& a, int cy, int at_y, const int32_t* at_x, Moves& m);
+  Shift (*round)(Shift px, Shift more);
   void (*score)(const uint8_t* now, const uint8_t* was, int n, int32_t* scores);
   int32_t (*score_part)(const uint8_t* now, const uint8_t* was, int height, int width);
 };
@@ -175,21 +187,22 @@ template <class Y, class X, int FEATURES_Y, int FEATURES_X> static void look_up(
 }
 
 template <class Y, class X> static void move_row(const ShardArgs& a, int cy, int at_y, const int32_t* at_x, Moves& m) {
-  const int y0 = cy * 8, y1 = least(y0 + 8, H);
   for (int cx = 0; cx < COLUMNS; ++cx) {
     const size_t i = (size_t)at_y * a.motion_columns + at_x[cx];
     const int dy = Y::move(a.motion[2 * i]), dx = X::move(a.motion[2 * i + 1]);
-    const int x0 = cx * 8, x1 = least(x0 + 8, W);
-    const bool has = a.known[i] && y0 - dy >= 0 && y1 - dy <= H && x0 - dx >= 0 && x1 - dx <= W;
     m.dy[cx] = dy;
     m.dx[cx] = dx;
-    m.kind[cx] = !has ? NOWHERE : y1 - y0 == 8 && x1 - x0 == 8 ? WHOLE : PART;
+    m.known[cx] = a.known[i] != 0;
+    m.kind[cx] = a.known[i] ? kind_of(cy, cx, dy, dx) : (uint8_t)NOWHERE;
   }
 }
+
+template <class Y, class X> static Shift round_px(Shift px, Shift more) { return {Y::move(px.dy, more.dy), X::move(px.dx, more.dx)}; }
 
 static void stay_row(int cy, Moves& m) {
   std::memset(m.dy, 0, sizeof m.dy);
   std::memset(m.dx, 0, sizeof m.dx);
+  std::memset(m.known, 1, sizeof m.known);
   std::memset(m.kind, cy * 8 + 8 <= H ? WHOLE : PART, sizeof m.kind);
   if (W % 8) m.kind[COLUMNS - 1] = PART;
 }

@@ -60,9 +60,10 @@ template <int N> FS_DEVICE void fields(const FieldsArgs<N>& a) {
 #pragma unroll 1
   for (int i = 0; i < N; ++i) {
     const GridField& g = a.grids[i];
+    const int start = c.motion_starts ? c.motion_starts[i] : 0;
     for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < g.h * g.w; p += gridDim.x * blockDim.x) {
       const int y = p / g.w, x = p % g.w;
-      const int m = sampled(y, g.sy_num, g.sy_den, a.image_h) / c.cell_px * c.motion_columns + sampled(x, g.sx_num, g.sx_den, a.image_w) / c.cell_px;
+      const int m = start + sampled(y, g.sy_num, g.sy_den, a.image_h) / c.cell_px * c.motion_columns + sampled(x, g.sx_num, g.sx_den, a.image_w) / c.cell_px;
       const int dy = (int)floor_div(2 * (int64_t)c.motion[2 * m] * g.sy_den + g.sy_num, 2 * (int64_t)g.sy_num);
       const int dx = (int)floor_div(2 * (int64_t)c.motion[2 * m + 1] * g.sx_den + g.sx_num, 2 * (int64_t)g.sx_num);
       const bool in = c.motion_valid[m] && y - dy >= 0 && y - dy < g.h && x - dx >= 0 && x - dx < g.w;

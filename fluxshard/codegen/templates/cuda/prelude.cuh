@@ -133,6 +133,7 @@ struct Control {          // written once a frame, mirrored by fluxshard/codegen
   int64_t scene_cut;      // most pixels that may change before the frame is run whole
   int32_t cell_px, motion_columns, keyframe, input_fresh, parity;
   float tau_input;
+  const int32_t* motion_starts;  // per grid, the first of its cells in `motion`, or null: all move by the same
 };
 
 struct Field {            // displacement of every cell of a grid; nothing is read where it is still

@@ -18,7 +18,7 @@ import fluxshard
 from fluxshard import video
 from fluxshard.cloud.edge.payload.sparse import Envelope, head_of
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.payload import make_payload
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import EvaluationError, VideoError
@@ -26,12 +26,12 @@ from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.offload.content.recorded_content import RecordedContent
 from fluxshard.models.detections.regions import regions
-from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.policies import cloud_policy
 from fluxshard.runtime.endpoints.work_order import work_orders
 from fluxshard.runtime.offload.work_features import work_features
+from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.runtime.session import Program
 from fluxshard.video.frame import Frame
@@ -107,7 +107,7 @@ def record_content(
             work = np.full((*shape, len(features)), np.nan) if work is None else work
             work[frame, column] = features
             pixels[frame, column] = proposal.input_cells
-            order[frame, column], packed[frame, column] = ruler.sizes(frames[frame], proposal, mirror.since)
+            order[frame, column], packed[frame, column] = ruler.sizes(frames[frame], proposal, proposal.motion)
         on_frame(ran + 1, len(frames))
     assert work is not None  # there are two frames
     packets = np.array([sum(len(packet.data) for packet in frame.packets) for frame in frames], np.float64)
@@ -128,11 +128,14 @@ class _Ruler:
 
     def __init__(self, program: Program, size: tuple[int, int], reuse: ReuseOptions) -> None:
         self._orders = work_orders(program.engine.plan, reuse)
-        self._motion, self._masks = MotionCodec(*size, CELL_PX), MaskCodec(self._orders.shapes)
+        self._motion, self._masks = (
+            LevelMotionCodec(size, self._orders.levels, self._orders.grids),
+            MaskCodec(self._orders.shapes),
+        )
         self._packed = make_payload("packed", *size)
         self._size = size
 
-    def sizes(self, frame: Frame, proposal: Proposal, motion: MotionField | None) -> tuple[int, int]:
+    def sizes(self, frame: Frame, proposal: Proposal, motion: Motion | None) -> tuple[int, int]:
         """Bytes of the head and of the packed pixels."""
         order = self._orders.of(proposal)
         envelope = Envelope(seq=frame.index + 1, base_seq=frame.index, epoch=1, wants_answer=True, budget_ms=0)
