@@ -128,7 +128,7 @@ class PlannedOptions:
       wait_frames: age in frames at which a shard above `tau_waiting` is recomputed; 0 disables it.
       refresh_frames: maximum feature age in frames; 0 disables refresh.
       tau_stray: largest residual that is reused at a displacement other than what the motion says, if that is less than
-        what is allowed anyway.
+        what is allowed anyway; at least `tau`.
       hold_frames: frames for which a region persists after it was last given, moved along with its content.
       margin_px: margin around regions in pixels, rounded up to a multiple of 8.
       small_px: side in pixels of the square below whose area task adapters call an object's box small.

@@ -101,7 +101,7 @@ def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: P
         tau_background=_score(background * gain),
         tau_small=_score((options.tau if options.tau_small is None else options.tau_small) * gain),
         tau_waiting=_score(options.tau_waiting * gain),
-        tau_stray=_score(options.tau_stray * gain),
+        tau_stray=_score(max(options.tau_stray, options.tau) * gain),
     )
 
 

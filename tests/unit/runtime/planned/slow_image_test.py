@@ -1,4 +1,7 @@
-"""The image test of planned reuse again, from its description: one pixel at a time, in plain Python."""
+"""The image test of planned reuse again, from its description: one pixel at a time, in plain Python.
+
+Levels move as they are told; test_motion_choice.py has what they may choose.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ FIRST_GRID = 1
 def level(stride: float | Fraction | tuple[Fraction, Fraction] = 8, *, grid: int = FIRST_GRID, **given: int) -> Level:
     """A level with an 8-px shard, no smoothing and no dilation, that recomputes nothing for its score."""
     both = stride if isinstance(stride, tuple) else (Fraction(stride), Fraction(stride))
-    never = {"tau": 1 << 20, "tau_waiting": 1 << 20}
+    never = {"tau": 1 << 20, "tau_waiting": 1 << 20, "tau_stray": 1 << 20}
     values = {"shard_px": 8, "low_pass_px": 1, "dilation": 0, **never, **given}
     values = {"tau_background": values["tau"], "tau_small": values["tau"], **values}
     return Level(stride=both, grids=(grid,), **values)

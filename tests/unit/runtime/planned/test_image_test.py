@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions
-from fluxshard.runtime.planned.image_test import ReferenceImageTest, level_motion
+from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.levels import Level
 from tests.unit.runtime.planned.slow_image_test import grids_of, grown, level, picture
 
@@ -30,7 +28,7 @@ def _flat(value: float, size: tuple[int, int] = SIZE) -> Tensor:
 def _test(one: Level, size: tuple[int, int] = SIZE, **options: Any) -> ReferenceImageTest:
     """A stream that recomputes for no reason but those given."""
     grids = grids_of(size, [one])
-    nothing = PlannedOptions(wait_frames=0, refresh_frames=0, margin_px=0)
+    nothing = PlannedOptions(wait_frames=0, refresh_frames=0, margin_px=0, candidates=False)
     return ReferenceImageTest(grids[0], [one], grids, replace(nothing, **options))
 
 
@@ -40,50 +38,6 @@ def _decide(test: ReferenceImageTest, image: Tensor, motion: MotionField | None 
     test.commit(proposal)
     (mask,) = proposal.shards
     return mask
-
-
-@pytest.mark.parametrize(
-    ("stride", "motion", "moved"),
-    [
-        (Fraction(8), 3, 0),
-        (Fraction(8), 4, 8),  # half a cell rounds up
-        (Fraction(8), -4, 0),
-        (Fraction(8), -5, -8),
-        (Fraction(16), 23, 16),
-        (Fraction(16), 24, 32),
-        (Fraction(1), -7, -7),
-        (Fraction(8, 3), 4, 5),  # 1.5 cells: 2 of 8 / 3 px are 5 1/3
-        (Fraction(5, 2), 1, 0),
-        (Fraction(5, 2), 2, 3),  # a cell of 2.5 px
-        (Fraction(5, 2), -2, -2),  # -0.8: a cell back, -2.5, which rounds up
-    ],
-)
-def test_features_move_by_whole_cells(stride: Fraction, motion: int, moved: int) -> None:
-    one = level((stride, Fraction(1)))
-    for axis in (0, 1):
-        vector = (motion, 0) if axis == 0 else (0, motion)
-        one = level((stride, Fraction(1)) if axis == 0 else (Fraction(1), stride))
-        shift, valid = level_motion(MotionField.uniform(*SIZE, *vector), one, grids_of(SIZE, [one])[1], SIZE)
-        assert valid.all() and shift.shape == (3, 5, 2)
-        assert (shift[..., axis] == moved).all() and not shift[..., 1 - axis].any()
-
-
-def test_motion_is_read_below_the_middle_of_a_feature_cell() -> None:
-    """Stride 32 on 64x64 px: the features' centres lie in cells 2 and 6 of 8."""
-    motion = MotionField(np.indices((8, 8)).transpose(1, 2, 0) * 32, np.ones((8, 8), np.bool_))
-    one = level(32, shard_px=32)
-    shift, valid = level_motion(motion, one, Grid(2, 2, Fraction(32), Fraction(32)), (64, 64))
-    assert valid.all()
-    assert shift[:, 0, 0].tolist() == shift[0, :, 1].tolist() == [64] * 4 + [192] * 4
-    unknown = np.ones((8, 8), np.bool_)
-    unknown[6, 2] = False
-    _, valid = level_motion(MotionField(motion.displacement, unknown), one, Grid(2, 2, *one.stride), (64, 64))
-    assert not valid[4:, :4].any() and valid.sum() == 48
-
-
-def test_without_motion_nothing_moves() -> None:
-    shift, valid = level_motion(None, level(), grids_of(SIZE, [level()])[1], SIZE)
-    assert not shift.any() and valid.all() and valid.shape == (3, 5)
 
 
 @pytest.mark.parametrize(

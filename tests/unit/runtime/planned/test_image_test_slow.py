@@ -43,6 +43,7 @@ def levels(draw: st.DrawFn, grid: int) -> Level:
 
 OPTIONS = st.builds(
     PlannedOptions,
+    candidates=st.just(False),
     wait_frames=st.integers(0, 3),
     refresh_frames=st.sampled_from((0, 0, 2, 3)),
     hold_frames=st.integers(0, 2),

@@ -121,7 +121,7 @@ def _plan(net: nn.Module) -> fluxshard.Plan:
 
 
 def _planner(net: nn.Module, options: PlannedOptions | None = None, scene_cut: float = 0.85) -> Planner:
-    return Planner(_plan(net), options or PlannedOptions(tau=0.03), scene_cut, ReferenceImageTest)
+    return Planner(_plan(net), options or PlannedOptions(tau=0.03, candidates=False), scene_cut, ReferenceImageTest)
 
 
 def _flat() -> Tensor:
