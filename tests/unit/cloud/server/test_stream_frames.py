@@ -14,10 +14,10 @@ from fluxshard.cloud.server.metrics import FrameEnd
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.cloud.wire.mask_codec import MaskCodec
 from fluxshard.cloud.wire.messages import checksum
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import KernelError
-from fluxshard.motion import CELL_PX, MotionField
+from fluxshard.motion import MotionField
 from fluxshard.testing.offload.hooked_engine import hooked
 from fluxshard.testing.offload.scripted_edge import ScriptedEdge, ScriptedFrames, hello_of
 from fluxshard.testing.offload.two_places import SIZE, moving_frames, small_model
@@ -189,7 +189,7 @@ def damaged(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
-MOTION = MotionCodec(*SIZE, CELL_PX).encode(MotionField.zero(*SIZE))
+MOTION = LevelMotionCodec(SIZE, (), ()).encode(MotionField.zero(*SIZE))
 MISUSES = [
     ([key(1), key(1)], "while another is under way"),
     ([key(1), key(2)], "while another is under way"),
@@ -209,9 +209,10 @@ MISUSES = [
     ([delta(1, 1, masks=b"")], "the mask is not a zstandard frame"),
     ([delta(1, 1, masks=masks()[:-1])], "the mask is a damaged zstandard frame"),
     ([delta(1, 1, masks=MaskCodec(((9, 9),)).encode((np.zeros((9, 9), np.bool_),)))], "the mask declares another size"),
-    ([delta(1, 1, motion=b"x")], "motion is shorter"),
+    ([delta(1, 1, motion=b"\x01x")], "motion is shorter"),
+    ([delta(1, 1, motion=b"x")], "of a kind that this stream does not have"),
     ([delta(1, 1, motion=MOTION + b"x")], "motion has another length"),
-    ([delta(1, 1, motion=MOTION[:8] + b"x" + MOTION[9:])], "the motion's valid cells is not a zstandard frame"),
+    ([delta(1, 1, motion=MOTION[:9] + b"x" + MOTION[10:])], "the motion's valid cells is not a zstandard frame"),
     ([pb.Up(packet=pb.Packet(number=1))], "a part of a video came"),
     ([pb.Up(hello=pb.Hello())], "a second greeting"),
     ([b"\xff\xff"], "cannot be read"),

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from fluxshard.errors import WireError
 from fluxshard.motion import MotionField, cells
+from fluxshard.runtime.planned.hints import level_motion
+from fluxshard.runtime.planned.levels import level_of_grids
+from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion
+from tests.unit.runtime.planned.slow_image_test import grids_of, level
 
 pytest.importorskip("zstandard", reason="zstandard is not installed: pip install '.[cloud]'")
 
 from fluxshard.cloud.wire.compression import compress
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.motion_codec import LevelMotionCodec, MotionCodec
 
 
 def field_of(height: int, width: int, cell_px: int, seed: int, span: int = 32767) -> MotionField:
@@ -77,3 +81,76 @@ def test_fields_of_other_streams_and_sizes_that_are_not_allowed() -> None:
     for height, width, cell_px in ((0, 8, 8), (8, 8, 0), (8, 8, 65)):
         with pytest.raises(WireError, match="is not allowed"):
             MotionCodec(height, width, cell_px)
+
+
+SIZE = (45, 70)
+LEVELS = (level(2, grid=1), level(8, grid=2), level(16, grid=4))
+GRIDS = grids_of(SIZE, (*LEVELS[:2], level(4), LEVELS[2]))
+
+
+def level_codec() -> LevelMotionCodec:
+    return LevelMotionCodec(SIZE, LEVELS, GRIDS)
+
+
+def moves(seed: int, stray: float = 0.1) -> LevelMotion:
+    """Levels that mostly move as the image does."""
+    rng = np.random.default_rng(seed)
+    image = field_of(*SIZE, 8, seed, 30)
+    fields = []
+    for one in LEVELS:
+        shift, valid = level_motion(image, one, GRIDS[one.grids[0]], SIZE)
+        other = rng.random(valid.shape) < stray
+        shift[other] = rng.integers(-32768, 32768, (int(other.sum()), 2))
+        fields.append(MotionField(shift, valid ^ (rng.random(valid.shape) < stray)))
+    return LevelMotion(image, tuple(fields), level_of_grids(LEVELS))
+
+
+def assert_equal(one: Motion, other: Motion) -> None:
+    assert type(one) is type(other)
+    if isinstance(one, MotionField):
+        assert isinstance(other, MotionField) and one.cell_px == other.cell_px
+        assert (one.valid == other.valid).all() and (one.displacement == other.displacement).all()
+        return
+    assert isinstance(other, LevelMotion) and one.level_of == other.level_of
+    for a, b in zip((one.image, *one.levels), (other.image, *other.levels), strict=True):
+        assert_equal(a, b)
+
+
+@given(seed=st.integers(0, 2**31), stray=st.sampled_from([0.0, 0.1, 1.0]))
+def test_levels_come_back(seed: int, stray: float) -> None:
+    motion = moves(seed, stray)
+    assert_equal(level_codec().decode(level_codec().encode(motion)), motion)
+    assert_equal(level_codec().decode(level_codec().encode(motion.image)), motion.image)
+
+
+def test_levels_that_move_as_the_image_take_few_bytes() -> None:
+    motion = moves(3, 0.0)
+    assert len(level_codec().encode(motion)) < len(level_codec().encode(motion.image)) + 80
+
+
+@given(data=st.binary(max_size=200), kind=st.sampled_from([b"", b"\x01", b"\x02"]))
+def test_noise_for_levels_is_an_error_of_ours(data: bytes, kind: bytes) -> None:
+    with pytest.raises(WireError):
+        level_codec().decode(kind + data)
+
+
+@given(seed=st.integers(0, 2**31), position=st.integers(0, 10**6), flip=st.integers(1, 255), cut=st.booleans())
+def test_damaged_levels_never_have_another_shape(seed: int, position: int, flip: int, cut: bool) -> None:
+    data = bytearray(level_codec().encode(moves(seed)))
+    data[position % len(data)] ^= flip
+    try:
+        found = level_codec().decode(bytes(data[: position % len(data)] if cut else data))
+    except WireError:
+        return
+    fields = (found.image, *found.levels) if isinstance(found, LevelMotion) else (found,)
+    assert all(field.valid.shape == (6, 9) for field in fields)
+
+
+def test_a_stream_without_levels_takes_none() -> None:
+    plain = LevelMotionCodec(SIZE, (), GRIDS)
+    motion = moves(1)
+    with pytest.raises(WireError, match="this stream has 0"):
+        plain.encode(motion)
+    with pytest.raises(WireError, match="of a kind that this stream does not have"):
+        plain.decode(level_codec().encode(motion))
+    assert_equal(plain.decode(plain.encode(motion.image)), motion.image)

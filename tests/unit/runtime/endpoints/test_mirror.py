@@ -90,7 +90,8 @@ def test_only_the_endpoint_that_ran_commits(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_unknown_motion_makes_everything_new(policy: str) -> None:
+def test_unknown_motion_is_no_motion(policy: str) -> None:
+    """Propagated reuse recomputes what has no source; planned reuse looks whether what is cached still fits."""
     mirror = mirror_of(policy)
     image = torch.rand(1, 3, *SIZE)
     mirror.advance(None)
@@ -98,9 +99,11 @@ def test_unknown_motion_makes_everything_new(policy: str) -> None:
     mirror.advance(None)
     assert not mirror.propose(image).input_mask().any()
     mirror.lose()
-    assert mirror.propose(image).input_mask().all()
-    mirror.advance(MotionField.zero(*SIZE))
-    assert mirror.propose(image).input_mask().all()
+    for motion in (None, MotionField.zero(*SIZE)):
+        if motion is not None:
+            mirror.advance(motion)
+        assert mirror.propose(image).input_mask().all() == (policy == "propagated")
+        assert mirror.propose(1 - image).input_mask().all()
 
 
 @pytest.mark.parametrize("policy", POLICIES)

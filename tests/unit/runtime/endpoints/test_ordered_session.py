@@ -66,13 +66,13 @@ def test_orders_do_what_was_proposed(program: Program, name: str, kind: str, see
         if index in skipped:
             continue
         proposal = mirror.propose(image)
-        order, since = orders.of(proposal), mirror.since
-        pixels = orders.pixels(order, since)
+        order, moved = orders.of(proposal), proposal.motion
+        pixels = orders.pixels(order, moved)
         assert (pixels == proposal.input_mask()).all()
         mirror.commit(proposal)
         expected = decides.run(proposal.image, proposal.motion, proposal.control)
         sent = torch.where(torch.from_numpy(pixels), image, torch.full_like(image, 7.0)) if sparse else image
-        found = ordered.run(sent, since, order)
+        found = ordered.run(sent, moved, order)
         assert all(
             torch.equal(a, b) for a, b in zip(tree_leaves(expected.outputs), tree_leaves(found.outputs), strict=True)
         )

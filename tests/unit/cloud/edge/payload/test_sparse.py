@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from fluxshard.cloud.edge.payload.sparse import Envelope, SparsePayload, head_of
 from fluxshard.cloud.wire.mask_codec import MaskCodec
 from fluxshard.cloud.wire.messages import Assembly, read_up
-from fluxshard.cloud.wire.motion_codec import MotionCodec
+from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.raw_payload import RawPayload
-from fluxshard.motion import CELL_PX, MotionField
+from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.work_order import WorkOrder, work_orders
 from fluxshard.testing.offload.two_places import SIZE, fake_model, moving_frames
@@ -44,14 +44,17 @@ def test_what_is_read_is_what_was_meant(order: WorkOrder) -> None:
     if order.keyframe:
         assert head.motion == head.masks == b""
     else:
-        found = MotionCodec(*SIZE, CELL_PX).decode(head.motion)
+        found = LevelMotionCodec(SIZE, ORDERS.levels, ORDERS.grids).decode(head.motion)
+        assert isinstance(found, MotionField)
         assert (found.displacement == motion.displacement).all() and (found.valid == motion.valid).all()
         read = MaskCodec(ORDERS.shapes).decode(head.masks)
         assert all((one == other).all() for one, other in zip(read, order.masks, strict=True))
 
 
 def test_zero_motion_takes_no_bytes() -> None:
-    head = head_of(delta(0.1), None, ENVELOPE, MotionCodec(*SIZE, CELL_PX), MaskCodec(ORDERS.shapes))
+    head = head_of(
+        delta(0.1), None, ENVELOPE, LevelMotionCodec(SIZE, ORDERS.levels, ORDERS.grids), MaskCodec(ORDERS.shapes)
+    )
     assert head.motion == b"" and head.masks
 
 

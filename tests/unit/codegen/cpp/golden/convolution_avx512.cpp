@@ -69,7 +69,7 @@ extern "C" int fs_step(StepArgs* a) {
   if (a->fed) fields[0] = a->field;
   if (a->motion && !c.key)
     for (int i = on_demand || a->fed; i < 2; ++i)
-      make_field(fields[i], grids[i], grids[0], a->motion, a->motion_valid, a->cell_px, a->motion_columns, a->threads);
+      make_field(fields[i], grids[i], grids[0], a->grid_motion ? a->grid_motion[i] : a->motion, a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid, a->cell_px, a->motion_columns, a->threads);
   Picture pic{(float*)(m + 576), m + 1344, m + 1408, m + 1472, nullptr, false};
   a->input_cells = take_picture<3, 4>(c, pic, on_demand);
   if (c.key) for (Field& f : fields) f.still = 1;

@@ -17,7 +17,9 @@ from fluxshard.testing.evaluation import SIZE, bright_network
 
 FRAMES = 7
 PLANNED = ReuseOptions(
-    policy="planned", planned=PlannedOptions(tau=0.02, tau_background=None, tau_small=None), scene_cut=1.0
+    policy="planned",
+    planned=PlannedOptions(candidates=False, tau=0.02, tau_background=None, tau_small=None),
+    scene_cut=1.0,
 )
 PROPAGATED = ReuseOptions(tau_input=0.02, tau=0.05, scene_cut=1.0)
 
