@@ -57,7 +57,7 @@ CASES = {
     "pose, packets encoded here": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "bitstream"),
     "segment, packets encoded here": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/parkour", "bitstream"),
     "pose, packed": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "packed"),
-    "segment, raw": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/dog", "raw"),
+    "segment, raw": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/parkour", "raw"),
 }
 QUICK = ("segment, packed", "segment, the camera's own packets")
 
