@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.messages import CHUNK_BYTES, checksum, chunks
+from fluxshard.cloud.wire.messages import checksum, chunks
 from fluxshard.cloud.wire.motion_codec import MotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import CELL_PX, MotionField
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
+from fluxshard.runtime.offload.pacing import CHUNK_BYTES
 from fluxshard.video.frame import Frame
 
 Mask = NDArray[np.bool_]
