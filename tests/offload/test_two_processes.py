@@ -144,7 +144,9 @@ def assert_replays(model: fluxshard.CompiledModel, run: Run, *, sparse: bool) ->
     for frame, outputs, marked, record in zip(run.frames, run.outputs, run.focused, run.settled, strict=True):
         expected = replay.run(frame, record)
         pairs = zip(tree_leaves(outputs), tree_leaves(expected), strict=True)
-        assert all(torch.equal(one, other) for one, other in pairs), record
+        apart = [float((one - other).abs().max()) for one, other in pairs if not torch.equal(one, other)]
+        seen = f"frame {record.frame}, answered by the {record.answered_by}, hedged: {record.hedged}"
+        assert not apart, f"{seen}, is apart by {apart}\n{torch.__config__.parallel_info()}"
         replay.focus(marked)
 
 
