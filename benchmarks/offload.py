@@ -137,8 +137,8 @@ def bookkeeping(program: Program, reuse: ReuseOptions, frames: list[video.Frame]
     endpoint = CloudEndpoint(InstantLink(), cloud, orders, payload, estimates, wake=wake.set)  # type: ignore[arg-type]
     places = TwoPlaces(
         edge=edge, runner=runner, cloud=endpoint, estimates=estimates, options=DispatchOptions(margin_ms=1e6),
-        features=work_features, decode=lambda _: None, finish=lambda outputs: outputs, keep_warm=True, wake=wake,
-        settled=lambda _: None,
+        features=work_features, decode=lambda _: None, finish=lambda outputs: outputs, keep_warm=True, overlaps=True,
+        wake=wake, settled=lambda _: None,
     )  # fmt: skip
     times = []
     for frame in frames:

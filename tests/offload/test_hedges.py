@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from fluxshard.errors import KernelError
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.testing.offload.hooked_engine import hooked
 from fluxshard.testing.offload.in_process import Faults, InProcessTransport
@@ -16,6 +17,7 @@ class Gate:
     """Holds the frames of an engine while it is shut."""
 
     def __init__(self) -> None:
+        self.error: Exception | None = None  # raised by the frames that were held
         self._open = threading.Event()
         self._open.set()
         self.held = 0
@@ -24,6 +26,8 @@ class Gate:
         if not self._open.is_set():
             self.held += 1
             assert self._open.wait(20)
+            if self.error is not None:
+                raise self.error
 
     def shut(self) -> None:
         self._open.clear()
@@ -62,9 +66,36 @@ def test_the_cloud_wins_where_the_edge_is_later_still(reuse: str) -> None:
         assert late.hedged and late.answered_by == "cloud" and late.edge_ran
         assert late.edge_ms is None, "it is still at it"
         edge.open()
-        stream.run()
-        assert late.edge_ms is not None and late.is_settled
+        stream.run_until(lambda record: late.is_settled)
+        assert late.edge_ms is not None
         stream.run_until(lambda record: record.answered_by == "cloud")
+        stream.check()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["runs", "fails"])
+def test_frames_are_placed_while_the_edge_still_runs_one_that_the_cloud_has_answered(fails: bool) -> None:
+    """Symptom: after every hedge that the cloud won, the next frame waited for the edge, wherever it went."""
+    edge, cloud = Gate(), Gate()
+    with serving(hooked(MODEL, cloud)) as server:
+        stream = Stream(InProcessTransport(server), hooked(MODEL, edge), keep_warm=False)
+        stream.warm()
+        stream.run_until(lambda record: record.answered_by == "cloud" and record.inputs.cloud_ms is not None)
+        edge.shut()
+        cloud.shut()
+        threading.Thread(target=lambda: (wait_for(edge), cloud.open())).start()
+        late = stream.run()
+        assert late.hedged and late.answered_by == "cloud" and late.edge_ran
+        others = [stream.run() for _ in range(5)]
+        assert all(record.answered_by == "cloud" and not record.edge_ran for record in others)
+        assert late.edge_ms is None and not late.is_settled
+        edge.error = KernelError("the engine fails, as the test asks") if fails else None
+        edge.open()
+        stream.run_until(lambda record: late.is_settled)
+        assert late.edge_ran is not fails
+        server.close()
+        stream.run_until(lambda record: record.edge_ran)
+        after = next(record for record in stream.records if record.frame > late.frame and record.edge_ran)
+        assert after.edge_keyframe or not fails
         stream.check()
 
 

@@ -25,7 +25,7 @@ class Lateness:
     def __init__(self, flight: Flight, record: PlacementRecord, estimates: Estimates, options: DispatchOptions) -> None:
         inputs, decision = record.inputs, record.decision
         self._upload, self._options, self._estimates = flight.upload, options, estimates
-        self._edge_ms = inputs.edge_ms or 0.0
+        self._edge_ms, self._edge_wait_ms = inputs.edge_ms or 0.0, inputs.edge_wait_ms
         # a margin is for choosing: however much the cloud is preferred, it is not waited for as long as that
         self._margin_ms = min(options.margin_ms, max(self._edge_ms, _LEAST_MARGIN_MS))
         self._pace = Pace.expected(self._upload.n_bytes, estimates.bytes_per_ms)
@@ -45,7 +45,11 @@ class Lateness:
         if self._options.policy == "paper":
             return elapsed_ms > _PAPER_RESCUE_MS
         deadline = self._options.deadline_ms
-        if deadline is not None and elapsed_ms + self._edge_ms * self._estimates.edge_quantiles.q95 >= deadline:
+        busy_ms = max(0.0, self._edge_wait_ms - elapsed_ms)  # that the edge still is with the frame before
+        if (
+            deadline is not None
+            and elapsed_ms + busy_ms + self._edge_ms * self._estimates.edge_quantiles.q95 >= deadline
+        ):
             return True
         acked_bytes = self._upload.acked_bytes
         heard_ms = max(self._heard_ms, elapsed_ms - 1e3 * self._upload.silent_s(now))
@@ -61,4 +65,4 @@ class Lateness:
             waiting_ms=1e3 * self._upload.waiting_s(now),
             step_bytes=self._step_bytes,
         )
-        return should_hedge(progress, self._edge_ms, self._margin_ms, self._estimates.budget, self._rescue_ms)
+        return should_hedge(progress, busy_ms + self._edge_ms, self._margin_ms, self._estimates.budget, self._rescue_ms)

@@ -236,6 +236,7 @@ class OffloadedSession:
             decode=(lambda data: unflatten(codec.decode(data))) if self._detections is None else decode_detections,
             finish=on_cpu if self._detections is None else self._detections.of,
             keep_warm=options.keep_warm,
+            overlaps=self._reuse.policy == "planned" and self._reuse.input_mode == "fresh",
             wake=wake,
             settled=self._on_settled,
         )

@@ -53,6 +53,15 @@ class TwoPlacesAnswer:
     edge_wait_ms: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _EdgeRun:
+    """A frame that the edge runs, or has run: what was predicted of it, and where it is recorded."""
+
+    future: Future[Ran]
+    work: Work
+    record: PlacementRecord
+
+
 class TwoPlaces:
     """Both endpoints of one stream at one size of image. For one thread; `close` it.
 
@@ -66,6 +75,8 @@ class TwoPlaces:
       decode: the server's answer, from bytes.
       finish: what is made of the edge's outputs, so that both give the same.
       keep_warm: send the server what the edge has answered.
+      overlaps: frames may be placed while the edge still runs the one before. Not where its input is assembled in
+        place: the next proposal would overwrite what it reads.
       wake: is set when either has news.
       settled: is given the records in order, each when nothing of its frame is under way any more.
     """
@@ -82,17 +93,19 @@ class TwoPlaces:
         decode: Callable[[bytes], Any],
         finish: Callable[[Any], Any],
         keep_warm: bool,
+        overlaps: bool,
         wake: threading.Event,
         settled: Callable[[PlacementRecord], None],
     ) -> None:
         self._edge, self._runner, self._cloud = edge, runner, cloud
         self._estimates, self._options, self._features = estimates, options, features
-        self._decode, self._finish, self._keep_warm = decode, finish, keep_warm
+        self._decode, self._finish, self._keep_warm, self._overlaps = decode, finish, keep_warm, overlaps
         self._wake, self._settled = wake, settled
         self._frame = 0
         self._edge_is_lost = False
+        self._waited_ms = 0.0  # in this frame, for the edge
         self._unsettled: deque[PlacementRecord] = deque()
-        self._edge_run: tuple[Future[Ran], Work, PlacementRecord] | None = None  # whose time is still to be learnt
+        self._edge_run: _EdgeRun | None = None  # whose time is still to be learnt
 
     @property
     def cloud(self) -> CloudEndpoint:
@@ -110,10 +123,11 @@ class TwoPlaces:
         Raises:
           FluxShardError: the edge failed, and the server has not answered either.
         """
-        started = time.monotonic()
-        self._runner.wait()
-        self._learn_edge()
-        waited_ms = _ms_since(started)
+        started, self._waited_ms = time.monotonic(), 0.0
+        if not self._overlaps or self._options.policy == "paper":
+            self._wait_for_edge()
+        elif not self._runner.is_running:
+            self._learn_edge()
         edge_lost, self._edge_is_lost = self._edge_is_lost, False
         if edge_lost:
             self._edge.reset()
@@ -137,7 +151,9 @@ class TwoPlaces:
             assert cloud_proposal is not None
             flight = self._send(frame, cloud_proposal, cloud_work, record, answer=True)
         else:
-            self._start_edge(edge_proposal, edge_work, record)
+            self._start_edge(
+                edge_proposal, edge_work, record
+            )  # first, so that what the server is sent takes it no time
             if cloud_proposal is not None and self._wants_refresh():
                 self._send(frame, cloud_proposal, cloud_work, record, answer=False)
             else:
@@ -155,7 +171,7 @@ class TwoPlaces:
         proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
         return TwoPlacesAnswer(
             outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered,
-            pre_ms=record.pre_ms - waited_ms, edge_wait_ms=waited_ms,
+            pre_ms=record.pre_ms - self._waited_ms, edge_wait_ms=self._waited_ms,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -181,12 +197,18 @@ class TwoPlaces:
                 except WireError as error:
                     record.cloud_reason, outcome, flight = str(error), None, None
             run, failed = self._edge_run, flight is None or outcome is not None
-            if run is not None and run[0].done() and (failed or run[0].exception() is None):
+            if run is not None and run.record is not record:  # of an earlier frame, which the cloud has answered
+                busy, run = not run.future.done(), None
+                if not busy:
+                    self._learn_edge()
+            else:
+                busy = False
+            if run is not None and run.future.done() and (failed or run.future.exception() is None):
                 self._learn_edge()
-                ran = run[0].result()
+                ran = run.future.result()
                 return self._finish(ran.outputs), ran, None
             late = run is None and not failed and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
-            if run is None and (failed or late):
+            if run is None and not busy and (failed or late):
                 if late:
                     self._estimates.budget = self._estimates.budget.after_hedge()
                 record.hedged = True
@@ -195,15 +217,35 @@ class TwoPlaces:
             self._wake.clear()
 
     def _start_edge(self, proposal: Proposal, work: Work, record: PlacementRecord) -> None:
+        self._wait_for_edge()
+        if self._edge_is_lost:  # the frame before has failed meanwhile, and the proposal builds on it
+            self._edge_is_lost, record.edge_lost = False, True
+            self._edge.reset()
+            proposal = self._edge.propose(proposal.image)
         self._edge.commit(proposal)
         record.edge_ran, record.edge_keyframe = True, proposal.keyframe
-        self._edge_run = (self._runner.start(proposal), work, record)
+        self._edge_run = _EdgeRun(self._runner.start(proposal), work, record)
+
+    def _wait_for_edge(self) -> None:
+        """Waits for the frame that the edge still runs."""
+        started = time.monotonic()
+        self._runner.wait()
+        self._learn_edge()
+        self._waited_ms += _ms_since(started)
+
+    def _edge_wait_ms(self) -> float:
+        """Until the edge is expected to be free."""
+        run = self._edge_run
+        if run is None or not self._runner.is_running:
+            return 0.0
+        expected_ms = self._estimates.edge.predict_ms(run.work) or 0.0
+        return max(0.0, expected_ms - _ms_since(self._runner.began))
 
     def _settle(self) -> None:
         """Hands on the records of frames that are over."""
         self._cloud.settle()
         flight, run = self._cloud.flight, self._edge_run
-        under_way = (None if flight is None else flight.record, None if run is None else run[2])
+        under_way = (None if flight is None else flight.record, None if run is None else run.record)
         while self._unsettled and not any(self._unsettled[0] is record for record in under_way):
             record = self._unsettled.popleft()
             record.is_settled = True
@@ -214,14 +256,13 @@ class TwoPlaces:
         run, self._edge_run = self._edge_run, None
         if run is None:
             return
-        future, work, record = run
-        if future.exception() is not None:  # raised where it was waited for
+        if run.future.exception() is not None:  # raised where it was waited for
             self._edge_is_lost = True
-            record.edge_ran = False
+            run.record.edge_ran = False
             return
-        ms = future.result().ms
-        self._estimates.edge_ran(work, ms, self._estimates.edge.predict_ms(work))
-        record.edge_ms = ms
+        ms = run.future.result().ms
+        self._estimates.edge_ran(run.work, ms, self._estimates.edge.predict_ms(run.work))
+        run.record.edge_ms = ms
 
     def _send(self, frame: Frame, proposal: Proposal, work: Work, record: PlacementRecord, *, answer: bool) -> Flight:
         deadline = self._options.deadline_ms
@@ -238,6 +279,7 @@ class TwoPlaces:
         if cloud is None:
             inputs = DispatchInputs(
                 edge_ms=estimates.edge.predict_ms(edge_work),
+                edge_wait_ms=self._edge_wait_ms(),
                 cloud_ms=None,
                 edge_q95=estimates.edge_quantiles.q95,
                 edge_mj=estimates.edge_mj(edge_work),
@@ -247,6 +289,7 @@ class TwoPlaces:
         cloud_work, uplink = self._features(cloud), estimates.uplink
         inputs = DispatchInputs(
             edge_ms=estimates.edge.predict_ms(edge_work),
+            edge_wait_ms=self._edge_wait_ms(),
             cloud_ms=estimates.cloud_ms(cloud_work),
             server_wait_ms=self._cloud.wait_ms,
             cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,

@@ -63,7 +63,7 @@ def replay(scenario: Scenario, strategy: Strategy, rules: Rules | None = None) -
       strategy: who decides. "edge", "cloud" and "both" are static. "oracle" knows how long each upload will take, and
         takes the faster endpoint frame by frame. "paper" is Algorithm 1; "hedged" is the dispatch of the live edge
         without, and "hedged+warm" with refreshes of the server's cache.
-      rules: how the rest behaves; the live edge also has `waits_for_edge`.
+      rules: how the rest behaves; under propagated reuse the live edge has `waits_for_edge`, too.
     """
     stream, start, frame = _Stream(scenario, strategy, rules or Rules()), 0, 0
     answered = []
