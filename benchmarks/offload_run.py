@@ -1,7 +1,8 @@
 """Draws a run in two places over a link that becomes slow, falls silent and is cut.
 
-Server and edge are two processes with mutual TLS, one core each; `fluxshard edge` runs a video at its own pace, and a
-proxy between them does to the link what `SCHEDULE` says. What the edge has drawn of its run is copied to `--picture`.
+Server and edge are two processes with mutual TLS, one core each; `fluxshard edge` runs every frame of a video as soon
+as the one before is answered, and a proxy between them changes the link at the times below. What the edge has drawn of
+its run is copied to `--picture`.
 
     python -m benchmarks.offload_run --picture docs/offload_run.png
 """
@@ -12,22 +13,24 @@ import argparse
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fluxshard.pipeline.sinks.json_lines import read_records
+from fluxshard.testing.offload.serve_process import command
 from tests.offload.link_proxy import LinkProxy
 from tests.offload.served import Served, served
 
 DATA = Path(os.environ.get("FLUXSHARD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 VIDEO = "videos/carnd_solidWhiteRight_540p25.mp4"
 MODEL = "yolo11n-seg.pt"
-MARGIN_MS = 60  # the server is no faster here than the edge: by so much it is preferred
+MARGIN_MS = 200  # the server is no faster here than the edge: by so much it is preferred
 
 # seconds after the first frame that went up -> what happens to the link
-SLOW, FAST, SILENT, CUT, BACK = 1.5, 3.0, 4.0, 5.5, 6.5
+SLOW, FAST, SILENT, CUT, BACK = 3.0, 6.0, 9.0, 13.0, 15.0
 SLOW_BYTES_PER_S = 2e5
 
 
@@ -41,11 +44,11 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        os.sched_setaffinity(0, {1})  # of the server, which inherits it
-        with served(["--model", str(given.model), "--size", "384x640"], directory) as server:
-            os.sched_setaffinity(0, {0})
-            with LinkProxy(server.port) as proxy:
-                _run(given, server, proxy, directory)
+        with ExitStack() as opened:
+            with children_on(1):
+                server = opened.enter_context(served(["--model", str(given.model), "--size", "384x640"], directory))
+            proxy = opened.enter_context(LinkProxy(server.port))
+            _run(given, server, proxy, directory)
         records = read_records(directory / "out" / "frames.jsonl")
         given.picture.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(directory / "out" / "summary.png", given.picture)
@@ -56,16 +59,26 @@ def main() -> None:
     print(f"picture: {given.picture}")
 
 
+@contextmanager
+def children_on(core: int) -> Iterator[None]:
+    """Processes that are started meanwhile have one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def _run(given: argparse.Namespace, server: Served, proxy: LinkProxy, directory: Path) -> None:
     tls = server.client_tls()
-    command = [
-        sys.executable, "-c", "from fluxshard.cli import main; main()", "edge", str(given.video),
-        "--model", str(given.model), "--size", "384x640", "--out", str(directory / "out"),
-        "--server", f"127.0.0.1:{proxy.port}", "--ca", str(tls.authority), "--cert", str(tls.certificate),
-        "--key", str(tls.key), "--margin", str(MARGIN_MS), "--pace", "--frames", "newest",
-        "--max-frames", str(given.frames),
-    ]  # fmt: skip
-    edge = subprocess.Popen(command)
+    arguments = command(
+        "edge", given.video, "--model", given.model, "--size", "384x640", "--out", directory / "out",
+        "--server", f"127.0.0.1:{proxy.port}", "--ca", tls.authority, "--cert", tls.certificate, "--key", tls.key,
+        "--margin", MARGIN_MS, "--frames", "every", "--max-frames", given.frames,
+    )  # fmt: skip
+    with children_on(0):
+        edge = subprocess.Popen(arguments)
     while proxy.bytes_up < 100_000 and edge.poll() is None:
         time.sleep(0.01)
     started = time.monotonic()

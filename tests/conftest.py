@@ -13,6 +13,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# Two processes are compared bit for bit, and what MKL sums depends on how many threads it takes: left alone, as many as
+# there are cores without hyperthreads, until somebody calls torch.set_num_threads.
+os.environ.setdefault("MKL_DYNAMIC", "FALSE")
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # C-core tells of every server that a test stops
 
 import pytest

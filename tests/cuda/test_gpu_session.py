@@ -21,6 +21,12 @@ from benchmarks.gpu_session import BUDGET_S, SUMMARY_LINES, main, run_session, s
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def _pytest_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts run pytest, whose output is read; how these tests were started is not for them."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+
 def part(name: str, code: str = "print('done')", limit_s: float = 20, **more: object) -> Part:
     """A part that runs Python code."""
     return Part(name=name, shows="a test", command=(sys.executable, "-c", code), limit_s=limit_s, **more)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fluxshard.evaluate.offload.placement_replay import replay_placements
-from fluxshard.pipeline.sinks.placement_lines import PlacementLines
+from fluxshard.pipeline.sinks.line_file import LineFile
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.testing.offload.hooked_engine import hooked
 from fluxshard.testing.offload.in_process import InProcessTransport
@@ -28,9 +28,9 @@ def test_a_stream_s_decisions_are_made_again(dispatch: DispatchOptions, tmp_path
             stream.run()
             time.sleep(0.005)  # a camera
         stream.close()
-    with PlacementLines(tmp_path / "placements.jsonl") as lines:
+    with LineFile(tmp_path / "placements.jsonl") as lines:
         for record in stream.settled:
-            lines.write(record.as_dict())
+            lines.append(record.as_dict())
     found = replay_placements(tmp_path / "placements.jsonl", dispatch)
     assert found.frames == len(stream.settled) == 31 and found.mismatches == ()
     assert all(0 < record.pre_ms <= record.latency_ms for record in stream.settled)

@@ -57,9 +57,9 @@ CASES = {
     "pose, packets encoded here": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "bitstream"),
     "segment, packets encoded here": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/parkour", "bitstream"),
     "pose, packed": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "packed"),
-    "segment, raw": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/dog", "raw"),
+    "segment, raw": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/parkour", "raw"),
 }
-QUICK = ("segment, packed", "segment, the camera's own packets")
+QUICK = {"segment, packed": 40, "segment, the camera's own packets": 80}  # frames; a keyframe each 30
 
 
 @dataclass
@@ -144,7 +144,9 @@ def assert_replays(model: fluxshard.CompiledModel, run: Run, *, sparse: bool) ->
     for frame, outputs, marked, record in zip(run.frames, run.outputs, run.focused, run.settled, strict=True):
         expected = replay.run(frame, record)
         pairs = zip(tree_leaves(outputs), tree_leaves(expected), strict=True)
-        assert all(torch.equal(one, other) for one, other in pairs), record
+        apart = [float((one - other).abs().max()) for one, other in pairs if not torch.equal(one, other)]
+        seen = f"frame {record.frame}, answered by the {record.answered_by}, hedged: {record.hedged}"
+        assert not apart, f"{seen}, is apart by {apart}\n{torch.__config__.parallel_info()}"
         replay.focus(marked)
 
 
@@ -174,7 +176,7 @@ def servers(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_outputs_are_those_of_a_replay(data_dir: Path, servers: Callable[[str], Served], name: str) -> None:
     case = CASES[name]
     server = servers(case.weights)
-    model, run = play(data_dir, case, server, server.port, 40 if name in QUICK else 100)
+    model, run = play(data_dir, case, server, server.port, QUICK.get(name, 100))
     assert_replays(model, run, sparse=case.payload != "bitstream")
     answered = [record.answered_by for record in run.settled]
     assert "edge" in answered and answered.count("cloud") >= 5

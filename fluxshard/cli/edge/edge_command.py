@@ -30,7 +30,7 @@ from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.pipeline.device import RunDevice, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
-from fluxshard.pipeline.sinks.placement_lines import PlacementLines
+from fluxshard.pipeline.sinks.line_file import LineFile
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.offload.dispatch import DispatchOptions, Goal, Policy
 
@@ -149,11 +149,11 @@ def edge_command(request: EdgeRequest) -> int:
                 facts["offload"] |= {"payload": payload, "answer": options.answer, "stream": options.stream}
                 with (
                     LinkNotes(notes) as link_notes,
-                    PlacementLines(request.out / PLACEMENTS) as placements,
+                    LineFile(request.out / PLACEMENTS) as placements,
                     fluxshard.offload(
                         model.compiled, request.link.server, reuse=reuse.options, options=options,
                         video=source if payload == "bitstream" else None, detections=answers, on_link=link_notes.tell,
-                        on_settled=lambda record: placements.write(record.as_dict()),
+                        on_settled=lambda record: placements.append(record.as_dict()),
                     ) as session,
                     supply(source, request.frames, pace=request.pace) as frames,
                 ):  # fmt: skip

@@ -24,12 +24,12 @@ from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.work_order import WorkOrders
 from fluxshard.runtime.offload.latency_profile import read_model
 from fluxshard.runtime.offload.online_latency import OnlineLatency
+from fluxshard.runtime.offload.pacing import most_backlog_bytes
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import to_image
 
 _WEIGHT = 0.2  # of the newest frame in the mean size
-_BACKLOG_MS, _LEAST_BACKLOG_BYTES = 500.0, 128 << 10  # of a video, beyond which it goes on at the next keyframe
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -203,7 +203,7 @@ class CloudEndpoint:
         """Sends what the server needs of a frame that it does not run, so that it can decode those after it."""
         if not self._link.state.is_open or self._link.state.welcome is not self._welcome:
             return
-        if self._link.backlog_bytes > self._most_backlog():
+        if self._link.backlog_bytes > most_backlog_bytes(self._estimates.bytes_per_ms):
             self._payload.interrupt()  # the next keyframe will be there sooner than all that waits
             self._link.drop_waiting()
             return
@@ -211,11 +211,6 @@ class CloudEndpoint:
         if messages:
             record.bytes_sent += sum(map(len, messages))
             self._link.forward(messages)
-
-    def _most_backlog(self) -> float:
-        """Bytes that take longer than `_BACKLOG_MS`."""
-        rate = self._estimates.bytes_per_ms
-        return _LEAST_BACKLOG_BYTES if rate is None else max(_LEAST_BACKLOG_BYTES, _BACKLOG_MS * rate)
 
     def assume_run(self) -> None:
         """The mirror takes the frame under way, since it has to go on; if the server then refuses it, a key is due."""

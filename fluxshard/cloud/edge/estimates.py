@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fluxshard.cloud.wire.messages import CHUNK_BYTES, MOST_CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.energy import EdgeEnergy
 from fluxshard.runtime.offload.hedge import HedgeBudget
 from fluxshard.runtime.offload.online_latency import OnlineLatency, Quantiles
-from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES, Uplink
+from fluxshard.runtime.offload.pacing import chunk_bytes
+from fluxshard.runtime.offload.uplink import Uplink
 
 Work = tuple[float, ...]
 
-_CHUNK_MS = 4.0  # of the uplink
 _WEIGHT = 0.2  # of the newest frame in running means
 
 
@@ -43,11 +42,8 @@ class Estimates:
 
     @property
     def bytes_per_ms(self) -> float | None:
-        """The uplink's rate. Before any payload was large enough to tell: what would fit into half a round trip."""
-        if self.uplink.bytes_per_s is not None:
-            return self.uplink.bytes_per_s / 1e3
-        propagation_ms = 1e3 * self.uplink.propagation_s
-        return MIN_SAMPLE_BYTES / max(1.0, propagation_ms) if propagation_ms else None
+        """The uplink's rate, as far as anything is known."""
+        return self.uplink.bytes_per_ms(1e3 * self.uplink.propagation_s or None)
 
     def cloud_ms(self, work: Work) -> float | None:
         """Expected time in the cloud; None while nothing is known.
@@ -69,9 +65,8 @@ class Estimates:
 
     @property
     def chunk_bytes(self) -> int:
-        """Of messages with pixels: as much as the uplink takes in some milliseconds, so that a stall shows soon."""
-        rate = self.bytes_per_ms
-        return CHUNK_BYTES if rate is None else round(min(MOST_CHUNK_BYTES, max(CHUNK_BYTES, _CHUNK_MS * rate)))
+        """Of messages with pixels."""
+        return chunk_bytes(self.bytes_per_ms)
 
     def edge_ran(self, work: Work, ms: float, expected_ms: float | None) -> None:
         """The edge has run a frame."""

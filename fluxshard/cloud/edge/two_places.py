@@ -151,9 +151,7 @@ class TwoPlaces:
             assert cloud_proposal is not None
             flight = self._send(frame, cloud_proposal, cloud_work, record, answer=True)
         else:
-            self._start_edge(
-                edge_proposal, edge_work, record
-            )  # first, so that what the server is sent takes it no time
+            self._start_edge(edge_proposal, edge_work, record)  # first: what the server is sent takes it no time
             if cloud_proposal is not None and self._wants_refresh():
                 self._send(frame, cloud_proposal, cloud_work, record, answer=False)
             else:

@@ -15,9 +15,10 @@ from fluxshard.cloud.server.metrics import FrameEnd, Observer
 from fluxshard.cloud.server.running.frame_runner import FrameRunner, FrameWork, RanFrame
 from fluxshard.cloud.server.scheduler import Done, Scheduler
 from fluxshard.cloud.server.served_model import ServedModel
-from fluxshard.cloud.wire.messages import MOST_CHUNK_BYTES, Assembly, checksum, chunks
+from fluxshard.cloud.wire.messages import Assembly, checksum, chunks
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, WireError
+from fluxshard.runtime.offload.pacing import MOST_CHUNK_BYTES
 
 _PATIENCE_S = 1.0  # deadline of frames without one: others must not put them off for ever
 _HEARTBEAT_S = 0.5  # an edge that hears nothing for seconds takes the link for lost

@@ -5,10 +5,9 @@ from __future__ import annotations
 from fluxshard.evaluate.offload.scenario import Scenario
 from fluxshard.evaluate.offload.uploads import Flight
 from fluxshard.runtime.offload.hedge import HedgeBudget, Pace, Progress, rescue_ms, should_hedge
+from fluxshard.runtime.offload.pacing import chunk_bytes
 
 _CHECK_MS = 5.0  # between two looks at an upload's progress, as in `cloud.edge.two_places`
-# chunks, which are acknowledged one by one: as much as the link takes in 4 ms, as in `cloud.edge.estimates`
-_CHUNK_MS, _CHUNK_BYTES, _MOST_CHUNK_BYTES = 4.0, 16 << 10, 60 << 10
 _MARGIN_MS = 5.0
 
 
@@ -35,7 +34,7 @@ def hedge_start_ms(
       budget: of frames that run twice.
     """
     link, trip = scenario.link, 2 * scenario.one_way_ms
-    chunk = int(min(_MOST_CHUNK_BYTES, max(_CHUNK_BYTES, _CHUNK_MS * (rate or 0.0))))
+    chunk = chunk_bytes(rate)  # chunks are acknowledged one by one
     n_bytes, rescue = int(flight.n_bytes), rescue_ms(edge_ms, cloud_ms)
 
     def calls(at: float, acked: int, heard: float, pace: Pace) -> bool:

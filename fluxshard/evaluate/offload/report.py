@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,13 +49,11 @@ def overview(figures: Pooled, payload: RecordedPayload) -> Table:
 
 def details(figures: Pooled, tier: str, payload: RecordedPayload) -> Table:
     """All figures of one tier and payload, with regret and skill against the oracles that are there."""
-    named = {name: figures[tier, payload, name] for name in _parts(figures, 2)}
-    oracles = [name for name in (GREEDY, OPTIMUM) if name in named]
-    statics = [named[name].mean_ms for name in STATICS if name in named]
     rows = []
-    for name, one in named.items():
-        regrets = [number(one.mean_ms - named[oracle].mean_ms, 2, signed=True) for oracle in oracles]
-        skills = [number(_skill(one, statics, named[oracle]), 2) for oracle in oracles]
+    for name in _parts(figures, 2):
+        one, against = figures[tier, payload, name], _against(figures, tier, payload, name)
+        regrets = [number(regret_ms, 2, signed=True) for regret_ms, _ in against.values()]
+        skills = [number(gained, 2) for _, gained in against.values()]
         sends = one.sent_bytes > 0
         rows.append(
             (
@@ -69,8 +66,8 @@ def details(figures: Pooled, tier: str, payload: RecordedPayload) -> Table:
         )  # fmt: skip
     headings = (
         f"{tier}, {payload}", "mean ms", "p50", "p95", "p99", "p99.9", "max", "age ms", "fps", "by cloud", "hedged",
-        "kB/frame", "spare", *(f"regret: {oracle}" for oracle in oracles),
-        *(f"skill: {oracle}" for oracle in oracles),
+        "kB/frame", "spare", *(f"regret: {oracle}" for oracle in _oracles(figures)),
+        *(f"skill: {oracle}" for oracle in _oracles(figures)),
     )  # fmt: skip
     return Table(headings=headings, numeric=(False, *(True for _ in headings[1:])), rows=tuple(rows))
 
@@ -110,22 +107,33 @@ def as_json(figures: Pooled) -> list[dict[str, Any]]:
 
     `regret_ms` and `skill` hold one value per oracle that is there; a skill is None where nothing could be gained.
     """
-    values, names = [], _parts(figures, 2)
+    values = []
     for (tier, payload, name), one in figures.items():
-        oracles = {oracle: figures[tier, payload, oracle] for oracle in (GREEDY, OPTIMUM) if oracle in names}
-        statics = [figures[tier, payload, static].mean_ms for static in STATICS if static in names]
+        against = _against(figures, tier, payload, name)
         values.append(
             {
                 "tier": tier, "payload": payload, "entrant": name, **asdict(one),
-                "regret_ms": {oracle: one.mean_ms - best.mean_ms for oracle, best in oracles.items()},
-                "skill": {oracle: _skill(one, statics, best) for oracle, best in oracles.items()},
+                "regret_ms": {oracle: regret_ms for oracle, (regret_ms, _) in against.items()},
+                "skill": {oracle: gained for oracle, (_, gained) in against.items()},
             }
         )  # fmt: skip
     return values
 
 
-def _skill(one: Figures, statics_ms: Sequence[float], oracle: Figures) -> float | None:
-    return skill(one.mean_ms, statics_ms, oracle.mean_ms) if statics_ms else None
+def _oracles(figures: Pooled) -> list[str]:
+    names = _parts(figures, 2)
+    return [oracle for oracle in (GREEDY, OPTIMUM) if oracle in names]
+
+
+def _against(figures: Pooled, tier: str, payload: RecordedPayload, name: str) -> dict[str, tuple[float, float | None]]:
+    """Regret in milliseconds and skill of an entrant, against every oracle that is there."""
+    names, mean_ms = _parts(figures, 2), figures[tier, payload, name].mean_ms
+    statics_ms = [figures[tier, payload, static].mean_ms for static in STATICS if static in names]
+    found = {}
+    for oracle in _oracles(figures):
+        best_ms = figures[tier, payload, oracle].mean_ms
+        found[oracle] = (mean_ms - best_ms, skill(mean_ms, statics_ms, best_ms) if statics_ms else None)
+    return found
 
 
 def draw_tails(outcomes: Outcomes, path: Path) -> Path:

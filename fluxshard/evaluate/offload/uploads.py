@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fluxshard.evaluate.offload.content.content import upload_bytes
 from fluxshard.evaluate.offload.scenario import Scenario
-from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES, Uplink
-
-_BACKLOG_MS, _LEAST_BACKLOG_BYTES = 500.0, 128 << 10  # of a video, as in `cloud.edge.cloud_endpoint`
+from fluxshard.runtime.offload.pacing import most_backlog_bytes
+from fluxshard.runtime.offload.uplink import Uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,8 @@ class Uploads:
 
     @property
     def rate(self) -> float | None:
-        """Bytes per millisecond that are expected, as `cloud.edge.estimates` does before anything was measured."""
-        if self.uplink.bytes_per_s is not None:
-            return self.uplink.bytes_per_s / 1000
-        return MIN_SAMPLE_BYTES / max(1.0, self._scenario.one_way_ms) if self._ran >= 0 else None
+        """Bytes per millisecond that are expected; the first answer tells the propagation."""
+        return self.uplink.bytes_per_ms(self._scenario.one_way_ms if self._ran >= 0 else None)
 
     def backlog_bytes(self, now: float) -> float:
         """Bytes that wait."""
@@ -69,7 +67,7 @@ class Uploads:
         """
         scenario = self._scenario
         content, link = scenario.content, scenario.link
-        n_bytes = content.frame_bytes(self._ran, frame) + content.video_bytes(self._sent, frame)
+        n_bytes = upload_bytes(content, self._ran, self._sent, frame)
         begin = max(ready, self._free_ms)
         arrived = link.arrival_ms(begin, n_bytes)
         server_ms = scenario.cloud_ms(content.work(self._ran, frame))
@@ -111,10 +109,7 @@ class Uploads:
         n_bytes = self._scenario.content.video_bytes(self._sent, frame)
         if not n_bytes:
             return
-        rate = self.rate
-        most = _LEAST_BACKLOG_BYTES if rate is None else max(_LEAST_BACKLOG_BYTES, _BACKLOG_MS * rate)
-        waiting = self.backlog_bytes(ready)
-        if waiting > most:
+        if self.backlog_bytes(ready) > most_backlog_bytes(self.rate):
             under_way = ready if self.flight is None else max(ready, self.flight.arrived_ms)
             dropped = self._scenario.link.sent_bytes(under_way, self._free_ms)  # packets that were forwarded before
             self.sent_bytes -= dropped

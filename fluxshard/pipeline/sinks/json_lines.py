@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from fluxshard.models.detections.agreement import Agreement
 from fluxshard.pipeline.frame_record import FrameRecord
-from fluxshard.pipeline.json_values import detections_json, outputs_json, plain
+from fluxshard.pipeline.json_values import detections_json, outputs_json
+from fluxshard.pipeline.sinks.line_file import LineFile
 from fluxshard.pipeline.sinks.sink import FrameView
 
 _FORMER_MOTION_SOURCES = {"encoded": "encoder"}  # as lines of older versions call them
 
 
-class JsonLines:
+class JsonLines(LineFile):
     """One JSON object per frame; a line reaches the operating system before the next frame begins.
 
     A line holds the record, and the detections in pixels of the picture or, where the head is not known, the shapes and
@@ -32,21 +31,8 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, names: tuple[str, ...] = ()) -> None:
+        super().__init__(path)
         self._names = names
-        self._file = path.open("w", encoding="utf-8")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes the file."""
-        if kind is None:
-            self._file.close()
-        else:
-            with suppress(OSError):  # the first error is the one to tell
-                self._file.close()
 
     def write(self, record: FrameRecord, view: FrameView) -> None:
         """Appends the frame's line.
@@ -74,8 +60,7 @@ class JsonLines:
             line["outputs"] = outputs_json(view.outputs)
         else:
             line["detections"] = detections_json(view.found, self._names)
-        self._file.write(json.dumps(plain(line), allow_nan=False) + "\n")
-        self._file.flush()
+        self.append(line)
 
 
 def read_records(path: Path) -> list[FrameRecord]:

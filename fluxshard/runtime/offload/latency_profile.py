@@ -86,14 +86,15 @@ class LatencyProfile:
                     f"latency profile {str(path)!r} has format {body.get('format')!r}; this version reads {FORMAT}: "
                     "profile again (fluxshard profile)"
                 )
-            energy, rest_mw = body.get("energy_mj"), body.get("rest_mw")
-            if rest_mw is not None and not (math.isfinite(float(rest_mw)) and float(rest_mw) >= 0):
-                raise ValueError(f"rest_mw is {rest_mw!r}")
+            energy, rest = body.get("energy_mj"), body.get("rest_mw")
+            rest_mw = None if rest is None else float(rest)
+            if rest_mw is not None and not (math.isfinite(rest_mw) and rest_mw >= 0):
+                raise ValueError(f"rest_mw is {rest!r}")
             return cls(
                 measured=Measured(**body["measured"]),
                 model=read_model(body["model"]),
                 energy_mj=None if energy is None else read_model(energy),
-                rest_mw=None if rest_mw is None else float(rest_mw),
+                rest_mw=rest_mw,
                 facts=body.get("facts", {}),
             )
         except ProfileError:

@@ -41,6 +41,16 @@ class Uplink:
     last_sent_s: float | None = None
     cut: bool = False
 
+    def bytes_per_ms(self, propagation_ms: float | None) -> float | None:
+        """The rate. Before any payload was large enough to tell: what would fit into half a round trip.
+
+        Args:
+          propagation_ms: one way; None where it is not known either.
+        """
+        if self.bytes_per_s is not None:
+            return self.bytes_per_s / 1e3
+        return None if propagation_ms is None else MIN_SAMPLE_BYTES / max(1.0, propagation_ms)
+
     def after(self, n_bytes: int, seconds: float, now_s: float) -> Uplink:
         """With one more measured upload.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fluxshard.cloud.wire.messages import CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import VideoError
+from fluxshard.runtime.offload.pacing import CHUNK_BYTES
 from fluxshard.video.frame import Frame
 from fluxshard.video.packet import Packet
 

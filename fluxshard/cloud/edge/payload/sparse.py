@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.messages import CHUNK_BYTES, checksum, chunks
+from fluxshard.cloud.wire.messages import checksum, chunks
 from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
+from fluxshard.runtime.offload.pacing import CHUNK_BYTES
 from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.video.frame import Frame
 

@@ -7,10 +7,10 @@ import math
 import pytest
 
 from fluxshard.cloud.edge.estimates import Estimates
-from fluxshard.cloud.wire.messages import CHUNK_BYTES, MOST_CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.latency_model import LatencyModel
 from fluxshard.runtime.offload.online_latency import OnlineLatency
+from fluxshard.runtime.offload.pacing import CHUNK_BYTES, MOST_CHUNK_BYTES
 from fluxshard.runtime.offload.uplink import MIN_SAMPLE_BYTES
 
 

@@ -11,10 +11,8 @@ from fluxshard.errors import WireError
 pytest.importorskip("google.protobuf", reason="protobuf is not installed: pip install '.[cloud]'")
 
 from fluxshard.cloud.wire.messages import (
-    CHUNK_BYTES,
     MAX_MESSAGE_BYTES,
     MIN_CHUNK_BYTES,
-    MOST_CHUNK_BYTES,
     Assembly,
     checksum,
     chunks,
@@ -22,6 +20,7 @@ from fluxshard.cloud.wire.messages import (
     read_up,
 )
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.runtime.offload.pacing import CHUNK_BYTES, MOST_CHUNK_BYTES
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 5 * CHUNK_BYTES + 7])

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fluxshard.cloud.edge.payload.packet_messages import PacketMessages
-from fluxshard.cloud.wire.messages import CHUNK_BYTES, MAX_MESSAGE_BYTES, read_up
+from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES, read_up
 from fluxshard.errors import VideoError
+from fluxshard.runtime.offload.pacing import CHUNK_BYTES
 from fluxshard.testing.offload.two_places import moving_frames
 from fluxshard.video.frame import Frame
 from fluxshard.video.packet import Packet

@@ -1,4 +1,4 @@
-"""Placement records as JSON lines, each when nothing of its frame is under way any more."""
+"""Files of JSON lines that are written while things happen."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from typing import Any, Self
 from fluxshard.pipeline.json_values import plain
 
 
-class PlacementLines:
-    """One JSON object per frame that ran in two places, in order of frames.
-
-    The line of a frame in `frames.jsonl` is written with its answer, when the endpoint that lost may still run it; here
-    what that took is known, too.
+class LineFile:
+    """One JSON object per line; a line has reached the operating system when `append` returns. A context manager.
 
     Args:
       path: file to write, replaced if it exists.
@@ -41,14 +38,11 @@ class PlacementLines:
             with suppress(OSError):  # the first error is the one to tell
                 self._file.close()
 
-    def write(self, placement: Mapping[str, Any]) -> None:
-        """Appends a record.
-
-        Args:
-          placement: as `PlacementRecord.as_dict` gives it.
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Appends a line.
 
         Raises:
           OSError: the disk is full.
         """
-        self._file.write(json.dumps(plain(placement), allow_nan=False) + "\n")
+        self._file.write(json.dumps(plain(values), allow_nan=False) + "\n")
         self._file.flush()
