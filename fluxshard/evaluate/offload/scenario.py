@@ -112,7 +112,8 @@ class Rules:
         refreshes the server's cache, and nothing else is sent until its outcome is known. "cut": what is left is not
         sent.
       hedge_share: of frames that may run twice.
-      waits_for_edge: as at the live edge under propagated reuse, a frame is not placed before the edge has ended its last run.
+      waits_for_edge: as at the live edge under propagated reuse, a frame is not placed before the edge has ended its
+        last run.
     """
 
     dispatch: DispatchOptions = field(default_factory=DispatchOptions)
