@@ -145,6 +145,7 @@ def scaled_thresholds(scale: float) -> PlannedOptions:
         tau_background=min(1.0, background * scale),
         tau_small=None if shipped.tau_small is None else shipped.tau_small * scale,
         tau_waiting=min(1.0, shipped.tau_waiting * scale),
+        tau_stray=min(1.0, shipped.tau_stray * scale),
     )
 
 
