@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.regions import regions
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
+from fluxshard.pipeline.carrying.carrier import ResultCarrier
 from fluxshard.pipeline.device import RunDevice
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.stats import FrameStats
@@ -60,15 +61,18 @@ class StreamFrame:
     """One frame after the loop is done with it.
 
     Attributes:
-      outputs: the structure that the network returns, on the CPU, half precision as float32.
+      outputs: the structure that the network returns, on the CPU, half precision as float32; None where the frame was
+        not computed.
       found: detections in pixels of the outputs (the image, or the canvas); None where the head is not known.
       regions: `(ceil(H / 8), ceil(W / 8))` uint8 that the session was focused on; None where it was not.
-      stats: the session's measurements.
+      stats: the session's measurements; where the frame was not computed, of the frame whose result it has, without
+        any work.
       origin: (y, x) of the image on what the outputs describe.
-      run_ms: wall clock of the session's call, until the device is done.
+      run_ms: wall clock of the session's call, until the device is done; or of moving the result.
       decode_ms: wall clock of decoding the detections.
       focus_ms: wall clock of marking the regions and handing them to the session.
       placement: where the frame ran, and why; None in one place.
+      carried: frames since the one that was computed for this result, which was moved here; 0: this one was.
     """
 
     outputs: Any
@@ -80,6 +84,7 @@ class StreamFrame:
     decode_ms: float = 0.0
     focus_ms: float = 0.0
     placement: Mapping[str, Any] | None = None
+    carried: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,6 +97,7 @@ class StreamLoop:
       objects: which detections are regions. None: the session is never focused, for policies that ignore regions.
       device: where the session takes images.
       placement: where the last frame ran, for sessions in two places. They take frames of a video.
+      carrier: answers frames without computing them, where that does; for planned reuse in one place, without a canvas.
     """
 
     session: StreamSession
@@ -99,6 +105,7 @@ class StreamLoop:
     objects: PlannedOptions | None = None
     device: RunDevice = field(default_factory=RunDevice)
     placement: Callable[[], Mapping[str, Any]] | None = None
+    carrier: ResultCarrier | None = None
 
     def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
         """Runs the next frame and focuses the session for the one after it.
@@ -111,6 +118,12 @@ class StreamLoop:
         Raises:
           FluxShardError: the session refuses the frame or fails, or the outputs are not those of the head.
         """
+        if self.carrier is not None:
+            start = time.perf_counter()
+            moved = self.carrier.carry(image, motion)
+            if moved is not None:
+                return self._carried(moved, self.carrier.age, _ms_since(start))
+            motion = self.carrier.since
         taken = (image, motion) if self.placement is None or frame is None else (frame,)
         outputs, run_ms = self.device.timed(self.session.run, *taken)
         outputs = self.device.fetch(outputs)
@@ -124,6 +137,10 @@ class StreamLoop:
                 marked = regions(found, self.objects.region_confidence, self.objects.small_px)
                 self.session.focus(marked)
                 focus_ms = _ms_since(start)
+            if self.carrier is not None:
+                start = time.perf_counter()
+                self.carrier.take(found, self.session.planned)
+                focus_ms += _ms_since(start)
         return StreamFrame(
             outputs=outputs,
             found=found,
@@ -134,6 +151,16 @@ class StreamLoop:
             decode_ms=decode_ms,
             focus_ms=focus_ms,
             placement=None if self.placement is None else self.placement(),
+        )
+
+    def _carried(self, moved: Detections, age: int, ms: float) -> StreamFrame:
+        """A frame that has the result of an earlier one."""
+        stats = replace(
+            self.session.stats, keyframe=False, recompute_ratio=0.0, compute_ratio=0.0, latency_ms=ms, edge_pre_ms=ms,
+            inference_ms=0.0, post_ms=0.0, overhead_ms=0.0, layers_executed=0,
+        )  # fmt: skip
+        return StreamFrame(
+            outputs=None, found=moved, regions=None, stats=stats, origin=self.session.origin, run_ms=ms, carried=age
         )
 
 

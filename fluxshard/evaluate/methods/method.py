@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -18,6 +18,8 @@ from fluxshard.evaluate.methods.ssim import quarter_area, quarter_bits, ssim
 from fluxshard.models.detections.detections import Detections
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.pipeline.carrying.carrier import ResultCarrier
+from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.stream_loop import StreamLoop
 
 LOWEST_CONFIDENCE = 0.1  # detections below it are not traced
@@ -81,6 +83,7 @@ class Reuse:
         its `global_shift`.
       whole: resets the session before every frame, so that every frame is dense.
       regions: passes object regions to the session after every frame.
+      skip: which frames are answered by the last result, moved.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Reuse:
     motion: str = "blocks"
     whole: bool = False
     regions: bool = False
+    skip: SkipOptions = SkipOptions()
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -100,6 +104,7 @@ class Reuse:
             "motion": self.motion,
             "whole": self.whole,
             "regions": self.regions,
+            **({"skip": asdict(self.skip)} if self.skip.budget else {}),
         }
 
     def start(self, subject: CompiledNetwork) -> Stream:
@@ -111,6 +116,7 @@ class Reuse:
             session=session,
             detect=lambda outputs: subject.detect(outputs, self.canvas_px, lowest),
             objects=planned if self.regions else None,
+            carrier=ResultCarrier(self.skip, session.propose, 0.25) if self.skip.budget else None,
         )
 
         def run(image: Tensor, motion: MotionField | None) -> Outcome:

@@ -126,6 +126,19 @@ def compare(found: Detections, reference: Detections, iou: float = 0.5) -> Agree
     )
 
 
+def similarity(found: Detections, row: int, reference: Detections, column: int) -> float:
+    """Similarity of detection `row` and reference `column`, 0..1: OKS, mask IoU or box IoU, the first that both have."""
+    if found.keypoints is not None and reference.keypoints is not None:
+        oks = keypoint_similarity(found.keypoints[row], reference.keypoints[column], reference.boxes[column])
+        if oks is not None:
+            return oks
+    if found.masks is not None and reference.masks is not None:
+        overlap = _mask_iou(found, row, reference, column)
+        if overlap is not None:
+            return overlap
+    return float(box_iou(found.boxes[row : row + 1], reference.boxes[column : column + 1])[0, 0])
+
+
 def max_difference(found: Any, reference: Any) -> float:
     """Largest absolute difference between two outputs of the same nested structure; NaN counts as infinite."""
     if isinstance(found, dict):

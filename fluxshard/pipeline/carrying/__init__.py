@@ -1,0 +1,1 @@
+"""Frames that are not computed: the last result is moved to where its objects are now."""

@@ -1,0 +1,124 @@
+"""Decides, frame by frame, whether the last result still does when it is moved, and moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluxshard.models.detections.advance import advance
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.regions import regions
+from fluxshard.motion import MotionField, accumulate
+from fluxshard.pipeline.carrying.error_history import ErrorHistory
+from fluxshard.pipeline.carrying.options import SkipOptions
+from fluxshard.pipeline.carrying.result_error import result_error
+from fluxshard.runtime.planned.planner import PlannedFrame
+from fluxshard.runtime.planned.policy import PlannedProposal
+from fluxshard.runtime.reuse.policy import Proposal
+
+_MORE = 1.5  # times the usual change away from objects, from which on a frame may hold something new
+_LITTLE = 0.01  # share of the image that may change unexplained anyway
+
+Propose = Callable[[Tensor, MotionField | None], Proposal]
+
+
+class ResultCarrier:
+    """The results of one stream. A frame is offered to `carry`; one that it does not answer is computed, then `take`n.
+
+    A result is moved where its predicted error is within the budget, and where nothing that motion does not explain
+    has changed away from its objects: something new may be there. Errors are measured, not assumed: each time a frame
+    is computed, the result before it is moved to that frame and compared.
+
+    Args:
+      options: the budget.
+      propose: of the session that computes the frames, and runs none that were not offered here.
+      confidence: detections that score above it count.
+    """
+
+    def __init__(self, options: SkipOptions, propose: Propose, confidence: float) -> None:
+        self._options, self._propose, self._confidence = options, propose, confidence
+        self._result: Detections | None = None
+        self._since: MotionField | None = None
+        self._known = False  # the motion of all frames since the result
+        self._age = 0
+        self._errors, self._changes = ErrorHistory(), ErrorHistory()
+
+    @property
+    def age(self) -> int:
+        """Frames since the last computed one; 0 right after it."""
+        return self._age
+
+    @property
+    def since(self) -> MotionField | None:
+        """Motion since the last computed frame, for the session; None where it is not known, or nothing moved."""
+        return self._since
+
+    def carry(self, image: Tensor, motion: MotionField | None) -> Detections | None:
+        """Offers the next frame.
+
+        Args:
+          image: `(1, 3, H, W)` as the session takes it.
+          motion: since the frame that was offered before; None where it is unknown.
+
+        Returns:
+          the last result, moved to this frame; None where the frame has to be computed, with the motion `since`.
+        """
+        self._age += 1
+        height, width = image.shape[2:]
+        if motion is None or not self._known:
+            self._since, self._known = None, False
+            return None
+        self._since = motion if self._since is None else accumulate(self._since, motion, height, width)
+        if self._result is None or self._age > self._options.most or self._result.shape != (height, width):
+            return None
+        error, change = self._errors.predict(self._age), self._changes.predict(self._age)
+        if error is None or change is None or error > self._options.budget:
+            return None
+        moved = advance(self._result, self._since)
+        proposal = self._propose(image, self._since)
+        if proposal.keyframe or not isinstance(proposal, PlannedProposal):
+            return None
+        if _unexplained(proposal.frame, moved, self._confidence) > max(_MORE * change, _LITTLE * self._age):
+            return None
+        return moved
+
+    def take(self, found: Detections, planned: PlannedFrame | None) -> None:
+        """Takes the result of the frame that was offered last, which has been computed.
+
+        Args:
+          found: detections in pixels of the image, down to low scores.
+          planned: the frame's work; None for policies that do not plan.
+        """
+        found = found.select(np.flatnonzero(found.scores > self._confidence))
+        if planned is None or planned.work is None:
+            self._errors.clear()
+            self._changes.clear()
+        elif self._result is not None and self._known and self._result.shape == found.shape:
+            moved = advance(self._result, self._since)
+            self._errors.add(result_error(moved, found), self._age)
+            self._changes.add(_unexplained(planned, found, self._confidence), self._age)
+        self._result, self._since, self._known, self._age = found, None, True, 0
+
+
+def _unexplained(frame: PlannedFrame, found: Detections, confidence: float) -> float:
+    """Share of the coarsest level's shards that would be recomputed and hold no part of an object, 0..1."""
+    if not frame.shards:
+        return 1.0
+    shards = frame.shards[-1]
+    side = -(-max(found.shape[0] // shards.shape[0], 1) // 8)
+    near = _shards_of(regions(found, confidence) > 0, shards.shape, side)
+    return float(np.count_nonzero(shards & ~near) / shards.size)
+
+
+def _shards_of(inside: NDArray[np.bool_], shape: tuple[int, ...], side: int) -> NDArray[np.bool_]:
+    """Shards of `side` cells that hold a cell, or one of their neighbours does."""
+    rows, columns = np.nonzero(inside)
+    near = np.zeros((shape[0] + 2, shape[1] + 2), np.bool_)
+    row, column = np.minimum(rows // side, shape[0] - 1), np.minimum(columns // side, shape[1] - 1)
+    for y in range(3):
+        for x in range(3):
+            near[row + y, column + x] = True
+    return near[1:-1, 1:-1]
