@@ -29,6 +29,7 @@ class FrameRecord:
       origin: (y, x) of the image on what the outputs describe.
       planned_work: multiply-accumulates that were planned for the frame before it ran, over those of the network on
         what the outputs describe; None for other policies than planned.
+      carried: frames since the one that was computed for this result, which was moved here; 0: this one was.
       placement: where the frame ran, and all that was known when that was decided; None in one place.
     """
 
@@ -46,6 +47,7 @@ class FrameRecord:
     detections: int = 0
     origin: tuple[int, int] = (0, 0)
     planned_work: float | None = None
+    carried: int = 0
     placement: Mapping[str, Any] | None = None
 
     def ratio(self, name: str) -> float:

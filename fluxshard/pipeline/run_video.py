@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.models.detections.agreement import Agreement, compare, max_difference
 from fluxshard.models.detections.detections import Detections
+from fluxshard.motion import CELL_PX, cells
 from fluxshard.pipeline.dense_baseline import DenseBaseline
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.json_values import plain
@@ -99,7 +101,8 @@ def _record_and_view(
     agreement, difference = None, None
     if reference is not None:
         agreement = _agreement(found, reference, confidence, letterbox.size)
-        difference = max_difference(result.outputs, reference.outputs) if reference.dense.pairs else None
+        if reference.dense.pairs and not result.carried:
+            difference = max_difference(result.outputs, reference.outputs)
     planned = loop.session.planned
     record = FrameRecord(
         frame=frame.index,
@@ -115,11 +118,17 @@ def _record_and_view(
         max_difference=difference,
         detections=0 if found is None else len(found),
         origin=result.origin,
-        planned_work=None if planned is None else planned.work_ratio,
+        planned_work=None if planned is None else 0.0 if result.carried else planned.work_ratio,
+        carried=result.carried,
         placement=None if result.placement is None else plain(result.placement),
     )
-    view = FrameView(frame=frame, found=in_picture, outputs=result.outputs, work_map=loop.session.work_map)
+    work_map = _no_work(letterbox.size) if result.carried else loop.session.work_map
+    view = FrameView(frame=frame, found=in_picture, outputs=result.outputs, work_map=work_map)
     return record, view
+
+
+def _no_work(size: tuple[int, int]) -> Callable[[], NDArray[np.float32]]:
+    return lambda: np.zeros((cells(size[0], CELL_PX), cells(size[1], CELL_PX)), np.float32)
 
 
 def _on_image(

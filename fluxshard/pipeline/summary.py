@@ -36,6 +36,7 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
         "frames": len(records),
         "frames_counted": len(counted),
         "keyframes_counted": sum(bool(record.stats.get("keyframe")) for record in counted),
+        "carried_counted": sum(record.carried > 0 for record in counted),
         "latency_ms": {
             "incremental": incremental,
             "dense": dense_ms,

@@ -77,6 +77,14 @@ def run(
         bool | None,
         typer.Option("--remap/--no-remap", help="Propagated: move the cache along the motion.", show_default="remap"),
     ] = None,
+    skip_budget: Annotated[
+        float,
+        typer.Option(
+            help="Planned: a frame whose result is predicted to be wrong by no more (0..1) when the last one is moved "
+            "along the motion is not computed; 0 computes all."
+        ),
+    ] = 0.0,
+    max_skip: Annotated[int, typer.Option(help="Frames in a row that are not computed, at most.")] = 3,
     show_reuse: ShowReuse = False,
     device: Device = "cpu",
     dtype: DType = "float32",
@@ -116,5 +124,7 @@ def run(
         iou=iou,
         overwrite=overwrite,
         reuse=reuse,
+        skip_budget=skip_budget,
+        max_skip=max_skip,
     )
     raise typer.Exit(run_command(request))

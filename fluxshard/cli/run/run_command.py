@@ -23,6 +23,8 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.options import Backend, DType
+from fluxshard.pipeline.carrying.carrier import ResultCarrier
+from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
@@ -49,6 +51,13 @@ class RunRequest:
     iou: float = 0.7
     overwrite: bool = False
     reuse: ReuseFlags = field(default_factory=ReuseFlags)
+    skip_budget: float = 0.0
+    max_skip: int = 3
+
+    @property
+    def skip(self) -> SkipOptions:
+        """The flags about frames that are not computed."""
+        return SkipOptions(budget=self.skip_budget, most=self.max_skip)
 
     @property
     def network(self) -> NetworkFlags:
@@ -83,6 +92,7 @@ def run_command(request: RunRequest) -> int:
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)
+            _check_skipping(request, reuse, model)
             full_float32(model.compiled.device)
             dense = _dense_baseline(request, model) if request.dense else None
         if model.compiled.backend == "emulated":
@@ -110,10 +120,23 @@ def _check(request: RunRequest) -> RunReuse:
     """Checks flags before anything slow is imported or opened; returns what to reuse."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
+    _ = request.skip
     request.network.check()
     reuse = settle(request.reuse)
     request.network.check_task()
     return reuse
+
+
+def _check_skipping(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> None:
+    if not request.skip_budget:
+        return
+    for wrong, why in (
+        (reuse.options.policy != "planned", "is for --policy planned"),
+        (model.canvas_px > 0, "does not go with a canvas"),
+        (model.loaded.layout is None, "needs a network whose detections are known"),
+    ):
+        if wrong:
+            raise OptionError(f"--skip-budget {why}: leave it out")
 
 
 def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
@@ -135,7 +158,11 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         # fainter detections than those that are shown are regions, too
         lowest = request.confidence if objects is None else min(request.confidence, objects.region_confidence)
         head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou)
-    return StreamLoop(session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device))
+    carrier = None
+    if request.skip_budget:
+        carrier = ResultCarrier(request.skip, session.propose, request.confidence)
+    device = RunDevice(model.compiled.device)
+    return StreamLoop(session=session, detect=head, objects=objects, device=device, carrier=carrier)
 
 
 def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[str, Any]:
@@ -156,6 +183,7 @@ def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[s
         "profile": None if request.reuse.profile is None else str(request.reuse.profile),
         "canvas_px": model.canvas_px,
         "reuse": {name: value for name, value in options.items() if value is not None},
+        "skip": asdict(request.skip),
         "confidence": request.confidence,
         "iou": request.iou,
         "machine": {

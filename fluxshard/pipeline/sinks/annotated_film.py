@@ -85,6 +85,8 @@ def caption(record: FrameRecord) -> str:
     if record.placement is not None:
         answered_by = record.placement["answered_by"]
         parts.append("not answered" if answered_by == "none" else str(answered_by))
+    if record.carried:
+        parts.append("moved result")
     if record.stats.get("keyframe"):
         parts.append("whole frame")
     return "   ·   ".join(parts)

@@ -51,6 +51,7 @@ class JsonLines(LineFile):
             "age_ms": round(record.age_ms, 4),
             "origin": record.origin,
             "planned_work": record.planned_work,
+            "carried": record.carried,
             "max_difference": record.max_difference,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }
