@@ -24,13 +24,15 @@ def encode_detections(found: Detections) -> bytes:
     """The bytes of detections; masks are sent as windows, see `windowed`.
 
     Raises:
-      WireError: more objects than are allowed.
+      WireError: more objects than are allowed, or masks that were moved: their receiver moves what the network gave.
     """
     if len(found) > MAX_OBJECTS:
         raise WireError(f"there are {len(found)} objects; {MAX_OBJECTS} are allowed")
     found = windowed(found)
     masks = found.masks
     assert masks is None or isinstance(masks, MaskWindows)
+    if masks is not None and masks.moves:
+        raise WireError("the masks were moved; send the detections that they were moved from, and move them there")
     points = found.keypoints
     count, values = (0, 0) if points is None else points.shape[1:]
     cells = (0, 0) if masks is None else masks.cells

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.models.detections.mask_moves import Move, Pair, interpolated, sources, total_shift
+
 if TYPE_CHECKING:
     from fluxshard.models.detections.mask_windows import MaskWindows
-
-Pair = tuple[float, float]  # (y, x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,40 +28,105 @@ class Masks:
       coefficients: `(N, K)` float32.
       prototypes: `(K, h, w)` float32.
       scale, offset: (y, x); the continuous pixel position p is at `p * scale + offset` in prototype cells.
+      moves: how the masks were moved since, the last one last. Cells move along with their object, see `place`.
     """
 
     coefficients: NDArray[np.float32]
     prototypes: NDArray[np.float32]
     scale: Pair
     offset: Pair = (0.0, 0.0)
+    moves: tuple[Move, ...] = ()
 
     @property
     def cells(self) -> tuple[int, int]:
         """(h, w) of the prototypes."""
         return self.prototypes.shape[1], self.prototypes.shape[2]
 
+    def place(self, index: int) -> Pair:
+        """(y, x) offset of mask `index`: the pixel position p is at `p * scale + place` in its prototype cells."""
+        return placed(self.offset, self.moves, index)
+
     def logits(self, index: int, rows: range, columns: range) -> NDArray[np.float32]:
-        """Logits of mask `index` at prototype cells, `(len(rows), len(columns))` float32."""
-        part = self.prototypes[:, rows.start : rows.stop, columns.start : columns.stop]
-        return np.tensordot(self.coefficients[index], part, axes=1).astype(np.float32, copy=False)
+        """Logits of mask `index` at its prototype cells, `(len(rows), len(columns))` float32."""
+        return moved_logits(self._given, self.moves, self.cells, index, rows, columns)
+
+    def has(self, index: int, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether continuous pixel positions lie in mask `index`, to its nearest cell and without its bends: `(n,)`.
+
+        Args:
+          index: mask.
+          y, x: `(n,)` positions.
+        """
+        row, column = cell_at(self, index, y, x)
+        return np.asarray(self.coefficients[index] @ self.prototypes[:, row, column] > 0)
 
     def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
         """Mask `index` at the pixels `rows` x `columns`, `(len(rows), len(columns))` bool, not cropped to its box."""
-        if len(rows) == 0 or len(columns) == 0:
-            return np.zeros((len(rows), len(columns)), np.bool_)
-        _, height, width = self.prototypes.shape
-        top, bottom, ty = taps(rows, self.scale[0], self.offset[0], height)
-        left, right, tx = taps(columns, self.scale[1], self.offset[1], width)
-        first_row, first_column = int(top.min()), int(left.min())
-        part = self.prototypes[:, first_row : int(bottom.max()) + 1, first_column : int(right.max()) + 1]
-        logits = np.tensordot(self.coefficients[index], part, axes=1)
-        lines = logits[top - first_row] * (1 - ty)[:, None] + logits[bottom - first_row] * ty[:, None]
-        inside = lines[:, left - first_column] * (1 - tx) + lines[:, right - first_column] * tx > 0
-        return np.asarray(inside, np.bool_)
+        return window_of(self, index, rows, columns)
 
     def select(self, index: NDArray[np.int64]) -> Masks:
         """The masks at the indices `index`, `(M,)` int64."""
-        return replace(self, coefficients=self.coefficients[index])
+        moves = tuple(move.select(index) for move in self.moves)
+        return replace(self, coefficients=self.coefficients[index], moves=moves)
+
+    def _given(self, index: int, rows: range, columns: range) -> NDArray[np.float32]:
+        """Logits as the network gave them."""
+        part = self.prototypes[:, rows.start : rows.stop, columns.start : columns.stop]
+        return np.tensordot(self.coefficients[index], part, axes=1).astype(np.float32, copy=False)
+
+
+def cell_at(
+    masks: Masks | MaskWindows, index: int, y: NDArray[np.float64], x: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the cell of mask `index` that holds each continuous pixel position, or is nearest to it."""
+    row, column = (
+        np.clip(np.floor(position * scale + offset), 0, count - 1).astype(np.int64)
+        for position, scale, offset, count in zip((y, x), masks.scale, masks.place(index), masks.cells, strict=True)
+    )
+    return row, column
+
+
+def window_of(masks: Masks | MaskWindows, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
+    """`Masks.window` from the logits of masks."""
+    if len(rows) == 0 or len(columns) == 0:
+        return np.zeros((len(rows), len(columns)), np.bool_)
+    (height, width), (y, x) = masks.cells, masks.place(index)
+    top, bottom, ty = taps(rows, masks.scale[0], y, height)
+    left, right, tx = taps(columns, masks.scale[1], x, width)
+    first_row, first_column = int(top.min()), int(left.min())
+    logits = masks.logits(index, range(first_row, int(bottom.max()) + 1), range(first_column, int(right.max()) + 1))
+    lines = logits[top - first_row] * (1 - ty)[:, None] + logits[bottom - first_row] * ty[:, None]
+    inside = lines[:, left - first_column] * (1 - tx) + lines[:, right - first_column] * tx > 0
+    return np.asarray(inside, np.bool_)
+
+
+def placed(offset: Pair, moves: tuple[Move, ...], index: int) -> Pair:
+    """`Masks.place` from its parts."""
+    y, x = total_shift(moves, index)
+    return offset[0] - y, offset[1] - x
+
+
+def moved_logits(
+    given: Callable[[int, range, range], NDArray[np.float32]],
+    moves: tuple[Move, ...],
+    cells: tuple[int, int],
+    index: int,
+    rows: range,
+    columns: range,
+) -> NDArray[np.float32]:
+    """`Masks.logits` from those that the network gave.
+
+    Args:
+      given: the logits of a mask as the network gave them, at `rows` x `columns`.
+      moves, cells: of the masks.
+      index, rows, columns: see `Masks.logits`.
+    """
+    if not moves or len(rows) == 0 or len(columns) == 0:
+        return given(index, rows, columns)
+    y, x = (np.clip(at, 0, count - 1) for at, count in zip(sources(moves, index, rows, columns), cells, strict=True))
+    top, left = int(y.min()), int(x.min())
+    part = given(index, range(top, min(int(y.max()) + 2, cells[0])), range(left, min(int(x.max()) + 2, cells[1])))
+    return interpolated(part, y - top, x - left)
 
 
 def taps(

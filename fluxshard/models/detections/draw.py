@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from fluxshard.models.detections.detections import Detections, Pair
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.mask_moves import Pair
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]

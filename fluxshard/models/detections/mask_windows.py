@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.models.detections.detections import Detections, Masks, Pair, taps
+from fluxshard.models.detections.detections import Detections, Masks, cell_at, moved_logits, placed, taps, window_of
+from fluxshard.models.detections.mask_moves import Move, Pair, total_shift
 
 _MARGIN = 2  # prototype cells around a box that pixels at its border are interpolated from
 
@@ -33,16 +34,48 @@ class MaskWindows:
     Attributes:
       windows: one per object.
       cells: (h, w) of the prototypes.
-      scale, offset: see `Masks`.
+      scale, offset, moves: see `Masks`.
     """
 
     windows: tuple[MaskWindow, ...]
     cells: tuple[int, int]
     scale: Pair
     offset: Pair = (0.0, 0.0)
+    moves: tuple[Move, ...] = ()
+
+    def place(self, index: int) -> Pair:
+        """See `Masks.place`."""
+        return placed(self.offset, self.moves, index)
 
     def logits(self, index: int, rows: range, columns: range) -> NDArray[np.float32]:
         """See `Masks.logits`; far below 0 outside of the window."""
+        return moved_logits(self._given, self.moves, self.cells, index, rows, columns)
+
+    def has(self, index: int, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """See `Masks.has`."""
+        part = self.windows[index]
+        height, width = part.logits.shape
+        row, column = cell_at(self, index, y, x)
+        row, column = row - part.top, column - part.left
+        found = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        found[found] = part.logits[row[found], column[found]] > 0
+        return np.asarray(found)
+
+    def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
+        """See `Masks.window`."""
+        part = self.windows[index]
+        height, width = part.logits.shape
+        if len(rows) == 0 or len(columns) == 0 or not height or not width:
+            return np.zeros((len(rows), len(columns)), np.bool_)
+        return window_of(self, index, rows, columns)
+
+    def select(self, index: NDArray[np.int64]) -> MaskWindows:
+        """The masks at the indices `index`, `(M,)` int64."""
+        moves = tuple(move.select(index) for move in self.moves)
+        return replace(self, windows=tuple(self.windows[int(one)] for one in index), moves=moves)
+
+    def _given(self, index: int, rows: range, columns: range) -> NDArray[np.float32]:
+        """Logits as the network gave them; far below 0 outside of the window."""
         part = self.windows[index]
         found = np.full((len(rows), len(columns)), np.finfo(np.float16).min, np.float32)
         height, width = part.logits.shape
@@ -53,46 +86,29 @@ class MaskWindows:
             found[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = inside
         return found
 
-    def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
-        """See `Masks.window`."""
-        part = self.windows[index]
-        height, width = part.logits.shape
-        if len(rows) == 0 or len(columns) == 0 or not height or not width:
-            return np.zeros((len(rows), len(columns)), np.bool_)
-        top, bottom, ty = taps(rows, self.scale[0], self.offset[0], self.cells[0])
-        left, right, tx = taps(columns, self.scale[1], self.offset[1], self.cells[1])
-        inside = np.logical_and.outer(
-            (top >= part.top) & (bottom < part.top + height), (left >= part.left) & (right < part.left + width)
-        )
-        top, bottom = (np.clip(cell - part.top, 0, height - 1) for cell in (top, bottom))
-        left, right = (np.clip(cell - part.left, 0, width - 1) for cell in (left, right))
-        logits = part.logits.astype(np.float32)
-        lines = logits[top] * (1 - ty)[:, None] + logits[bottom] * ty[:, None]
-        found = lines[:, left] * (1 - tx) + lines[:, right] * tx > 0
-        return np.asarray(found & inside, np.bool_)
-
-    def select(self, index: NDArray[np.int64]) -> MaskWindows:
-        """The masks at the indices `index`, `(M,)` int64."""
-        return replace(self, windows=tuple(self.windows[int(one)] for one in index))
-
 
 def windowed(found: Detections) -> Detections:
     """The same detections with masks as windows; those without masks, or with windows already, as they are.
 
-    Logits are rounded to float16: a mask differs only where a logit is nearly 0.
+    Logits are rounded to float16: a mask differs only where a logit is nearly 0. The windows of moved masks show them
+    as they are now: bends are in their logits, and what remains is one move of each as a whole.
     """
     masks = found.masks
-    if not isinstance(masks, Masks):
+    if masks is None or (isinstance(masks, MaskWindows) and all(move.motion is None for move in masks.moves)):
         return found
     windows = tuple(_window(found, masks, index) for index in range(len(found)))
-    return replace(found, masks=MaskWindows(windows, masks.cells, masks.scale, masks.offset))
+    # the logits are those of the moved masks: only the place of each remains
+    shifts = [total_shift(masks.moves, index) for index in range(len(found))]
+    moves = (Move(None, np.asarray(shifts, np.float64).reshape(-1, 2)),) if masks.moves else ()
+    return replace(found, masks=MaskWindows(windows, masks.cells, masks.scale, masks.offset, moves))
 
 
-def _window(found: Detections, masks: Masks, index: int) -> MaskWindow:
+def _window(found: Detections, masks: Masks | MaskWindows, index: int) -> MaskWindow:
     rows, columns = found.pixels(index)
     height, width = masks.cells
-    top, bottom = _span(rows, masks.scale[0], masks.offset[0], height)
-    left, right = _span(columns, masks.scale[1], masks.offset[1], width)
+    y, x = masks.place(index)
+    top, bottom = _span(rows, masks.scale[0], y, height)
+    left, right = _span(columns, masks.scale[1], x, width)
     logits = masks.logits(index, range(top, bottom), range(left, right))
     limit = float(np.finfo(np.float16).max)
     return MaskWindow(top, left, np.clip(logits, -limit, limit).astype(np.float16))

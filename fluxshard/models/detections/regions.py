@@ -45,11 +45,11 @@ def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: ra
     """Marks the cells of object `index` whose mask, inside the box `rows` x `columns`, is not empty; in place."""
     masks = found.masks
     assert masks is not None
-    height, width = masks.cells
+    (height, width), place = masks.cells, masks.place(index)
     span = []
     for pixels, scale, offset, count in (
-        (rows, masks.scale[0], masks.offset[0], height),
-        (columns, masks.scale[1], masks.offset[1], width),
+        (rows, masks.scale[0], place[0], height),
+        (columns, masks.scale[1], place[1], width),
     ):
         first = int(np.floor(pixels.start * scale + offset))
         last = int(np.ceil(pixels.stop * scale + offset))

@@ -1,0 +1,170 @@
+"""Detections of one frame moved along the motion to the next, for frames that the network does not see.
+
+Over several frames, move the result from each to the next. To accumulate the motion first and move once costs less, but
+follows whole cells in whole pixels: with every third frame computed, six sequences of DAVIS lose 6.1% of their accuracy
+(J) instead of 5.6%, and 12.2% where results are held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluxshard.errors import ShapeError
+from fluxshard.models.detections.detections import Detections, Masks
+from fluxshard.models.detections.mask_moves import Move
+from fluxshard.models.detections.mask_windows import MaskWindows, windowed
+from fluxshard.motion import MotionField, centres
+
+LEAST_CELLS = 3  # of a mask, or of one side of an object, for their vectors to be heeded
+INNER = 0.8  # part of a box along each axis that is taken for the object, where there is no mask
+SIDE = 0.2  # part of an object along an axis whose motion is that of the side of its box
+OUTLIER_PX = 16  # a vector further from its object's median along an axis does not count for boxes
+ROUNDS = 3  # look-ups of the vector that leads from where a keypoint was to where it is now
+MOST_MOVES = 8  # of masks, after which their logits are computed: what is drawn costs more with each
+
+Picture = tuple[range, range]
+
+
+def advance(found: Detections, motion: MotionField | None, picture: Picture | None = None) -> Detections:
+    """Moves detections along the motion of a frame.
+
+    A cell of the motion belongs to an object if its content comes from inside of the object's mask; of the inner part
+    of its box, where it has no mask or hardly a cell. The object moves by the mean of its cells' vectors, outliers left
+    out; without cells, as what is nearest to it. Each side of its box moves by the mean of the cells along it. Masks
+    and keypoints bend with the vectors at their own positions, and move with their object where these are invalid. If
+    no vector of the frame is valid, nothing moves. Where the whole picture moves by one vector, so does everything,
+    exactly.
+
+    Scores and classes stay. Masks remain lazy; see `Move`.
+
+    Args:
+      found: detections in pixels of the image that the motion describes: neither of a canvas nor of the original
+        picture. `Detections.to_picture` comes after.
+      motion: since the frame of these detections, in pixels of the image; None moves nothing.
+      picture: rows and columns of the image that show the picture, as in `Letterbox.crop`. The motion of the bars
+        beyond is not heeded. None: the whole image.
+
+    Returns:
+      detections in the same pixels and order, with boxes clipped to the picture, without the objects that left it; with
+      motion None, the very detections that were given.
+
+    Raises:
+      ShapeError: the cells of the motion do not cover an image of `found.shape`, or the picture is not within it.
+    """
+    if motion is None:
+        return found
+    height, width = found.shape
+    motion.check_covers(height, width)
+    rows, columns = picture or (range(height), range(width))
+    if rows.start < 0 or rows.stop > height or columns.start < 0 or columns.stop > width:
+        raise ShapeError(f"picture: rows {rows} and columns {columns} are not within an image of {height}x{width} px")
+    if len(found) == 0:
+        return found
+    motion = _without_bars(motion, found.shape, rows, columns)
+    displacement, boxes = _displacements(found, motion)
+    low, high = (columns.start, rows.start) * 2, (columns.stop, rows.stop) * 2
+    boxes = np.clip(boxes, low, high)
+    move = Move(motion, displacement)
+    moved = replace(
+        found,
+        boxes=boxes.astype(np.float32),
+        keypoints=None if found.keypoints is None else _keypoints(found.keypoints, move),
+        masks=_masks(found, move),
+    )
+    there = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return moved if there.all() else moved.select(np.flatnonzero(there))
+
+
+def _without_bars(motion: MotionField, shape: tuple[int, int], rows: range, columns: range) -> MotionField:
+    """Motion that is valid only where the middle of a cell is in `rows` x `columns`."""
+    height, width = shape
+    if (len(rows), len(columns)) == (height, width):
+        return motion
+    y, x = centres(height, motion.cell_px), centres(width, motion.cell_px)
+    inside = np.logical_and.outer((y >= rows.start) & (y < rows.stop), (x >= columns.start) & (x < columns.stop))
+    return replace(motion, valid=motion.valid & inside)
+
+
+def _displacements(found: Detections, motion: MotionField) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`(N, 2)` displacement (dy, dx) of each object, and `(N, 4)` moved boxes, not clipped."""
+    boxes = found.boxes.astype(np.float64)
+    displacement, moved = np.zeros((len(found), 2)), boxes.copy()
+    row, column = np.nonzero(motion.valid)
+    if len(row) == 0:
+        return displacement, moved
+    vectors = motion.displacement[row, column].astype(np.float64)
+    height, width = found.shape
+    y = centres(height, motion.cell_px)[row] - vectors[:, 0]
+    x = centres(width, motion.cell_px)[column] - vectors[:, 1]
+    middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    if found.masks is None:
+        half *= INNER
+    (left, top), (right, bottom) = (middle - half).T[..., None], (middle + half).T[..., None]
+    inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    for index in range(len(found)):
+        own = np.flatnonzero(inside[index])
+        if found.masks is not None and len(own):
+            masked = own[found.masks.has(index, y[own], x[own])]
+            own = masked if len(masked) >= LEAST_CELLS else own
+        if len(own) == 0:
+            own = _nearest(boxes[index], y, x, motion.cell_px)
+        vector = vectors[own]
+        regular = (np.abs(vector - _median(vector)) <= OUTLIER_PX).all(1)
+        own, vector = own[regular], vector[regular]
+        displacement[index] = mean = vector.mean(0)
+        for axis, position in ((0, x[own]), (1, y[own])):
+            along = vector[:, 1 - axis]
+            moved[index, axis] += _side(position, along, mean[1 - axis])
+            moved[index, axis + 2] += _side(-position, along, mean[1 - axis])
+    return displacement, moved
+
+
+def _nearest(
+    box: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64], cell_px: int
+) -> NDArray[np.int64]:
+    """Indices of the positions nearest to a box, and of those hardly farther."""
+    far_y = np.maximum(np.maximum(box[1] - y, y - box[3]), 0)
+    far_x = np.maximum(np.maximum(box[0] - x, x - box[2]), 0)
+    far = np.maximum(far_y, far_x)
+    return np.flatnonzero(far <= far.min() + cell_px)
+
+
+def _median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower median of `(n, 2)` vectors per axis; several times as fast as numpy's."""
+    middle = (len(vectors) - 1) // 2
+    return np.asarray(np.partition(vectors, middle, axis=0)[middle])
+
+
+def _side(position: NDArray[np.float64], along: NDArray[np.float64], otherwise: float) -> float:
+    """Mean motion, along one axis, of the cells with the lowest positions."""
+    low = position.min()
+    edge = along[position <= low + SIDE * (position.max() - low)]
+    return float(edge.mean()) if len(edge) >= LEAST_CELLS else otherwise
+
+
+def _keypoints(keypoints: NDArray[np.float32], move: Move) -> NDArray[np.float32]:
+    """Moves `(N, K, 2 or 3)` keypoints: each by the vector that leads from where it was to where it is now."""
+    count, each = keypoints.shape[:2]
+    owner = np.repeat(np.arange(count), each)
+    x, y = keypoints[..., 0].ravel().astype(np.float64), keypoints[..., 1].ravel().astype(np.float64)
+    dy, dx = move.displacement[owner].T
+    step_y, step_x = dy, dx
+    for _ in range(ROUNDS):
+        bend_y, bend_x = move.bend(owner, np.nan_to_num(y + step_y), np.nan_to_num(x + step_x))
+        step_y, step_x = dy + bend_y, dx + bend_x
+    moved = keypoints.copy()
+    moved[..., 0], moved[..., 1] = (x + step_x).reshape(count, each), (y + step_y).reshape(count, each)
+    return moved
+
+
+def _masks(found: Detections, move: Move) -> Masks | MaskWindows | None:
+    """Masks of detections after another move."""
+    if found.masks is not None and len(found.masks.moves) >= MOST_MOVES:
+        found = windowed(found)
+    masks = found.masks
+    if masks is None:
+        return None
+    return replace(masks, moves=(*masks.moves, replace(move, scale=masks.scale, offset=masks.offset)))
