@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField, cells
+from fluxshard.runtime.level_motion import LevelMotion, Motion
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal, ReferenceInputCache
-from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion
 
 Shape = tuple[int, int, int]  # (C, H, W)
 

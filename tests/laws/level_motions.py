@@ -11,9 +11,9 @@ from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import Rfap
 from fluxshard.runtime.engines.engine import Engine, Mask, StepControl, StepResult
+from fluxshard.runtime.level_motion import LevelMotion, Motion
 from fluxshard.runtime.reuse.displacement import displacement_field
 from fluxshard.runtime.reuse.input_cache import InputOptions
-from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion
 from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import frames
 from fluxshard.testing.session_checks import assert_same_counts, assert_same_inspections

@@ -6,7 +6,7 @@ import pytest
 
 from fluxshard.errors import ShapeError
 from fluxshard.motion import MotionField
-from fluxshard.runtime.reuse.level_motion import LevelMotion, motion_of
+from fluxshard.runtime.level_motion import LevelMotion, motion_of
 
 IMAGE, FINE, COARSE = (MotionField.uniform(24, 40, 0, dx) for dx in (0, 4, 8))
 
