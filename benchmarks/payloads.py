@@ -36,7 +36,7 @@ from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.endpoints.work_order import work_orders
-from fluxshard.runtime.reuse.level_motion import Motion
+from fluxshard.runtime.level_motion import Motion
 
 LOSSY = ("jpeg",)
 REPEATS = 3  # of a keyframe: there is one in a clip

@@ -143,15 +143,15 @@ class PlannedOptions:
       OptionError: a value that is not allowed.
     """
 
-    tau: float = 0.03
+    tau: float = 0.02
     tau_background: float | None = 0.4
-    tau_small: float | None = 0.015
+    tau_small: float | None = 0.01
     tau_waiting: float = 0.1
     wait_frames: int = 24
     tau_stray: float = 0.2
     refresh_frames: int = 0
-    hold_frames: int = 5
-    margin_px: int = 8
+    hold_frames: int = 2
+    margin_px: int = 16
     small_px: int = 100
     region_confidence: float = 0.1
     levels: Mapping[int, LevelOptions] = field(default_factory=dict)

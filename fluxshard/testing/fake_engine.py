@@ -25,8 +25,8 @@ from fluxshard.ir.windows import windows_of
 from fluxshard.motion import CELL_PX
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInputCache
-from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.slot_map import identity
 from fluxshard.runtime.session import Program, Session
 

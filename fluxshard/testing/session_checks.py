@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
+from fluxshard.runtime.engines.engine import Inspection, StepCounts
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stats import FrameStats
 from fluxshard.testing.comparisons import assert_same
@@ -60,7 +61,20 @@ def assert_same_decisions(a: Session, b: Session, plan: Plan, values: bool) -> N
     Raises:
       AssertionError: naming the layer or value that differs.
     """
-    one, two = a.inspect(), b.inspect()
+    assert_same_inspections(a.inspect(), b.inspect(), plan, values)
+    assert a.stats.recompute_ratio == b.stats.recompute_ratio and a.stats.keyframe == b.stats.keyframe
+
+
+def assert_same_inspections(one: Inspection, two: Inspection, plan: Plan, values: bool) -> None:
+    """Asserts what `assert_same_decisions` does of masks, maps and features, without sessions.
+
+    Args:
+      one, two: of the last frame of two engines.
+      plan, values: see there.
+
+    Raises:
+      AssertionError: naming the layer or value that differs.
+    """
     assert (one.input_mask() == two.input_mask()).all()
     for layer in plan.layers:
         if layer.mode == "view":
@@ -72,7 +86,17 @@ def assert_same_decisions(a: Session, b: Session, plan: Plan, values: bool) -> N
                 assert _equal(one.mask(name), two.mask(name)), name
                 assert _equal(one.slots(name), two.slots(name)), name
                 assert _equal(one.value(name), two.value(name)), name
-    assert a.stats.recompute_ratio == b.stats.recompute_ratio and a.stats.keyframe == b.stats.keyframe
+
+
+def assert_same_counts(one: StepCounts, two: StepCounts) -> None:
+    """Asserts that two engines evaluated as many cells in every layer.
+
+    Raises:
+      AssertionError: they did not.
+    """
+    assert (one.keyframe, one.input_cells) == (two.keyframe, two.input_cells)
+    assert one.candidates.tolist() == two.candidates.tolist()
+    assert one.executed.tolist() == two.executed.tolist()
 
 
 def _equal(one: Tensor | NDArray[Any] | None, two: Tensor | NDArray[Any] | None) -> bool:

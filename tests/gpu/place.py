@@ -15,12 +15,12 @@ from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.motion import MotionField
 from fluxshard.options import Backend, DType
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice
 from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache
 from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask
 from fluxshard.runtime.session import Program, Session
 
@@ -104,7 +104,7 @@ class HostInputCache:
         self.n_bytes = inner.n_bytes
         self._device = device
 
-    def propose(self, image: Tensor, motion: MotionField | None, *, keyframe: bool, given: Mask | None) -> CudaInput:
+    def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> CudaInput:
         """See `InputCache.propose`."""
         return self.inner.propose(image.to(self._device), motion, keyframe=keyframe, given=given)
 
@@ -135,7 +135,7 @@ class HostEngine:
         """See `Engine.new_input_cache`."""
         return HostInputCache(self.inner.new_input_cache(options), self.inner.torch_device)
 
-    def step(self, state: StreamState, image: Tensor, motion: MotionField | None, control: StepControl) -> StepResult:
+    def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         result = self.inner.step(state, image.to(self.inner.torch_device), motion, control)
         leaves = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in result.leaves]

@@ -9,7 +9,7 @@ from fluxshard.options import DType, Rfap
 from fluxshard.testing.moving_frames import KINDS
 from tests.gpu import laws
 from tests.gpu.place import CUDA, DTYPES, Place
-from tests.laws import proposals
+from tests.laws import level_motions, proposals
 from tests.laws.planned import SETTINGS
 
 SEEDS = tuple(range(300, 308))
@@ -80,9 +80,16 @@ def test_planned_edges(place: Place, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", INTEGER_SEEDS)
-@pytest.mark.parametrize("kind", ["blocks", "pan"])
-def test_planned_decisions_are_those_of_the_reference(place: Place, seed: int, kind: str) -> None:
-    laws.planned_decisions(place, seed, kind)
+@pytest.mark.parametrize(("kind", "which"), [("blocks", 1), ("blocks", 2), ("blocks", 3), ("pan", 1)])
+def test_planned_decisions_are_those_of_the_reference(place: Place, seed: int, kind: str, which: int) -> None:
+    laws.planned_decisions(place, seed, kind, which)
+
+
+@pytest.mark.parametrize("seed", INTEGER_SEEDS)
+@pytest.mark.parametrize("work", level_motions.WORK)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_levels_move_as_in_the_reference(place: Place, seed: int, work: level_motions.Work, dtype: DType) -> None:
+    laws.level_motion(place, seed, work, dtype)
 
 
 @pytest.mark.parametrize("seed", INTEGER_SEEDS)

@@ -20,12 +20,12 @@ from fluxshard.errors import ShapeError, StateError, ToolchainError
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
+from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.planned.cpp_image_test import CppImageTest
 from fluxshard.runtime.planned.image_test import Mask, ReferenceImageTest
 from fluxshard.runtime.planned.levels import SCALE, Level
 from fluxshard.runtime.planned.planner import ImageTest
 from fluxshard.runtime.planned.proposal import ShardProposal
-from fluxshard.runtime.reuse.level_motion import LevelMotion
 
 # per level: stride (y, x), shard, low pass, dilation
 Levels = tuple[tuple[Fraction | int, Fraction | int, int, int, int], ...]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField, cells
+from fluxshard.runtime.level_motion import LevelMotion, Motion
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal, ReferenceInputCache
 
 Shape = tuple[int, int, int]  # (C, H, W)
@@ -58,8 +59,14 @@ def check(
             cache.commit(found)
 
 
-def _motion(rng: np.random.Generator, height: int, width: int) -> MotionField:
+def _motion(rng: np.random.Generator, height: int, width: int) -> Motion:
+    """Where a level moves on its own, the image has nothing to do with it."""
     cell_px = int(rng.choice([4, 8, 16]))
+    image = _field(rng, height, width, cell_px)
+    return image if rng.random() < 0.5 else LevelMotion(image, (_field(rng, height, width, cell_px),), (None, 0))
+
+
+def _field(rng: np.random.Generator, height: int, width: int, cell_px: int) -> MotionField:
     lattice = cells(height, cell_px), cells(width, cell_px)
     spread = int(rng.choice([0, 2, 30]))
     valid = rng.random(lattice) < rng.choice([1, 0.9])

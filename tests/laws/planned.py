@@ -13,11 +13,14 @@ from fluxshard.motion import CELL_PX, cells
 from fluxshard.options import LevelOptions, PlannedOptions
 from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import frames
+from fluxshard.testing.session_checks import assert_same_counts, assert_same_decisions
+from tests.laws.level_motions import levels_differ
 
 SETTINGS = (
     PlannedOptions(tau=0.02),
     PlannedOptions(tau=0.05, tau_background=0.2, wait_frames=2, refresh_frames=5),
     PlannedOptions(tau=0.2, levels={2: LevelOptions(dilation=1), 4: LevelOptions(shard_px=16, low_pass_px=4)}),
+    PlannedOptions(tau=0.05, candidates=False),
 )
 
 
@@ -53,6 +56,25 @@ def check_predictions(
                         grid = model.plan.value(layer.output).grid
                         assert grid is not None and (found_cells == planned.work[grid]).all(), layer.name
             session.focus(rng.random((cells(size[0], CELL_PX), cells(size[1], CELL_PX))) < 0.2)
+
+
+def check_decisions(open_: Open, reference: Open, plan: fluxshard.Plan, kind: str, seed: int, which: int) -> int:
+    """Law 4: results, counts, masks and slot maps are the reference's, and values on nets of integers.
+
+    Returns:
+      frames in which levels moved otherwise than the image.
+    """
+    differ = 0
+    with open_(options(SETTINGS[which])) as made, reference(options(SETTINGS[which])) as expected:
+        for image, motion in frames(kind, plan.image_size, 6, seed, integer=True):
+            assert_same(made.run(image, motion), expected.run(image, motion), 0.0)
+            assert_same_decisions(made, expected, plan, True)
+            assert_same_counts(made.counted, expected.counted)
+            planned = made.planned
+            assert planned is not None
+            if planned.proposal is not None and planned.proposal.motion is not None:
+                differ += levels_differ(planned.proposal.motion, plan.grids)
+    return differ
 
 
 def check_no_work(open_: Open, size: tuple[int, int], seed: int) -> None:

@@ -16,8 +16,8 @@ from fluxshard.testing.moving_frames import KINDS, frames
 from fluxshard.testing.session_checks import EXACT, assert_same_decisions
 from tests.gpu import laws
 from tests.gpu.place import EMULATED
-from tests.laws import proposals
-from tests.laws.planned import SETTINGS
+from tests.laws import level_motions, proposals
+from tests.laws.planned import SETTINGS, check_decisions
 
 pytestmark = pytest.mark.requires_compiler
 SEEDS = tuple(range(300, 308))
@@ -81,9 +81,27 @@ def test_planned_edges(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", INTEGER_SEEDS[:4])
-@pytest.mark.parametrize("kind", ["blocks", "pan"])
-def test_planned_decisions_are_the_same(seed: int, kind: str) -> None:
-    laws.planned_decisions(EMULATED, seed, kind)
+@pytest.mark.parametrize(("kind", "which"), [("blocks", 1), ("blocks", 2), ("blocks", 3), ("pan", 1)])
+def test_planned_decisions_are_the_same(seed: int, kind: str, which: int) -> None:
+    laws.planned_decisions(EMULATED, seed, kind, which)
+
+
+def test_planned_decisions_are_the_same_with_a_generated_image_test() -> None:
+    seed = INTEGER_SEEDS[2]
+    _, model = laws.compiled(EMULATED, seed, "float32", integer=True)
+    for which in range(len(SETTINGS)):
+        check_decisions(model.session, laws.reference(seed).session, model.plan, "blocks", seed, which)
+
+
+@pytest.mark.parametrize("seed", INTEGER_SEEDS)
+@pytest.mark.parametrize("work", level_motions.WORK)
+def test_levels_move_as_in_the_reference(seed: int, work: level_motions.Work) -> None:
+    laws.level_motion(EMULATED, seed, work)
+
+
+@pytest.mark.parametrize("work", level_motions.WORK)
+def test_levels_move_as_in_the_reference_in_halves(work: level_motions.Work) -> None:
+    laws.level_motion(EMULATED, INTEGER_SEEDS[3], work, "float16")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

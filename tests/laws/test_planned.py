@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fluxshard
-from fluxshard.testing.comparisons import assert_same
-from fluxshard.testing.moving_frames import KINDS, frames
-from fluxshard.testing.session_checks import assert_same_decisions
-from tests.laws import planned
+from fluxshard.testing.moving_frames import KINDS
+from tests.laws import level_motions, planned
 from tests.laws.nets import RandomNet
 
 pytestmark = pytest.mark.requires_compiler
@@ -54,10 +52,15 @@ def test_static_cuts_and_nan(backend: str, net_seed: int) -> None:
 @given(net_seed=st.sampled_from(INTEGER_SEEDS), kind=st.sampled_from(KINDS), seed=st.integers(0, 2**31))
 def test_backends_agree(net_seed: int, kind: str, seed: int) -> None:
     """Law 4: masks, slot maps and, on nets of integers, values."""
+    _, reference = _compiled(net_seed, "reference", integer=True)
+    _, cpp = _compiled(net_seed, "cpp", integer=True)
+    planned.check_decisions(cpp.session, reference.session, reference.plan, kind, seed, which=1)
+
+
+@pytest.mark.parametrize("net_seed", INTEGER_SEEDS)
+@pytest.mark.parametrize("work", level_motions.WORK)
+def test_levels_move_as_in_the_reference(net_seed: int, work: level_motions.Work) -> None:
     net, reference = _compiled(net_seed, "reference", integer=True)
     _, cpp = _compiled(net_seed, "cpp", integer=True)
-    reuse = planned.options(planned.SETTINGS[1])
-    with reference.session(reuse) as one, cpp.session(reuse) as two:
-        for image, motion in frames(kind, net.size, 5, seed, integer=True):
-            assert_same(two.run(image, motion), one.run(image, motion), 0.0)
-            assert_same_decisions(one, two, reference.plan, values=True)
+    one, two = (model.specialise(torch.zeros(1, 3, *net.size)).program.engine for model in (cpp, reference))
+    level_motions.check(one, two, net_seed, work)

@@ -16,9 +16,9 @@ from fluxshard.cloud.wire.compression import compress, decompress
 from fluxshard.errors import WireError
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.runtime.level_motion import LevelMotion, Motion
 from fluxshard.runtime.planned.hints import level_motion
 from fluxshard.runtime.planned.levels import Level, level_of_grids
-from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion
 
 _HEAD = struct.Struct("<II")  # bytes of both parts
 _SIZE = struct.Struct("<I")

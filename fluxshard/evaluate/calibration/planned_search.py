@@ -32,14 +32,14 @@ def dimensions(canvas_px: int, measure: SearchMeasure) -> tuple[Dimension, ...]:
     found = [
         Dimension("dilation", (0, 1), 0),  # first: where it helps, all thresholds can be higher
         Dimension("tau_background", (0.04, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6), 6),
-        Dimension("tau", (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08), 5),
+        Dimension("tau", (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08), 3),
         Dimension("tau_stray", (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4), 3),
         Dimension("tau_waiting", (0.04, 0.06, 0.08, 0.1, 0.15), 3),
         Dimension("gain_coarse", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0), 4),
         Dimension("gain_middle", (0.6, 0.8, 1.0, 1.2, 1.5, 2.0), 3),
         Dimension("gain_fine", (0.5, 0.65, 0.8, 1.0, 1.25), 2),
         Dimension("wait_frames", (3, 6, 12, 24, 48), 3),
-        Dimension("margin_px", (0, 8, 16, 24, 32), 1),
+        Dimension("margin_px", (0, 8, 16, 24, 32), 2),
         Dimension("refresh_frames", (0, 60, 30, 15, 8), 0),
     ]
     if canvas_px:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fluxshard.errors import VideoError
 from fluxshard.ir.plan import Plan
 from fluxshard.models.detections.regions import regions
-from fluxshard.motion import CELL_PX, MotionField, accumulate
+from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
 from fluxshard.pipeline.device import RunDevice
 from fluxshard.pipeline.profiling.schedule import ProfilingOptions, steps
@@ -107,13 +106,13 @@ def measure_frames(
             assert image is not None  # the first step advances
             stream = streams[step.stream]
             session = stream.session
-            if step.keyframe:
+            if step.keyframe or stream.is_new:
                 session.reset()
             image = device.place(image)
             before = None if meter is None else meter.read_mj()
             outputs, _ = device.timed(session.run, image, stream.since)
             after = None if meter is None else meter.read_mj()
-            stream.since = None
+            stream.since, stream.is_new = None, False
             if objects is not None and detect is not None:
                 found = detect(device.fetch(outputs))
                 session.focus(regions(found, objects.region_confidence, objects.small_px))
@@ -130,42 +129,42 @@ def measure_frames(
 
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """A session, and the motion since the frame that it ran last: None where nothing moved."""
+    """A session, and the motion since the frame that it ran last: None where nothing moved; new where the clip is."""
 
     session: Session
     since: MotionField | None = None
+    is_new: bool = True
 
     def advance(self, frame: _Captured) -> None:
         """Takes a captured frame that this stream need not run."""
         motion, (height, width) = frame.motion, frame.image.shape[2:]
-        if frame.is_lost:
-            zero = MotionField.zero(height, width, CELL_PX if self.since is None else self.since.cell_px)
-            self.since = MotionField(zero.displacement, np.zeros_like(zero.valid), zero.cell_px)
+        if frame.is_first:
+            self.since, self.is_new = None, True
         elif motion is not None:
             self.since = motion if self.since is None else accumulate(self.since, motion, height, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Captured:
-    """A frame of the clip, as `Clip` gives it; lost where the clip has started again and its motion is unknown."""
+    """A frame of the clip, as `Clip` gives it; the first one has nothing to do with those before."""
 
     image: Tensor
     motion: MotionField | None
-    is_lost: bool
+    is_first: bool
 
 
 def _endless(clip: Clip) -> Generator[_Captured]:
     """The frames of a clip, over and over."""
     while True:
         frames = iter(clip())
-        is_lost = True
+        is_first = True
         try:
             for image, motion in frames:
-                yield _Captured(image, motion, is_lost)
-                is_lost = False
+                yield _Captured(image, motion, is_first)
+                is_first = False
         finally:
             close = getattr(frames, "close", None)  # of a generator that holds a video open
             if close is not None:
                 close()
-        if is_lost:
+        if is_first:
             raise VideoError("the clip has no pictures: give one with at least two")

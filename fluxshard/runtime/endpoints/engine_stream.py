@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StreamState
-from fluxshard.runtime.reuse.level_motion import Motion
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.session import Program
 from fluxshard.runtime.work_stats import WorkCounter, work_map
 

@@ -10,8 +10,8 @@ from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, Ran
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders, work_orders
 from fluxshard.runtime.engines.engine import Mask, StepControl
+from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions
-from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.session import Program
 

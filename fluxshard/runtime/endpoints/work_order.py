@@ -13,10 +13,10 @@ from fluxshard.geometry import Grid
 from fluxshard.ir.plan import Plan
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.quads import QUAD_PX, quad_mask, quad_pixels
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.planned.levels import Level, levels_of
 from fluxshard.runtime.planned.policy import PlannedProposal
 from fluxshard.runtime.planned.shard_work import ShardWork
-from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.policy import Proposal
 
 Mask = NDArray[np.bool_]

@@ -18,10 +18,10 @@ from fluxshard.ir.step_layout import StateLayout
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import IslandProgram
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
 from fluxshard.runtime.reuse.compare import close
 from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache, InputProgram
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
-from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion, motion_of
 
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 

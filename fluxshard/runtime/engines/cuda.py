@@ -30,8 +30,8 @@ from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache
 from fluxshard.runtime.engines.cuda_inspection import CudaInspection, view
 from fluxshard.runtime.engines.cuda_islands import on_device
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
-from fluxshard.runtime.reuse.level_motion import Motion
 
 # where no input cache compares: all that the frame computes is given, and the network reads the image itself
 _TAKE_IMAGE = InputOptions(tau=0.0, scene_cut=1.0, mode="fresh", remap=True)

@@ -16,8 +16,8 @@ from fluxshard.ir.stream_layout import InputControl, StreamLayout
 from fluxshard.runtime.engines.cuda_captured import Captured, run_captured
 from fluxshard.runtime.engines.cuda_device import Device
 from fluxshard.runtime.engines.cuda_inspection import view
+from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask, stale_input
-from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion, motion_of
 
 InputLaunches = tuple[Callable[[int], None], ...]
 

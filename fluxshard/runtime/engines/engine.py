@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fluxshard.ir.plan import Plan
 from fluxshard.options import Rfap
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal
-from fluxshard.runtime.reuse.level_motion import Motion
 
 Mask = NDArray[np.bool_]
 

@@ -20,11 +20,11 @@ from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.reuse import rfap, slot_map
 from fluxshard.runtime.reuse.compare import close, differs, gather
 from fluxshard.runtime.reuse.displacement import DisplacementField, displacement_field
 from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInput, ReferenceInputCache
-from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 Mask = NDArray[np.bool_]
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
+from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.planned.levels import Level, level_of_grids
 from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
-from fluxshard.runtime.reuse.level_motion import LevelMotion
 
 Mask = NDArray[np.bool_]
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, centres
+from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.planned.hints import (
     Mask,
     Pixels,
@@ -37,7 +38,6 @@ from fluxshard.runtime.planned.hints import (
     whole_features,
 )
 from fluxshard.runtime.planned.levels import Level, level_of_grids, per_cell
-from fluxshard.runtime.reuse.level_motion import LevelMotion
 
 _BESIDE = ((0, -1), (0, 1), (-1, 0), (1, 0))  # in the order in which they are tried
 _BETTER, _THAN = 4, 3  # a residual is better where 4 times it is less than 3 times the other

@@ -16,11 +16,11 @@ from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepCounts
+from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.planned.levels import Level, levels_of
 from fluxshard.runtime.planned.proposal import ShardProposal
 from fluxshard.runtime.planned.shard_work import ShardWork
 from fluxshard.runtime.reuse.displacement import displacement_field
-from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 from fluxshard.runtime.work_stats import WorkCounter
 
 Mask = NDArray[np.bool_]

@@ -14,9 +14,9 @@ from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, MakeInputCache
-from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.policy import Proposal
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.errors import StateError
-from fluxshard.runtime.reuse.level_motion import LevelMotion
+from fluxshard.runtime.level_motion import LevelMotion
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from fluxshard.geometry import Grid
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.planned.image_test import per_pixel
 from fluxshard.runtime.planned.levels import Level, per_cell, shard_of_cells
 from fluxshard.runtime.reuse.displacement import displacement_field
-from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 Mask = NDArray[np.bool_]
 

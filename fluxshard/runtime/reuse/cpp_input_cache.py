@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError
+from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask, stale_input
-from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 
 class InputProgram(Protocol):

@@ -17,10 +17,10 @@ from torch import Tensor
 from fluxshard.errors import StateError
 from fluxshard.geometry import Grid
 from fluxshard.options import InputMode
+from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.reuse import slot_map
 from fluxshard.runtime.reuse.compare import gather, input_set
 from fluxshard.runtime.reuse.displacement import displacement_field
-from fluxshard.runtime.reuse.level_motion import Motion, motion_of
 
 Mask = NDArray[np.bool_]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.engine import Mask, StepControl
-from fluxshard.runtime.reuse.level_motion import Motion
+from fluxshard.runtime.level_motion import Motion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,8 +12,8 @@ from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
+from fluxshard.runtime.level_motion import motion_of
 from fluxshard.runtime.reuse.input_cache import InputOptions, MakeInputCache
-from fluxshard.runtime.reuse.level_motion import motion_of
 from fluxshard.runtime.reuse.policy import Proposal
 
 

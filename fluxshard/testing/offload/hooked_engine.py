@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.runtime.engines.engine import Engine, Inspection, StepControl, StepResult, StreamState
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions
-from fluxshard.runtime.reuse.level_motion import Motion
 
 
 class HookedEngine:

@@ -13,8 +13,8 @@ from fluxshard.cloud.wire.messages import checksum, chunks
 from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.offload.pacing import CHUNK_BYTES
-from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.video.frame import Frame
 
 Mask = NDArray[np.bool_]

@@ -13,7 +13,7 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.work_order import WorkOrder
-from fluxshard.runtime.reuse.level_motion import Motion
+from fluxshard.runtime.level_motion import Motion
 
 NO_CACHE, OTHER_BASE = "nothing is cached", "another frame is cached"
 

@@ -30,8 +30,8 @@ from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.policies import cloud_policy
 from fluxshard.runtime.endpoints.work_order import work_orders
+from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.offload.work_features import work_features
-from fluxshard.runtime.reuse.level_motion import Motion
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.runtime.session import Program
 from fluxshard.video.frame import Frame

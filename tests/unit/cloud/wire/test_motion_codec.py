@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fluxshard.errors import WireError
 from fluxshard.motion import MotionField, cells
+from fluxshard.runtime.level_motion import LevelMotion, Motion
 from fluxshard.runtime.planned.hints import level_motion
 from fluxshard.runtime.planned.levels import level_of_grids
-from fluxshard.runtime.reuse.level_motion import LevelMotion, Motion
 from tests.unit.runtime.planned.slow_image_test import grids_of, level
 
 pytest.importorskip("zstandard", reason="zstandard is not installed: pip install '.[cloud]'")

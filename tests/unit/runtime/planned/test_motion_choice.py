@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fluxshard.motion import MotionField, cells
 from fluxshard.options import OBJECT, PlannedOptions
+from fluxshard.runtime.level_motion import motion_of
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.levels import Level
 from fluxshard.runtime.planned.proposal import ShardProposal
-from fluxshard.runtime.reuse.level_motion import motion_of
 from tests.unit.runtime.planned.slow_image_test import grids_of, level, picture
 
 SIZE = (48, 64)

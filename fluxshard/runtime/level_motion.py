@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fluxshard.errors import ShapeError
 from fluxshard.motion import MotionField
 
 
@@ -13,14 +14,29 @@ class LevelMotion:
 
     Attributes:
       image: of the image's pixels.
-      levels: of the features of every level, in cells of 8 px; displacements are whole feature cells.
+      levels: of the features of every level, in the cells of the image's field; displacements are whole feature cells.
       level_of: the level of the grids of the plan, in order, up to the last that has one; None where a grid has none:
         it moves as the image.
+
+    Raises:
+      ShapeError: a level has other cells than the image, or a grid a level that is not there. Engines read all fields
+        alike.
     """
 
     image: MotionField
     levels: tuple[MotionField, ...]
     level_of: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        for number, field in enumerate(self.levels):
+            if (field.valid.shape, field.cell_px) != (self.image.valid.shape, self.image.cell_px):
+                raise ShapeError(
+                    f"motion: level {number} has {field.valid.shape} cells of {field.cell_px} px; "
+                    f"expected those of the image, {self.image.valid.shape} of {self.image.cell_px} px"
+                )
+        unknown = {level for level in self.level_of if level is not None and not 0 <= level < len(self.levels)}
+        if unknown:
+            raise ShapeError(f"motion: grids have levels {sorted(unknown)}; there are {len(self.levels)}")
 
     def of_grid(self, index: int) -> MotionField:
         """Motion of the cells of one grid of the plan; grid 0 is the image's."""
