@@ -63,11 +63,11 @@ def advance(found: Detections, motion: MotionField | None, picture: Picture | No
         raise ShapeError(f"picture: rows {rows} and columns {columns} are not within an image of {height}x{width} px")
     if len(found) == 0:
         return found
-    motion = _without_bars(motion, found.shape, rows, columns)
-    displacement, boxes = _displacements(found, motion)
+    vectors = _vectors(motion, found.shape, rows, columns)
+    displacement, boxes = _displacements(found, vectors, motion.cell_px)
     low, high = (columns.start, rows.start) * 2, (columns.stop, rows.stop) * 2
     boxes = np.clip(boxes, low, high)
-    move = Move(motion, displacement)
+    move = Move(displacement, vectors, motion.cell_px)
     moved = replace(
         found,
         boxes=boxes.astype(np.float32),
@@ -78,27 +78,30 @@ def advance(found: Detections, motion: MotionField | None, picture: Picture | No
     return moved if there.all() else moved.select(np.flatnonzero(there))
 
 
-def _without_bars(motion: MotionField, shape: tuple[int, int], rows: range, columns: range) -> MotionField:
-    """Motion that is valid only where the middle of a cell is in `rows` x `columns`."""
-    height, width = shape
-    if (len(rows), len(columns)) == (height, width):
-        return motion
-    y, x = centres(height, motion.cell_px), centres(width, motion.cell_px)
-    inside = np.logical_and.outer((y >= rows.start) & (y < rows.stop), (x >= columns.start) & (x < columns.stop))
-    return replace(motion, valid=motion.valid & inside)
+def _vectors(motion: MotionField, shape: tuple[int, int], rows: range, columns: range) -> NDArray[np.complex128]:
+    """`(Hc, Wc)` vectors as in `Move`, known only where the middle of a cell is in `rows` x `columns`."""
+    (height, width), displacement = shape, motion.displacement
+    vectors = displacement[..., 1] + 1j * displacement[..., 0]
+    vectors[~motion.valid] = np.nan
+    if (len(rows), len(columns)) != (height, width):
+        y, x = centres(height, motion.cell_px), centres(width, motion.cell_px)
+        vectors[(y < rows.start) | (y >= rows.stop)] = np.nan
+        vectors[:, (x < columns.start) | (x >= columns.stop)] = np.nan
+    return np.asarray(vectors, np.complex128)
 
 
-def _displacements(found: Detections, motion: MotionField) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`(N, 2)` displacement (dy, dx) of each object, and `(N, 4)` moved boxes, not clipped."""
+def _displacements(
+    found: Detections, vectors: NDArray[np.complex128], cell_px: int
+) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """`(N,)` displacement of each object as in `Move`, and `(N, 4)` moved boxes, not clipped."""
     boxes = found.boxes.astype(np.float64)
-    displacement, moved = np.zeros((len(found), 2)), boxes.copy()
-    row, column = np.nonzero(motion.valid)
+    displacement, moved = np.zeros(len(found), np.complex128), boxes.copy()
+    row, column = np.nonzero(~np.isnan(vectors))
     if len(row) == 0:
         return displacement, moved
-    vectors = motion.displacement[row, column].astype(np.float64)
+    known = vectors[row, column]
     height, width = found.shape
-    y = centres(height, motion.cell_px)[row] - vectors[:, 0]
-    x = centres(width, motion.cell_px)[column] - vectors[:, 1]
+    y, x = centres(height, cell_px)[row] - known.imag, centres(width, cell_px)[column] - known.real
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     if found.masks is None:
         half *= INNER
@@ -110,15 +113,13 @@ def _displacements(found: Detections, motion: MotionField) -> tuple[NDArray[np.f
             masked = own[found.masks.has(index, y[own], x[own])]
             own = masked if len(masked) >= LEAST_CELLS else own
         if len(own) == 0:
-            own = _nearest(boxes[index], y, x, motion.cell_px)
-        vector = vectors[own]
-        regular = (np.abs(vector - _median(vector)) <= OUTLIER_PX).all(1)
-        own, vector = own[regular], vector[regular]
-        displacement[index] = mean = vector.mean(0)
-        for axis, position in ((0, x[own]), (1, y[own])):
-            along = vector[:, 1 - axis]
-            moved[index, axis] += _side(position, along, mean[1 - axis])
-            moved[index, axis + 2] += _side(-position, along, mean[1 - axis])
+            own = _nearest(boxes[index], y, x, cell_px)
+        off = known[own] - _median(known[own])
+        own = own[np.maximum(np.abs(off.real), np.abs(off.imag)) <= OUTLIER_PX]
+        vector = known[own]
+        displacement[index] = mean = vector.sum() / len(vector)
+        moved[index, 0::2] += _sides(x[own], vector.real, mean.real)
+        moved[index, 1::2] += _sides(y[own], vector.imag, mean.imag)
     return displacement, moved
 
 
@@ -132,17 +133,21 @@ def _nearest(
     return np.flatnonzero(far <= far.min() + cell_px)
 
 
-def _median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lower median of `(n, 2)` vectors per axis; several times as fast as numpy's."""
+def _median(vectors: NDArray[np.complex128]) -> complex:
+    """Lower median of vectors along each axis."""
     middle = (len(vectors) - 1) // 2
-    return np.asarray(np.partition(vectors, middle, axis=0)[middle])
+    return complex(*(np.partition(axis, middle)[middle] for axis in (vectors.real, vectors.imag)))
 
 
-def _side(position: NDArray[np.float64], along: NDArray[np.float64], otherwise: float) -> float:
-    """Mean motion, along one axis, of the cells with the lowest positions."""
-    low = position.min()
-    edge = along[position <= low + SIDE * (position.max() - low)]
-    return float(edge.mean()) if len(edge) >= LEAST_CELLS else otherwise
+def _sides(position: NDArray[np.float64], along: NDArray[np.float64], otherwise: float) -> tuple[float, float]:
+    """Mean motion along one axis of the cells with the lowest positions, and of those with the highest."""
+    low, high = position.min(), position.max()
+    part = SIDE * (high - low)
+    means = []
+    for side in (position <= low + part, position >= high - part):
+        count = np.count_nonzero(side)
+        means.append(float(along @ side) / count if count >= LEAST_CELLS else otherwise)
+    return means[0], means[1]
 
 
 def _keypoints(keypoints: NDArray[np.float32], move: Move) -> NDArray[np.float32]:
@@ -150,13 +155,12 @@ def _keypoints(keypoints: NDArray[np.float32], move: Move) -> NDArray[np.float32
     count, each = keypoints.shape[:2]
     owner = np.repeat(np.arange(count), each)
     x, y = keypoints[..., 0].ravel().astype(np.float64), keypoints[..., 1].ravel().astype(np.float64)
-    dy, dx = move.displacement[owner].T
-    step_y, step_x = dy, dx
+    whole = move.displacement[owner]
+    step = whole
     for _ in range(ROUNDS):
-        bend_y, bend_x = move.bend(owner, np.nan_to_num(y + step_y), np.nan_to_num(x + step_x))
-        step_y, step_x = dy + bend_y, dx + bend_x
+        step = whole + move.bend(owner, np.nan_to_num(y + step.imag), np.nan_to_num(x + step.real))
     moved = keypoints.copy()
-    moved[..., 0], moved[..., 1] = (x + step_x).reshape(count, each), (y + step_y).reshape(count, each)
+    moved[..., 0], moved[..., 1] = (x + step.real).reshape(count, each), (y + step.imag).reshape(count, each)
     return moved
 
 

@@ -58,7 +58,8 @@ class Masks:
           y, x: `(n,)` positions.
         """
         row, column = cell_at(self, index, y, x)
-        return np.asarray(self.coefficients[index] @ self.prototypes[:, row, column] > 0)
+        prototypes = self.prototypes.reshape(len(self.prototypes), -1)
+        return np.asarray(self.coefficients[index] @ prototypes.take(row * self.cells[1] + column, axis=1) > 0)
 
     def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
         """Mask `index` at the pixels `rows` x `columns`, `(len(rows), len(columns))` bool, not cropped to its box."""
