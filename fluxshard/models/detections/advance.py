@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fluxshard.errors import ShapeError
 from fluxshard.models.detections.detections import Detections, Masks
-from fluxshard.models.detections.mask_moves import Move
+from fluxshard.models.detections.mask_moves import Move, bilinear
 from fluxshard.models.detections.mask_windows import MaskWindows, windowed
 from fluxshard.motion import MotionField, centres
 
@@ -63,16 +63,17 @@ def advance(found: Detections, motion: MotionField | None, picture: Picture | No
         raise ShapeError(f"picture: rows {rows} and columns {columns} are not within an image of {height}x{width} px")
     if len(found) == 0:
         return found
+    if found.masks is not None and len(found.masks.moves) >= MOST_MOVES:
+        found = windowed(found)
     vectors = _vectors(motion, found.shape, rows, columns)
-    displacement, boxes = _displacements(found, vectors, motion.cell_px)
+    move, boxes = _move(found, vectors, motion.cell_px)
     low, high = (columns.start, rows.start) * 2, (columns.stop, rows.stop) * 2
     boxes = np.clip(boxes, low, high)
-    move = Move(displacement, vectors, motion.cell_px)
     moved = replace(
         found,
         boxes=boxes.astype(np.float32),
         keypoints=None if found.keypoints is None else _keypoints(found.keypoints, move),
-        masks=_masks(found, move),
+        masks=_masks(found.masks, move),
     )
     there = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return moved if there.all() else moved.select(np.flatnonzero(there))
@@ -90,15 +91,15 @@ def _vectors(motion: MotionField, shape: tuple[int, int], rows: range, columns: 
     return np.asarray(vectors, np.complex128)
 
 
-def _displacements(
-    found: Detections, vectors: NDArray[np.complex128], cell_px: int
-) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """`(N,)` displacement of each object as in `Move`, and `(N, 4)` moved boxes, not clipped."""
+def _move(found: Detections, vectors: NDArray[np.complex128], cell_px: int) -> tuple[Move, NDArray[np.float64]]:
+    """How objects move, and their `(N, 4)` moved boxes, not clipped."""
     boxes = found.boxes.astype(np.float64)
     displacement, moved = np.zeros(len(found), np.complex128), boxes.copy()
+    cells = np.zeros((len(found), *vectors.shape), np.bool_)
+    move = Move(displacement, vectors, None if found.masks is None else cells, cell_px)
     row, column = np.nonzero(~np.isnan(vectors))
     if len(row) == 0:
-        return displacement, moved
+        return move, moved
     known = vectors[row, column]
     height, width = found.shape
     y, x = centres(height, cell_px)[row] - known.imag, centres(width, cell_px)[column] - known.real
@@ -111,16 +112,18 @@ def _displacements(
         own = np.flatnonzero(inside[index])
         if found.masks is not None and len(own):
             masked = own[found.masks.has(index, y[own], x[own])]
+            cells[index, row[masked], column[masked]] = True
             own = masked if len(masked) >= LEAST_CELLS else own
         if len(own) == 0:
             own = _nearest(boxes[index], y, x, cell_px)
         off = known[own] - _median(known[own])
-        own = own[np.maximum(np.abs(off.real), np.abs(off.imag)) <= OUTLIER_PX]
+        far = np.maximum(np.abs(off.real), np.abs(off.imag))
+        own = own[far <= max(OUTLIER_PX, far.min())]  # a median per axis may be far from every vector
         vector = known[own]
         displacement[index] = mean = vector.sum() / len(vector)
         moved[index, 0::2] += _sides(x[own], vector.real, mean.real)
         moved[index, 1::2] += _sides(y[own], vector.imag, mean.imag)
-    return displacement, moved
+    return move, moved
 
 
 def _nearest(
@@ -152,23 +155,19 @@ def _sides(position: NDArray[np.float64], along: NDArray[np.float64], otherwise:
 
 def _keypoints(keypoints: NDArray[np.float32], move: Move) -> NDArray[np.float32]:
     """Moves `(N, K, 2 or 3)` keypoints: each by the vector that leads from where it was to where it is now."""
-    count, each = keypoints.shape[:2]
-    owner = np.repeat(np.arange(count), each)
-    x, y = keypoints[..., 0].ravel().astype(np.float64), keypoints[..., 1].ravel().astype(np.float64)
-    whole = move.displacement[owner]
-    step = whole
+    x, y = keypoints[..., 0].astype(np.float64), keypoints[..., 1].astype(np.float64)
+    step = whole = np.repeat(move.displacement[:, None], keypoints.shape[1], axis=1)
+    bends, owner = move.bends(slice(None)), np.arange(len(keypoints))[:, None]
     for _ in range(ROUNDS):
-        step = whole + move.bend(owner, np.nan_to_num(y + step.imag), np.nan_to_num(x + step.real))
+        cell_y, cell_x = (np.nan_to_num(now) / move.cell_px - 0.5 for now in (y + step.imag, x + step.real))
+        step = whole + bilinear(bends, cell_y, cell_x, owner)
     moved = keypoints.copy()
-    moved[..., 0], moved[..., 1] = (x + step.real).reshape(count, each), (y + step.imag).reshape(count, each)
+    moved[..., 0], moved[..., 1] = x + step.real, y + step.imag
     return moved
 
 
-def _masks(found: Detections, move: Move) -> Masks | MaskWindows | None:
-    """Masks of detections after another move."""
-    if found.masks is not None and len(found.masks.moves) >= MOST_MOVES:
-        found = windowed(found)
-    masks = found.masks
+def _masks(masks: Masks | MaskWindows | None, move: Move) -> Masks | MaskWindows | None:
+    """Masks after another move."""
     if masks is None:
         return None
     return replace(masks, moves=(*masks.moves, replace(move, scale=masks.scale, offset=masks.offset)))

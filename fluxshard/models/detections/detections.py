@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.models.detections.mask_moves import Move, Pair, interpolated, sources, total_shift
+from fluxshard.models.detections.mask_moves import Move, Pair, bilinear, sources, total_shift
 
 if TYPE_CHECKING:
     from fluxshard.models.detections.mask_windows import MaskWindows
@@ -127,7 +127,7 @@ def moved_logits(
     y, x = (np.clip(at, 0, count - 1) for at, count in zip(sources(moves, index, rows, columns), cells, strict=True))
     top, left = int(y.min()), int(x.min())
     part = given(index, range(top, min(int(y.max()) + 2, cells[0])), range(left, min(int(x.max()) + 2, cells[1])))
-    return interpolated(part, y - top, x - left)
+    return bilinear(part, y - top, x - left).astype(np.float32)
 
 
 def taps(
