@@ -205,9 +205,17 @@ def test_the_cells_of_a_mask_decide_where_most_of_the_box_is_background() -> Non
 
 
 def test_a_mask_with_hardly_a_cell_moves_by_those_of_its_box() -> None:
+    """Around the box nothing moves."""
     logits = np.full((1, 24, 32), -1, np.float32)
     masks = Masks(np.ones((1, 1), np.float32), logits, (0.25, 0.25))
-    assert boxes_of(advance(found_at((24, 24, 56, 56), masks=masks), field((3, 5)))) == [[29, 27, 61, 59]]
+    motion = field((0, 0), ((slice(3, 7), slice(3, 8)), (0, 8)))
+    assert boxes_of(advance(found_at((24, 24, 56, 56), masks=masks), motion)) == [[32, 24, 64, 56]]
+
+
+def test_without_a_mask_the_border_of_a_box_is_background() -> None:
+    """Of the 6x6 cells of the box, the inner 4x4 move."""
+    motion = field((0, 0), ((slice(4, 8), slice(4, 8)), (2, 2)))
+    assert boxes_of(advance(found_at((24, 24, 72, 72)), motion)) == [[26, 26, 74, 74]]
 
 
 def test_outliers_do_not_move_a_box() -> None:
@@ -313,11 +321,18 @@ def test_masks_stay_lazy_and_end_as_windows_after_many_moves() -> None:
 
 def test_moved_masks_follow_selection_and_the_way_to_the_picture() -> None:
     """The picture is the image at half its size, 8 px further right and 4 px further down."""
-    found = some(5, 4)
-    moved = advance(found, field((3, 5), ((slice(4, 8), slice(4, 10)), (1, 9))))
-    chosen = moved.select(np.array([len(moved) - 1, 0]))
-    assert np.array_equal(pixels(chosen, 1), pixels(moved, 0))
-    assert np.array_equal(pixels(chosen, 0), pixels(moved, len(moved) - 1))
+    masks = Masks(np.ones((2, 1), np.float32), np.ones((1, 24, 32), np.float32), (0.25, 0.25))
+    found = found_at((10, 20, 60, 70), (70, 10, 110, 80), masks=masks)
+    motion = field((3, 5), ((slice(None), slice(8, 16)), (1, 9)))
+    for one in (found, windowed(found)):
+        moved = advance(one, motion)
+        chosen = moved.select(np.array([1, 0]))
+        assert moved.masks is not None and chosen.masks is not None
+        places = [moved.masks.place(index) for index in (0, 1)]
+        assert places[0] != places[1] and [chosen.masks.place(index) for index in (1, 0)] == places
+        assert np.array_equal(pixels(chosen, 1), pixels(moved, 0)) and pixels(moved, 0).any()
+        assert np.array_equal(pixels(chosen, 0), pixels(moved, 1))
+    moved = advance(some(5, 4), motion)
     small = moved.to_picture((2.0, 2.0), (4.0, 8.0), (44, 60))
     for index in range(len(moved)):
         rows, columns, mask = small.mask(index)
