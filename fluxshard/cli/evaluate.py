@@ -11,7 +11,9 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compares methods on the same frames, and reports.")
 
-METHODS = "dense,canvas,skip,coach,deltacnn,motion-deltacnn,propagated,planned,planned-unshifted,planned-still"
+METHODS = (
+    "dense,canvas,skip,skip-moved,coach,deltacnn,motion-deltacnn,propagated,planned,planned-unshifted,planned-still"
+)
 
 
 @app.callback()

@@ -15,6 +15,7 @@ from torch import Tensor
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.global_motion import global_shift
 from fluxshard.evaluate.methods.ssim import quarter_area, quarter_bits, ssim
+from fluxshard.models.detections.advance import advance
 from fluxshard.models.detections.detections import Detections
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions, ReuseOptions
@@ -178,6 +179,53 @@ class Skip:
                 return held[0]
             count += 1
             return replace(held[0], compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=0.0)
+
+        return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipMoved:
+    """Runs the dense network on every n-th frame and moves its result along the motion for the frames between.
+
+    Attributes:
+      every: period n in frames.
+      family: see `Method`.
+    """
+
+    every: int
+    family: str = "skip-moved"
+
+    @property
+    def name(self) -> str:
+        """See `Method`."""
+        return f"skip-moved every={self.every}"
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """See `Method`."""
+        return {"every": self.every, "moved": True}
+
+    def start(self, subject: CompiledNetwork) -> Stream:
+        """See `Method`."""
+        dense = dense_method().start(subject)
+        last: list[Outcome] = []
+        count = 0
+
+        def run(image: Tensor, motion: MotionField | None) -> Outcome:
+            nonlocal count
+            computed = count % self.every == 0
+            count += 1
+            if computed:
+                last[:] = [dense(image, motion)]
+                return last[0]
+            started = time.perf_counter()
+            found = advance(last[0].found, motion)
+            latency_ms = 1e3 * (time.perf_counter() - started)
+            moved = replace(
+                last[0], found=found, compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=latency_ms
+            )
+            last[:] = [moved]
+            return moved
 
         return run
 

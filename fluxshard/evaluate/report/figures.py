@@ -69,7 +69,7 @@ def draw_figures(scores: Sequence[ClipScores], folder: Path, measure: str) -> li
         clip = max(both, key=lambda name: len(methods[base][name].frames))
         path = draw_remap(scores, folder / "remap.png", clip=clip, with_remap=base, without_remap=without_remap)
         figures.append(Figure(picture=path, title="Caches with and without remapping (Fig. 1d)"))
-    timed = [method for method in others if families[method] not in ("skip", "coach")]
+    timed = [method for method in others if families[method] not in ("skip", "skip-moved", "coach")]
     if timed:
         path = draw_latency(scores, folder / "latency.png", methods=timed)
         figures.append(Figure(picture=path, title="Latency against compute (Fig. 6)"))

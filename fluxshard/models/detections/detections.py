@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.models.detections.mask_moves import Move, Pair, interpolated, sources, total_shift
+from fluxshard.models.detections.mask_moves import Move, Pair, bilinear, sources, total_shift
 
 if TYPE_CHECKING:
     from fluxshard.models.detections.mask_windows import MaskWindows
@@ -58,7 +58,8 @@ class Masks:
           y, x: `(n,)` positions.
         """
         row, column = cell_at(self, index, y, x)
-        return np.asarray(self.coefficients[index] @ self.prototypes[:, row, column] > 0)
+        prototypes = self.prototypes.reshape(len(self.prototypes), -1)
+        return np.asarray(self.coefficients[index] @ prototypes.take(row * self.cells[1] + column, axis=1) > 0)
 
     def window(self, index: int, rows: range, columns: range) -> NDArray[np.bool_]:
         """Mask `index` at the pixels `rows` x `columns`, `(len(rows), len(columns))` bool, not cropped to its box."""
@@ -126,7 +127,7 @@ def moved_logits(
     y, x = (np.clip(at, 0, count - 1) for at, count in zip(sources(moves, index, rows, columns), cells, strict=True))
     top, left = int(y.min()), int(x.min())
     part = given(index, range(top, min(int(y.max()) + 2, cells[0])), range(left, min(int(x.max()) + 2, cells[1])))
-    return interpolated(part, y - top, x - left)
+    return bilinear(part, y - top, x - left).astype(np.float32)
 
 
 def taps(

@@ -94,12 +94,12 @@ def windowed(found: Detections) -> Detections:
     as they are now: bends are in their logits, and what remains is one move of each as a whole.
     """
     masks = found.masks
-    if masks is None or (isinstance(masks, MaskWindows) and all(move.motion is None for move in masks.moves)):
+    if masks is None or (isinstance(masks, MaskWindows) and all(move.vectors is None for move in masks.moves)):
         return found
     windows = tuple(_window(found, masks, index) for index in range(len(found)))
     # the logits are those of the moved masks: only the place of each remains
-    shifts = [total_shift(masks.moves, index) for index in range(len(found))]
-    moves = (Move(None, np.asarray(shifts, np.float64).reshape(-1, 2)),) if masks.moves else ()
+    shifts = [complex(*total_shift(masks.moves, index)[::-1]) for index in range(len(found))]
+    moves = (Move(np.asarray(shifts, np.complex128)),) if masks.moves else ()
     return replace(found, masks=MaskWindows(windows, masks.cells, masks.scale, masks.offset, moves))
 
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from fluxshard.cloud.wire.detections_codec import decode_detections, encode_detections
 from fluxshard.errors import WireError
+from fluxshard.models.detections.advance import advance
 from fluxshard.models.detections.detections import Detections, Masks
 from fluxshard.models.detections.mask_windows import MaskWindows, windowed
+from fluxshard.motion import MotionField
 
 SHAPE = (64, 96)
 
@@ -45,6 +47,16 @@ def test_round_trip(n: int, seed: int, masks: bool, keypoints: bool) -> None:
         for index in range(n):
             ours, theirs = back.mask(index), found.mask(index)
             assert ours[:2] == theirs[:2] and np.array_equal(ours[2], theirs[2])
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_moved_masks_are_refused(reduced: bool) -> None:
+    found = some(4, 3, masks=True, keypoints=True)
+    moved = advance(windowed(found) if reduced else found, MotionField.uniform(*SHAPE, 1, 2))
+    with pytest.raises(WireError, match="masks were moved"):
+        encode_detections(moved)
+    plain = advance(some(4, 3, masks=False, keypoints=True), MotionField.uniform(*SHAPE, 1, 2))
+    assert np.array_equal(decode_detections(encode_detections(plain)).boxes, plain.boxes)
 
 
 @given(seed=st.integers(0, 2**31), data=st.data())

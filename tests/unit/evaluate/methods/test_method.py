@@ -20,6 +20,7 @@ from fluxshard.evaluate.methods.method import (
     Outcome,
     Reuse,
     Skip,
+    SkipMoved,
     delta_cnn,
     dense_method,
     dense_on_canvas,
@@ -99,8 +100,31 @@ def test_skip_computes_every_nth_frame(network: CompiledNetwork, every: int) -> 
             assert outcome.compute_ratio == outcome.recompute_ratio == outcome.latency_ms == 0
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_skip_moved_computes_every_nth_frame_and_moves_its_result_to_the_others(
+    network: CompiledNetwork, every: int
+) -> None:
+    """With the motion that there is, what is moved lies where the network would find it."""
+    outcomes = run(SkipMoved(every=every), network, WALK, MotionField.uniform(*SIZE, 0, 8))
+    for index, outcome in enumerate(outcomes):
+        computed = index - index % every
+        assert boxes(outcome) == [box_at(8, 8 * index)] and outcome.origin == (0, 0)
+        assert (outcome.found.scores == outcomes[computed].found.scores).all()
+        if index == computed:
+            assert outcome.keyframe and outcome.compute_ratio == 1
+        else:
+            assert (outcome.compute_ratio, outcome.recompute_ratio, outcome.keyframe) == (0, 0, False)
+            assert 0 < outcome.latency_ms < 1e3
+
+
+def test_skip_moved_holds_where_the_motion_is_not_known(network: CompiledNetwork) -> None:
+    held, moved = (run(method, network, WALK) for method in (Skip(every=3), SkipMoved(every=3)))
+    for outcome, other in zip(moved, held, strict=True):
+        assert boxes(outcome) == boxes(other)
+
+
 def test_streams_of_one_method_do_not_see_each_other(network: CompiledNetwork) -> None:
-    for method in (Skip(every=3), Coach(similarity=-1.0)):
+    for method in (Skip(every=3), SkipMoved(every=3), Coach(similarity=-1.0)):
         first, second = method.start(network), method.start(network)
         first(WALK[0], None)
         assert boxes(second(WALK[2], None)) == [box_at(8, 16)]

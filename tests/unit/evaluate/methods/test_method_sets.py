@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 
 from fluxshard.errors import OptionError
-from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip
+from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip, SkipMoved
 from fluxshard.evaluate.methods.method_sets import (
     NamedThresholdProfile,
     ablations,
@@ -34,6 +34,15 @@ def test_dense_is_always_first_and_there_once() -> None:
         assert name == "dense" or len(methods) > 1
     names = [method.name for method in methods_named(["skip", "dense", "skip", "coach"], 32)]
     assert names[:4] == ["dense", "skip every=2", "skip every=3", "skip every=4"] and len(names) == len(set(names))
+
+
+def test_results_are_moved_over_gaps_that_are_held_and_longer_ones() -> None:
+    """A gap that is held must be there as moved, too, to compare them."""
+    periods = {
+        name: [method.every for method in methods_named([name], 32) if isinstance(method, kind)]
+        for name, kind in (("skip", Skip), ("skip-moved", SkipMoved))
+    }
+    assert periods == {"skip": [2, 3, 4], "skip-moved": [2, 3, 4, 6, 8]}
 
 
 def test_a_name_stands_for_one_setting_and_a_setting_for_one_name() -> None:
@@ -113,6 +122,7 @@ def test_ablations_change_one_thing_each() -> None:
 
 def test_names_say_the_setting() -> None:
     assert Skip(every=3).name == "skip every=3" and Skip(every=3).facts == {"every": 3}
+    assert SkipMoved(every=3).name == "skip-moved every=3" and SkipMoved(every=3).facts == {"every": 3, "moved": True}
     assert Coach(similarity=0.9).name == "coach ssim=0.9"
     assert Coach(similarity=0.9, sent="bits").name == "coach ssim=0.9 sent=bits"
     assert Coach(similarity=0.9).facts == {"similarity": 0.9, "sent": "area"}

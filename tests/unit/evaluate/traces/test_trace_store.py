@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fluxshard.evaluate.data.clips import Clip
-from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip, dense_method, dense_on_canvas
+from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip, SkipMoved, dense_method, dense_on_canvas
 from fluxshard.evaluate.traces.trace_store import TraceStore
 from fluxshard.evaluate.traces.workers import Setup
 from fluxshard.options import PlannedOptions, ReuseOptions
@@ -31,6 +31,8 @@ def test_a_changed_setting_is_another_file(setup: Setup, tmp_path: Path) -> None
         dense_on_canvas(64),
         Skip(every=2),
         Skip(every=3),
+        SkipMoved(every=2),
+        SkipMoved(every=3),
         Coach(similarity=0.9),
         Coach(similarity=0.9, sent="bits"),
         planned,

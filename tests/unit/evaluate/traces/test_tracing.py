@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
-from fluxshard.evaluate.methods.method import Skip, dense_method, dense_on_canvas
+from fluxshard.evaluate.methods.method import Skip, SkipMoved, dense_method, dense_on_canvas
 from fluxshard.evaluate.traces.tracing import MOST_OBJECTS, trace_clip
 from fluxshard.motion import MotionField
 from fluxshard.testing.evaluation import SIZE, bright_network, clip_of
@@ -51,6 +51,17 @@ def test_frames_keep_what_the_method_says(network: CompiledNetwork) -> None:
     assert trace.facts["family"] == "skip" and trace.facts["every"] == 2
     assert trace.facts["network"] == "BrightCells" and trace.facts["task"] == "detect"
     assert trace.facts["shape"] == list(SIZE) and trace.facts["threads"] == torch.get_num_threads()
+
+
+def test_moved_objects_are_in_pixels_of_the_picture(network: CompiledNetwork) -> None:
+    """Pictures of 16x16 px lie at twice their size between bars of 8 px left and right."""
+    images = [square(8, 16 + 4 * index) for index in range(4)]
+    trace = trace_clip(SkipMoved(every=4), network, clip_of(images, picture=(16, 16), motion=(0, 4)))
+    assert [[one.box for one in frame.objects] for frame in trace.frames] == [
+        [(4 + 2 * index, 4, 8 + 2 * index, 8)] for index in range(4)
+    ]
+    assert [frame.compute_ratio for frame in trace.frames] == [1, 0, 0, 0]
+    assert trace.facts["family"] == "skip-moved" and trace.facts["every"] == 4
 
 
 def test_equal_runs_are_equal_but_for_latency(network: CompiledNetwork) -> None:

@@ -40,3 +40,15 @@ def test_selection_keeps_the_windows() -> None:
     chosen = reduced.select(np.array([3, 0]))
     assert np.array_equal(chosen.mask(0)[2], reduced.mask(3)[2])
     assert windowed(reduced) is reduced
+
+
+@given(n=st.integers(1, 6), seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=40)
+def test_windows_hold_what_masks_hold_inside_their_boxes(n: int, seed: int) -> None:
+    found = some(n, seed)
+    reduced = windowed(found)
+    assert found.masks is not None and reduced.masks is not None
+    for index in range(n):
+        rows, columns = found.pixels(index)
+        y, x = (axis.ravel() + 0.5 for axis in np.meshgrid(rows, columns, indexing="ij"))
+        assert np.array_equal(found.masks.has(index, y, x), reduced.masks.has(index, y, x))
