@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -24,6 +24,7 @@ from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.stream_loop import StreamLoop
 
 LOWEST_CONFIDENCE = 0.1  # detections below it are not traced
+LEAST_CARRIED = 0.15  # detections below it are not moved to frames that are not computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class Reuse:
     motion: str = "blocks"
     whole: bool = False
     regions: bool = False
-    skip: SkipOptions = SkipOptions()
+    skip: SkipOptions = field(default_factory=SkipOptions)
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -117,7 +118,7 @@ class Reuse:
             session=session,
             detect=lambda outputs: subject.detect(outputs, self.canvas_px, lowest),
             objects=planned if self.regions else None,
-            carrier=ResultCarrier(self.skip, session.propose, 0.25) if self.skip.budget else None,
+            carrier=ResultCarrier(self.skip, session.propose, LEAST_CARRIED) if self.skip.budget else None,
         )
 
         def run(image: Tensor, motion: MotionField | None) -> Outcome:

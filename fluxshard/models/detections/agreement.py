@@ -127,7 +127,7 @@ def compare(found: Detections, reference: Detections, iou: float = 0.5) -> Agree
 
 
 def similarity(found: Detections, row: int, reference: Detections, column: int) -> float:
-    """Similarity of detection `row` and reference `column`, 0..1: OKS, mask IoU or box IoU, the first that both have."""
+    """Similarity of two detections, 0..1: OKS, mask IoU or box IoU, the first that both have."""
     if found.keypoints is not None and reference.keypoints is not None:
         oks = keypoint_similarity(found.keypoints[row], reference.keypoints[column], reference.boxes[column])
         if oks is not None:

@@ -40,7 +40,7 @@ class ResultCarrier:
 
     def __init__(self, options: SkipOptions, propose: Propose, confidence: float) -> None:
         self._options, self._propose, self._confidence = options, propose, confidence
-        self._result: Detections | None = None
+        self._moved: Detections | None = None  # the last result, where its objects are in the frame offered last
         self._since: MotionField | None = None
         self._known = False  # the motion of all frames since the result
         self._age = 0
@@ -68,16 +68,16 @@ class ResultCarrier:
         """
         self._age += 1
         height, width = image.shape[2:]
-        if motion is None or not self._known:
-            self._since, self._known = None, False
+        if motion is None or not self._known or self._moved is None or self._moved.shape != (height, width):
+            self._since, self._moved, self._known = None, None, False
             return None
         self._since = motion if self._since is None else accumulate(self._since, motion, height, width)
-        if self._result is None or self._age > self._options.most or self._result.shape != (height, width):
+        moved = self._moved = advance(self._moved, motion)
+        if self._age > self._options.most:
             return None
         error, change = self._errors.predict(self._age), self._changes.predict(self._age)
         if error is None or change is None or error > self._options.budget:
             return None
-        moved = advance(self._result, self._since)
         proposal = self._propose(image, self._since)
         if proposal.keyframe or not isinstance(proposal, PlannedProposal):
             return None
@@ -96,11 +96,10 @@ class ResultCarrier:
         if planned is None or planned.work is None:
             self._errors.clear()
             self._changes.clear()
-        elif self._result is not None and self._known and self._result.shape == found.shape:
-            moved = advance(self._result, self._since)
-            self._errors.add(result_error(moved, found), self._age)
+        elif self._moved is not None and self._moved.shape == found.shape:
+            self._errors.add(result_error(self._moved, found), self._age)
             self._changes.add(_unexplained(planned, found, self._confidence), self._age)
-        self._result, self._since, self._known, self._age = found, None, True, 0
+        self._moved, self._since, self._known, self._age = found, None, True, 0
 
 
 def _unexplained(frame: PlannedFrame, found: Detections, confidence: float) -> float:
