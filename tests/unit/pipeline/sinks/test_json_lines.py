@@ -62,7 +62,7 @@ def test_a_line_holds_the_record_and_the_detections(tmp_path):
         "age_ms": 0.0,
         "origin": [3, 5],
         "planned_work": 0.5,
-            "carried": 0,
+        "carried": 0,
         "max_difference": 0.125,
         "agreement": {
             "matched": 2, "extra": 1, "missed": 0, "box_iou": 0.75, "mask_iou": None, "keypoint_px": None, "oks": None,
