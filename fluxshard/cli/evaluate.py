@@ -12,7 +12,8 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compares methods on the same frames, and reports.")
 
 METHODS = (
-    "dense,canvas,skip,skip-moved,coach,deltacnn,motion-deltacnn,propagated,planned,planned-unshifted,planned-still"
+    "dense,canvas,skip,skip-moved,coach,deltacnn,motion-deltacnn,propagated,"
+    "planned,planned-carried,planned-believed,planned-still"
 )
 
 

@@ -18,11 +18,13 @@ from fluxshard.evaluate.methods.method import (
     motion_delta_cnn,
 )
 from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 TAUS = (0.02, 0.05, 0.1, 0.2)
 SIMILARITIES = (0.98, 0.95, 0.9, 0.8, 0.6, 0.4)
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.5)
+CARRIED = SkipOptions(budget=0.15)
 # pairs of thresholds (pixels, features): a frontier of propagated reuse without calibration
 PROPAGATED = ((0.02, 0.1), (0.04, 0.2), (0.06, 0.4), (0.1, 0.8))
 
@@ -99,15 +101,25 @@ def ablations(base: Reuse) -> list[Reuse]:
 def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
     """Constructors of all sets by name."""
 
-    def scaled(motion: str, canvas: int, family: str) -> list[Method]:
+    def scaled(
+        family: str,
+        *,
+        motion: str = "blocks",
+        canvas: int = 0,
+        candidates: bool = True,
+        skip: SkipOptions | None = None,
+    ) -> list[Method]:
         return [
             Reuse(
                 name=f"{family} x{scale:g}",
                 family=family,
-                options=ReuseOptions(policy="planned", planned=scaled_thresholds(scale)),
+                options=ReuseOptions(
+                    policy="planned", planned=replace(scaled_thresholds(scale), candidates=candidates)
+                ),
                 canvas_px=canvas,
                 motion=motion,
                 regions=True,
+                skip=skip or SkipOptions(),
             )
             for scale in SCALES
         ]
@@ -122,9 +134,11 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
         "motion-deltacnn": lambda: [motion_delta_cnn(tau, canvas_px) for tau in TAUS],
         "propagated": lambda: [propagated(*taus) for taus in PROPAGATED],
         "ablations": lambda: [propagated(*PROPAGATED[0]), *ablations(propagated(*PROPAGATED[0]))],
-        "planned": lambda: scaled("blocks", canvas_px, "planned"),
-        "planned-unshifted": lambda: scaled("blocks", 0, "planned w/o canvas"),
-        "planned-still": lambda: scaled("none", 0, "planned w/o motion"),
+        "planned": lambda: scaled("planned"),
+        "planned-carried": lambda: scaled("planned, carried", skip=CARRIED),
+        "planned-canvas": lambda: scaled("planned on canvas", canvas=canvas_px),
+        "planned-believed": lambda: scaled("planned w/o candidates", candidates=False),
+        "planned-still": lambda: scaled("planned w/o motion", motion="none"),
     }
 
 

@@ -75,10 +75,22 @@ def test_the_size_of_the_canvas_reaches_the_methods_that_use_one() -> None:
     small, large = canvases(16), canvases(64)
     assert set(small.values()) == {0, 16} and set(large.values()) == {0, 64}
     assert {name for name, px in small.items() if px} == {name for name, px in large.items() if px}
-    assert large["dense on canvas"] == 64 and large["dense"] == 0 and large["planned x1"] == 64
-    assert large["planned w/o canvas x1"] == 0
-    facts = {px: {method.name: settings(method) for method in methods_named(["planned"], px)} for px in (16, 64)}
-    assert facts[16]["planned x1"] != facts[64]["planned x1"]
+    assert large["dense on canvas"] == 64 and large["dense"] == 0 and large["planned on canvas x1"] == 64
+    assert large["planned x1"] == 0
+    facts = {px: {method.name: settings(method) for method in methods_named(["planned-canvas"], px)} for px in (16, 64)}
+    assert facts[16]["planned on canvas x1"] != facts[64]["planned on canvas x1"]
+
+
+def test_what_levers_leave_out() -> None:
+    def options(name: str) -> Reuse:
+        method = methods_named([name], 0)[1]
+        assert isinstance(method, Reuse)
+        return method
+
+    planned, believed, carried = map(options, ("planned", "planned-believed", "planned-carried"))
+    assert planned.options.planned.candidates and not believed.options.planned.candidates
+    assert not planned.skip.budget and carried.skip.budget
+    assert "skip" in settings(carried) and "skip" not in settings(planned)
 
 
 def test_unknown_sets_are_named() -> None:
