@@ -90,7 +90,7 @@ def test_what_levers_leave_out() -> None:
     planned, believed, carried = map(options, ("planned", "planned-believed", "planned-carried"))
     assert planned.options.planned.candidates and not believed.options.planned.candidates
     assert not planned.skip.budget and carried.skip.budget
-    assert "skip" in settings(carried) and "skip" not in settings(planned)
+    assert "skip" in carried.facts and "skip" not in planned.facts
 
 
 def test_unknown_sets_are_named() -> None:
