@@ -10,7 +10,7 @@ import pytest
 
 from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.limits import Caller, ServerLimits
-from fluxshard.cloud.wire.messages import read_up
+from fluxshard.cloud.wire.messages import PROTOCOL, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.testing.offload.in_process import Faults, InProcessTransport
 from fluxshard.testing.offload.two_places import small_model
@@ -49,7 +49,7 @@ def greeting(**changes: object) -> Faults:
         (replace(MODEL, weights="other"), Faults(), Caller(), "the model with other weights"),
         (OTHER_SIZE, Faults(), Caller(), "does not run this model at this size"),
         (MODEL, greeting(plan="newer"), Caller(), "does not run this model at this size"),
-        (MODEL, greeting(protocol=2), Caller(), "the server speaks version 1 of the protocol"),
+        (MODEL, greeting(protocol=PROTOCOL + 1), Caller(), f"the server speaks version {PROTOCOL} of the protocol"),
         (MODEL, greeting(payload="newer"), Caller(), "does not take such payloads"),
         (MODEL, greeting(stream="no name"), Caller(), "name is not allowed"),
         (MODEL, Faults(), Caller(identity="a", prefix="a/"), "may not open a stream of this name"),
