@@ -55,9 +55,13 @@ class MotionField:
         if self.cell_px < 1:
             raise ShapeError(f"motion: cell_px (={self.cell_px}) must be at least 1")
         # vectors beyond int16 point outside every frame that the engine accepts: the source is unknown
-        inside = (np.abs(displacement.astype(np.int64)) <= np.iinfo(np.int16).max).all(-1)
-        valid = np.ascontiguousarray(valid & inside)
-        displacement = np.where(valid[..., None], displacement, 0).astype(np.int16)
+        limit = np.iinfo(np.int16).max
+        if displacement.dtype != np.int16 or (displacement.size and displacement.min() < -limit):
+            inside = (np.abs(displacement.astype(np.int64)) <= limit).all(-1)
+            valid = valid & inside
+            displacement = np.where(inside[..., None], displacement, 0).astype(np.int16)
+        valid = np.ascontiguousarray(valid)
+        displacement = displacement * valid[..., None]
         object.__setattr__(self, "displacement", np.ascontiguousarray(displacement))
         object.__setattr__(self, "valid", valid)
 

@@ -86,10 +86,7 @@ class CppImageTest:
         self._state = program.new_state()
         self._hold = np.zeros((2, cells(height, CELL_PX), cells(width, CELL_PX)), np.uint8)
         self._taus = np.array(
-            [
-                (one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_search, one.tau_stray)
-                for one in levels
-            ],
+            [(one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_stray) for one in levels],
             np.int32,
         )
         self._level_of = level_of_grids(levels)

@@ -149,7 +149,7 @@ class ReferenceImageTest:
             return hint
         guarded = _any(near | near_small, level) & _any(~hint.valid, level)
         choice = LevelChoice(level=level, grid=grid, size=self._size, attempt=attempt)
-        return choice.choose(hint, motion, guarded & self._has_regions)
+        return choice.choose(hint, motion, limits, guarded & self._has_regions)
 
     def _moved(self, index: int, trial: Trial) -> Pixels:
         source_y, source_x, _ = _sources(trial.shift, trial.valid, self._size)

@@ -46,11 +46,6 @@ class Level:
     tau_stray: int
 
     @property
-    def tau_search(self) -> int:
-        """Score above which displacements other than the hint are tried."""
-        return min(self.tau, self.tau_background, self.tau_small, self.tau_waiting) // 2
-
-    @property
     def block_px(self) -> int:
         """Side of the blocks whose largest mean is a shard's score."""
         return max(BLOCK_PX, self.low_pass_px)

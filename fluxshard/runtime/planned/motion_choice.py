@@ -2,7 +2,7 @@
 
 Codecs choose vectors to save bits, not to follow objects; blocks that they code anew have none; and what a level has
 cached is not the last frame but what it last recomputed, so that slow motion adds up to a feature now and then. So
-where the hint leaves a residual, a shard looks at other displacements, and takes one that fits its own cache:
+where the hint leaves more than half of what is allowed, a shard looks at other displacements, and takes one that fits its own cache:
 
 1. zero, and the most frequent motion of the frame: where they spare the shard, or leave less than three quarters of the
    residual;
@@ -89,18 +89,19 @@ class LevelChoice:
     size: tuple[int, int]
     attempt: Callable[[Pixels, Mask], Trial]
 
-    def choose(self, hint: Trial, motion: MotionField, guarded: Mask) -> Trial:
+    def choose(self, hint: Trial, motion: MotionField, limits: NDArray[Any] | int, guarded: Mask) -> Trial:
         """The trial that every shard takes.
 
         Args:
           hint: what comes of the hint.
           motion: that is the hint.
+          limits: largest score that is reused, per shard or of all.
           guarded: per shard, it takes its hint.
         """
         if motion.valid.all() and not motion.displacement.any():
             return hint  # all candidates are the hint
         level = self.level
-        open_shards = (hint.scores > level.tau_search) & ~guarded
+        open_shards = (hint.over | (hint.scores > np.asarray(limits) // 2)) & ~guarded
         best = hint
         for shift in (np.zeros(2, np.int64), whole_features(dominant_motion(motion), level)):
             other = self._attempt(np.broadcast_to(shift, (*hint.scores.shape, 2)))

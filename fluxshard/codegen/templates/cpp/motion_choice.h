@@ -3,9 +3,13 @@
 
 struct Trial { Shift shift; int32_t score; bool over; };
 
+// Largest score that is reused.
+static inline int32_t limit_of(const ShardArgs& a, const Taus& tau, uint8_t near) {
+  return !a.has_regions ? tau.near : near & 2 ? tau.near_small : near ? tau.near : tau.elsewhere;
+}
+
 static bool over(const ShardArgs& a, const Taus& tau, int32_t score, uint8_t age, uint8_t near) {
-  const int32_t regional = near & 2 ? tau.near_small : near ? tau.near : tau.elsewhere;
-  bool picked = score > (a.has_regions ? regional : tau.near);
+  bool picked = score > limit_of(a, tau, near);
   if (a.wait_frames) picked |= score > tau.waiting && age >= a.wait_frames;
   if (a.refresh_frames) picked |= age >= a.refresh_frames;
   return picked;
@@ -16,8 +20,8 @@ static inline uint8_t age_at(const uint8_t* old, int cy, int cx, Shift shift) {
   return (uint8_t)least(old[from] + 1, OLDEST);
 }
 
-// What a shard would be if all of it moved alike.
-static Trial try_shift(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, Shift shift) {
+// What a shard would be if all of it moved alike. Given up as soon as its score reaches `bound`: then it is not taken.
+static Trial try_shift(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, Shift shift, int64_t bound) {
   const Level& level = levels[index];
   const uint8_t* was = s.references[index][s.reference[index]];
   Trial trial{shift, 0, true};
@@ -36,6 +40,7 @@ static Trial try_shift(const ShardArgs& a, const State& s, int index, int row, i
       age = (uint8_t)most(age, age_at(s.ages[index][s.age], cy, cx, shift));
       if (kind == PART) {
         trial.score = most(trial.score, level.score_part(here, there, least(H - cy * 8, 8), least(W - cx * 8, 8)));
+        if (trial.score >= bound) return trial;
         continue;
       }
       for (; end < right && kind_of(cy, end, shift.dy, shift.dx) == WHOLE; ++end)
@@ -43,6 +48,7 @@ static Trial try_shift(const ShardArgs& a, const State& s, int index, int row, i
       int32_t scores[COLUMNS];
       level.score(here, there, end - cx, scores);
       for (int k = 0; k < end - cx; ++k) trial.score = most(trial.score, scores[k]);
+      if (trial.score >= bound) return trial;
     }
   const Taus& tau = a.taus[index];
   trial.over = trial.score > tau.stray || over(a, tau, trial.score, age, near);
@@ -61,28 +67,49 @@ static void hint_of(const ShardArgs& a, const State& s, int index, int row, int 
 
 static inline int sign(int v) { return (v > 0) - (v < 0); }
 
+// Displacements that a shard has tried: what they leave is known, and is not taken.
+struct Tried {
+  Shift shifts[10];
+  int n = 0;
+
+  bool add(Shift shift) {
+    for (int k = 0; k < n; ++k)
+      if (shifts[k].dy == shift.dy && shifts[k].dx == shift.dx) return false;
+    shifts[n++] = shift;
+    return true;
+  }
+};
+
 // The displacement that fits a shard better than its hint, if there is one. Source of the rules: motion_choice.py.
-static Trial choose(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, Trial hint) {
+static Trial choose(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, bool known, Trial hint) {
   const Level& level = levels[index];
+  const Taus& tau = a.taus[index];
+  const int64_t spared = (int64_t)least(tau.stray, limit_of(a, tau, near)) + 1;  // scores from here on are over
   Trial best = hint;
+  Tried tried;
+  Shift px, own, neighbour, unused;
+  hint_of(a, s, index, row, i, px, own);
+  if (level.side == 1 && known) tried.add(own);  // the hint of all of the shard
   const Shift common[] = { {0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0}) };
   for (const Shift& shift : common) {
-    const Trial other = try_shift(a, s, index, row, i, near, shift);
+    if (!tried.add(shift)) continue;
+    const int64_t better = (3LL * best.score + 3) / 4, bound = best.over && spared > better ? spared : better;
+    const Trial other = try_shift(a, s, index, row, i, near, shift, bound);
     if ((best.over && !other.over) || (best.over == other.over && 4LL * other.score < 3LL * best.score)) best = other;
   }
   if (!best.over) return best;
-  Shift px, own, neighbour, unused;
-  hint_of(a, s, index, row, i, px, own);
   const int beside[4][2] = { {0, -1}, {0, 1}, {-1, 0}, {1, 0} };
   for (const auto& step : beside) {
     hint_of(a, s, index, row + step[0], i + step[1], unused, neighbour);
-    const Trial other = try_shift(a, s, index, row, i, near, neighbour);
+    if (!tried.add(neighbour)) continue;
+    const Trial other = try_shift(a, s, index, row, i, near, neighbour, spared);
     if (!other.over) return other;
   }
   const Shift away = level.round(own, {sign(px.dy - own.dy), sign(px.dx - own.dx)});
   const Shift corners[] = { {away.dy, own.dx}, {own.dy, away.dx}, away };
   for (const Shift& shift : corners) {
-    const Trial other = try_shift(a, s, index, row, i, near, shift);
+    if (!tried.add(shift)) continue;
+    const Trial other = try_shift(a, s, index, row, i, near, shift, spared);
     if (!other.over) return other;
   }
   return hint;
