@@ -57,11 +57,11 @@ class MotionField:
         # vectors beyond int16 point outside every frame that the engine accepts: the source is unknown
         limit = np.iinfo(np.int16).max
         if displacement.dtype != np.int16 or (displacement.size and displacement.min() < -limit):
-            inside = (np.abs(displacement.astype(np.int64)) <= limit).all(-1)
-            valid = valid & inside
+            inside = np.asarray((np.abs(displacement.astype(np.int64)) <= limit).all(-1))
+            valid = np.logical_and(valid, inside)
             displacement = np.where(inside[..., None], displacement, 0).astype(np.int16)
         valid = np.ascontiguousarray(valid)
-        displacement = displacement * valid[..., None]
+        displacement = np.multiply(displacement, valid.reshape(*valid.shape, 1), dtype=np.int16)
         object.__setattr__(self, "displacement", np.ascontiguousarray(displacement))
         object.__setattr__(self, "valid", valid)
 

@@ -59,10 +59,10 @@ def reuse(
     task: Annotated[Literal["auto", "detect", "segment", "pose"], typer.Option(help="What the outputs mean.")] = "auto",
     backend: Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")] = "auto",
     measure: Annotated[
-        Literal["jaccard", "miou", "oks", "f1", "ap"] | None,
+        Literal["jaccard", "mean_jaccard", "miou", "oks", "f1", "ap"] | None,
         typer.Option(
-            help="Accuracy that methods are compared by; J where clips have annotations, else OKS or mIoU against the "
-            "dense network.",
+            help="Accuracy that methods are compared by; J, averaged over confidences, where clips have annotations, "
+            "else OKS or mIoU against the dense network.",
             show_default=False,
         ),
     ] = None,

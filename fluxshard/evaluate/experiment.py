@@ -58,8 +58,8 @@ class Experiment:
       layers: number of layers with thresholds, islands not counted; propagated reuse only.
       workers: number of processes; None starts one per processor.
       examples: number of clips to draw example pictures of.
-      measure: measure of accuracy in the report; None selects J where all clips have annotations, OKS for poses and
-        mIoU otherwise.
+      measure: measure of accuracy in the report; None selects mean J where all clips have annotations, OKS for poses
+        and mIoU otherwise.
       command: command line, for the report; empty takes `sys.argv`.
     """
 
@@ -179,7 +179,9 @@ def _label(policy: str, budget: float) -> str:
 
 
 def measure_of(scores: Sequence[ClipScores]) -> str:
-    """Default measure of accuracy: J where all clips have annotations, OKS for poses, mIoU otherwise."""
+    """Default measure of accuracy: mean J where all clips have annotations, OKS for poses, mIoU otherwise."""
+    if all(one.mean_jaccard is not None for one in scores):
+        return "mean_jaccard"
     if all(one.jaccard is not None for one in scores):
         return "jaccard"
     return "oks" if any(one.oks is not None for one in scores) else "miou"

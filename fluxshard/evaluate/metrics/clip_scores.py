@@ -15,6 +15,7 @@ class FrameScores:
       compute_ratio, recompute_ratio, tx_ratio, latency_ms, motion_px, keyframe: as in `TracedFrame`.
       jaccard: largest mask IoU of a confident detection with the annotated object, 0 where none overlaps. Source:
         region similarity J of the DAVIS benchmark (Perazzi et al., CVPR 2016), maximised over detections.
+      mean_jaccard: the same, averaged over confidences from 0.15 to 0.5; see `search_accuracy`.
       miou: mean over the dense network's confident detections of the largest mask IoU (box IoU without masks) with a
         confident detection of the same class; 0 for those without one.
       oks: as `miou`, with object keypoint similarity. Source: COCO's keypoint evaluation.
@@ -28,6 +29,7 @@ class FrameScores:
     motion_px: float
     keyframe: bool
     jaccard: float | None = None
+    mean_jaccard: float | None = None
     miou: float | None = None
     oks: float | None = None
     f1: float | None = None
@@ -42,7 +44,7 @@ class ClipScores:
       frames: scores of each frame, the first included.
       compute_ratio, recompute_ratio, tx_ratio: means over frames.
       latency_ms: median over frames.
-      jaccard: mean J against annotations; None without annotations.
+      jaccard, mean_jaccard: means against annotations; None without annotations.
       miou, oks, f1: means against the dense network.
       ap: average precision with the dense network's confident detections as ground truth, by mask IoU, box IoU or OKS,
         averaged over thresholds 0.50:0.05:0.95; see `average_precision`.
@@ -60,6 +62,7 @@ class ClipScores:
     tx_ratio: float
     latency_ms: float
     jaccard: float | None = None
+    mean_jaccard: float | None = None
     miou: float | None = None
     oks: float | None = None
     f1: float | None = None

@@ -11,7 +11,7 @@ from fluxshard.evaluate.data.masks import mask_iou
 from fluxshard.evaluate.metrics.average_precision import average_precision
 from fluxshard.evaluate.metrics.clip_scores import ClipScores, FrameScores
 from fluxshard.evaluate.metrics.discovery import discovery_frames
-from fluxshard.evaluate.metrics.search_accuracy import box_overlaps, similarities
+from fluxshard.evaluate.metrics.search_accuracy import box_overlaps, mean_jaccard, similarities
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.models.detections.agreement import best_pairs
 
@@ -61,6 +61,7 @@ def score(
         tx_ratio=_mean([frame.tx_ratio for frame in counted]),
         latency_ms=float(np.median([frame.latency_ms for frame in counted])) if counted else float("nan"),
         jaccard=_mean_defined([frame.jaccard for frame in counted]),
+        mean_jaccard=_mean_defined([frame.mean_jaccard for frame in counted]),
         miou=_mean_defined([frame.miou for frame in counted]),
         oks=_mean_defined([frame.oks for frame in counted]),
         f1=_mean_defined([frame.f1 for frame in counted]),
@@ -110,6 +111,7 @@ def _frame(
         motion_px=frame.motion_px,
         keyframe=frame.keyframe,
         jaccard=_jaccard(found, annotation, size),
+        mean_jaccard=None if annotation is None else mean_jaccard(frame.objects, annotation, size),
         miou=miou,
         oks=oks,
         f1=f1,

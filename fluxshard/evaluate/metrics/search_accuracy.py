@@ -48,15 +48,24 @@ def accuracies(
     for index in range(1, len(trace.frames)):
         found = trace.frames[index].objects
         if annotations is not None:
-            values.append(_jaccard(found, annotations[index], trace.picture_size))
+            values.append(mean_jaccard(found, annotations[index], trace.picture_size))
         else:
             assert dense is not None
             values.append(_agreement(found, dense.frames[index].objects, trace.picture_size))
     return np.asarray(values, np.float64)
 
 
-def _jaccard(found: Sequence[FoundObject], annotation: str | None, size: tuple[int, int]) -> float:
-    """J of one frame, averaged over confidences; NaN without annotation."""
+def mean_jaccard(found: Sequence[FoundObject], annotation: str | None, size: tuple[int, int]) -> float:
+    """J of one frame, averaged over confidences; NaN without annotation.
+
+    Args:
+      found: all objects of the frame, down to the lowest of `CONFIDENCES`.
+      annotation: COCO run lengths of the annotated object.
+      size: (h, w) of the picture.
+
+    Raises:
+      EvaluationError: masks are damaged or of another size, or pycocotools is not installed.
+    """
     if annotation is None:
         return float("nan")
     masks = [one.mask for one in found if one.mask is not None]

@@ -36,6 +36,12 @@ class ReportMeasure:
 
 MEASURES: tuple[ReportMeasure, ...] = (
     ReportMeasure("jaccard", "J", "largest mask IoU of a detection with the annotated object"),
+    ReportMeasure(
+        "mean_jaccard",
+        "mean J",
+        "largest mask IoU of a detection with the annotated object, averaged over confidences from 0.15 to 0.50: at "
+        "one confidence, objects whose score is near it come and go by chance",
+    ),
     ReportMeasure("miou", "mIoU", "mean IoU with the dense network's detections"),
     ReportMeasure("oks", "OKS", "mean object keypoint similarity with the dense network's detections"),
     ReportMeasure("f1", "F1", "F1 against the dense network's detections, matched at an IoU of 0.5"),

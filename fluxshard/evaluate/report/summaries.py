@@ -37,6 +37,7 @@ class MethodSummary:
         The interval resamples pairs of method and dense network.
       worst_clip, worst_loss: clip of the largest relative loss, among clips with a non-zero dense value. None for the
         dense network itself.
+      jaccard: mean J at the confidence of reports, beside `value`.
       miou, oks, f1, ap: means against the dense network.
       discovery_median, discovery_p90: quantiles of the discovery latency in frames, over the objects of all clips.
       discoveries: number of these objects.
@@ -59,6 +60,7 @@ class MethodSummary:
     loss_interval: Interval | None
     worst_clip: str | None
     worst_loss: float | None
+    jaccard: float | None
     miou: float | None
     oks: float | None
     f1: float | None
@@ -76,7 +78,7 @@ def summary_rows(scores: Sequence[ClipScores], dense: str = "dense", measure: st
     Args:
       scores: scores of all methods and clips, the dense network included.
       dense: name of the method to compare with.
-      measure: "jaccard", "miou", "oks", "f1" or "ap".
+      measure: "jaccard", "mean_jaccard", "miou", "oks", "f1" or "ap".
 
     Raises:
       EvaluationError: there are no scores or none of `dense`, there are two of the same method and clip, or a method
@@ -131,6 +133,7 @@ def _summary(
         loss_interval=_interval(loss_interval(values, references)) if comparable and len(values) > 1 else None,
         worst_clip=worst_clip,
         worst_loss=worst_loss,
+        jaccard=_mean([scores.jaccard for scores in mine]),
         miou=_mean([scores.miou for scores in mine]),
         oks=_mean([scores.oks for scores in mine]),
         f1=_mean([scores.f1 for scores in mine]),

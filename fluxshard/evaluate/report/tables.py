@@ -32,6 +32,7 @@ def summary_table(rows: Sequence[MethodSummary]) -> Table:
         (measure.symbol, True, [number(row.value) for row in rows]),
         ("loss", True, [percent(row.loss, row.loss_interval, digits=2) for row in rows]),
         ("worst clip", False, [_worst_clip(row) for row in rows]),
+        ("J at one confidence", True, [number(row.jaccard if row.measure == "mean_jaccard" else None) for row in rows]),
         ("mIoU to dense", True, [number(row.miou) for row in rows]),
         ("OKS to dense", True, [number(row.oks) for row in rows]),
         ("AP to dense", True, [number(row.ap) for row in rows]),

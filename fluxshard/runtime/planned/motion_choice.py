@@ -2,7 +2,8 @@
 
 Codecs choose vectors to save bits, not to follow objects; blocks that they code anew have none; and what a level has
 cached is not the last frame but what it last recomputed, so that slow motion adds up to a feature now and then. So
-where the hint leaves more than half of what is allowed, a shard looks at other displacements, and takes one that fits its own cache:
+where the hint leaves more than half of what is allowed, a shard looks at other displacements, and takes one that fits
+its own cache:
 
 1. zero, and the most frequent motion of the frame: where they spare the shard, or leave less than three quarters of the
    residual;

@@ -137,7 +137,7 @@ def test_scores_that_cannot_be_compared(scores, message):
 
 
 def test_an_unknown_measure():
-    with pytest.raises(OptionError, match="no measure 'mAP'; take one of jaccard, miou"):
+    with pytest.raises(OptionError, match="no measure 'mAP'; take one of jaccard, mean_jaccard"):
         summary_rows(two_methods(), measure="mAP")
 
 

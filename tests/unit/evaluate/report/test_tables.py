@@ -53,7 +53,14 @@ def test_the_markdown_table_by_hand(monkeypatch):
 def test_a_measure_has_one_column():
     headings, _ = cells_of(markdown_table(summary_rows(evaluation(), measure="miou")))
     assert [heading for heading in headings if "mIoU" in heading] == ["mIoU"]
-    assert "J" not in headings
+    assert "J" not in headings and "J at one confidence" not in headings
+
+
+def test_mean_j_has_that_of_one_confidence_beside_it():
+    scores = [clip_scores("a", name, jaccard=0.5, mean_jaccard=0.4) for name in ("dense", "ours")]
+    headings, rows = cells_of(markdown_table(summary_rows(scores, measure="mean_jaccard")))
+    row = dict(zip(headings, rows[1], strict=True))
+    assert (row["mean J"], row["J at one confidence"]) == ("0.400", "0.500")
 
 
 def test_names_do_not_break_the_markdown_table():
