@@ -120,7 +120,7 @@ def _check(request: RunRequest) -> RunReuse:
     """Checks flags before anything slow is imported or opened; returns what to reuse."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
-    _ = request.skip
+    SkipOptions(budget=request.skip_budget, most=request.max_skip)
     request.network.check()
     reuse = settle(request.reuse)
     request.network.check_task()

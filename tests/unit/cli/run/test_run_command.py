@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fluxshard
-from fluxshard.cli.run.run_command import RunRequest, _dense_baseline, _loop
+from fluxshard.cli.run.run_command import RunRequest, _check, _check_skipping, _dense_baseline, _loop
 from fluxshard.cli.support.network_flags import PreparedModel
 from fluxshard.cli.support.reuse_flags import ReuseFlags, settle
 from fluxshard.errors import OptionError
@@ -58,3 +58,30 @@ def test_a_dense_network_that_does_not_run_in_half_precision(tmp_path):
 
     with pytest.raises(OptionError, match=r"^--compare dense: .* does not run in float16 on cpu \(.*\); use --dtype"):
         _dense_baseline(request_of(tmp_path, dtype="float16"), model_of(LoadedModel(Single(3, 4, 1))))
+
+
+@pytest.mark.parametrize(
+    ("policy", "canvas_px", "loaded", "words"),
+    [
+        ("propagated", 0, YOLO_LIKE, "is for --policy planned"),
+        ("planned", 32, YOLO_LIKE, "does not go with a canvas"),
+        ("planned", 0, LoadedModel(torch.nn.Conv2d(3, 2, 1)), "needs a network whose detections are known"),
+    ],
+)
+def test_where_results_cannot_be_carried(policy, canvas_px, loaded, words, tmp_path):
+    reuse, model = settle(ReuseFlags(policy=policy)), model_of(loaded, canvas_px)
+    with pytest.raises(OptionError, match=f"--skip-budget {words}"):
+        _check_skipping(request_of(tmp_path, skip_budget=0.1), reuse, model)
+    _check_skipping(request_of(tmp_path), reuse, model)
+
+
+def test_results_are_carried_where_there_is_a_budget(tmp_path):
+    class Proposing(FakeSession):
+        def propose(self, image, motion=None):
+            raise AssertionError
+
+    reuse, stream = settle(ReuseFlags(policy="planned")), Proposing()
+    assert _loop(request_of(tmp_path), reuse, model_of(YOLO_LIKE), stream).carrier is None
+    assert _loop(request_of(tmp_path, skip_budget=0.1), reuse, model_of(YOLO_LIKE), stream).carrier is not None
+    with pytest.raises(OptionError, match="skip budget"):
+        _check(request_of(tmp_path, skip_budget=2.0))
