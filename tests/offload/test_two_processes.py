@@ -216,7 +216,10 @@ def test_faults_change_nothing_but_who_answers(data_dir: Path, servers: Callable
 
 
 def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path: Path) -> None:
-    """Edge, cloud, a hedge won by either, a key that is needed, a refusal: each of them, and all of it replays."""
+    """Edge, cloud, a hedge, a key that is needed, a refusal: each of them, and all of it replays.
+
+    Who wins a hedge is left to chance here; `test_hedges` sees both.
+    """
     case = CASES["segment, packed"]
     arguments = ["--model", str(data_dir / "weights" / case.weights), "--size", "384x640", "--lease", "0.5"]
     records: list[PlacementRecord] = []
@@ -249,7 +252,7 @@ def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path:
         assert_replays(model, run, sparse=True)
         records += run.settled
     assert {record.answered_by for record in records} == {"edge", "cloud"}
-    assert {record.answered_by for record in records if record.hedged} == {"edge", "cloud"}
+    assert any(record.hedged for record in records)
     assert {"answered", "key needed", "refused"} <= {record.cloud_outcome for record in records}
 
 
