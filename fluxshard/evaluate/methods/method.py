@@ -45,6 +45,10 @@ class Outcome:
     keyframe: bool
     latency_ms: float
 
+    def repeated(self, latency_ms: float) -> Outcome:
+        """The same result on a frame that nothing was computed of."""
+        return replace(self, compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=latency_ms)
+
 
 # one video stream: maps an image `(1, 3, H, W)` and the motion since the previous frame to an outcome
 Stream = Callable[[Tensor, MotionField | None], Outcome]
@@ -168,20 +172,7 @@ class Skip:
 
     def start(self, subject: CompiledNetwork) -> Stream:
         """See `Method`."""
-        dense = dense_method().start(subject)
-        held: list[Outcome] = []
-        count = 0
-
-        def run(image: Tensor, motion: MotionField | None) -> Outcome:
-            nonlocal count
-            if count % self.every == 0:
-                held[:] = [dense(image, motion)]
-                count += 1
-                return held[0]
-            count += 1
-            return replace(held[0], compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=0.0)
-
-        return run
+        return _dense_every(self.every, subject, lambda last, _: last.repeated(0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,27 +199,30 @@ class SkipMoved:
 
     def start(self, subject: CompiledNetwork) -> Stream:
         """See `Method`."""
-        dense = dense_method().start(subject)
-        last: list[Outcome] = []
-        count = 0
 
-        def run(image: Tensor, motion: MotionField | None) -> Outcome:
-            nonlocal count
-            computed = count % self.every == 0
-            count += 1
-            if computed:
-                last[:] = [dense(image, motion)]
-                return last[0]
+        def moved(last: Outcome, motion: MotionField | None) -> Outcome:
             started = time.perf_counter()
-            found = advance(last[0].found, motion)
-            latency_ms = 1e3 * (time.perf_counter() - started)
-            moved = replace(
-                last[0], found=found, compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=latency_ms
-            )
-            last[:] = [moved]
-            return moved
+            found = advance(last.found, motion)
+            return replace(last, found=found).repeated(1e3 * (time.perf_counter() - started))
 
-        return run
+        return _dense_every(self.every, subject, moved)
+
+
+def _dense_every(
+    every: int, subject: CompiledNetwork, between: Callable[[Outcome, MotionField | None], Outcome]
+) -> Stream:
+    """Runs the dense network on every n-th frame; `between` makes the others of the outcome before and the motion."""
+    dense = dense_method().start(subject)
+    last: list[Outcome] = []
+    count = 0
+
+    def run(image: Tensor, motion: MotionField | None) -> Outcome:
+        nonlocal count
+        last[:] = [between(last[0], motion) if count % every else dense(image, motion)]
+        count += 1
+        return last[0]
+
+    return run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,8 +264,7 @@ class Coach:
             started = time.perf_counter()
             if seen and ssim(image, seen[0][0]) >= self.similarity:
                 latency_ms = 1e3 * (time.perf_counter() - started)
-                held = seen[0][1]
-                return replace(held, compute_ratio=0.0, recompute_ratio=0.0, keyframe=False, latency_ms=latency_ms)
+                return seen[0][1].repeated(latency_ms)
             sent = image
             if seen and self.sent != "whole":  # the first frame fills the caches and is not quantised
                 sent = quarter_area(image) if self.sent == "area" else quarter_bits(image)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.models.detections.advance import advance
@@ -15,6 +14,7 @@ from fluxshard.motion import MotionField, accumulate
 from fluxshard.pipeline.carrying.error_history import ErrorHistory
 from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.carrying.result_error import result_error
+from fluxshard.runtime.planned.image_test import dilate
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedProposal
 from fluxshard.runtime.reuse.policy import Proposal
@@ -42,7 +42,6 @@ class ResultCarrier:
         self._options, self._propose, self._confidence = options, propose, confidence
         self._moved: Detections | None = None  # the last result, where its objects are in the frame offered last
         self._since: MotionField | None = None
-        self._known = False  # the motion of all frames since the result
         self._age = 0
         self._errors, self._changes = ErrorHistory(), ErrorHistory()
 
@@ -68,8 +67,8 @@ class ResultCarrier:
         """
         self._age += 1
         height, width = image.shape[2:]
-        if motion is None or not self._known or self._moved is None or self._moved.shape != (height, width):
-            self._since, self._moved, self._known = None, None, False
+        if motion is None or self._moved is None or self._moved.shape != (height, width):
+            self._since = self._moved = None  # a result is of no use again before the next frame is computed
             return None
         self._since = motion if self._since is None else accumulate(self._since, motion, height, width)
         moved = self._moved = advance(self._moved, motion)
@@ -99,25 +98,16 @@ class ResultCarrier:
         elif self._moved is not None and self._moved.shape == found.shape:
             self._errors.add(result_error(self._moved, found), self._age)
             self._changes.add(_unexplained(planned, found, self._confidence), self._age)
-        self._moved, self._since, self._known, self._age = found, None, True, 0
+        self._moved, self._since, self._age = found, None, 0
 
 
 def _unexplained(frame: PlannedFrame, found: Detections, confidence: float) -> float:
-    """Share of the coarsest level's shards that would be recomputed and hold no part of an object, 0..1."""
+    """Share of the coarsest level's shards that would be recomputed and neither hold an object nor are beside one."""
     if not frame.shards:
         return 1.0
     shards = frame.shards[-1]
     side = -(-max(found.shape[0] // shards.shape[0], 1) // 8)
-    near = _shards_of(regions(found, confidence) > 0, shards.shape, side)
-    return float(np.count_nonzero(shards & ~near) / shards.size)
-
-
-def _shards_of(inside: NDArray[np.bool_], shape: tuple[int, ...], side: int) -> NDArray[np.bool_]:
-    """Shards of `side` cells that hold a cell, or one of their neighbours does."""
-    rows, columns = np.nonzero(inside)
-    near = np.zeros((shape[0] + 2, shape[1] + 2), np.bool_)
-    row, column = np.minimum(rows // side, shape[0] - 1), np.minimum(columns // side, shape[1] - 1)
-    for y in range(3):
-        for x in range(3):
-            near[row + y, column + x] = True
-    return near[1:-1, 1:-1]
+    rows, columns = np.nonzero(regions(found, confidence))
+    objects = np.zeros_like(shards)
+    objects[np.minimum(rows // side, shards.shape[0] - 1), np.minimum(columns // side, shards.shape[1] - 1)] = True
+    return float(np.count_nonzero(shards & ~dilate(objects, 1)) / shards.size)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.geometry import Grid
-from fluxshard.motion import CELL_PX, MotionField, centres
+from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.planned.hints import (
     Mask,
@@ -119,7 +119,7 @@ class LevelChoice:
 
     def _attempt(self, shifts: Pixels) -> Trial:
         """What comes of one displacement per shard."""
-        shape: Any = tuple(-(-n_px // CELL_PX) for n_px in self.size)
+        shape = cells(self.size[0], CELL_PX), cells(self.size[1], CELL_PX)
         trial = self.attempt(per_cell(shifts, self.level, shape), np.ones(shape, np.bool_))
         over = trial.over | (trial.scores > self.level.tau_stray)
         return Trial(trial.shift, trial.valid, trial.ages, trial.scores, over)
