@@ -71,14 +71,21 @@ class CompiledModel:
         self._compiled: dict[tuple[int, ...], _Specialisation] = {}
         self._latest: _Specialisation | None = None
 
-    def session(self, reuse: ReuseOptions | None = None) -> Session:
+    def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False) -> Session:
         """A new video stream.
+
+        Args:
+          reuse: what to reuse; None: planned reuse at its shipped thresholds, as `fluxshard run`.
+          exact: outputs equal the dense network's up to rounding (`ReuseOptions.exact`); takes the place of `reuse`.
 
         Raises:
           ProfileError: a profile that cannot be read; or, at the first frame, one of another network or other weights.
-          OptionError: a profile that was found with another canvas.
+          OptionError: a profile that was found with another canvas; both `reuse` and `exact`.
         """
-        reuse = reuse or ReuseOptions()
+        if exact and reuse is not None:
+            raise OptionError("session(exact=True) says what to reuse: leave out reuse, or exact")
+        if reuse is None:
+            reuse = ReuseOptions.exact() if exact else ReuseOptions(policy="planned")
         if reuse.profile is None:
             return Session(lambda image: self.specialise(image).program, reuse)
         profile = ThresholdProfile.load(reuse.profile)

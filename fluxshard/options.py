@@ -233,6 +233,11 @@ class ReuseOptions:
         for name, value in taus.items():
             _check_number(name, value)
 
+    @classmethod
+    def exact(cls) -> ReuseOptions:
+        """Reuse that equals the dense network up to rounding: nothing that changed counts as unchanged."""
+        return cls(policy="propagated", rfap="per_layer", input="fresh")
+
     @property
     def input_mode(self) -> InputMode:
         """`input` with None resolved for this policy."""

@@ -59,11 +59,19 @@ def reuse(
     task: Annotated[Literal["auto", "detect", "segment", "pose"], typer.Option(help="What the outputs mean.")] = "auto",
     backend: Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")] = "auto",
     measure: Annotated[
-        Literal["jaccard", "mean_jaccard", "miou", "oks", "f1", "ap"] | None,
+        Literal["jaccard", "mean_jaccard", "miou", "oks", "f1", "teacher", "ap"] | None,
         typer.Option(
             help="Accuracy that methods are compared by; J, averaged over confidences, where clips have annotations, "
             "else OKS or mIoU against the dense network.",
             show_default=False,
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Size, as --size, at which the same network stands in for a stronger one: its objects are the truth "
+            "of --measure teacher.",
+            show_default="with --measure teacher, twice --size",
         ),
     ] = None,
     max_frames: Annotated[
@@ -105,6 +113,8 @@ def reuse(
         if missing:
             raise OptionError(f"--clips: {', '.join(missing)} is not there; there are {_names(found)}")
         found = [clip for clip in found if clip.name in _words(clips)]
+    if measure == "teacher" and teacher is None:
+        teacher = _twice(size)
     profiles = {}
     for entry in profile or []:
         label, equals, path = entry.partition("=")
@@ -125,11 +135,19 @@ def reuse(
         workers=workers,
         examples=examples,
         measure=measure,
+        teacher_size=teacher,
         command=_command(),
     )
     with StepProgress(Console(stderr=True, highlight=False)) as progress:
         run_experiment(request, ProgressCallbacks(frames=progress.frames, step=progress.step))
     print(f"{out / 'report.html'}: {len(found)} clips; the same as text in {out / 'report.md'}")
+
+
+def _twice(size: str | None) -> str:
+    from fluxshard.models.loading.sizes import DEFAULT_LONG_SIDE_PX, parse_size
+
+    sides = DEFAULT_LONG_SIDE_PX if size is None else parse_size(size)
+    return str(2 * sides) if isinstance(sides, int) else f"{2 * sides[0]}x{2 * sides[1]}"
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fluxshard.evaluate.calibration.calibrate import (
 )
 from fluxshard.evaluate.calibration.objective import Calibration
 from fluxshard.evaluate.data.clips import Clip
-from fluxshard.evaluate.methods.method import Method
+from fluxshard.evaluate.methods.method import Method, dense_method
 from fluxshard.evaluate.methods.method_sets import (
     NamedThresholdProfile,
     ablations,
@@ -33,6 +33,7 @@ from fluxshard.evaluate.metrics.clip_scores import ClipScores
 from fluxshard.evaluate.report.figures import draw_examples, draw_figures
 from fluxshard.evaluate.report.report import write_markdown, write_report
 from fluxshard.evaluate.runner import Runner
+from fluxshard.evaluate.traces.trace_store import StoredTrace
 from fluxshard.evaluate.traces.workers import Setup, WorkerPool
 from fluxshard.files import write_whole
 from fluxshard.runtime.threshold_profile import ThresholdProfile
@@ -60,6 +61,7 @@ class Experiment:
       examples: number of clips to draw example pictures of.
       measure: measure of accuracy in the report; None selects mean J where all clips have annotations, OKS for poses
         and mIoU otherwise.
+      teacher_size: size at which the same network is the teacher of measure "teacher", as `Setup.size`; None without.
       command: command line, for the report; empty takes `sys.argv`.
     """
 
@@ -76,6 +78,7 @@ class Experiment:
     workers: int | None = None
     examples: int = 3
     measure: str | None = None
+    teacher_size: str | None = None
     command: str = ""
 
 
@@ -113,11 +116,22 @@ def run_experiment(request: Experiment, progress: ProgressCallbacks | None = Non
         tasks += [(variant, clip) for variant in variants for clip in mine]
     runner = Runner(request.setup, request.out)
     stored = runner.run(tasks, workers=request.workers, on_frames=progress.frames, on_trace=progress.step)
+    teacher = _taught(request, progress)
     progress.step("scores")
-    scores = runner.score(stored, workers=request.workers)
+    scores = runner.score(stored, teacher=teacher, workers=request.workers)
     write_whole(request.out / SCORES, (json.dumps([asdict(one) for one in scores]) + "\n").encode())
     _report(request, scores, named, progress)
     return scores
+
+
+def _taught(request: Experiment, progress: ProgressCallbacks) -> list[StoredTrace]:
+    """Traces of the teacher: the dense network at a larger size."""
+    if request.teacher_size is None:
+        return []
+    runner = Runner(replace(request.setup, size=request.teacher_size), request.out)
+    tasks: list[tuple[Method, Clip]] = [(dense_method(), clip) for clip in request.clips]
+    progress.step(f"the teacher, at {request.teacher_size} px")
+    return runner.run(tasks, workers=request.workers, on_frames=progress.frames, on_trace=progress.step)
 
 
 def _calibrated(request: Experiment, progress: ProgressCallbacks) -> list[NamedThresholdProfile]:

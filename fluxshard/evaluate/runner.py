@@ -65,11 +65,14 @@ class Runner:
                 on_trace(_line(finished.trace))
         return stored
 
-    def score(self, stored: Sequence[StoredTrace], *, workers: int | None = None) -> list[ClipScores]:
+    def score(
+        self, stored: Sequence[StoredTrace], *, teacher: Sequence[StoredTrace] = (), workers: int | None = None
+    ) -> list[ClipScores]:
         """Scores traces against the dense network's, and against the clips' annotations where available.
 
         Args:
           stored: results of `run`; the dense network must have been run on the same clips.
+          teacher: traces of a stronger network on the same clips; empty without one.
           workers: number of processes; None starts one per processor.
 
         Returns:
@@ -86,18 +89,19 @@ class Runner:
         if missing:
             raise EvaluationError(f"trace {missing[0]!r} is missing: run its method first")
         paths = {name: [entry.path for entry in stored if entry.task.clip.name == name] for name in clips}
-        jobs = [(paths[name], dense[name], clip) for name, clip in clips.items()]
+        teachers = {entry.task.clip.name: entry.path for entry in teacher}
+        jobs = [(paths[name], dense[name], teachers.get(name), clip) for name, clip in clips.items()]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             scores = dict(zip(clips, map(iter, pool.map(_score, *zip(*jobs, strict=True))), strict=True))
         return [next(scores[entry.task.clip.name]) for entry in stored]
 
 
-def _score(paths: Sequence[Path], dense_path: Path, clip: Clip) -> list[ClipScores]:
+def _score(paths: Sequence[Path], dense_path: Path, teacher_path: Path | None, clip: Clip) -> list[ClipScores]:
     """Scores all traces of one clip, whose annotations and dense trace are read once."""
-    dense = Trace.load(dense_path)
+    dense, teacher = Trace.load(dense_path), None if teacher_path is None else Trace.load(teacher_path)
     masks = annotation_masks(clip, len(dense.frames), dense.picture_size)
     annotations = None if masks is None else [encode(mask) for mask in masks]
-    return [score(Trace.load(path), dense, annotations) for path in paths]
+    return [score(Trace.load(path), dense, annotations, teacher=teacher) for path in paths]
 
 
 def _line(trace: Trace) -> str:

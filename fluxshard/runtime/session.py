@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -71,7 +72,9 @@ class _Offer:
 
 
 class Session:
-    """Runs the frames of one stream, reusing what earlier frames computed. Not thread-safe; make one per stream.
+    """Runs the frames of one stream, reusing what earlier frames computed. Make one per stream.
+
+    Frames may come from any thread, one at a time: a second one at once is refused.
 
     Make it with `CompiledModel.session()`; it is a context manager that frees the stream's buffers at the end.
 
@@ -92,6 +95,7 @@ class Session:
         self._counts: Callable[[], StepCounts] | None = None
         self._planned: PlannedFrame | None = None
         self._closed = False
+        self._running = threading.Lock()
 
     def __enter__(self) -> Session:
         return self
@@ -208,7 +212,7 @@ class Session:
 
         Raises:
           ShapeError: an image or motion of the wrong shape, dtype or device.
-          StateError: the session is closed.
+          StateError: the session is closed, or runs a frame in another thread.
         """
         return self._run(image, motion, None)
 
@@ -277,6 +281,17 @@ class Session:
         return program
 
     def _run(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
+        if not self._running.acquire(blocking=False):
+            raise StateError(
+                "session is running a frame in another thread: run a stream's frames one after another, and make a "
+                "session for every stream"
+            )
+        try:
+            return self._run_alone(image, motion, work)
+        finally:
+            self._running.release()
+
+    def _run_alone(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
         started = time.perf_counter()
         stream = self._prepare(self._check(image, motion), tuple(image.shape))
         engine = stream.program.engine

@@ -123,3 +123,21 @@ def test_options_that_are_not_allowed() -> None:
     ):
         with pytest.raises(OptionError):
             fluxshard.ReuseOptions(**bad)  # type: ignore[arg-type]
+
+
+def test_a_session_is_planned_unless_it_is_to_be_exact() -> None:
+    model = fluxshard.compile(Two().eval(), options=REFERENCE)
+    with model.session() as planned, model.session(exact=True) as exact:
+        assert planned.reuse == fluxshard.ReuseOptions(policy="planned")
+        assert exact.reuse == fluxshard.ReuseOptions.exact()
+    with pytest.raises(OptionError, match="leave out reuse"):
+        model.session(fluxshard.ReuseOptions(), exact=True)
+
+
+def test_an_exact_session_equals_the_network() -> None:
+    net, image = Two().eval(), torch.rand(1, 3, 16, 24)
+    with fluxshard.compile(net, options=REFERENCE).session(exact=True) as session, torch.inference_mode():
+        for index in range(4):
+            image[..., 4:6, 4 * index : 4 * index + 3] += 0.001
+            assert_same(session.run(image.clone()), net(image))
+        assert session.stats.compute_ratio < 1

@@ -48,6 +48,14 @@ def run(
             show_default="no-canvas, or what the profile says",
         ),
     ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact",
+            help="Reuse only what has not changed: equals the dense network up to rounding.",
+            show_default=False,
+        ),
+    ] = None,
     tau_input: Annotated[
         float | None,
         typer.Option(help="Propagated: a pixel that differs by more (0..1) is recomputed.", show_default="0.02"),
@@ -102,6 +110,7 @@ def run(
         policy=policy,
         profile=profile,
         canvas=canvas,
+        exact=exact,
         tau_input=tau_input,
         tau=tau,
         rfap=rfap,

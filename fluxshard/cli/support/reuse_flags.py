@@ -23,12 +23,14 @@ class ReuseFlags:
       policy: what decides which work is done.
       profile: file of a calibrated threshold profile.
       canvas: place the image on a larger canvas.
+      exact: reuse only what has not changed at all.
       tau_input, tau, rfap, input, remap: of propagated reuse; see `ReuseOptions`.
     """
 
     policy: Policy | None = None
     profile: Path | None = None
     canvas: bool | None = None
+    exact: bool | None = None
     tau_input: float | None = None
     tau: float | None = None
     rfap: Rfap | None = None
@@ -95,6 +97,11 @@ def settle(flags: ReuseFlags) -> RunReuse:
             )
         threshold_profile = ThresholdProfile.load(flags.profile)
         return RunReuse(options=threshold_profile.reuse, threshold_profile=threshold_profile)
+    if flags.exact:
+        clashing = [name for name in flags.given() if name != "--exact"]
+        if clashing:
+            raise OptionError(f"--exact says what to reuse: leave out {', '.join(clashing)}, or --exact")
+        return RunReuse(options=ReuseOptions.exact())
     policy = flags.policy or "planned"
     if policy == "planned":
         own = [name for name in flags.given() if name not in ("--policy", "--canvas", "--no-canvas")]
@@ -138,6 +145,8 @@ def thresholds_of(flags: ReuseFlags) -> str:
     """Origin of the thresholds, in a few words."""
     if flags.profile is not None:
         return f"profile {flags.profile.name}"
+    if flags.exact:
+        return "no thresholds"
     return (
         "given thresholds" if any(getattr(flags, name) is not None for name in _POLICY_FLAGS) else "default thresholds"
     )

@@ -20,6 +20,7 @@ class FrameScores:
         confident detection of the same class; 0 for those without one.
       oks: as `miou`, with object keypoint similarity. Source: COCO's keypoint evaluation.
       f1: F1 of the confident detections against the dense network's, matched at a box IoU of 0.5.
+      teacher: overlap with the objects of a stronger network; see `teacher_overlap`.
     """
 
     compute_ratio: float
@@ -33,6 +34,7 @@ class FrameScores:
     miou: float | None = None
     oks: float | None = None
     f1: float | None = None
+    teacher: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class ClipScores:
       latency_ms: median over frames.
       jaccard, mean_jaccard: means against annotations; None without annotations.
       miou, oks, f1: means against the dense network.
+      teacher: mean against a stronger network; None without one.
       ap: average precision with the dense network's confident detections as ground truth, by mask IoU, box IoU or OKS,
         averaged over thresholds 0.50:0.05:0.95; see `average_precision`.
       discovery_frames: per object that appears in the dense trace, frames until this method detects it; see
@@ -66,6 +69,7 @@ class ClipScores:
     miou: float | None = None
     oks: float | None = None
     f1: float | None = None
+    teacher: float | None = None
     ap: float | None = None
     discovery_frames: tuple[int, ...] = ()
     drift: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from fluxshard.evaluate.metrics.average_precision import average_precision
 from fluxshard.evaluate.metrics.clip_scores import ClipScores, FrameScores
 from fluxshard.evaluate.metrics.discovery import discovery_frames
 from fluxshard.evaluate.metrics.search_accuracy import box_overlaps, mean_jaccard, similarities
+from fluxshard.evaluate.metrics.teacher_overlap import teacher_overlap
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.models.detections.agreement import best_pairs
 
@@ -24,6 +26,7 @@ def score(
     dense: Trace | None,
     annotations: Sequence[str | None] | None,
     *,
+    teacher: Trace | None = None,
     confidence: float = 0.25,
 ) -> ClipScores:
     """Scores a trace; `ClipScores` and `FrameScores` define the metrics.
@@ -36,6 +39,7 @@ def score(
       dense: trace of the dense network on the same clip; None omits the metrics against it.
       annotations: COCO run lengths of the annotated object per frame, None for frames without; None without
         annotations.
+      teacher: trace of a stronger network on the same clip; None without one.
       confidence: confident objects score above it.
 
     Raises:
@@ -43,12 +47,19 @@ def score(
         pycocotools is not installed.
     """
     _check(trace, dense, annotations)
+    if teacher is not None:
+        _check(trace, teacher, None)
     has_masks = _has_masks(trace, dense)
     frames = []
     for number, frame in enumerate(trace.frames):
         annotation = annotations[number] if annotations is not None and has_masks else None
         theirs = None if dense is None else dense.frames[number].objects
-        frames.append(_frame(frame, theirs, annotation, trace.picture_size, confidence))
+        scores = _frame(frame, theirs, annotation, trace.picture_size, confidence)
+        if teacher is not None:
+            found = [one for one in frame.objects if one.score > confidence]
+            overlap = teacher_overlap(found, teacher.frames[number].objects, trace.picture_size)
+            scores = replace(scores, teacher=overlap)
+        frames.append(scores)
     counted = frames[1:]
     poses = any(frame.oks is not None for frame in counted)
     return ClipScores(
@@ -65,6 +76,7 @@ def score(
         miou=_mean_defined([frame.miou for frame in counted]),
         oks=_mean_defined([frame.oks for frame in counted]),
         f1=_mean_defined([frame.f1 for frame in counted]),
+        teacher=_mean_defined([frame.teacher for frame in counted]),
         ap=None if dense is None else average_precision(trace, dense, confidence),
         discovery_frames=() if dense is None else discovery_frames(trace, dense, confidence),
         drift=_drift([frame.oks if poses else frame.miou for frame in counted]),

@@ -46,6 +46,9 @@ MEASURES: tuple[ReportMeasure, ...] = (
     ReportMeasure("oks", "OKS", "mean object keypoint similarity with the dense network's detections"),
     ReportMeasure("f1", "F1", "F1 against the dense network's detections, matched at an IoU of 0.5"),
     ReportMeasure(
+        "teacher", "teacher IoU", "mean overlap with the objects that a stronger network finds with a score above 0.4"
+    ),
+    ReportMeasure(
         "ap", "AP", "average precision with the dense network's detections as ground truth, at 0.50:0.05:0.95", False
     ),
 )

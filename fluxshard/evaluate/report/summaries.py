@@ -78,7 +78,7 @@ def summary_rows(scores: Sequence[ClipScores], dense: str = "dense", measure: st
     Args:
       scores: scores of all methods and clips, the dense network included.
       dense: name of the method to compare with.
-      measure: "jaccard", "mean_jaccard", "miou", "oks", "f1" or "ap".
+      measure: "jaccard", "mean_jaccard", "miou", "oks", "f1", "teacher" or "ap".
 
     Raises:
       EvaluationError: there are no scores or none of `dense`, there are two of the same method and clip, or a method

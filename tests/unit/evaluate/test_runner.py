@@ -162,6 +162,16 @@ def test_scores_are_against_the_dense_network_and_annotations(
     assert skip.f1 == dense.f1 == 1 and skip.miou == dense.miou == 1  # boxes overlap by 6 of 10 px, masks wholly
 
 
+def test_a_teacher_is_the_same_network_at_another_size(
+    setup: Setup, pools: Pools, inline: None, tmp_path: Path
+) -> None:
+    runner, larger = Runner(setup, tmp_path), Runner(replace(setup, size="1280"), tmp_path)
+    stored, teacher = (one.run([(dense_method(), BEAR)]) for one in (runner, larger))
+    assert stored[0].path != teacher[0].path and stored[0].path.parent == teacher[0].path.parent
+    (alone,), (taught,) = runner.score(stored), runner.score(stored, teacher=teacher)
+    assert alone.teacher is None and taught.teacher == 1  # the pool finds the same at every size
+
+
 def test_scores_need_every_trace(setup: Setup, pools: Pools, inline: None, tmp_path: Path) -> None:
     of_one = Runner(setup, tmp_path)
     stored = of_one.run([(Skip(every=2), BEAR)])

@@ -155,7 +155,7 @@ def test_focus(model: fluxshard.CompiledModel) -> None:
 
 
 def test_other_policies_ignore_focus(model: fluxshard.CompiledModel) -> None:
-    with model.session() as session:
+    with model.session(exact=True) as session:
         _run(session, _image())
         session.focus(np.zeros((4, 6), np.bool_))
         _run(session, _patch(_image()))

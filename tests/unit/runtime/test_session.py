@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 import fluxshard
 from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.motion import MotionField
+from fluxshard.runtime.session import Program, Session
 
 SIZE = (32, 48)
 
@@ -179,3 +183,24 @@ def test_memory_is_taken_before_the_first_frame_where_that_is_wanted(model: flux
         assert session.state_bytes == prepared and session.stats.keyframe
         with pytest.raises(ShapeError):
             session.prepare(torch.zeros(3, *SIZE))
+
+
+def test_two_frames_at_once_are_refused_and_nothing_is_lost() -> None:
+    """The second frame comes while the first compiles its size; the first goes on."""
+    inside, go = threading.Event(), threading.Event()
+    model = fluxshard.compile(_net(), options=fluxshard.CompileOptions(backend="reference"))
+
+    def slow(image: Tensor) -> Program:
+        inside.set()
+        assert go.wait(20)
+        return model.specialise(image).program
+
+    with Session(slow, fluxshard.ReuseOptions(policy="planned")) as session, ThreadPoolExecutor(1) as other:
+        first = other.submit(session.run, _image())
+        assert inside.wait(20)
+        with pytest.raises(StateError, match="in another thread"):
+            session.run(_image())
+        go.set()
+        outputs = first.result(20)
+        session.reset()
+        assert torch.equal(session.run(_image()), outputs)

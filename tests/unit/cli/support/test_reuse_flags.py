@@ -36,6 +36,15 @@ def test_planned_reuse_is_the_default():
     assert settle(ReuseFlags(canvas=False)).canvas_px(YOLO_LIKE) == 0
 
 
+def test_exact_is_one_word():
+    flags = ReuseFlags(exact=True)
+    reuse = settle(flags)
+    assert reuse.options == ReuseOptions.exact() and not reuse.canvas
+    assert describe(flags, reuse.options, 0, "float32").startswith("propagated reuse, no thresholds; exact: equals")
+    with pytest.raises(OptionError, match="--exact says what to reuse: leave out --tau, or --exact"):
+        settle(ReuseFlags(exact=True, tau=0.1))
+
+
 def test_the_canvas_is_as_large_as_the_stride():
     reuse = settle(ReuseFlags(canvas=True))
     assert reuse.canvas_px(YOLO_LIKE) == 32 and reuse.canvas_px(replace(YOLO_LIKE, stride_px=64)) == 64

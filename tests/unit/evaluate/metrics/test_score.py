@@ -26,6 +26,15 @@ def test_j_is_the_best_overlap_of_a_confident_object_of_any_class() -> None:
     assert scores.miou is None and scores.ap is None and scores.discovery_frames == ()
 
 
+def test_a_teacher_is_another_reference() -> None:
+    mine, teacher = trace((), (found(0),), (found(5, score=0.2),)), trace((), (found(0),), (found(5),))
+    scores = score(mine, mine, None, teacher=teacher)
+    assert [frame.teacher for frame in scores.frames] == [None, 1.0, 0.0]  # the last is not confident
+    assert scores.teacher == pytest.approx(0.5) and scores.miou == 1
+    with pytest.raises(EvaluationError, match="same frames"):
+        score(mine, mine, None, teacher=trace((), ()))
+
+
 def test_j_needs_masks() -> None:
     assert score(trace((), (found(0, masked=False),)), None, [None, square(0)]).jaccard is None
 
