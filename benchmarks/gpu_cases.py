@@ -20,7 +20,8 @@ from fluxshard.passes import run_passes
 from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
 from fluxshard.runtime.engines.cuda import CudaEngine, CudaState
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from fluxshard.runtime.endpoints.policies import cloud_policy, edge_policy
 from fluxshard.runtime.endpoints.work_order import work_orders
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.runtime.offload.work_features import work_features
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 
 
 @dataclass

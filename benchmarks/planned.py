@@ -33,7 +33,8 @@ from fluxshard.motion import MotionField
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.engines.cpp import CppEngine
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 Frames = list[tuple[torch.Tensor, MotionField | None]]

@@ -43,7 +43,7 @@ from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.policies import cloud_policy
 from fluxshard.runtime.endpoints.work_order import work_orders
 from fluxshard.runtime.offload.dispatch import Decision, DispatchInputs
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import weights_digest
 from tests.offload.link_proxy import LinkProxy
 from tests.offload.served import Served, served

@@ -22,7 +22,8 @@ from fluxshard.passes.capture.device_copy import moved, tensors_of
 from fluxshard.passes.capture.trace import trace
 from fluxshard.passes.lower import lower
 from fluxshard.runtime.reuse.canvas import zero_canvas
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 
 Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram

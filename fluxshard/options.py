@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -172,6 +172,26 @@ class PlannedOptions:
         low, high = self.pixel_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise OptionError(f"pixel_range (={self.pixel_range}) must be two finite numbers, the smaller first")
+
+    def scaled(self, scale: float) -> PlannedOptions:
+        """These options with all thresholds multiplied by a factor; those that are at most 1 by default stay so.
+
+        Args:
+          scale: above 0.
+
+        Raises:
+          OptionError: a factor that is not allowed.
+        """
+        if not (math.isfinite(scale) and scale > 0):
+            raise OptionError(f"scale (={scale}) must be a finite number above 0")
+        return replace(
+            self,
+            tau=self.tau * scale,
+            tau_background=None if self.tau_background is None else min(1.0, self.tau_background * scale),
+            tau_small=None if self.tau_small is None else self.tau_small * scale,
+            tau_waiting=min(1.0, self.tau_waiting * scale),
+            tau_stray=min(1.0, self.tau_stray * scale),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,8 +28,11 @@ class FrameRecord:
       detections: how many were found.
       origin: (y, x) of the image on what the outputs describe.
       planned_work: multiply-accumulates that were planned for the frame before it ran, over those of the network on
-        what the outputs describe; None for other policies than planned.
+        what the outputs describe; None for other policies than planned. A frame that online calibration has computed
+        whole as well counts both.
       carried: frames since the one that was computed for this result, which was moved here; 0: this one was.
+      calibrated: `scale` on the thresholds, and `error` of the planned result against the whole one, None where the
+        frame was not computed whole; None without online calibration.
       placement: where the frame ran, and all that was known when that was decided; None in one place.
     """
 
@@ -48,6 +51,7 @@ class FrameRecord:
     origin: tuple[int, int] = (0, 0)
     planned_work: float | None = None
     carried: int = 0
+    calibrated: Mapping[str, Any] | None = None
     placement: Mapping[str, Any] | None = None
 
     def ratio(self, name: str) -> float:

@@ -103,7 +103,6 @@ def _record_and_view(
         agreement = _agreement(found, reference, confidence, letterbox.size)
         if reference.dense.pairs and not result.carried:
             difference = max_difference(result.outputs, reference.outputs)
-    planned = loop.session.planned
     record = FrameRecord(
         frame=frame.index,
         time_s=frame.time_s,
@@ -118,8 +117,9 @@ def _record_and_view(
         max_difference=difference,
         detections=0 if found is None else len(found),
         origin=result.origin,
-        planned_work=None if planned is None else 0.0 if result.carried else planned.work_ratio,
+        planned_work=result.planned_work,
         carried=result.carried,
+        calibrated=None if result.calibrated is None else plain(asdict(result.calibrated)),
         placement=None if result.placement is None else plain(result.placement),
     )
     work_map = _no_work(letterbox.size) if result.carried else loop.session.work_map

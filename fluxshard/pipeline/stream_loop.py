@@ -15,6 +15,7 @@ from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.regions import regions
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
+from fluxshard.pipeline.calibrating.online_calibration import CalibratedFrame, OnlineCalibration
 from fluxshard.pipeline.carrying.carrier import ResultCarrier
 from fluxshard.pipeline.device import RunDevice
 from fluxshard.runtime.planned.planner import PlannedFrame
@@ -66,13 +67,16 @@ class StreamFrame:
       found: detections in pixels of the outputs (the image, or the canvas); None where the head is not known.
       regions: `(ceil(H / 8), ceil(W / 8))` uint8 that the session was focused on; None where it was not.
       stats: the session's measurements; where the frame was not computed, of the frame whose result it has, without
-        any work.
+        any work; where it was computed whole as well, with the work and the time of both.
       origin: (y, x) of the image on what the outputs describe.
-      run_ms: wall clock of the session's call, until the device is done; or of moving the result.
+      run_ms: wall clock of the session's calls, until the device is done; or of moving the result.
+      planned_work: multiply-accumulates that were planned for the frame, over those of the network on what the outputs
+        describe; None for other policies than planned.
       decode_ms: wall clock of decoding the detections.
       focus_ms: wall clock of marking the regions and handing them to the session.
       placement: where the frame ran, and why; None in one place.
       carried: frames since the one that was computed for this result, which was moved here; 0: this one was.
+      calibrated: what online calibration did; None without it.
     """
 
     outputs: Any
@@ -81,10 +85,12 @@ class StreamFrame:
     stats: FrameStats
     origin: tuple[int, int]
     run_ms: float
+    planned_work: float | None = None
     decode_ms: float = 0.0
     focus_ms: float = 0.0
     placement: Mapping[str, Any] | None = None
     carried: int = 0
+    calibrated: CalibratedFrame | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,6 +104,7 @@ class StreamLoop:
       device: where the session takes images.
       placement: where the last frame ran, for sessions in two places. They take frames of a video.
       carrier: answers frames without computing them, where that does; for planned reuse in one place, without a canvas.
+      calibration: of the same session; where a carrier may be, and with `detect`.
     """
 
     session: StreamSession
@@ -106,6 +113,7 @@ class StreamLoop:
     device: RunDevice = field(default_factory=RunDevice)
     placement: Callable[[], Mapping[str, Any]] | None = None
     carrier: ResultCarrier | None = None
+    calibration: OnlineCalibration | None = None
 
     def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
         """Runs the next frame and focuses the session for the one after it.
@@ -118,6 +126,8 @@ class StreamLoop:
         Raises:
           FluxShardError: the session refuses the frame or fails, or the outputs are not those of the head.
         """
+        if self.calibration is not None:
+            self.calibration.count()
         if self.carrier is not None:
             start = time.perf_counter()
             moved = self.carrier.carry(image, motion)
@@ -127,11 +137,24 @@ class StreamLoop:
         taken = (image, motion) if self.placement is None or frame is None else (frame,)
         outputs, run_ms = self.device.timed(self.session.run, *taken)
         outputs = self.device.fetch(outputs)
-        found, marked, decode_ms, focus_ms = None, None, 0.0, 0.0
+        stats, planned = self.session.stats, self.session.planned
+        work = None if planned is None else planned.work_ratio
+        found, marked, calibrated, decode_ms, focus_ms = None, None, None, 0.0, 0.0
         if self.detect is not None:
             start = time.perf_counter()
             found = self.detect(outputs)
             decode_ms = _ms_since(start)
+            if self.calibration is not None:
+                calibrated = CalibratedFrame(scale=self.calibration.scale)
+                if self.calibration.is_due(planned):
+                    whole, whole_ms = self.device.timed(self.calibration.run_whole, image)
+                    outputs = self.device.fetch(whole)
+                    stats, run_ms = _both(stats, self.session.stats), run_ms + whole_ms
+                    start = time.perf_counter()
+                    kept, found = found, self.detect(outputs)
+                    calibrated = self.calibration.take(kept, found)
+                    decode_ms += _ms_since(start)
+                    work = None if work is None else work + 1
             if self.objects is not None:
                 start = time.perf_counter()
                 marked = regions(found, self.objects.region_confidence, self.objects.small_px)
@@ -139,18 +162,20 @@ class StreamLoop:
                 focus_ms = _ms_since(start)
             if self.carrier is not None:
                 start = time.perf_counter()
-                self.carrier.take(found, self.session.planned)
+                self.carrier.take(found, planned)
                 focus_ms += _ms_since(start)
         return StreamFrame(
             outputs=outputs,
             found=found,
             regions=marked,
-            stats=self.session.stats,
+            stats=stats,
             origin=self.session.origin,
             run_ms=run_ms,
+            planned_work=work,
             decode_ms=decode_ms,
             focus_ms=focus_ms,
             placement=None if self.placement is None else self.placement(),
+            calibrated=calibrated,
         )
 
     def _carried(self, moved: Detections, age: int, ms: float) -> StreamFrame:
@@ -159,9 +184,19 @@ class StreamLoop:
             self.session.stats, keyframe=False, recompute_ratio=0.0, compute_ratio=0.0, latency_ms=ms, edge_pre_ms=ms,
             inference_ms=0.0, post_ms=0.0, overhead_ms=0.0, layers_executed=0,
         )  # fmt: skip
+        calibrated = None if self.calibration is None else CalibratedFrame(scale=self.calibration.scale)
         return StreamFrame(
-            outputs=None, found=moved, regions=None, stats=stats, origin=self.session.origin, run_ms=ms, carried=age
-        )
+            outputs=None, found=moved, regions=None, stats=stats, origin=self.session.origin, run_ms=ms,
+            planned_work=0.0, carried=age, calibrated=calibrated,
+        )  # fmt: skip
+
+
+def _both(planned: FrameStats, whole: FrameStats) -> FrameStats:
+    """What a frame cost that ran twice."""
+    summed = ("compute_ratio", "latency_ms", "edge_pre_ms", "inference_ms", "post_ms", "overhead_ms", "layers_executed")
+    return replace(
+        planned, recompute_ratio=1.0, **{name: getattr(planned, name) + getattr(whole, name) for name in summed}
+    )
 
 
 def _ms_since(start: float) -> float:

@@ -37,6 +37,7 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
         "frames_counted": len(counted),
         "keyframes_counted": sum(bool(record.stats.get("keyframe")) for record in counted),
         "carried_counted": sum(record.carried > 0 for record in counted),
+        "calibration": _calibration(counted),
         "latency_ms": {
             "incremental": incremental,
             "dense": dense_ms,
@@ -73,6 +74,15 @@ def _distribution(values: Sequence[float]) -> dict[str, float] | None:
 
 def _of(records: Sequence[FrameRecord], name: str) -> dict[str, float] | None:
     return _distribution([record.ratio(name) for record in records])
+
+
+def _calibration(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
+    """Of online calibration: frames that were computed whole as well, what reuse lost on them, and the last scale."""
+    calibrated = [record.calibrated for record in records if record.calibrated is not None]
+    if not calibrated:
+        return None
+    errors = [one["error"] for one in calibrated if one["error"] is not None]
+    return {"frames": len(errors), "error": _distribution(errors), "scale": calibrated[-1]["scale"]}
 
 
 def _agreement(records: Sequence[FrameRecord]) -> dict[str, Any] | None:

@@ -6,69 +6,26 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.engines.engine import Engine, Inspection, Mask, StepCounts, StreamState, Unflatten
-from fluxshard.runtime.planned.image_test import ReferenceImageTest
-from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame
+from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts, StreamState
+from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
-from fluxshard.runtime.reuse.canvas import Canvas, Placement
+from fluxshard.runtime.reuse.canvas import Canvas
 from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
 from fluxshard.runtime.reuse.propagated import PropagatedPolicy
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.stats import FrameStats
+from fluxshard.runtime.stream import Program, Stream, check_device, check_image, propose
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A plan that can be run: what a session needs for one image size.
-
-    Attributes:
-      engine: runs frames.
-      unflatten: leaves to the structure that the model returns.
-      make_test: makes the image tests of planned reuse.
-      canvas_px: how much larger than the image the engine's plan is, per axis.
-      dense_macs: multiply-accumulates that work is counted against: those of the network on the image itself; 0 takes
-        those of the engine's plan.
-    """
-
-    engine: Engine
-    unflatten: Unflatten
-    make_test: MakeTest = ReferenceImageTest
-    canvas_px: int = 0
-    dense_macs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """Program, state and policy of a session for one image size."""
-
-    program: Program
-    state: StreamState
-    policy: WorkPolicy
-    canvas: Canvas | None
-    macs: WorkCounter
-    tau: tuple[float, ...]
-    size: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """A proposal, where its frame lies on the canvas, and the motion that was given with it."""
-
-    proposal: Proposal
-    placement: Placement | None
-    motion: MotionField | None
 
 
 class Session:
@@ -85,8 +42,8 @@ class Session:
 
     def __init__(self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions) -> None:
         self._program_for = program_for
-        self._reuse = reuse
-        self._stream: _Stream | None = None
+        self._given = self._reuse = reuse
+        self._stream: Stream | None = None
         self._frame = 0
         self._stats: FrameStats | None = None
         self._measure: Callable[[], FrameStats] | None = (
@@ -122,7 +79,7 @@ class Session:
 
     @property
     def reuse(self) -> ReuseOptions:
-        """Options of this session's reuse."""
+        """Options of this session's reuse, with the thresholds of the next frame."""
         return self._reuse
 
     @property
@@ -183,6 +140,25 @@ class Session:
             )
         stream.policy.focus(regions.astype(np.uint8))
 
+    def scale_thresholds(self, scale: float) -> None:
+        """Multiplies the thresholds of planned reuse that the session was made with, from the next frame on.
+
+        Args:
+          scale: above 0; 1 is what the session was made with.
+
+        Raises:
+          OptionError: a scale that is not allowed.
+          StateError: the session's policy is not "planned".
+        """
+        if self._given.policy != "planned":
+            raise StateError(
+                f"thresholds of policy {self._given.policy!r} cannot be scaled: make the session with policy='planned'"
+            )
+        planned = self._given.planned.scaled(scale)
+        self._reuse = replace(self._given, planned=planned)
+        if self._stream is not None and isinstance(self._stream.policy, PlannedPolicy):
+            self._stream.policy.set_thresholds(planned)
+
     @property
     def state_bytes(self) -> int:
         """Memory that the stream's caches take; 0 before the first frame, or `prepare`."""
@@ -216,6 +192,19 @@ class Session:
         """
         return self._run(image, motion, None)
 
+    def run_whole(self, image: Tensor) -> Any:
+        """Runs one frame whole: nothing is reused, and the frames after it reuse what it computed.
+
+        Running a frame again, whole, tells what reuse has cost.
+
+        Args:
+          image: as for `run`.
+
+        Returns, Raises:
+          as `run`.
+        """
+        return self._run(image, None, None, whole=True)
+
     def run_with_work(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask]) -> Any:
         """Runs one frame and recomputes exactly the given cells, whatever the values say: for benchmarks and planning.
 
@@ -246,7 +235,7 @@ class Session:
         """
         return work_map(self._ran().program.engine.plan, self.inspect())
 
-    def _ran(self) -> _Stream:
+    def _ran(self) -> Stream:
         if self._stream is None or (self._measure is None and self._stats is None):
             raise StateError("session is closed" if self._closed else "session has run no frame yet")
         return self._stream
@@ -263,40 +252,44 @@ class Session:
         program = self._check(image, motion)
         stream, size = self._stream, tuple(image.shape)
         if stream is None or stream.size != size:
-            tau = tau_per_layer(program.engine.plan, self._reuse.tau)
-            policy, canvas = self._policy(program, tau), self._canvas(program, size)
-            return _propose(policy, canvas, image, motion, None).proposal
-        return _propose(stream.policy, stream.canvas, image, motion, None).proposal
+            return propose(self._policy(program), self._canvas(program, size), image, motion, None).proposal
+        return propose(stream.policy, stream.canvas, image, motion, None).proposal
 
     def _check(self, image: Tensor, motion: MotionField | None) -> Program:
         """The program for a frame; refuses what cannot be one."""
         if self._closed:
             raise StateError("session is closed; make a new one with model.session()")
-        _check_image(image)
+        check_image(image)
         if motion is not None:
             motion.check_covers(image.shape[2], image.shape[3])
         same = self._stream is not None and self._stream.size == tuple(image.shape)
         program = self._stream.program if same and self._stream is not None else self._program_for(image)
-        _check_device(image, program.engine.torch_device)
+        check_device(image, program.engine.torch_device)
         return program
 
-    def _run(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
+    def _run(
+        self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
+    ) -> Any:
         if not self._running.acquire(blocking=False):
             raise StateError(
                 "session is running a frame in another thread: run a stream's frames one after another, and make a "
                 "session for every stream"
             )
         try:
-            return self._run_alone(image, motion, work)
+            return self._run_alone(image, motion, work, whole=whole)
         finally:
             self._running.release()
 
-    def _run_alone(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
+    def _run_alone(
+        self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool
+    ) -> Any:
         started = time.perf_counter()
         stream = self._prepare(self._check(image, motion), tuple(image.shape))
+        if whole:
+            stream.policy.reset()
         engine = stream.program.engine
         try:
-            offer = _propose(stream.policy, stream.canvas, image, motion, work)
+            offer = propose(stream.policy, stream.canvas, image, motion, work)
         except ShapeError:  # of given work: nothing has happened yet
             raise
         except BaseException:
@@ -326,67 +319,30 @@ class Session:
         self._frame += 1
         return outputs
 
-    def _forget(self, stream: _Stream) -> None:
+    def _forget(self, stream: Stream) -> None:
         """A frame has failed: nothing of it, and nothing before it, is reused."""
         self._planned = self._stats = self._measure = self._counts = None
         stream.policy.reset()
 
-    def _prepare(self, program: Program, size: tuple[int, ...]) -> _Stream:
+    def _prepare(self, program: Program, size: tuple[int, ...]) -> Stream:
         if self._stream is None or self._stream.size != size:
-            tau = tau_per_layer(program.engine.plan, self._reuse.tau)
-            self._stream = self._start(program, program.engine.new_state(), tau, size)
+            self._stream = self._start(program, program.engine.new_state(), size)
         return self._stream
 
-    def _start(self, program: Program, state: StreamState, tau: tuple[float, ...], size: tuple[int, ...]) -> _Stream:
+    def _start(self, program: Program, state: StreamState, size: tuple[int, ...]) -> Stream:
         """A stream that has seen nothing."""
-        policy, macs = self._policy(program, tau), WorkCounter(program.engine.plan)
-        return _Stream(program, state, policy, self._canvas(program, size), macs, tau, size)
+        macs = WorkCounter(program.engine.plan)
+        return Stream(program, state, self._policy(program), self._canvas(program, size), macs, size)
 
-    def _policy(self, program: Program, tau: tuple[float, ...]) -> WorkPolicy:
+    def _policy(self, program: Program) -> WorkPolicy:
         """What decides the work of a stream that has seen nothing."""
         plan, make_cache = program.engine.plan, program.engine.new_input_cache
         if self._reuse.policy == "planned":
             return PlannedPolicy(plan, self._reuse, program.make_test, make_cache)
-        return PropagatedPolicy(plan, self._reuse, tau, make_cache)
+        return PropagatedPolicy(plan, self._reuse, tau_per_layer(plan, self._reuse.tau), make_cache)
 
     def _canvas(self, program: Program, size: tuple[int, ...]) -> Canvas | None:
         """A canvas without an image, where the program has one."""
         if not program.canvas_px:
             return None
         return Canvas((size[2], size[3]), program.canvas_px, self._reuse.canvas_fill)
-
-
-def _propose(
-    policy: WorkPolicy,
-    canvas: Canvas | None,
-    image: Tensor,
-    motion: MotionField | None,
-    work: Mapping[int, Mask] | None,
-) -> _Offer:
-    """A policy's proposal for a frame, placed on the canvas where there is one."""
-    given = motion = None if policy.is_fresh else motion
-    image, placement = image.detach(), None
-    if canvas is not None:
-        placement = canvas.place(image, motion)
-        image, motion = placement.image, placement.motion
-    image = image.contiguous()
-    if work is None:
-        return _Offer(policy.propose(image, motion), placement, given)
-    return _Offer(policy.propose_given(image, motion, work), placement, given)
-
-
-def _check_image(image: Tensor) -> None:
-    if not isinstance(image, torch.Tensor):
-        raise ShapeError(f"image is a {type(image).__name__}; expected a float32 tensor of shape (1, C, H, W)")
-    if image.dim() != 4 or image.dtype != torch.float32:
-        raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected (1, C, H, W) torch.float32")
-    if image.shape[0] != 1:
-        raise ShapeError(
-            f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream"
-        )
-
-
-def _check_device(image: Tensor, expected: torch.device) -> None:
-    if image.device.type != expected.type or (expected.index is not None and image.device.index != expected.index):
-        move = "image.cpu()" if expected.type == "cpu" else f"image.to('{expected}')"
-        raise ShapeError(f"image is on {image.device}; this model was compiled for {expected}: pass {move}")

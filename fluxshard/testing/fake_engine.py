@@ -28,7 +28,8 @@ from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, Step
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputOptions, ReferenceInputCache
 from fluxshard.runtime.reuse.slot_map import identity
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 
 IMAGE, MEAN = "image", "mean"
 """Names of the input and of the only layer, which is also the name of its output."""

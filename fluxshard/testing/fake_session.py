@@ -47,7 +47,10 @@ class FakeSession:
       score: of the dog, 0..1.
       size: (H, W) of the images, for `work_map`.
       planned: what `Session.planned` returns.
+      blind: without `run_whole`, the dog is seen this many pixels to the right: what reuse gets wrong.
       seen: motion fields of all frames so far.
+      scales: what `scale_thresholds` has received.
+      wholes: frames that ran whole.
       regions: what `focus` has received.
       origin: (y, x) of the last image on the canvas.
     """
@@ -58,8 +61,11 @@ class FakeSession:
     score: float = 0.9
     size: tuple[int, int] = (64, 96)
     planned: PlannedFrame | None = None
+    blind: float = 0.0
     seen: list[MotionField | None] = field(default_factory=list)
     regions: list[NDArray[np.uint8]] = field(default_factory=list)
+    scales: list[float] = field(default_factory=list)
+    wholes: int = 0
     origin: tuple[int, int] = (0, 0)
     stats: FrameStats = field(init=False)
 
@@ -75,7 +81,18 @@ class FakeSession:
         self.seen.append(motion)
         self.stats = _stats(n)
         self.origin = n * self.step[0], n * self.step[1]
+        return detection(32 + self.drift * n + self.blind + self.origin[1], 30 + self.origin[0], self.score)
+
+    def run_whole(self, image: Tensor) -> Tensor:
+        """See `Session.run_whole`; of the frame that ran last."""
+        self.wholes += 1
+        n = len(self.seen) - 1
+        self.stats = _stats(0)
         return detection(32 + self.drift * n + self.origin[1], 30 + self.origin[0], self.score)
+
+    def scale_thresholds(self, scale: float) -> None:
+        """See `Session.scale_thresholds`."""
+        self.scales.append(scale)
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """See `Session.focus`."""

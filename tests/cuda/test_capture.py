@@ -15,7 +15,8 @@ from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ops.interpret import interpret
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import EmulatedDevice
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 from fluxshard.testing.plan_builder import PlanBuilder
 from fluxshard.testing.session_checks import EXACT
 

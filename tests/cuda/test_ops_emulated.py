@@ -79,7 +79,8 @@ def test_layers_that_run_in_torch_instead_are_their_definitions() -> None:
 
 def _run(engine: CudaEngine, image: Tensor) -> list[Tensor]:
     import fluxshard
-    from fluxshard.runtime.session import Program, Session
+    from fluxshard.runtime.session import Session
+    from fluxshard.runtime.stream import Program
 
     reuse = fluxshard.ReuseOptions(rfap="per_layer", scene_cut=1.0)
     with Session(lambda _: Program(engine, lambda leaves: leaves), reuse) as session:

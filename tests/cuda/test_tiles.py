@@ -18,7 +18,8 @@ from fluxshard.codegen.cuda.launches.tiles import Problem, candidates, choose_ti
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 from fluxshard.testing.plan_builder import PlanBuilder
 from tests.cuda.test_ops_emulated import emulated
 

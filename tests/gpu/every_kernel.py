@@ -19,7 +19,8 @@ from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.motion import MotionField
 from fluxshard.options import DType
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 from fluxshard.testing.plan_builder import PlanBuilder
 from tests.gpu.layers import Marked
 from tests.gpu.place import CUDA, Place

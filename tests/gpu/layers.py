@@ -15,7 +15,8 @@ from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_input_cache import CudaInputCache
 from fluxshard.runtime.engines.engine import StreamState
 from fluxshard.runtime.reuse.input_cache import InputOptions
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 from fluxshard.testing.plan_builder import PlanBuilder
 from tests.gpu.place import HostEngine, HostInputCache, Place
 from tests.layers.cases import GROUPS, HEIGHT, MASKS, WIDTH, images

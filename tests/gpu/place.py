@@ -22,7 +22,8 @@ from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache
 from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 
 DTYPES: tuple[DType, ...] = ("float32", "float16", "bfloat16")
 

@@ -13,7 +13,8 @@ from fluxshard.geometry import Grid
 from fluxshard.ir.plan import Plan
 from fluxshard.ops.interpret import evaluate
 from fluxshard.runtime.engines.engine import Engine, Inspection, Mask
-from fluxshard.runtime.session import Program, Session
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 from fluxshard.testing.plan_builder import PlanBuilder
 from tests.layers.cases import GROUPS, HEIGHT, MASKS, WIDTH, images
 

@@ -92,6 +92,14 @@ def run(
             "along the motion is not computed; 0 computes all."
         ),
     ] = 0.0,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="Planned: share (0..1) of the dense network's result to keep: at most 3% of the frames are computed "
+            "whole as well, and thresholds follow.",
+            show_default="thresholds stay",
+        ),
+    ] = None,
     max_skip: Annotated[int, typer.Option(help="Frames in a row that are not computed, at most.")] = 3,
     show_reuse: ShowReuse = False,
     device: Device = "cpu",
@@ -133,6 +141,7 @@ def run(
         iou=iou,
         overwrite=overwrite,
         reuse=reuse,
+        alpha=alpha,
         skip_budget=skip_budget,
         max_skip=max_skip,
     )

@@ -23,6 +23,8 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.options import Backend, DType
+from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
+from fluxshard.pipeline.calibrating.options import CalibrationOptions
 from fluxshard.pipeline.carrying.carrier import ResultCarrier
 from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
@@ -51,6 +53,7 @@ class RunRequest:
     iou: float = 0.7
     overwrite: bool = False
     reuse: ReuseFlags = field(default_factory=ReuseFlags)
+    alpha: float | None = None
     skip_budget: float = 0.0
     max_skip: int = 3
 
@@ -58,6 +61,11 @@ class RunRequest:
     def skip(self) -> SkipOptions:
         """The flags about frames that are not computed."""
         return SkipOptions(budget=self.skip_budget, most=self.max_skip)
+
+    @property
+    def calibration(self) -> CalibrationOptions | None:
+        """Online calibration; None without it."""
+        return None if self.alpha is None else CalibrationOptions(alpha=self.alpha)
 
     @property
     def network(self) -> NetworkFlags:
@@ -92,7 +100,7 @@ def run_command(request: RunRequest) -> int:
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)
-            _check_skipping(request, reuse, model)
+            _check_pipeline(request, reuse, model)
             full_float32(model.compiled.device)
             dense = _dense_baseline(request, model) if request.dense else None
         if model.compiled.backend == "emulated":
@@ -120,15 +128,18 @@ def _check(request: RunRequest) -> RunReuse:
     """Checks flags before anything slow is imported or opened; returns what to reuse."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
-    SkipOptions(budget=request.skip_budget, most=request.max_skip)
+    _ = request.skip, request.calibration  # their values are checked as they are made
     request.network.check()
     reuse = settle(request.reuse)
     request.network.check_task()
     return reuse
 
 
-def _check_skipping(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> None:
-    if not request.skip_budget:
+def _check_pipeline(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> None:
+    """Refuses what the pipeline cannot do for this network and policy."""
+    flags = {"--skip-budget": request.skip_budget > 0, "--alpha": request.alpha is not None}
+    given = next((flag for flag, is_given in flags.items() if is_given), None)
+    if given is None:
         return
     for wrong, why in (
         (reuse.options.policy != "planned", "is for --policy planned"),
@@ -136,7 +147,7 @@ def _check_skipping(request: RunRequest, reuse: RunReuse, model: PreparedModel) 
         (model.loaded.layout is None, "needs a network whose detections are known"),
     ):
         if wrong:
-            raise OptionError(f"--skip-budget {why}: leave it out")
+            raise OptionError(f"{given} {why}: leave it out")
 
 
 def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
@@ -161,8 +172,13 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
     carrier = None
     if request.skip_budget:
         carrier = ResultCarrier(request.skip, session.propose, request.confidence)
-    device = RunDevice(model.compiled.device)
-    return StreamLoop(session=session, detect=head, objects=objects, device=device, carrier=carrier)
+    calibration = None
+    if request.calibration is not None:
+        calibration = OnlineCalibration(request.calibration, session, request.confidence)
+    return StreamLoop(
+        session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device), carrier=carrier,
+        calibration=calibration,
+    )  # fmt: skip
 
 
 def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[str, Any]:
@@ -184,6 +200,7 @@ def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[s
         "canvas_px": model.canvas_px,
         "reuse": {name: value for name, value in options.items() if value is not None},
         "skip": asdict(request.skip),
+        "alpha": request.alpha,
         "confidence": request.confidence,
         "iou": request.iou,
         "machine": {

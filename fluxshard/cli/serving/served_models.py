@@ -24,7 +24,7 @@ from fluxshard.pipeline.profiling.measured import measured_of
 from fluxshard.runtime.endpoints.ordered_session import OrderedSession
 from fluxshard.runtime.endpoints.work_order import WorkOrder
 from fluxshard.runtime.offload.latency_profile import LatencyProfile
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import weights_digest
 
 Size = tuple[int, int]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, Ran
 from fluxshard.runtime.reuse.policy import Proposal
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 
 
 class EdgeRunner:

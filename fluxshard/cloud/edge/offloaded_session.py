@@ -38,8 +38,8 @@ from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.offload.work_features import work_features
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedProposal
-from fluxshard.runtime.session import Program
 from fluxshard.runtime.stats import FrameStats
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.work_stats import predicted_work_map
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import Letterbox

@@ -10,7 +10,7 @@ from fluxshard.cloud.compute import Compute
 from fluxshard.models.detections.detections import Detections
 from fluxshard.runtime.offload.energy import EdgeEnergy
 from fluxshard.runtime.offload.online_latency import OnlineLatency
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.video.packet import PacketStream
 
 Size = tuple[int, int]

@@ -16,7 +16,7 @@ from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import on_cpu
 from fluxshard.runtime.endpoints.work_order import WorkOrders, work_orders
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 
 Encode = Callable[[Any], bytes]  # what a frame returned, as bytes
 MakeDetect = Callable[[float, float], Callable[[Any], Detections]]

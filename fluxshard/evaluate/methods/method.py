@@ -19,12 +19,14 @@ from fluxshard.models.detections.advance import advance
 from fluxshard.models.detections.detections import Detections
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
+from fluxshard.pipeline.calibrating.options import CalibrationOptions
 from fluxshard.pipeline.carrying.carrier import ResultCarrier
 from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.stream_loop import StreamLoop
 
 LOWEST_CONFIDENCE = 0.1  # detections below it are not traced
-LEAST_CARRIED = 0.15  # detections below it are not moved to frames that are not computed
+LEAST_CERTAIN = 0.15  # detections below it are not moved to frames that are not computed, and calibrate nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class Reuse:
       whole: resets the session before every frame, so that every frame is dense.
       regions: passes object regions to the session after every frame.
       skip: which frames are answered by the last result, moved.
+      calibration: adjusts the thresholds to each clip, from the options'; None leaves them.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Reuse:
     whole: bool = False
     regions: bool = False
     skip: SkipOptions = field(default_factory=SkipOptions)
+    calibration: CalibrationOptions | None = None
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -111,6 +115,7 @@ class Reuse:
             "whole": self.whole,
             "regions": self.regions,
             **({"skip": asdict(self.skip)} if self.skip.budget else {}),
+            **({} if self.calibration is None else {"calibration": asdict(self.calibration)}),
         }
 
     def start(self, subject: CompiledNetwork) -> Stream:
@@ -122,7 +127,10 @@ class Reuse:
             session=session,
             detect=lambda outputs: subject.detect(outputs, self.canvas_px, lowest),
             objects=planned if self.regions else None,
-            carrier=ResultCarrier(self.skip, session.propose, LEAST_CARRIED) if self.skip.budget else None,
+            carrier=ResultCarrier(self.skip, session.propose, LEAST_CERTAIN) if self.skip.budget else None,
+            calibration=None
+            if self.calibration is None
+            else OnlineCalibration(self.calibration, session, LEAST_CERTAIN),
         )
 
         def run(image: Tensor, motion: MotionField | None) -> Outcome:

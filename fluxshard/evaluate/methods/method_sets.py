@@ -18,6 +18,7 @@ from fluxshard.evaluate.methods.method import (
     motion_delta_cnn,
 )
 from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.pipeline.calibrating.options import CalibrationOptions
 from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 
@@ -25,6 +26,7 @@ TAUS = (0.02, 0.05, 0.1, 0.2)
 SIMILARITIES = (0.98, 0.95, 0.9, 0.8, 0.6, 0.4)
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.5)
 CARRIED = SkipOptions(budget=0.15)
+ALPHAS = (0.98, 0.95, 0.9, 0.85)
 # pairs of thresholds (pixels, features): a frontier of propagated reuse without calibration
 PROPAGATED = ((0.02, 0.1), (0.04, 0.2), (0.06, 0.4), (0.1, 0.8))
 
@@ -114,7 +116,7 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
                 name=f"{family} x{scale:g}",
                 family=family,
                 options=ReuseOptions(
-                    policy="planned", planned=replace(scaled_thresholds(scale), candidates=candidates)
+                    policy="planned", planned=replace(PlannedOptions().scaled(scale), candidates=candidates)
                 ),
                 canvas_px=canvas,
                 motion=motion,
@@ -122,6 +124,19 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
                 skip=skip or SkipOptions(),
             )
             for scale in SCALES
+        ]
+
+    def online(family: str, skip: SkipOptions | None = None) -> list[Method]:
+        return [
+            Reuse(
+                name=f"{family} alpha={alpha:g}",
+                family=family,
+                options=ReuseOptions(policy="planned"),
+                regions=True,
+                skip=skip or SkipOptions(),
+                calibration=CalibrationOptions(alpha=alpha),
+            )
+            for alpha in ALPHAS
         ]
 
     return {
@@ -134,8 +149,11 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
         "motion-deltacnn": lambda: [motion_delta_cnn(tau, canvas_px) for tau in TAUS],
         "propagated": lambda: [propagated(*taus) for taus in PROPAGATED],
         "ablations": lambda: [propagated(*PROPAGATED[0]), *ablations(propagated(*PROPAGATED[0]))],
-        "planned": lambda: scaled("planned"),
-        "planned-carried": lambda: scaled("planned, carried", skip=CARRIED),
+        "planned": lambda: [*scaled("planned"), *online("planned online")],
+        "planned-carried": lambda: [
+            *scaled("planned, carried", skip=CARRIED),
+            *online("planned online, carried", CARRIED),
+        ],
         "planned-canvas": lambda: scaled("planned on canvas", canvas=canvas_px),
         "planned-believed": lambda: scaled("planned w/o candidates", candidates=False),
         "planned-still": lambda: scaled("planned w/o motion", motion="none"),
@@ -148,20 +166,6 @@ def propagated(tau_input: float, tau: float) -> Reuse:
         name=f"propagated tau0={tau_input:g} tau={tau:g}",
         family="propagated",
         options=ReuseOptions(tau_input=tau_input, tau=tau),
-    )
-
-
-def scaled_thresholds(scale: float) -> PlannedOptions:
-    """Default thresholds of planned reuse, all multiplied by a factor; thresholds on 0..1 are capped at 1."""
-    shipped = PlannedOptions()
-    background = shipped.tau if shipped.tau_background is None else shipped.tau_background
-    return replace(
-        shipped,
-        tau=shipped.tau * scale,
-        tau_background=min(1.0, background * scale),
-        tau_small=None if shipped.tau_small is None else shipped.tau_small * scale,
-        tau_waiting=min(1.0, shipped.tau_waiting * scale),
-        tau_stray=min(1.0, shipped.tau_stray * scale),
     )
 
 

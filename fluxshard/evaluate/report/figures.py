@@ -11,7 +11,7 @@ from PIL import Image
 from fluxshard import video
 from fluxshard.evaluate.data.clips import Clip, prepare
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
-from fluxshard.evaluate.methods.method_sets import NamedThresholdProfile, scaled_thresholds
+from fluxshard.evaluate.methods.method_sets import NamedThresholdProfile
 from fluxshard.evaluate.metrics.clip_scores import ClipScores
 from fluxshard.evaluate.report.accuracy_plots import draw_frontier, draw_naive_reuse
 from fluxshard.evaluate.report.frame_plots import draw_latency, draw_reuse_over_motion
@@ -127,7 +127,7 @@ def draw_examples(
     subjects: dict[tuple[int, int], CompiledNetwork] = {}
     examples = []
     for clip in clips:
-        reuse, canvas_px = ReuseOptions(policy="planned", planned=scaled_thresholds(1.0)), 0
+        reuse, canvas_px = ReuseOptions(policy="planned"), 0
         label = "shipped thresholds"
         for one in named:
             profiled = one.threshold_profile

@@ -52,6 +52,7 @@ class JsonLines(LineFile):
             "origin": record.origin,
             "planned_work": record.planned_work,
             "carried": record.carried,
+            "calibrated": record.calibrated,
             "max_difference": record.max_difference,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StreamState
 from fluxshard.runtime.level_motion import Motion
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.work_stats import WorkCounter, work_map
 
 

@@ -13,7 +13,7 @@ from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 
 
 class OrderedSession:

@@ -10,7 +10,7 @@ from fluxshard.runtime.planned.policy import PlannedPolicy
 from fluxshard.runtime.reuse.policy import WorkPolicy
 from fluxshard.runtime.reuse.propagated import PropagatedPolicy
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 
 
 def edge_policy(program: Program, reuse: ReuseOptions) -> WorkPolicy:

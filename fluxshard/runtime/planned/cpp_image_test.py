@@ -85,10 +85,7 @@ class CppImageTest:
         self._options = options
         self._state = program.new_state()
         self._hold = np.zeros((2, cells(height, CELL_PX), cells(width, CELL_PX)), np.uint8)
-        self._taus = np.array(
-            [(one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_stray) for one in levels],
-            np.int32,
-        )
+        self._taus = _thresholds(levels)
         self._level_of = level_of_grids(levels)
         self._has_keyframe = False
         self._pending: _Pending | None = None
@@ -119,6 +116,11 @@ class CppImageTest:
         objects, small = self._hold
         objects[regions >= OBJECT] = self._options.hold_frames
         small[regions == SMALL_OBJECT] = self._options.hold_frames
+
+    def set_levels(self, levels: Sequence[Level]) -> None:
+        """See `ImageTest.set_levels`."""
+        self._pending = None
+        self._taus[:] = _thresholds(levels)
 
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
         """See `ImageTest.propose`; the masks are views of one array that is new for every proposal.
@@ -177,3 +179,10 @@ class CppImageTest:
         pixels = image.detach().cpu().contiguous()
         self._args.image, self._args.threads = pixels.data_ptr(), torch.get_num_threads()
         return pixels
+
+
+def _thresholds(levels: Sequence[Level]) -> NDArray[np.int32]:
+    """Rows of `Taus`."""
+    return np.array(
+        [(one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_stray) for one in levels], np.int32
+    )

@@ -87,6 +87,11 @@ class ReferenceImageTest:
         self._hold[OBJECT][regions >= OBJECT] = self._options.hold_frames
         self._hold[SMALL_OBJECT][regions == SMALL_OBJECT] = self._options.hold_frames
 
+    def set_levels(self, levels: Sequence[Level]) -> None:
+        """Takes the same levels with other thresholds, from the next proposal on."""
+        self._pending = None
+        self._levels = tuple(levels)
+
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
         """Finds the shards to recompute; nothing is changed until `commit`.
 

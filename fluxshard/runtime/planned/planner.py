@@ -37,6 +37,10 @@ class ImageTest(Protocol):
         """Takes what the 8-px cells of the last frame hold."""
         ...
 
+    def set_levels(self, levels: Sequence[Level]) -> None:
+        """Takes the same levels with other thresholds, from the next proposal on."""
+        ...
+
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
         """Shards to recompute per level; None where the image is not finite. Nothing is changed until `commit`."""
         ...
@@ -105,6 +109,11 @@ class Planner:
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes what the 8-px cells of the last frame hold: `(ceil(H / 8), ceil(W / 8))`."""
         self._test.focus(regions)
+
+    def set_thresholds(self, options: PlannedOptions) -> None:
+        """Takes other thresholds, from the next frame on: options that differ in nothing else."""
+        self.levels = levels_of(self._plan, options)
+        self._test.set_levels(self.levels)
 
     def whole(self) -> PlannedFrame:
         """A frame that is computed whole."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from torch import Tensor
 from fluxshard.errors import ShapeError
 from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
-from fluxshard.options import ReuseOptions
+from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
@@ -111,6 +111,11 @@ class PlannedPolicy:
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """See `WorkPolicy.focus`."""
         self._planner.focus(regions)
+
+    def set_thresholds(self, planned: PlannedOptions) -> None:
+        """Takes other thresholds, from the next frame on: options that differ in nothing else."""
+        self._reuse = replace(self._reuse, planned=planned)
+        self._planner.set_thresholds(planned)
 
     def reset(self) -> None:
         """See `WorkPolicy.reset`."""

@@ -24,7 +24,7 @@ from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.policies import cloud_policy, edge_policy
 from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.reuse.policy import WorkPolicy
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import weights_digest
 from fluxshard.testing.fake_engine import FakeEngine
 from fluxshard.testing.networks import TwoStrides

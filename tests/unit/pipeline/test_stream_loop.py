@@ -13,10 +13,13 @@ from fluxshard.errors import FluxShardError, ModelError
 from fluxshard.models.detections.regions import regions
 from fluxshard.motion import MotionField
 from fluxshard.options import SMALL_OBJECT, PlannedOptions, ReuseOptions
+from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
+from fluxshard.pipeline.calibrating.options import CalibrationOptions
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession, detection
+from tests.unit.pipeline.calibrating.test_online_calibration import PLANNED
 from tests.unit.pipeline.frame_loop import IMAGE
 
 IMAGES = torch.zeros(1, 3, *IMAGE)
@@ -108,7 +111,9 @@ def test_a_frame_that_fails_is_not_focused_on():
     with pytest.raises(FluxShardError, match="stumbled"):
         loop.step(IMAGES)
     assert len(stream.regions) == 1
-    wrong = StreamLoop(session=FakeSession(), detect=DetectionHead(YOLO_LIKE.layout, IMAGE), objects=PlannedOptions())
+    ran = FakeSession()
+    ran.run(IMAGES)
+    wrong = StreamLoop(session=ran, detect=DetectionHead(YOLO_LIKE.layout, IMAGE), objects=PlannedOptions())
     wrong.session.run = lambda *arguments: torch.zeros(1, 3, 8, 8)
     with pytest.raises(ModelError, match="the model returned"):
         wrong.step(IMAGES)
@@ -134,3 +139,19 @@ def test_a_session_is_focused_where_the_loop_says():
             assert torch.equal(frame.outputs, expected)
             assert frame.stats.compute_ratio == by_hand.stats.compute_ratio
         assert 0 < frame.stats.compute_ratio < never.stats.compute_ratio  # the background is left alone
+
+
+def test_a_calibrated_frame_is_computed_twice_and_answered_by_the_whole_network():
+    stream = FakeSession(blind=10.0, planned=PLANNED)
+    calibration = OnlineCalibration(CalibrationOptions(alpha=0.95, first=2), stream, 0.25)
+    loop = StreamLoop(session=stream, detect=HEAD, objects=PlannedOptions(), calibration=calibration)
+    first, second, third = (loop.step(IMAGES) for _ in range(3))
+    assert stream.wholes == 1
+    assert [frame.found.boxes[0, 0] for frame in (first, second, third)] == [32, 22, 32]
+    assert [frame.stats.compute_ratio for frame in (first, second, third)] == [1.0, 1.2, 0.2]
+    assert [frame.planned_work for frame in (first, second, third)] == [0.2, 1.2, 0.2]
+    assert second.stats.latency_ms == 2 * third.stats.latency_ms and second.stats.frame == 1
+    assert second.regions is stream.regions[1] and second.regions[2, 2] and not second.regions[2, 6]
+    errors = [frame.calibrated.error for frame in (first, second, third)]
+    assert errors == [None, pytest.approx(1 - 10 / 30), None]
+    assert first.calibrated.scale == second.calibrated.scale == 0.5 > third.calibrated.scale == stream.scales[-1]

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 import fluxshard
 from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.motion import MotionField
-from fluxshard.runtime.session import Program, Session
+from fluxshard.options import PlannedOptions
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
 
 SIZE = (32, 48)
 
@@ -204,3 +206,50 @@ def test_two_frames_at_once_are_refused_and_nothing_is_lost() -> None:
         outputs = first.result(20)
         session.reset()
         assert torch.equal(session.run(_image()), outputs)
+
+
+def test_a_frame_run_whole_reuses_nothing_and_is_reused(model: fluxshard.CompiledModel) -> None:
+    options = fluxshard.ReuseOptions(policy="planned", scene_cut=1.0)
+    with model.session(options) as session, model.session(options) as fresh:
+        session.run(_image(0))
+        session.run(_image(1) * 0.01 + _image(0) * 0.99)
+        assert not session.stats.keyframe
+        whole = session.run_whole(_image(2))
+        assert torch.equal(whole, fresh.run(_image(2)))
+        assert session.stats.keyframe and session.stats.compute_ratio == 1 and session.stats.frame == 2
+        session.run(_image(2))
+        assert session.stats.compute_ratio == 0 and session.stats.frame == 3
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpp"])
+def test_scaled_thresholds_decide_as_if_the_session_had_been_made_with_them(backend: str) -> None:
+    model = fluxshard.compile(_net(), options=fluxshard.CompileOptions(backend=backend))
+    planned = PlannedOptions(tau=0.04)
+
+    def of(options: PlannedOptions) -> fluxshard.Session:
+        return model.session(fluxshard.ReuseOptions(policy="planned", planned=options, scene_cut=1.0))
+
+    changed = _image(0) + 0.15 * (_image(1) - 0.5)
+    works = {}
+    for scale in (0.25, 1.0, 4.0):
+        with of(planned) as session, of(planned.scaled(scale)) as made:
+            session.run(_image(0))
+            made.run(_image(0))
+            session.scale_thresholds(3.0)
+            session.scale_thresholds(scale)  # of what it was made with, not of the last
+            assert session.reuse.planned == planned.scaled(scale)
+            assert torch.equal(session.run(changed), made.run(changed))
+            works[scale] = session.stats.compute_ratio
+            assert works[scale] == made.stats.compute_ratio
+            session.run(_image(2)[:, :, :, :40])  # a new size keeps the scale
+            assert session.reuse.planned == planned.scaled(scale)
+    assert works[0.25] >= works[1.0] > works[4.0] == 0
+
+
+def test_what_cannot_be_scaled(model: fluxshard.CompiledModel) -> None:
+    with model.session(exact=True) as session, pytest.raises(StateError, match="policy='planned'"):
+        session.scale_thresholds(2.0)
+    with model.session() as session:
+        for scale in (0.0, -1.0, float("inf"), float("nan")):
+            with pytest.raises(OptionError, match="scale"):
+                session.scale_thresholds(scale)

@@ -21,7 +21,7 @@ from fluxshard.cloud.wire.reuse_codec import encode_reuse
 from fluxshard.errors import OptionError
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.offload.transport import Transport
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile, weights_digest
 from fluxshard.video.letterbox import Letterbox
 from fluxshard.video.packet import PacketStream

@@ -33,7 +33,7 @@ from fluxshard.runtime.endpoints.work_order import work_orders
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.offload.work_features import work_features
 from fluxshard.runtime.reuse.policy import Proposal
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.video.frame import Frame
 from fluxshard.video.h264.stream_encoder import StreamEncoder
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fluxshard
-from fluxshard.cli.run.run_command import RunRequest, _check, _check_skipping, _dense_baseline, _loop
+from fluxshard.cli.run.run_command import RunRequest, _check, _check_pipeline, _dense_baseline, _loop
 from fluxshard.cli.support.network_flags import PreparedModel
 from fluxshard.cli.support.reuse_flags import ReuseFlags, settle
 from fluxshard.errors import OptionError
@@ -71,8 +71,10 @@ def test_a_dense_network_that_does_not_run_in_half_precision(tmp_path):
 def test_where_results_cannot_be_carried(policy, canvas_px, loaded, words, tmp_path):
     reuse, model = settle(ReuseFlags(policy=policy)), model_of(loaded, canvas_px)
     with pytest.raises(OptionError, match=f"--skip-budget {words}"):
-        _check_skipping(request_of(tmp_path, skip_budget=0.1), reuse, model)
-    _check_skipping(request_of(tmp_path), reuse, model)
+        _check_pipeline(request_of(tmp_path, skip_budget=0.1), reuse, model)
+    with pytest.raises(OptionError, match=f"--alpha {words}"):
+        _check_pipeline(request_of(tmp_path, alpha=0.9), reuse, model)
+    _check_pipeline(request_of(tmp_path), reuse, model)
 
 
 def test_results_are_carried_where_there_is_a_budget(tmp_path):
@@ -85,3 +87,13 @@ def test_results_are_carried_where_there_is_a_budget(tmp_path):
     assert _loop(request_of(tmp_path, skip_budget=0.1), reuse, model_of(YOLO_LIKE), stream).carrier is not None
     with pytest.raises(OptionError, match="skip budget"):
         _check(request_of(tmp_path, skip_budget=2.0))
+
+
+def test_thresholds_follow_the_scene_where_a_share_is_to_be_kept(tmp_path):
+    reuse, stream = settle(ReuseFlags(policy="planned")), FakeSession()
+    assert _loop(request_of(tmp_path), reuse, model_of(YOLO_LIKE), stream).calibration is None
+    assert stream.scales == []
+    calibration = _loop(request_of(tmp_path, alpha=0.95), reuse, model_of(YOLO_LIKE), stream).calibration
+    assert calibration.scale == stream.scales[-1] == pytest.approx(0.5)
+    with pytest.raises(OptionError, match="alpha"):
+        _check(request_of(tmp_path, alpha=1.0))

@@ -11,7 +11,7 @@ from fluxshard.cloud.edge.edge_runner import EdgeRunner
 from fluxshard.errors import FluxShardError
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.policies import edge_policy
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.testing import FakeEngine
 from fluxshard.testing.offload.hooked_engine import HookedEngine
 

@@ -13,7 +13,7 @@ from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.errors import RefusedError, WireError
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.testing import FakeEngine
 
 COMPUTE = Compute(backend="fake", dtype="float32", isa="torch", device="", version="1")

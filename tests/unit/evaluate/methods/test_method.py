@@ -194,6 +194,7 @@ class CallLog:
     canvas_px: int
     calls: list[tuple[str, Any]] = field(default_factory=list)
     origin: tuple[int, int] = (3, 4)
+    planned: None = None
 
     def run(self, image: Tensor, motion: MotionField | None) -> Tensor:
         self.calls.append(("run", motion))

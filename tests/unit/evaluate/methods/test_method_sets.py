@@ -9,12 +9,12 @@ import pytest
 from fluxshard.errors import OptionError
 from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip, SkipMoved
 from fluxshard.evaluate.methods.method_sets import (
+    CARRIED,
     NamedThresholdProfile,
     ablations,
     method_of_threshold_profile,
     methods_named,
     propagated,
-    scaled_thresholds,
     set_names,
 )
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
@@ -63,7 +63,7 @@ def test_sets_together_hold_what_they_hold_alone() -> None:
 
 def test_families_differ_in_a_setting_only() -> None:
     for name in set(set_names()) - {"ablations"}:
-        families = {method.family for method in methods_named([name], 32)[1:]}
+        families = {method.family.replace(" online", "") for method in methods_named([name], 32)[1:]}
         assert len(families) <= 1
 
 
@@ -93,19 +93,17 @@ def test_what_levers_leave_out() -> None:
     assert "skip" in carried.facts and "skip" not in planned.facts
 
 
+def test_rows_with_online_calibration_begin_with_the_shipped_thresholds() -> None:
+    for name, skip in (("planned", 0.0), ("planned-carried", CARRIED.budget)):
+        rows = [one for one in methods_named([name], 0) if isinstance(one, Reuse) and one.calibration is not None]
+        assert len(rows) == 4 and all("calibration" in one.facts for one in rows)
+        assert all(one.options == ReuseOptions(policy="planned") and one.skip.budget == skip for one in rows)
+    assert "calibration" not in methods_named(["planned"], 0)[1].facts
+
+
 def test_unknown_sets_are_named() -> None:
     with pytest.raises(OptionError, match=r"--methods: bogus, nope is not known; there are dense, canvas"):
         methods_named(["skip", "nope", "bogus"], 32)
-
-
-def test_shipped_thresholds_times_a_factor() -> None:
-    shipped = PlannedOptions()
-    assert scaled_thresholds(1) == shipped
-    doubled = scaled_thresholds(2)
-    assert doubled.tau == 2 * shipped.tau and doubled.tau_waiting == 2 * shipped.tau_waiting
-    assert shipped.tau_small is not None and doubled.tau_small == 2 * shipped.tau_small
-    huge = scaled_thresholds(1000)
-    assert huge.tau_background == huge.tau_waiting == 1 and huge.wait_frames == shipped.wait_frames
 
 
 def test_a_profile_becomes_a_method() -> None:

@@ -63,6 +63,7 @@ def test_a_line_holds_the_record_and_the_detections(tmp_path):
         "origin": [3, 5],
         "planned_work": 0.5,
         "carried": 0,
+        "calibrated": None,
         "max_difference": 0.125,
         "agreement": {
             "matched": 2, "extra": 1, "missed": 0, "box_iou": 0.75, "mask_iou": None, "keypoint_px": None, "oks": None,

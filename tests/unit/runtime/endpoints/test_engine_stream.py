@@ -10,7 +10,7 @@ from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, on_cpu
 from fluxshard.runtime.endpoints.policies import edge_policy
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.testing import FakeEngine
 
 SIZE = (32, 48)

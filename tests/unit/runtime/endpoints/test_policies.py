@@ -11,7 +11,7 @@ from fluxshard.runtime.endpoints.policies import cloud_policy, edge_policy
 from fluxshard.runtime.endpoints.quad_policy import QuadPolicy
 from fluxshard.runtime.planned.policy import PlannedPolicy
 from fluxshard.runtime.reuse.propagated import PropagatedPolicy
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.testing import FakeEngine
 
 SIZE = (32, 48)

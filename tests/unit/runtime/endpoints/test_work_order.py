@@ -11,7 +11,7 @@ from fluxshard.motion import MotionField
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
 from fluxshard.runtime.endpoints.policies import cloud_policy
 from fluxshard.runtime.endpoints.work_order import PlannedOrders, PropagatedOrders, WorkOrder, work_orders
-from fluxshard.runtime.session import Program
+from fluxshard.runtime.stream import Program
 from fluxshard.testing import FakeEngine
 
 SIZE = (33, 50)

@@ -1,0 +1,109 @@
+"""One stream of a session, for one image size: what runs it, and what has been seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fluxshard.errors import ShapeError
+from fluxshard.motion import MotionField
+from fluxshard.runtime.engines.engine import Engine, Mask, StreamState, Unflatten
+from fluxshard.runtime.planned.image_test import ReferenceImageTest
+from fluxshard.runtime.planned.planner import MakeTest
+from fluxshard.runtime.reuse.canvas import Canvas, Placement
+from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
+from fluxshard.runtime.work_stats import WorkCounter
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A plan that can be run: what a session needs for one image size.
+
+    Attributes:
+      engine: runs frames.
+      unflatten: leaves to the structure that the model returns.
+      make_test: makes the image tests of planned reuse.
+      canvas_px: how much larger than the image the engine's plan is, per axis.
+      dense_macs: multiply-accumulates that work is counted against: those of the network on the image itself; 0 takes
+        those of the engine's plan.
+    """
+
+    engine: Engine
+    unflatten: Unflatten
+    make_test: MakeTest = ReferenceImageTest
+    canvas_px: int = 0
+    dense_macs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Program, state and policy of a session for one image size."""
+
+    program: Program
+    state: StreamState
+    policy: WorkPolicy
+    canvas: Canvas | None
+    macs: WorkCounter
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A proposal, where its frame lies on the canvas, and the motion that was given with it."""
+
+    proposal: Proposal
+    placement: Placement | None
+    motion: MotionField | None
+
+
+def propose(
+    policy: WorkPolicy,
+    canvas: Canvas | None,
+    image: Tensor,
+    motion: MotionField | None,
+    work: Mapping[int, Mask] | None,
+) -> Offer:
+    """A policy's proposal for a frame, placed on the canvas where there is one.
+
+    Raises:
+      ShapeError: work that does not fit the plan.
+    """
+    given = motion = None if policy.is_fresh else motion
+    image, placement = image.detach(), None
+    if canvas is not None:
+        placement = canvas.place(image, motion)
+        image, motion = placement.image, placement.motion
+    image = image.contiguous()
+    if work is None:
+        return Offer(policy.propose(image, motion), placement, given)
+    return Offer(policy.propose_given(image, motion, work), placement, given)
+
+
+def check_image(image: Tensor) -> None:
+    """Refuses what is no image for a session.
+
+    Raises:
+      ShapeError: not a `(1, C, H, W)` float32 tensor.
+    """
+    if not isinstance(image, torch.Tensor):
+        raise ShapeError(f"image is a {type(image).__name__}; expected a float32 tensor of shape (1, C, H, W)")
+    if image.dim() != 4 or image.dtype != torch.float32:
+        raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected (1, C, H, W) torch.float32")
+    if image.shape[0] != 1:
+        raise ShapeError(
+            f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream"
+        )
+
+
+def check_device(image: Tensor, expected: torch.device) -> None:
+    """Refuses an image that lies elsewhere than the model.
+
+    Raises:
+      ShapeError: it does.
+    """
+    if image.device.type != expected.type or (expected.index is not None and image.device.index != expected.index):
+        move = "image.cpu()" if expected.type == "cpu" else f"image.to('{expected}')"
+        raise ShapeError(f"image is on {image.device}; this model was compiled for {expected}: pass {move}")
