@@ -19,6 +19,7 @@ Execution = Literal["sparse", "dense"]
 Isa = Literal["native", "avx512", "avx2", "portable"]
 
 MOST_FRAMES = 250  # ages are stored in a byte
+_NEAR_WHERE_DILATED = 4.0  # how much larger thresholds near objects may be where masks are dilated
 OBJECT, SMALL_OBJECT = 1, 2  # values of cells of a region mask; 0 is background
 
 
@@ -86,7 +87,7 @@ class LevelOptions:
 
     Attributes:
       gain: factor on the thresholds of this level; None: 0.8 up to stride 8, 1.2 up to stride 16, 1.5 above.
-      dilation: how many times the recompute mask is dilated, by one shard each time.
+      dilation: how many times the recompute mask is dilated, by one shard each time; None: as `PlannedOptions` says.
       shard_px: side of a shard in pixels, a multiple of 8; None: 8 up to stride 8, otherwise the larger of 16 and the
         stride.
       low_pass_px: side in pixels, 1, 2, 4 or 8, of the blocks over which images are averaged before they are compared:
@@ -97,14 +98,15 @@ class LevelOptions:
     """
 
     gain: float | None = None
-    dilation: int = 0
+    dilation: int | None = None
     shard_px: int | None = None
     low_pass_px: int | None = None
 
     def __post_init__(self) -> None:
         if self.gain is not None:
             _check_number("gain", self.gain)
-        _check_count("dilation", self.dilation)
+        if self.dilation is not None:
+            _check_count("dilation", self.dilation)
         if self.shard_px is not None:
             _check_count("shard_px", self.shard_px)
             if self.shard_px < 8 or self.shard_px % 8:
@@ -134,6 +136,8 @@ class PlannedOptions:
       small_px: side in pixels of the square below whose area task adapters call an object's box small.
       region_confidence: score above which task adapters make a detection a region. It is lower than the score at which
         detections are shown: objects that are about to be found or lost need recomputation most.
+      dilation: how many times the recompute masks of all levels are dilated, by one shard each time: features beside
+        recomputed ones see some of what has changed. It costs most where much changes, and allows larger thresholds.
       levels: options by stride in pixels, rounded up; absent strides take the defaults.
       candidates: where the given motion does not fit what a level has cached, the level tries other displacements:
         zero, the dominant motion, those of neighbours. False believes the motion.
@@ -154,6 +158,7 @@ class PlannedOptions:
     margin_px: int = 16
     small_px: int = 100
     region_confidence: float = 0.1
+    dilation: int = 0
     levels: Mapping[int, LevelOptions] = field(default_factory=dict)
     candidates: bool = True
     pixel_range: tuple[float, float] = (0.0, 1.0)
@@ -164,7 +169,7 @@ class PlannedOptions:
         for name in ("tau_background", "tau_small"):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name))
-        for name in ("wait_frames", "refresh_frames", "hold_frames", "margin_px", "small_px"):
+        for name in ("wait_frames", "refresh_frames", "hold_frames", "margin_px", "small_px", "dilation"):
             _check_count(name, getattr(self, name))
         for name in ("wait_frames", "refresh_frames", "hold_frames"):
             if getattr(self, name) > MOST_FRAMES:
@@ -174,7 +179,11 @@ class PlannedOptions:
             raise OptionError(f"pixel_range (={self.pixel_range}) must be two finite numbers, the smaller first")
 
     def scaled(self, scale: float) -> PlannedOptions:
-        """These options with all thresholds multiplied by a factor; those that are at most 1 by default stay so.
+        """Less work than these options for a factor above 1, more accuracy for one below 1; 1 changes nothing.
+
+        Above 1, all thresholds are multiplied by it; those on the background are at most 1. Below 1, masks are dilated
+        once more and the thresholds near objects are multiplied by four times the factor: at the same work, that loses
+        less than smaller thresholds do, most of all in front of still cameras (docs/evaluation.md).
 
         Args:
           scale: above 0.
@@ -184,6 +193,12 @@ class PlannedOptions:
         """
         if not (math.isfinite(scale) and scale > 0):
             raise OptionError(f"scale (={scale}) must be a finite number above 0")
+        if scale < 1:
+            near = _NEAR_WHERE_DILATED * scale
+            small = None if self.tau_small is None else self.tau_small * near
+            return replace(
+                self, tau=self.tau * near, tau_small=small, dilation=self.dilation + 1, levels=_dilated(self.levels)
+            )
         return replace(
             self,
             tau=self.tau * scale,
@@ -192,6 +207,13 @@ class PlannedOptions:
             tau_waiting=min(1.0, self.tau_waiting * scale),
             tau_stray=min(1.0, self.tau_stray * scale),
         )
+
+
+def _dilated(levels: Mapping[int, LevelOptions]) -> dict[int, LevelOptions]:
+    return {
+        stride: level if level.dilation is None else replace(level, dilation=level.dilation + 1)
+        for stride, level in levels.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

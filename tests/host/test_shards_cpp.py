@@ -195,6 +195,11 @@ def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native"
             regions = rng.choice([0, OBJECT, SMALL_OBJECT], shape, p=[0.93, 0.05, 0.02]).astype(np.uint8)
             for test in tests:
                 test.focus(regions)
+        if rng.random() < 0.2:  # other thresholds, and sometimes a dilation
+            more = int(rng.integers(0, 3))
+            levels = [replace(one, dilation=one.dilation + more) for one in case.thresholds(options.scaled(1.5))]
+            for test in tests:
+                test.set_levels(levels)
         if rng.random() < 0.3:  # what is proposed and not committed changes nothing
             other = image + 0.1 * float(rng.random())
             assert_same(*(proposed(test, other, None) for test in tests))

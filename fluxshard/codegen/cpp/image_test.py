@@ -44,11 +44,6 @@ class LevelGeometry(Protocol):
         """Side of the squares whose means are compared."""
         ...
 
-    @property
-    def dilation(self) -> int:
-        """Shards that a recomputed one takes with it on every side."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTestLevel:
@@ -59,14 +54,12 @@ class ImageTestLevel:
       features: (rows, columns) of the grid that the level moves as.
       shard_px: side of a shard, a multiple of 8.
       low_pass_px: side of the squares whose means are compared: 1, 2, 4 or 8.
-      dilation: shards that a recomputed shard takes with it on every side.
     """
 
     stride: tuple[Fraction, Fraction]
     features: tuple[int, int]
     shard_px: int
     low_pass_px: int
-    dilation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +192,6 @@ def image_test_params(
                 features=(grids[level.grids[0]].height, grids[level.grids[0]].width),
                 shard_px=level.shard_px,
                 low_pass_px=level.low_pass_px,
-                # as far as the image goes is as far as any
-                dilation=min(level.dilation, cells(max(image.height, image.width), level.shard_px)),
             )
             for level in levels
         ),

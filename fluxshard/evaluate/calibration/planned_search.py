@@ -59,11 +59,8 @@ def method_at(point: Point, name: str = "planned", family: str = "planned") -> R
         wait_frames=int(point["wait_frames"]),
         refresh_frames=int(point["refresh_frames"]),
         margin_px=int(point["margin_px"]),
-        levels={
-            stride: LevelOptions(gain=gain, dilation=int(point["dilation"]))
-            for strides, gain in gains
-            for stride in strides
-        },
+        dilation=int(point["dilation"]),
+        levels={stride: LevelOptions(gain=gain) for strides, gain in gains for stride in strides},
     )
     return Reuse(
         name=name,

@@ -85,7 +85,8 @@ class CppImageTest:
         self._options = options
         self._state = program.new_state()
         self._hold = np.zeros((2, cells(height, CELL_PX), cells(width, CELL_PX)), np.uint8)
-        self._taus = _thresholds(levels)
+        self._reach = max((side for shape in shapes for side in shape), default=0)
+        self._taus = _thresholds(levels, self._reach)
         self._level_of = level_of_grids(levels)
         self._has_keyframe = False
         self._pending: _Pending | None = None
@@ -120,7 +121,7 @@ class CppImageTest:
     def set_levels(self, levels: Sequence[Level]) -> None:
         """See `ImageTest.set_levels`."""
         self._pending = None
-        self._taus[:] = _thresholds(levels)
+        self._taus[:] = _thresholds(levels, self._reach)
 
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
         """See `ImageTest.propose`; the masks are views of one array that is new for every proposal.
@@ -181,8 +182,12 @@ class CppImageTest:
         return pixels
 
 
-def _thresholds(levels: Sequence[Level]) -> NDArray[np.int32]:
-    """Rows of `Taus`."""
+def _thresholds(levels: Sequence[Level], reach: int) -> NDArray[np.int32]:
+    """Rows of `Taus`; dilation by more than `reach` shards is no more."""
     return np.array(
-        [(one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_stray) for one in levels], np.int32
+        [
+            (one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_stray, min(one.dilation, reach))
+            for one in levels
+        ],
+        np.int32,
     )

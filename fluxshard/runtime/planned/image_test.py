@@ -88,7 +88,7 @@ class ReferenceImageTest:
         self._hold[SMALL_OBJECT][regions == SMALL_OBJECT] = self._options.hold_frames
 
     def set_levels(self, levels: Sequence[Level]) -> None:
-        """Takes the same levels with other thresholds, from the next proposal on."""
+        """Takes the same levels with other thresholds and dilation, from the next proposal on."""
         self._pending = None
         self._levels = tuple(levels)
 

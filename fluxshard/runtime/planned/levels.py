@@ -91,7 +91,7 @@ def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: P
         grids=grids,
         shard_px=shard_px,
         low_pass_px=level.low_pass_px or default_low_pass_px(largest),
-        dilation=level.dilation,
+        dilation=options.dilation if level.dilation is None else level.dilation,
         tau=_score(options.tau * gain),
         tau_background=_score(background * gain),
         tau_small=_score((options.tau if options.tau_small is None else options.tau_small) * gain),

@@ -38,7 +38,7 @@ class ImageTest(Protocol):
         ...
 
     def set_levels(self, levels: Sequence[Level]) -> None:
-        """Takes the same levels with other thresholds, from the next proposal on."""
+        """Takes the same levels with other thresholds and dilation, from the next proposal on."""
         ...
 
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:

@@ -167,7 +167,7 @@ template <int64_t NUM, int64_t DEN> struct Axis {
 struct Shift { int dy, dx; };  // pixels
 
 struct Level {
-  int shard, side, dilation;   // pixels; cells; shards
+  int shard, side;             // pixels; cells
   int rows, columns, offset;   // of shards; in the masks
   bool (*rests)(int low, int high, bool of_y);
   void (*look_up)(int cell_px, int32_t* at_y, int32_t* at_x);

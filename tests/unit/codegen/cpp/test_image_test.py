@@ -16,8 +16,8 @@ from fluxshard.geometry import Grid
 from tests.unit.codegen.targets import AVX512, PORTABLE
 
 TWO, FOUR = Fraction(2), Fraction(4)
-FINE = ImageTestLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1, dilation=0)
-COARSE = ImageTestLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, dilation=1)
+FINE = ImageTestLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1)
+COARSE = ImageTestLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2)
 PARAMS = ImageTestParams(height=61, width=83, channels=3, levels=(FINE, COARSE))
 
 LEVEL_CASES: list[dict[str, Any]] = [
@@ -28,8 +28,6 @@ LEVEL_CASES: list[dict[str, Any]] = [
     {"features": (16, 18)},
     {"shard_px": 16},
     {"low_pass_px": 4},
-    {"dilation": 0},
-    {"dilation": 2},
 ]
 CASES: list[dict[str, Any]] = [
     {"height": 62},
@@ -49,12 +47,11 @@ class Found:
     grids: tuple[int, ...]
     shard_px: int
     low_pass_px: int
-    dilation: int
     tau: int
 
 
 GRIDS = (Grid(61, 83), Grid(7, 7), Grid(31, 42, TWO, TWO), Grid(30, 41, TWO, TWO))
-LEVEL = Found(stride=(TWO, TWO), grids=(2, 3), shard_px=8, low_pass_px=1, dilation=0, tau=100)
+LEVEL = Found(stride=(TWO, TWO), grids=(2, 3), shard_px=8, low_pass_px=1, tau=100)
 
 
 @pytest.mark.parametrize("change", LEVEL_CASES, ids=str)
@@ -95,11 +92,6 @@ def test_parameters_are_geometry_without_thresholds() -> None:
     assert image_test_params(GRIDS[0], 3, (replace(LEVEL, tau=7),), GRIDS) == expected
     moves_otherwise = image_test_params(GRIDS[0], 3, (replace(LEVEL, grids=(3, 2)),), GRIDS)
     assert moves_otherwise.levels[0].features == (30, 41)
-
-
-def test_dilation_ends_at_the_border() -> None:
-    (level,) = image_test_params(GRIDS[0], 3, (replace(LEVEL, dilation=10**9),), GRIDS).levels
-    assert level.dilation == 11
 
 
 def test_a_name_that_the_template_does_not_get_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,12 @@ def test_options_by_stride() -> None:
     assert levels_of(_plan(Branches(fine=False), (64, 64)), nothing)[0].tau == 0
 
 
+def test_dilation_of_all_levels_but_those_that_say_otherwise() -> None:
+    options = PlannedOptions(dilation=2, levels={32: LevelOptions(dilation=0), 5: LevelOptions(gain=9.0)})
+    fine, coarse = levels_of(_plan(Branches(fine=False), (64, 64)), options)
+    assert (fine.dilation, coarse.dilation) == (2, 0)
+
+
 def test_no_threshold_hides_a_shard_without_source() -> None:
     endless = PlannedOptions(tau=1e300, tau_background=1e300, tau_small=1e300, tau_waiting=1e300)
     for one in levels_of(_plan(Branches(fine=False), (64, 64)), endless):
