@@ -6,8 +6,9 @@ Each function writes one PNG or SVG file, by suffix, creates its directory if mi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,38 @@ from fluxshard.evaluate.report.plot_style import (
 from fluxshard.evaluate.report.summaries import LOSSES, MethodSummary, summary_rows
 
 Floats = NDArray[np.float64]
+Cost = Literal["compute", "time"]
+_COSTS: dict[Cost, str] = {
+    "compute": "compute (% of the dense network's multiply-accumulates)",
+    "time": "milliseconds a frame, decoding of detections not included",
+}
 WHISKERS = {"capsize": 2.5, "elinewidth": 1.0, "capthick": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a setting costs, in units of the axis.
+
+    Attributes:
+      row: of the setting.
+      of: which cost.
+    """
+
+    row: MethodSummary
+    of: Cost
+
+    @property
+    def value(self) -> float:
+        """Mean over clips; 0 where it was not measured."""
+        return 100 * (self.row.compute or 0.0) if self.of == "compute" else self.row.frame_ms or 0.0
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Ends of its interval; the value itself without one."""
+        if self.of == "time":
+            return self.row.frame_ms_interval or (self.value, self.value)
+        low, high = self.row.compute_interval or (self.row.compute or 0.0,) * 2
+        return 100 * low, 100 * high
 
 
 def draw_frontier(
@@ -42,11 +74,12 @@ def draw_frontier(
     measure: str = "jaccard",
     losses: Sequence[float] = LOSSES,
     lowest: float = 0.85,
+    over: Cost = "compute",
     title: str = "Accuracy against compute",
 ) -> Path:
-    """Plots accuracy over compute: one line per family, one point per setting, labelled with the setting.
+    """Plots accuracy over compute or time: one line per family, one point per setting, labelled with the setting.
 
-    Whiskers are 95% intervals over clips of compute and of the loss against the dense network.
+    Whiskers are 95% intervals over clips of the cost and of the loss against the dense network.
 
     Args:
       scores: scores of all methods.
@@ -55,6 +88,7 @@ def draw_frontier(
       measure: name of the measure of accuracy.
       losses: accuracy losses to mark, as fractions of the dense network's accuracy.
       lowest: settings that retain a smaller fraction are drawn on the lower edge, with their value.
+      over: "compute": share of the dense network's multiply-accumulates; "time": milliseconds a frame.
       title: title of the picture.
 
     Raises:
@@ -73,9 +107,13 @@ def draw_frontier(
     ceiling = dense_value * max(1.01, *(1 - _least_lost(row) + 0.005 for row in settings))
     axis.set_ylim(floor, ceiling)
     axis.axhline(dense_value, color=DENSE, linewidth=1.4, linestyle="--", label=plain(f"{dense}: {dense_value:.3f}"))
-    furthest = max(100 * max(row.compute, (row.compute_interval or (0, 0))[1]) for row in settings if row.compute)
+    furthest = max(max(cost.value, cost.span[1]) for cost in (_Cost(row, over) for row in settings))
     right = max(1.04 * furthest, 5.0)
     axis.set_xlim(0, right)
+    dense_ms = next(row.frame_ms for row in rows if row.method == dense)
+    if over == "time" and dense_ms is not None:
+        axis.axvline(dense_ms, color=DENSE, linewidth=1.4, linestyle="--")
+        axis.set_xlim(0, max(right, 1.04 * dense_ms))
     for loss in losses:
         axis.axhline(dense_value * (1 - loss), color=QUIET, linewidth=0.8, linestyle=":")
         axis.annotate(
@@ -84,10 +122,10 @@ def draw_frontier(
         )  # fmt: skip
     labels: list[Label] = []
     for index, family in enumerate(dict.fromkeys(row.family for row in settings)):
-        labels += _family_line(axis, [row for row in settings if row.family == family], dense_value, floor, index)
-    axis.set_xlabel("compute (% of the dense network's multiply-accumulates)")
+        labels += _family_line(axis, [row for row in settings if row.family == family], over, dense_value, floor, index)
+    axis.set_xlabel(_COSTS[over])
     axis.set_ylabel(f"{kind.symbol}, mean over clips")
-    note = f"{kind.symbol}: {kind.meaning}. Whiskers: 95% over clips, of compute and of the loss against {dense}."
+    note = f"{kind.symbol}: {kind.meaning}. Whiskers: 95% over clips, of {over} and of the loss against {dense}."
     if any(dense_value * (1 - (row.loss or 0.0)) < floor for row in settings):
         note += f" Triangles on the lower edge: settings below it, with their {kind.symbol}."
     annotate(figure, axis, title, note)
@@ -105,12 +143,15 @@ def _least_lost(row: MethodSummary) -> float:
     return row.loss_interval[0] if row.loss_interval is not None else row.loss or 0.0
 
 
-def _family_line(axis: Any, rows: Sequence[MethodSummary], dense_value: float, floor: float, index: int) -> list[Label]:
+def _family_line(
+    axis: Any, rows: Sequence[MethodSummary], over: Cost, dense_value: float, floor: float, index: int
+) -> list[Label]:
     """Draws the settings of a family.
 
     Args:
       axis: matplotlib axes.
       rows: summaries of the settings.
+      over: what they cost.
       dense_value: accuracy of the dense network.
       floor: accuracy at the lower edge.
       index: index of the family, for its style.
@@ -119,11 +160,12 @@ def _family_line(axis: Any, rows: Sequence[MethodSummary], dense_value: float, f
       labels of the settings, not drawn yet.
     """
     style = style_of(index)
-    ordered = sorted(rows, key=lambda row: row.compute or 0.0)
+    costs = sorted((_Cost(row, over) for row in rows), key=lambda cost: cost.value)
+    ordered = [cost.row for cost in costs]
     # relative to the dense mean over all clips, so that methods with fewer clips are comparable
-    x = np.array([100 * (row.compute or 0.0) for row in ordered])
+    x = np.array([cost.value for cost in costs])
     y = np.array([dense_value * (1 - (row.loss or 0.0)) for row in ordered])
-    x_spans = np.array([[100 * end for end in row.compute_interval or (row.compute or 0.0,) * 2] for row in ordered])
+    x_spans = np.array([cost.span for cost in costs])
     y_spans = np.array([[dense_value * (1 - _most_lost(row)), dense_value * (1 - _least_lost(row))] for row in ordered])
     axis.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1.6, zorder=3)
     shown = y >= floor

@@ -52,6 +52,13 @@ def draw_figures(scores: Sequence[ClipScores], folder: Path, measure: str) -> li
         return figures
     path = draw_frontier(scores, folder / "frontier.png", measure=measure)
     figures.append(Figure(picture=path, title="Accuracy against compute", caption="One line per family of methods."))
+    path = draw_frontier(
+        scores, folder / "frontier_ms.png", measure=measure, over="time", title="Accuracy against time"
+    )
+    caption = (
+        "Tasks ran beside each other, one thread each; the dashed vertical line is the dense network on this engine."
+    )
+    figures.append(Figure(picture=path, title="Accuracy against time", caption=caption))
     moving = _one_per_family(methods, families, ("deltacnn", "motion-deltacnn", "propagated", "planned"))
     if moving:
         path = draw_reuse_over_motion(scores, folder / "motion.png", methods=moving)

@@ -41,6 +41,8 @@ class MethodSummary:
       miou, oks, f1, ap: means against the dense network.
       discovery_median, discovery_p90: quantiles of the discovery latency in frames, over the objects of all clips.
       discoveries: number of these objects.
+      frame_ms, frame_ms_interval: mean time of a frame in milliseconds, over the frames of a clip and then over clips;
+        frames that were not computed count with what they took.
       latency_ratio: mean over clips of the median latency over the dense network's.
       drift: mean change of agreement with the dense network per 100 frames.
     """
@@ -68,6 +70,8 @@ class MethodSummary:
     discovery_median: float | None
     discovery_p90: float | None
     discoveries: int
+    frame_ms: float | None
+    frame_ms_interval: Interval | None
     latency_ratio: float | None
     drift: float | None
 
@@ -115,6 +119,7 @@ def _summary(
     worst = [(relative_loss([value], [reference]), clip) for clip, value, reference in measured if reference > 0]
     worst_loss, worst_clip = max(worst, key=lambda entry: entry[0]) if worst and method != dense else (None, None)
     compute = _finite([scores.compute_ratio for scores in mine])
+    times = _finite([_frame_ms(scores) for scores in mine])
     discoveries = [frames for scores in mine for frames in scores.discovery_frames]
     references_named = {str(scores.facts["reference"]) for scores in mine if scores.facts.get("reference")}
     return MethodSummary(
@@ -141,6 +146,8 @@ def _summary(
         discovery_median=float(np.median(discoveries)) if discoveries else None,
         discovery_p90=float(np.percentile(discoveries, 90)) if discoveries else None,
         discoveries=len(discoveries),
+        frame_ms=_mean(times),
+        frame_ms_interval=_interval(bootstrap_interval(times)) if len(times) > 1 else None,
         latency_ratio=_mean([_ratio(scores.latency_ms, other.latency_ms) for scores, other in pairs]),
         drift=_mean([scores.drift for scores in mine]),
     )
@@ -197,3 +204,8 @@ def frontier(
 def families_of(rows: Sequence[MethodSummary]) -> list[str]:
     """Names of families without duplicates, in the order of first appearance."""
     return list(dict.fromkeys(row.family for row in rows))
+
+
+def _frame_ms(scores: ClipScores) -> float:
+    counted = [frame.latency_ms for frame in scores.frames[1:]]
+    return float(np.mean(counted)) if counted else math.nan

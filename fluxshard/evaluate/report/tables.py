@@ -39,6 +39,7 @@ def summary_table(rows: Sequence[MethodSummary]) -> Table:
         ("F1 to dense", True, [number(row.f1) for row in rows]),
         ("discovery median", True, [count(row.discovery_median) for row in rows]),
         ("discovery 90%", True, [count(row.discovery_p90) for row in rows]),
+        ("ms a frame", True, [number(row.frame_ms, 1) for row in rows]),
         ("latency ratio", True, [number(row.latency_ratio, 2) for row in rows]),
         ("drift", True, [number(row.drift, signed=True) for row in rows]),
     ]
@@ -75,6 +76,7 @@ def _notes(rows: Sequence[MethodSummary], measure: ReportMeasure, dense: str) ->
         "loses the largest share.",
         "mIoU, OKS, AP, F1 to dense: agreement with the dense network's confident detections; 1 is the same.",
         "discovery: frames until an object is found that the dense network finds, over the objects of all clips. "
+        "ms a frame: mean over the frames of a clip and over clips; decoding of detections not included. "
         f"latency ratio: median latency over that of {dense!r} in the same clip. "
         "drift: change of mIoU (OKS for poses) to dense per 100 frames.",
     ]
