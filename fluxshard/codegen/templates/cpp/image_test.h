@@ -51,9 +51,11 @@ template <> struct Lanes<{{ n }}> {
 {% endfor %}
 constexpr int WIDE = {{ t.vector_floats // 4 }};  // cells in a vector
 
-// Scores of N / 8 cells side by side. The square of differences that is compared has SIDE px.
+// Scores of N / 8 cells side by side. The square of differences that is compared has SIDE px. The score of one cell is not
+// finished if half of it reaches `bound`.
 template <int SIDE, int N>
-static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores) {
+static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores,
+                               int32_t bound = INT32_MAX) {
   using L = Lanes<N>;
   using words = typename L::words;
   constexpr int BLOCK = SIDE < 4 ? 4 : SIDE;
@@ -88,21 +90,39 @@ static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t ro
     if (SIDE == 1) block = L::template fold<1>(block);
     if (SIDE <= 2) block = L::template fold<2>(block);
     best = L::larger(best, block);
+    if (N == 8 && SIDE < 8 && !top && bound < INT32_MAX) {
+      scores[0] = most(best[0], best[4]);
+      if (scores[0] >= bound) return;
+    }
   }
   int16_t lanes[N];
   std::memcpy(lanes, &best, sizeof lanes);
   for (int i = 0; i < N / 8; ++i) scores[i] = SIDE == 8 ? whole[i] / 4 : most(lanes[8 * i], lanes[8 * i + 4]);
 }
 
-// Scores of n whole cells side by side that move alike; the last vector may take cells again.
+// Scores of n whole cells side by side that move alike; the last vector may take cells again, the only one of a short run
+// what is behind the cells: rows are not the last of the state.
 template <int SIDE> static void score_run(const uint8_t* now, const uint8_t* was, int n, int32_t* scores) {
   int i = 0;
+  if (n > 1 && n < WIDE) {
+    int32_t some[WIDE];
+    score_cells<SIDE, WIDE * 8>(now, was, ROW, PITCH, ROW, PITCH, some);
+    std::memcpy(scores, some, n * sizeof *scores);
+    return;
+  }
   if (n >= WIDE)
     for (; i < n; i += WIDE) {
       i = least(i, n - WIDE);
       score_cells<SIDE, WIDE * 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
     }
   for (; i < n; ++i) score_cells<SIDE, 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
+}
+
+// Score of one whole cell, or what is known of it when it has reached `bound`.
+template <int SIDE> static int32_t score_one(const uint8_t* now, const uint8_t* was, int32_t bound) {
+  int32_t score;
+  score_cells<SIDE, 8>(now, was, ROW, PITCH, ROW, PITCH, &score, bound);
+  return score;
 }
 
 // Score of a cell of which the border cuts something off: pixels outside the image differ by nothing.
@@ -173,7 +193,9 @@ struct Level {
   void (*look_up)(int cell_px, int32_t* at_y, int32_t* at_x);
   void (*move)(const ShardArgs& a, int cy, int at_y, const int32_t* at_x, Moves& m);
   Shift (*round)(Shift px, Shift more);
+  void (*hints)(const ShardArgs& a, int at_y, const int32_t* at_x, Shift* shifts);
   void (*score)(const uint8_t* now, const uint8_t* was, int n, int32_t* scores);
+  int32_t (*score_one)(const uint8_t* now, const uint8_t* was, int32_t bound);
   int32_t (*score_part)(const uint8_t* now, const uint8_t* was, int height, int width);
 };
 
@@ -198,6 +220,15 @@ template <class Y, class X> static void move_row(const ShardArgs& a, int cy, int
 }
 
 template <class Y, class X> static Shift round_px(Shift px, Shift more) { return {Y::move(px.dy, more.dy), X::move(px.dx, more.dx)}; }
+
+// The hints of a row of shards: that of the first cell of each.
+template <class Y, class X, int SIDE> static void hints_of(const ShardArgs& a, int at_y, const int32_t* at_x, Shift* shifts) {
+  const int16_t* row = a.motion + (size_t)at_y * a.motion_columns * 2;
+  for (int i = 0; i * SIDE < COLUMNS; ++i) {
+    const int at = at_x[i * SIDE];
+    shifts[i] = {Y::move(row[2 * at]), X::move(row[2 * at + 1])};
+  }
+}
 
 static void stay_row(int cy, Moves& m) {
   std::memset(m.dy, 0, sizeof m.dy);

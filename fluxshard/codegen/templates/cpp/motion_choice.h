@@ -1,7 +1,14 @@
 // Which displacement each shard of a level takes, where its hint leaves a residual. Included by the generated image test.
 // Source of the rules: fluxshard/runtime/planned/motion_choice.py, which defines them.
 
-struct Trial { Shift shift; int32_t score; bool over; };
+// One row of shards: what their hints leave; once chosen, what is left.
+struct Row {
+  int32_t score[COLUMNS];
+  uint8_t age[COLUMNS], near[COLUMNS], unknown[COLUMNS], over[COLUMNS];
+  uint8_t open[COLUMNS];    // other displacements are tried
+  uint8_t strays[COLUMNS];  // one of them fits better: `shift`
+  Shift shift[COLUMNS];
+};
 
 // Largest score that is reused.
 static inline int32_t limit_of(const ShardArgs& a, const Taus& tau, uint8_t near) {
@@ -15,57 +22,76 @@ static bool over(const ShardArgs& a, const Taus& tau, int32_t score, uint8_t age
   return picked;
 }
 
-static inline uint8_t age_at(const uint8_t* old, int cy, int cx, Shift shift) {
-  const int from = (centre(cy, H) - shift.dy) / 8 * COLUMNS + (centre(cx, W) - shift.dx) / 8;
-  return (uint8_t)least(old[from] + 1, OLDEST);
-}
-
-// What a shard would be if all of it moved alike. Given up as soon as its score reaches `bound`: then it is not taken.
-static Trial try_shift(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, Shift shift, int64_t bound) {
-  const Level& level = levels[index];
-  const uint8_t* was = s.references[index][s.reference[index]];
-  Trial trial{shift, 0, true};
-  uint8_t age = 0;
-  const int left = i * level.side, right = least(left + level.side, COLUMNS);
-  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy)
-    for (int cx = left, end; cx < right; cx = end) {
-      end = cx + 1;
-      const uint8_t kind = kind_of(cy, cx, shift.dy, shift.dx);
-      if (kind == NOWHERE) {
-        trial.score = FORCED;
-        return trial;
-      }
-      const uint8_t* here = s.pixels + at(cy * 8, cx * 8);
-      const uint8_t* there = was + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
-      age = (uint8_t)most(age, age_at(s.ages[index][s.age], cy, cx, shift));
-      if (kind == PART) {
-        trial.score = most(trial.score, level.score_part(here, there, least(H - cy * 8, 8), least(W - cx * 8, 8)));
-        if (trial.score >= bound) return trial;
-        continue;
-      }
-      for (; end < right && kind_of(cy, end, shift.dy, shift.dx) == WHOLE; ++end)
-        age = (uint8_t)most(age, age_at(s.ages[index][s.age], cy, end, shift));
-      int32_t scores[COLUMNS];
-      level.score(here, there, end - cx, scores);
-      for (int k = 0; k < end - cx; ++k) trial.score = most(trial.score, scores[k]);
-      if (trial.score >= bound) return trial;
-    }
-  const Taus& tau = a.taus[index];
-  trial.over = trial.score > tau.stray || over(a, tau, trial.score, age, near);
-  return trial;
-}
-
-// The hint of a shard: that of its first cell, in pixels as given and as the level moves.
-static void hint_of(const ShardArgs& a, const State& s, int index, int row, int i, Shift& px, Shift& rounded) {
-  const Level& level = levels[index];
-  row = most(0, least(row, level.rows - 1));
-  i = most(0, least(i, level.columns - 1));
-  const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
-  px = {a.motion[2 * at], a.motion[2 * at + 1]};
-  rounded = level.round(px, {0, 0});
-}
-
+static inline bool same(Shift a, Shift b) { return a.dy == b.dy && a.dx == b.dx; }
 static inline int sign(int v) { return (v > 0) - (v < 0); }
+
+// Zero or the most frequent motion: all open shards of a row at once, so that neighbours share vectors. A shard takes it
+// where it spares it, or leaves less than three quarters of the residual. `own` are the hints of the shards.
+static void try_common(const ShardArgs& a, const State& s, int index, int row, Shift shift, const Shift* own, Row& r) {
+  const Level& level = levels[index];
+  const Taus& tau = a.taus[index];
+  int32_t score[COLUMNS] = {}, scores[COLUMNS];
+  uint8_t age[COLUMNS] = {}, ages[COLUMNS], wanted[COLUMNS];
+  for (int i = 0; i < level.columns; ++i) {
+    // what all of a shard has been tried with is not better
+    wanted[i] = r.open[i] && !(level.side == 1 && !r.unknown[i] && same(shift, own[i]));
+  }
+  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy)
+    for (int i = 0, end; i < level.columns; i = end) {
+      end = i + 1;
+      if (!wanted[i]) continue;
+      // a few shards between that are not wanted cost less than another run
+      for (int k = end; k < least(end + 4, level.columns); ++k)
+        if (wanted[k]) end = k + 1;
+      const int left = i * level.side, right = least(end * level.side, COLUMNS);
+      test_run(s, index, cy, left, right, shift, scores, ages);
+      for (int k = i, cx = left; k < end; ++k) {
+        for (const int last = least(cx + level.side, right); cx < last; ++cx) {
+          score[k] = most(score[k], scores[cx]);
+          age[k] = (uint8_t)most(age[k], ages[cx]);
+        }
+        if (!wanted[k]) continue;
+        const int64_t better = (3LL * r.score[k] + 3) / 4;
+        const int64_t spared = (int64_t)least(tau.stray, limit_of(a, tau, r.near[k])) + 1;  // from here on it is over
+        if (score[k] >= better && !(r.over[k] && score[k] < spared)) wanted[k] = 0;
+      }
+    }
+  for (int i = 0; i < level.columns; ++i) {
+    if (!wanted[i]) continue;
+    const bool still = score[i] > tau.stray || over(a, tau, score[i], age[i], r.near[i]);
+    if (!(r.over[i] && !still) && !(r.over[i] == still && 4LL * score[i] < 3LL * r.score[i])) continue;
+    r.score[i] = score[i];
+    r.over[i] = still;
+    r.strays[i] = 1;
+    r.shift[i] = shift;
+  }
+}
+
+// Whether a shard would be spared if all of it moved alike.
+static bool spares(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, Shift shift) {
+  const Level& level = levels[index];
+  const Taus& tau = a.taus[index];
+  const int32_t spared = least(tau.stray, limit_of(a, tau, near)) + 1;  // scores from here on are over
+  int32_t score = 0;
+  uint8_t age = 0;
+  if (level.side == 1 && kind_of(row, i, shift.dy, shift.dx) == WHOLE) {
+    const uint8_t* was = s.references[index][s.reference[index]] + at(row * 8 - shift.dy, i * 8 - shift.dx);
+    score = level.score_one(s.pixels + at(row * 8, i * 8), was, spared);
+    return score < spared && !over(a, tau, score, age_at(s.ages[index][s.age], row, i, shift), near);
+  }
+  const int left = i * level.side, right = least(left + level.side, COLUMNS);
+  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
+    int32_t scores[COLUMNS];
+    uint8_t ages[COLUMNS];
+    test_run(s, index, cy, left, right, shift, scores, ages);
+    for (int cx = left; cx < right; ++cx) {
+      score = most(score, scores[cx]);
+      age = (uint8_t)most(age, ages[cx]);
+    }
+    if (score >= spared) return false;
+  }
+  return !over(a, tau, score, age, near);
+}
 
 // Displacements that a shard has tried: what they leave is known, and is not taken.
 struct Tried {
@@ -74,55 +100,63 @@ struct Tried {
 
   bool add(Shift shift) {
     for (int k = 0; k < n; ++k)
-      if (shifts[k].dy == shift.dy && shifts[k].dx == shift.dx) return false;
+      if (same(shifts[k], shift)) return false;
     shifts[n++] = shift;
     return true;
   }
 };
 
-// The displacement that fits a shard better than its hint, if there is one. Source of the rules: motion_choice.py.
-static Trial choose(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, bool known, Trial hint) {
+// The first displacement near its hint that spares a shard, if there is one.
+static bool find_beside(const ShardArgs& a, const State& s, int index, int row, int i, const Row& r, Tried tried, const Shift* const* hints, Shift& found) {
   const Level& level = levels[index];
-  const Taus& tau = a.taus[index];
-  const int64_t spared = (int64_t)least(tau.stray, limit_of(a, tau, near)) + 1;  // scores from here on are over
-  Trial best = hint;
-  Tried tried;
-  Shift px, own, neighbour, unused;
-  hint_of(a, s, index, row, i, px, own);
-  if (level.side == 1 && known) tried.add(own);  // the hint of all of the shard
-  const Shift common[] = { {0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0}) };
-  for (const Shift& shift : common) {
-    if (!tried.add(shift)) continue;
-    const int64_t better = (3LL * best.score + 3) / 4, bound = best.over && spared > better ? spared : better;
-    const Trial other = try_shift(a, s, index, row, i, near, shift, bound);
-    if ((best.over && !other.over) || (best.over == other.over && 4LL * other.score < 3LL * best.score)) best = other;
+  const Shift own = hints[1][i];
+  if (level.side == 1 && !r.unknown[i]) tried.add(own);  // the hint of all of the shard
+  const Shift beside[] = {hints[1][most(i - 1, 0)], hints[1][least(i + 1, level.columns - 1)], hints[0][i], hints[2][i]};
+  for (const Shift& shift : beside)
+    if (tried.add(shift) && spares(a, s, index, row, i, r.near[i], found = shift)) return true;
+  const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
+  const Shift away = level.round(own, {sign(a.motion[2 * at] - own.dy), sign(a.motion[2 * at + 1] - own.dx)});
+  for (const Shift& shift : {Shift{away.dy, own.dx}, Shift{own.dy, away.dx}, away})
+    if (tried.add(shift) && spares(a, s, index, row, i, r.near[i], found = shift)) return true;
+  return false;
+}
+
+static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift shift);
+
+// Lets the open shards of a row take displacements that fit better than their hints. Source of the rules: motion_choice.py.
+static void choose(const ShardArgs& a, State& s, int index, int row, Row& r) {
+  const Level& level = levels[index];
+  Shift shifts[3][COLUMNS];  // hints of the rows above and below, and between them of this one
+  const Shift* hints[3] = {shifts[0], shifts[1], shifts[2]};
+  level.hints(a, s.at_y[index][row * level.side], s.at_x[index], shifts[1]);
+  Tried common;
+  for (const Shift& shift : {Shift{0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0})})
+    if (common.add(shift)) try_common(a, s, index, row, shift, shifts[1], r);
+  bool looked = false;
+  for (int i = 0; i < level.columns; ++i) {
+    if (!r.open[i]) continue;
+    if (r.over[i]) {
+      if (!looked) {
+        level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], shifts[0]);
+        level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], shifts[2]);
+        looked = true;
+      }
+      r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
+      r.over[i] = !r.strays[i];
+    }
+    if (r.strays[i]) stray(a, s, index, row, i, r.shift[i]);
   }
-  if (!best.over) return best;
-  const int beside[4][2] = { {0, -1}, {0, 1}, {-1, 0}, {1, 0} };
-  for (const auto& step : beside) {
-    hint_of(a, s, index, row + step[0], i + step[1], unused, neighbour);
-    if (!tried.add(neighbour)) continue;
-    const Trial other = try_shift(a, s, index, row, i, near, neighbour, spared);
-    if (!other.over) return other;
-  }
-  const Shift away = level.round(own, {sign(px.dy - own.dy), sign(px.dx - own.dx)});
-  const Shift corners[] = { {away.dy, own.dx}, {own.dy, away.dx}, away };
-  for (const Shift& shift : corners) {
-    if (!tried.add(shift)) continue;
-    const Trial other = try_shift(a, s, index, row, i, near, shift, spared);
-    if (!other.over) return other;
-  }
-  return hint;
 }
 
 // Writes what a row of cells moves by as the hint says; the image's, too, beside the finest level.
 static void tell_row(const ShardArgs& a, int index, int cy, const Moves& m) {
   const size_t row = (size_t)index * CELLS + cy * COLUMNS, image = (size_t)LEVELS * CELLS + cy * COLUMNS;
+  int16_t* __restrict moved = a.moved + 2 * row;
   for (int cx = 0; cx < COLUMNS; ++cx) {
-    a.moved[2 * (row + cx)] = (int16_t)m.dy[cx];
-    a.moved[2 * (row + cx) + 1] = (int16_t)m.dx[cx];
-    a.sourced[row + cx] = m.known[cx];
+    moved[2 * cx] = (int16_t)m.dy[cx];
+    moved[2 * cx + 1] = (int16_t)m.dx[cx];
   }
+  std::memcpy(a.sourced + row, m.known, COLUMNS);
   if (index) return;
   for (int cx = 0; cx < COLUMNS; ++cx) {
     const size_t i = (size_t)(centre(cy, H) / a.cell_px) * a.motion_columns + centre(cx, W) / a.cell_px;
