@@ -1,25 +1,50 @@
 // Which displacement each shard of a level takes, where its hint leaves a residual. Included by the generated image test.
 // Source of the rules: fluxshard/runtime/planned/motion_choice.py, which defines them.
 
-// One row of shards: what their hints leave; once chosen, what is left.
+// One row of shards, as many as there can be: what their hints leave; once chosen, what is left.
 struct Row {
-  int32_t score[COLUMNS];
+  int32_t score[COLUMNS], limit[COLUMNS];  // limit: the largest score that is reused
   uint8_t age[COLUMNS], near[COLUMNS], unknown[COLUMNS], over[COLUMNS];
   uint8_t open[COLUMNS];    // other displacements are tried
   uint8_t strays[COLUMNS];  // one of them fits better: `shift`
   Shift shift[COLUMNS];
 };
 
-// Largest score that is reused.
-static inline int32_t limit_of(const ShardArgs& a, const Taus& tau, uint8_t near) {
-  return !a.has_regions ? tau.near : near & 2 ? tau.near_small : near ? tau.near : tau.elsewhere;
+// Takes the largest value of the cells of each shard.
+template <class T> static inline void add_largest(int side, const T* __restrict cells, T* __restrict shards) {
+  if (side == 1) {
+    for (int i = 0; i < COLUMNS; ++i) shards[i] = shards[i] > cells[i] ? shards[i] : cells[i];
+    return;
+  }
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i)
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) shards[i] = shards[i] > cells[cx] ? shards[i] : cells[cx];
 }
 
-static bool over(const ShardArgs& a, const Taus& tau, int32_t score, uint8_t age, uint8_t near) {
-  bool picked = score > limit_of(a, tau, near);
-  if (a.wait_frames) picked |= score > tau.waiting && age >= a.wait_frames;
-  if (a.refresh_frames) picked |= age >= a.refresh_frames;
-  return picked;
+static inline void add_any(int side, const uint8_t* __restrict cells, uint8_t* __restrict shards) {
+  if (side == 1) {
+    for (int i = 0; i < COLUMNS; ++i) shards[i] |= cells[i];
+    return;
+  }
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i)
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) shards[i] |= cells[cx];
+}
+
+static void set_limits(const ShardArgs& a, const Taus& tau, Row& r) {
+  const int32_t elsewhere = a.has_regions ? tau.elsewhere : tau.near, small = a.has_regions ? tau.near_small : tau.near;
+  for (int i = 0; i < COLUMNS; ++i) r.limit[i] = r.near[i] & 2 ? small : r.near[i] ? tau.near : elsewhere;
+}
+
+// Which shards have to be recomputed, of one that has to be tried or of all.
+static inline uint8_t is_over(const ShardArgs& a, const Taus& tau, int32_t limit, int32_t score, uint8_t age) {
+  const int wait = a.wait_frames ? a.wait_frames : OLDEST + 1, refresh = a.refresh_frames ? a.refresh_frames : OLDEST + 1;
+  return (score > limit) | ((score > tau.waiting) & (age >= wait)) | (age >= refresh);
+}
+
+static void find_over(const ShardArgs& a, const Taus& tau, const int32_t* limit, const int32_t* score, const uint8_t* age, uint8_t* __restrict over) {
+  const Taus taus = tau;
+  const int wait = a.wait_frames ? a.wait_frames : OLDEST + 1, refresh = a.refresh_frames ? a.refresh_frames : OLDEST + 1;
+  for (int i = 0; i < COLUMNS; ++i)
+    over[i] = (score[i] > limit[i]) | ((score[i] > taus.waiting) & (age[i] >= wait)) | (age[i] >= refresh);
 }
 
 static inline bool same(Shift a, Shift b) { return a.dy == b.dy && a.dx == b.dx; }
@@ -30,54 +55,55 @@ static inline int sign(int v) { return (v > 0) - (v < 0); }
 static void try_common(const ShardArgs& a, const State& s, int index, int row, Shift shift, const Shift* own, Row& r) {
   const Level& level = levels[index];
   const Taus& tau = a.taus[index];
-  int32_t score[COLUMNS] = {}, scores[COLUMNS];
-  uint8_t age[COLUMNS] = {}, ages[COLUMNS], wanted[COLUMNS];
-  for (int i = 0; i < level.columns; ++i) {
-    // what all of a shard has been tried with is not better
-    wanted[i] = r.open[i] && !(level.side == 1 && !r.unknown[i] && same(shift, own[i]));
-  }
-  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy)
+  int32_t score[COLUMNS] = {}, scores[COLUMNS], limit[COLUMNS];
+  uint8_t age[COLUMNS] = {}, ages[COLUMNS], wanted[COLUMNS], over[COLUMNS];
+  std::memcpy(wanted, r.open, sizeof wanted);
+  if (level.side == 1)  // the hint is that of all of a shard: what it leaves is known
+    for (int i = 0; i < COLUMNS; ++i) wanted[i] &= r.unknown[i] | (shift.dy != own[i].dy) | (shift.dx != own[i].dx);
+  for (int i = 0; i < COLUMNS; ++i) limit[i] = least(tau.stray, r.limit[i]);
+  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
     for (int i = 0, end; i < level.columns; i = end) {
       end = i + 1;
       if (!wanted[i]) continue;
       // a few shards between that are not wanted cost less than another run
       for (int k = end; k < least(end + 4, level.columns); ++k)
         if (wanted[k]) end = k + 1;
-      const int left = i * level.side, right = least(end * level.side, COLUMNS);
-      test_run(s, index, cy, left, right, shift, scores, ages);
-      for (int k = i, cx = left; k < end; ++k) {
-        for (const int last = least(cx + level.side, right); cx < last; ++cx) {
-          score[k] = most(score[k], scores[cx]);
-          age[k] = (uint8_t)most(age[k], ages[cx]);
-        }
-        if (!wanted[k]) continue;
-        const int64_t better = (3LL * r.score[k] + 3) / 4;
-        const int64_t spared = (int64_t)least(tau.stray, limit_of(a, tau, r.near[k])) + 1;  // from here on it is over
-        if (score[k] >= better && !(r.over[k] && score[k] < spared)) wanted[k] = 0;
-      }
+      test_run(s, index, cy, i * level.side, least(end * level.side, COLUMNS), shift, level.side == 1 ? score : scores, level.side == 1 ? age : ages);
     }
-  for (int i = 0; i < level.columns; ++i) {
-    if (!wanted[i]) continue;
-    const bool still = score[i] > tau.stray || over(a, tau, score[i], age[i], r.near[i]);
-    if (!(r.over[i] && !still) && !(r.over[i] == still && 4LL * score[i] < 3LL * r.score[i])) continue;
-    r.score[i] = score[i];
-    r.over[i] = still;
-    r.strays[i] = 1;
-    r.shift[i] = shift;
+    if (level.side == 1) break;
+    for (int i = 0; i < level.columns; ++i) {
+      if (!wanted[i]) continue;
+      for (int cx = i * level.side; cx < least((i + 1) * level.side, COLUMNS); ++cx) {
+        score[i] = most(score[i], scores[cx]);
+        age[i] = (uint8_t)most(age[i], ages[cx]);
+      }
+      // given up where its score says that it is not taken
+      wanted[i] = 4LL * score[i] < 3LL * r.score[i] || (r.over[i] && score[i] <= limit[i]);
+    }
+  }
+  find_over(a, tau, limit, score, age, over);
+  for (int i = 0; i < COLUMNS; ++i) {
+    const int32_t most_of = 1 << 28, now = least(score[i], most_of), was = least(r.score[i], most_of);
+    const uint8_t takes = wanted[i] & ((r.over[i] & !over[i]) | ((r.over[i] == over[i]) & (4 * now < 3 * was)));
+    r.score[i] = takes ? score[i] : r.score[i];
+    r.over[i] = takes ? over[i] : r.over[i];
+    r.strays[i] |= takes;
+    r.shift[i].dy = takes ? shift.dy : r.shift[i].dy;
+    r.shift[i].dx = takes ? shift.dx : r.shift[i].dx;
   }
 }
 
 // Whether a shard would be spared if all of it moved alike.
-static bool spares(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, Shift shift) {
+static bool spares(const ShardArgs& a, const State& s, int index, int row, int i, int32_t limit, Shift shift) {
   const Level& level = levels[index];
   const Taus& tau = a.taus[index];
-  const int32_t spared = least(tau.stray, limit_of(a, tau, near)) + 1;  // scores from here on are over
+  limit = least(limit, tau.stray);
   int32_t score = 0;
   uint8_t age = 0;
   if (level.side == 1 && kind_of(row, i, shift.dy, shift.dx) == WHOLE) {
     const uint8_t* was = s.references[index][s.reference[index]] + at(row * 8 - shift.dy, i * 8 - shift.dx);
-    score = level.score_one(s.pixels + at(row * 8, i * 8), was, spared);
-    return score < spared && !over(a, tau, score, age_at(s.ages[index][s.age], row, i, shift), near);
+    score = level.score_one(s.pixels + at(row * 8, i * 8), was, limit + 1);
+    return score <= limit && !is_over(a, tau, limit, score, age_at(s.ages[index][s.age], row, i, shift));
   }
   const int left = i * level.side, right = least(left + level.side, COLUMNS);
   for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
@@ -88,9 +114,9 @@ static bool spares(const ShardArgs& a, const State& s, int index, int row, int i
       score = most(score, scores[cx]);
       age = (uint8_t)most(age, ages[cx]);
     }
-    if (score >= spared) return false;
+    if (score > limit) return false;
   }
-  return !over(a, tau, score, age, near);
+  return !is_over(a, tau, limit, score, age);
 }
 
 // Displacements that a shard has tried: what they leave is known, and is not taken.
@@ -113,11 +139,11 @@ static bool find_beside(const ShardArgs& a, const State& s, int index, int row, 
   if (level.side == 1 && !r.unknown[i]) tried.add(own);  // the hint of all of the shard
   const Shift beside[] = {hints[1][most(i - 1, 0)], hints[1][least(i + 1, level.columns - 1)], hints[0][i], hints[2][i]};
   for (const Shift& shift : beside)
-    if (tried.add(shift) && spares(a, s, index, row, i, r.near[i], found = shift)) return true;
+    if (tried.add(shift) && spares(a, s, index, row, i, r.limit[i], found = shift)) return true;
   const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
   const Shift away = level.round(own, {sign(a.motion[2 * at] - own.dy), sign(a.motion[2 * at + 1] - own.dx)});
   for (const Shift& shift : {Shift{away.dy, own.dx}, Shift{own.dy, away.dx}, away})
-    if (tried.add(shift) && spares(a, s, index, row, i, r.near[i], found = shift)) return true;
+    if (tried.add(shift) && spares(a, s, index, row, i, r.limit[i], found = shift)) return true;
   return false;
 }
 
@@ -156,7 +182,8 @@ static void tell_row(const ShardArgs& a, int index, int cy, const Moves& m) {
     moved[2 * cx] = (int16_t)m.dy[cx];
     moved[2 * cx + 1] = (int16_t)m.dx[cx];
   }
-  std::memcpy(a.sourced + row, m.known, COLUMNS);
+  uint8_t* __restrict sourced = a.sourced + row;
+  for (int cx = 0; cx < COLUMNS; ++cx) sourced[cx] = !m.unknown[cx];
   if (index) return;
   for (int cx = 0; cx < COLUMNS; ++cx) {
     const size_t i = (size_t)(centre(cy, H) / a.cell_px) * a.motion_columns + centre(cx, W) / a.cell_px;
