@@ -66,6 +66,21 @@ class MotionField:
         object.__setattr__(self, "valid", valid)
 
     @classmethod
+    def trusted(cls, displacement: NDArray[np.int16], valid: NDArray[np.bool_], cell_px: int = CELL_PX) -> MotionField:
+        """The field of arrays that are known to be as the attributes say, without looking at them or copying them.
+
+        Args:
+          displacement: contiguous, zero where invalid, and above -32768.
+          valid: contiguous.
+          cell_px: side of a cell in input pixels.
+        """
+        field = object.__new__(cls)
+        object.__setattr__(field, "displacement", displacement)
+        object.__setattr__(field, "valid", valid)
+        object.__setattr__(field, "cell_px", cell_px)
+        return field
+
+    @classmethod
     def zero(cls, height: int, width: int, cell_px: int = CELL_PX) -> MotionField:
         """The field of a still frame of `(height, width)` pixels."""
         return cls.uniform(height, width, 0, 0, cell_px)

@@ -4,6 +4,7 @@
 // One row of shards, as many as there can be: what their hints leave; once chosen, what is left.
 struct Row {
   int32_t score[COLUMNS], limit[COLUMNS];  // limit: the largest score that is reused
+  int32_t worst[COLUMNS];                  // of shards of several cells, the one that the hint fits least
   uint8_t age[COLUMNS], near[COLUMNS], unknown[COLUMNS], over[COLUMNS];
   uint8_t open[COLUMNS];    // other displacements are tried
   uint8_t strays[COLUMNS];  // one of them fits better: `shift`
@@ -18,6 +19,16 @@ template <class T> static inline void add_largest(int side, const T* __restrict 
   }
   for (int i = 0, cx = 0; cx < COLUMNS; ++i)
     for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) shards[i] = shards[i] > cells[cx] ? shards[i] : cells[cx];
+}
+
+static inline void find_worst(int side, int cy, const int32_t* scores, Row& r) {
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i) {
+    int32_t largest = cy % side ? r.score[i] : -1;
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) {
+      r.worst[i] = scores[cx] > largest ? cy * COLUMNS + cx : r.worst[i];
+      largest = most(largest, scores[cx]);
+    }
+  }
 }
 
 static inline void add_any(int side, const uint8_t* __restrict cells, uint8_t* __restrict shards) {
@@ -50,6 +61,16 @@ static void find_over(const ShardArgs& a, const Taus& tau, const int32_t* limit,
 static inline bool same(Shift a, Shift b) { return a.dy == b.dy && a.dx == b.dx; }
 static inline int sign(int v) { return (v > 0) - (v < 0); }
 
+// Score of a cell that moves so, or what is known of it when it has reached `bound`.
+static inline int32_t score_at(const State& s, int index, int cy, int cx, Shift shift, int32_t bound) {
+  const uint8_t kind = kind_of(cy, cx, shift.dy, shift.dx);
+  if (kind == NOWHERE) return FORCED;
+  const uint8_t* now = s.pixels + at(cy * 8, cx * 8);
+  const uint8_t* was = s.references[index][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
+  if (kind == WHOLE) return levels[index].score_one(now, was, bound);
+  return levels[index].score_part(now, was, least(H - cy * 8, 8), least(W - cx * 8, 8));
+}
+
 // Zero or the most frequent motion: all open shards of a row at once, so that neighbours share vectors. A shard takes it
 // where it spares it, or leaves less than three quarters of the residual. `own` are the hints of the shards.
 static void try_common(const ShardArgs& a, const State& s, int index, int row, Shift shift, const Shift* own, Row& r) {
@@ -61,6 +82,11 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
   if (level.side == 1)  // the hint is that of all of a shard: what it leaves is known
     for (int i = 0; i < COLUMNS; ++i) wanted[i] &= r.unknown[i] | (shift.dy != own[i].dy) | (shift.dx != own[i].dx);
   for (int i = 0; i < COLUMNS; ++i) limit[i] = least(tau.stray, r.limit[i]);
+  // given up where a score says that the shard will not take it
+  const auto hopes = [&](int i, int32_t score) { return 4LL * score < 3LL * r.score[i] || (r.over[i] && score <= limit[i]); };
+  if (level.side > 1)  // mostly, what the hint fits least says all
+    for (int i = 0; i < level.columns; ++i)
+      if (wanted[i]) wanted[i] = hopes(i, score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, INT32_MAX));
   for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
     for (int i = 0, end; i < level.columns; i = end) {
       end = i + 1;
@@ -77,8 +103,7 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
         score[i] = most(score[i], scores[cx]);
         age[i] = (uint8_t)most(age[i], ages[cx]);
       }
-      // given up where its score says that it is not taken
-      wanted[i] = 4LL * score[i] < 3LL * r.score[i] || (r.over[i] && score[i] <= limit[i]);
+      wanted[i] = hopes(i, score[i]);
     }
   }
   find_over(a, tau, limit, score, age, over);
@@ -94,18 +119,18 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
 }
 
 // Whether a shard would be spared if all of it moved alike.
-static bool spares(const ShardArgs& a, const State& s, int index, int row, int i, int32_t limit, Shift shift) {
+static bool spares(const ShardArgs& a, const State& s, int index, int row, int i, const Row& r, Shift shift) {
   const Level& level = levels[index];
   const Taus& tau = a.taus[index];
-  limit = least(limit, tau.stray);
-  int32_t score = 0;
-  uint8_t age = 0;
-  if (level.side == 1 && kind_of(row, i, shift.dy, shift.dx) == WHOLE) {
-    const uint8_t* was = s.references[index][s.reference[index]] + at(row * 8 - shift.dy, i * 8 - shift.dx);
-    score = level.score_one(s.pixels + at(row * 8, i * 8), was, limit + 1);
+  const int32_t limit = least(r.limit[i], tau.stray);
+  if (level.side == 1) {
+    const int32_t score = score_at(s, index, row, i, shift, limit + 1);
     return score <= limit && !is_over(a, tau, limit, score, age_at(s.ages[index][s.age], row, i, shift));
   }
+  if (score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, limit + 1) > limit) return false;
   const int left = i * level.side, right = least(left + level.side, COLUMNS);
+  int32_t score = 0;
+  uint8_t age = 0;
   for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
     int32_t scores[COLUMNS];
     uint8_t ages[COLUMNS];
@@ -121,29 +146,37 @@ static bool spares(const ShardArgs& a, const State& s, int index, int row, int i
 
 // Displacements that a shard has tried: what they leave is known, and is not taken.
 struct Tried {
-  Shift shifts[10];
-  int n = 0;
+  int64_t keys[16];
+  int n;
 
+  Tried() : n(0) {
+    for (int64_t& key : keys) key = INT64_MAX;  // of no displacement
+  }
   bool add(Shift shift) {
-    for (int k = 0; k < n; ++k)
-      if (same(shifts[k], shift)) return false;
-    shifts[n++] = shift;
+    const int64_t key = ((int64_t)shift.dy << 32) + shift.dx;
+    int64_t found = 0;
+    for (int k = 0; k < 16; ++k) found |= keys[k] == key;  // all: a loop that ends early is mispredicted
+    if (found) return false;
+    keys[n++] = key;
     return true;
   }
 };
 
-// The first displacement near its hint that spares a shard, if there is one.
-static bool find_beside(const ShardArgs& a, const State& s, int index, int row, int i, const Row& r, Tried tried, const Shift* const* hints, Shift& found) {
+// The first displacement near its hint that spares a shard, if there is one. `hints` are those of the rows of shards from
+// the one above on.
+static bool find_beside(const ShardArgs& a, const State& s, int index, int row, int i, const Row& r, Tried tried, const Shift (*hints)[COLUMNS], Shift& found) {
   const Level& level = levels[index];
   const Shift own = hints[1][i];
   if (level.side == 1 && !r.unknown[i]) tried.add(own);  // the hint of all of the shard
   const Shift beside[] = {hints[1][most(i - 1, 0)], hints[1][least(i + 1, level.columns - 1)], hints[0][i], hints[2][i]};
   for (const Shift& shift : beside)
-    if (tried.add(shift) && spares(a, s, index, row, i, r.limit[i], found = shift)) return true;
+    if (tried.add(shift) && spares(a, s, index, row, i, r, found = shift)) return true;
   const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
-  const Shift away = level.round(own, {sign(a.motion[2 * at] - own.dy), sign(a.motion[2 * at + 1] - own.dx)});
+  const int down = sign(a.motion[2 * at] - own.dy), right = sign(a.motion[2 * at + 1] - own.dx);
+  if (level.side == 1 && !down && !right) return false;  // its own hint, tried or zero
+  const Shift away = level.round(own, {down, right});
   for (const Shift& shift : {Shift{away.dy, own.dx}, Shift{own.dy, away.dx}, away})
-    if (tried.add(shift) && spares(a, s, index, row, i, r.limit[i], found = shift)) return true;
+    if (tried.add(shift) && spares(a, s, index, row, i, r, found = shift)) return true;
   return false;
 }
 
@@ -152,19 +185,18 @@ static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift
 // Lets the open shards of a row take displacements that fit better than their hints. Source of the rules: motion_choice.py.
 static void choose(const ShardArgs& a, State& s, int index, int row, Row& r) {
   const Level& level = levels[index];
-  Shift shifts[3][COLUMNS];  // hints of the rows above and below, and between them of this one
-  const Shift* hints[3] = {shifts[0], shifts[1], shifts[2]};
-  level.hints(a, s.at_y[index][row * level.side], s.at_x[index], shifts[1]);
+  Shift hints[3][COLUMNS];  // hints of the rows above and below, and between them of this one
+  level.hints(a, s.at_y[index][row * level.side], s.at_x[index], hints[1]);
   Tried common;
   for (const Shift& shift : {Shift{0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0})})
-    if (common.add(shift)) try_common(a, s, index, row, shift, shifts[1], r);
+    if (common.add(shift)) try_common(a, s, index, row, shift, hints[1], r);
   bool looked = false;
   for (int i = 0; i < level.columns; ++i) {
     if (!r.open[i]) continue;
     if (r.over[i]) {
       if (!looked) {
-        level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], shifts[0]);
-        level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], shifts[2]);
+        level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], hints[0]);
+        level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], hints[2]);
         looked = true;
       }
       r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
