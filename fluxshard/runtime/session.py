@@ -268,6 +268,30 @@ class Session:
             return _propose(policy, canvas, image, motion, None).proposal
         return _propose(stream.policy, stream.canvas, image, motion, None).proposal
 
+    def glance(self, image: Tensor, motion: MotionField | None = None) -> Mask | None:
+        """What `run` would recompute of the coarsest level, for a small part of what `propose` costs.
+
+        Nothing is planned, and nothing is changed: the frame may be run afterwards, or left out.
+
+        Args:
+          image, motion: as for `run`.
+
+        Returns:
+          `(ceil(H / shard), ceil(W / shard))` bool: the last of `PlannedFrame.shards` that `propose` would give. None
+          where the frame would be run whole, as after a cut: of that, the share of these shards alone is taken. None,
+          too, for policies that do not plan, on a canvas, and for an image of another size.
+
+        Raises:
+          ShapeError, StateError: as `run`.
+        """
+        self._check(image, motion)
+        stream = self._stream
+        if stream is None or stream.size != tuple(image.shape) or stream.canvas is not None:
+            return None
+        if not isinstance(stream.policy, PlannedPolicy):
+            return None
+        return stream.policy.glance(image.detach().contiguous(), motion)
+
     def _check(self, image: Tensor, motion: MotionField | None) -> Program:
         """The program for a frame; refuses what cannot be one."""
         if self._closed:
