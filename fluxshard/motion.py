@@ -62,8 +62,10 @@ class MotionField:
             valid = np.logical_and(valid, inside)
             displacement = np.where(inside[..., None], displacement, 0).astype(np.int16)
         valid = np.ascontiguousarray(valid)
-        displacement = np.multiply(displacement, valid.reshape(*valid.shape, 1), dtype=np.int16)
-        object.__setattr__(self, "displacement", np.ascontiguousarray(displacement))
+        displacement = displacement.astype(np.int16, order="C")
+        if not valid.all():
+            displacement[~valid] = 0
+        object.__setattr__(self, "displacement", displacement)
         object.__setattr__(self, "valid", valid)
 
     @classmethod
@@ -155,7 +157,8 @@ def accumulate(earlier: MotionField, later: MotionField, height: int, width: int
     middles[..., 0], middles[..., 1] = centres(height, cell)[:, None], centres(width, cell)
     source = middles - later.displacement
     nearest = np.minimum(np.maximum(source, 0), limit - 1)
-    inside = (source == nearest).all(-1)
+    kept = source == nearest
+    inside = kept[..., 0] & kept[..., 1]
     nearest //= cell
     where = nearest[..., 0] * np.int32(later.valid.shape[1]) + nearest[..., 1]
     pairs = earlier.displacement.reshape(-1, 2).view(np.int32).ravel().take(where)

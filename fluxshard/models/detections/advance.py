@@ -81,14 +81,16 @@ def advance(found: Detections, motion: MotionField | None, picture: Picture | No
 
 def _vectors(motion: MotionField, shape: tuple[int, int], rows: range, columns: range) -> NDArray[np.complex128]:
     """`(Hc, Wc)` vectors as in `Move`, known only where the middle of a cell is in `rows` x `columns`."""
-    (height, width), displacement = shape, motion.displacement
-    vectors = displacement[..., 1] + 1j * displacement[..., 0]
-    vectors[~motion.valid] = np.nan
+    height, width = shape
+    vectors = np.empty(motion.valid.shape, np.complex128)
+    vectors.real, vectors.imag = motion.displacement[..., 1], motion.displacement[..., 0]
+    if not motion.valid.all():
+        vectors[~motion.valid] = np.nan
     if (len(rows), len(columns)) != (height, width):
         y, x = centres(height, motion.cell_px), centres(width, motion.cell_px)
         vectors[(y < rows.start) | (y >= rows.stop)] = np.nan
         vectors[:, (x < columns.start) | (x >= columns.stop)] = np.nan
-    return np.asarray(vectors, np.complex128)
+    return vectors
 
 
 def _move(found: Detections, vectors: NDArray[np.complex128], cell_px: int) -> tuple[Move, NDArray[np.float64]]:
@@ -97,49 +99,60 @@ def _move(found: Detections, vectors: NDArray[np.complex128], cell_px: int) -> t
     displacement, moved = np.zeros(len(found), np.complex128), boxes.copy()
     cells = np.zeros((len(found), *vectors.shape), np.bool_)
     move = Move(displacement, vectors, None if found.masks is None else cells, cell_px)
-    row, column = np.nonzero(~np.isnan(vectors))
-    if len(row) == 0:
+    vx, vy = vectors.real, vectors.imag
+    low_x, high_x = np.fmin.reduce(vx, axis=None), np.fmax.reduce(vx, axis=None)
+    if np.isnan(low_x):
         return move, moved
-    known = vectors[row, column]
     height, width = found.shape
-    y, x = centres(height, cell_px)[row] - known.imag, centres(width, cell_px)[column] - known.real
+    y, x = centres(height, cell_px)[:, None] - vy, centres(width, cell_px) - vx  # x is NaN where nothing is known
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     if found.masks is None:
         half *= INNER
-    (left, top), (right, bottom) = (middle - half).T[..., None], (middle + half).T[..., None]
-    inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    low, high = middle - half, middle + half
+    # content of a box is at most where the farthest vectors lead
+    first = np.clip((low + (low_x, vy.min())) // cell_px - 1, 0, vx.shape[::-1]).astype(np.int64).tolist()
+    last = np.clip((high + (high_x, vy.max())) // cell_px + 2, 0, vx.shape[::-1]).astype(np.int64).tolist()
     for index in range(len(found)):
-        own = np.flatnonzero(inside[index])
-        if found.masks is not None and len(own):
-            masked = own[found.masks.has(index, y[own], x[own])]
+        (left, top), (right, bottom) = low[index], high[index]
+        part = slice(first[index][1], last[index][1]), slice(first[index][0], last[index][0])
+        part_y, part_x = y[part], x[part]
+        inside = (part_x >= left) & (part_x < right) & (part_y >= top) & (part_y < bottom)
+        row, column = np.nonzero(inside)
+        row, column = row + first[index][1], column + first[index][0]
+        if found.masks is not None and len(row):
+            masked = found.masks.has(index, y[row, column], x[row, column])
             cells[index, row[masked], column[masked]] = True
-            own = masked if len(masked) >= LEAST_CELLS else own
-        if len(own) == 0:
-            own = _nearest(boxes[index], y, x, cell_px)
-        off = known[own] - _median(known[own])
-        far = np.maximum(np.abs(off.real), np.abs(off.imag))
-        own = own[far <= max(OUTLIER_PX, far.min())]  # a median per axis may be far from every vector
-        vector = known[own]
-        displacement[index] = mean = vector.sum() / len(vector)
-        moved[index, 0::2] += _sides(x[own], vector.real, mean.real)
-        moved[index, 1::2] += _sides(y[own], vector.imag, mean.imag)
+            if np.count_nonzero(masked) >= LEAST_CELLS:
+                row, column = row[masked], column[masked]
+        if len(row) == 0:
+            row, column = _nearest(boxes[index], y, x, cell_px)
+        own_x, own_y, at_x, at_y = vx[row, column], vy[row, column], x[row, column], y[row, column]
+        far = np.maximum(np.abs(own_x - _median(own_x)), np.abs(own_y - _median(own_y)))
+        near = far <= max(OUTLIER_PX, far.min())  # a median per axis may be far from every vector
+        if not near.all():
+            own_x, own_y, at_x, at_y = own_x[near], own_y[near], at_x[near], at_y[near]
+        mean_x, mean_y = own_x.sum() / len(own_x), own_y.sum() / len(own_y)
+        displacement[index] = complex(mean_x, mean_y)
+        moved[index, 0::2] += _sides(at_x, own_x, mean_x)
+        moved[index, 1::2] += _sides(at_y, own_y, mean_y)
     return move, moved
 
 
 def _nearest(
     box: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64], cell_px: int
-) -> NDArray[np.int64]:
-    """Indices of the positions nearest to a box, and of those hardly farther."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the positions nearest to a box, and of those hardly farther; `x` is NaN where there is none."""
     far_y = np.maximum(np.maximum(box[1] - y, y - box[3]), 0)
     far_x = np.maximum(np.maximum(box[0] - x, x - box[2]), 0)
     far = np.maximum(far_y, far_x)
-    return np.flatnonzero(far <= far.min() + cell_px)
+    row, column = np.nonzero(far <= np.fmin.reduce(far, axis=None) + cell_px)
+    return row, column
 
 
-def _median(vectors: NDArray[np.complex128]) -> complex:
-    """Lower median of vectors along each axis."""
-    middle = (len(vectors) - 1) // 2
-    return complex(*(np.partition(axis, middle)[middle] for axis in (vectors.real, vectors.imag)))
+def _median(along: NDArray[np.float64]) -> float:
+    """Lower median of vectors along one axis."""
+    middle = (len(along) - 1) // 2
+    return float(np.partition(along, middle)[middle])
 
 
 def _sides(position: NDArray[np.float64], along: NDArray[np.float64], otherwise: float) -> tuple[float, float]:

@@ -60,8 +60,10 @@ def moved_cells(found: Detections) -> NDArray[np.bool_] | None:
     if own is None or moves[-1].cell_px != CELL_PX:
         return None
     marked = own.any(0)
-    for index in np.flatnonzero(own.sum((1, 2)) < LEAST_CELLS):
-        rows, columns = found.pixels(int(index))
+    for index, one in enumerate(own):
+        if np.count_nonzero(one) >= LEAST_CELLS:
+            continue
+        rows, columns = found.pixels(index)
         top, left = rows.start // CELL_PX, columns.start // CELL_PX
         marked[top : cells(rows.stop, CELL_PX), left : cells(columns.stop, CELL_PX)] = True
     return np.asarray(marked)
