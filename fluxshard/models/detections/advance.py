@@ -99,71 +99,77 @@ def _move(found: Detections, vectors: NDArray[np.complex128], cell_px: int) -> t
     displacement, moved = np.zeros(len(found), np.complex128), boxes.copy()
     cells = np.zeros((len(found), *vectors.shape), np.bool_)
     move = Move(displacement, vectors, None if found.masks is None else cells, cell_px)
-    vx, vy = vectors.real, vectors.imag
-    low_x, high_x = np.fmin.reduce(vx, axis=None), np.fmax.reduce(vx, axis=None)
-    if np.isnan(low_x):
+    shape, (height, width) = vectors.shape, found.shape
+    along = np.stack((vectors.real, vectors.imag))  # x and y: both axes go through every step at once
+    low_v, high_v = np.fmin.reduce(along, axis=(1, 2)), np.fmax.reduce(along, axis=(1, 2))
+    if np.isnan(low_v[0]):
         return move, moved
-    height, width = found.shape
-    y, x = centres(height, cell_px)[:, None] - vy, centres(width, cell_px) - vx  # x is NaN where nothing is known
+    came = np.empty_like(along)  # where the content of cells was; x is NaN where nothing is known
+    came[0], came[1] = centres(width, cell_px), centres(height, cell_px)[:, None]
+    came -= along
+    flat_along, flat_came = along.reshape(2, -1), came.reshape(2, -1)
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     if found.masks is None:
         half *= INNER
     low, high = middle - half, middle + half
-    # content of a box is at most where the farthest vectors lead
-    first = np.clip((low + (low_x, vy.min())) // cell_px - 1, 0, vx.shape[::-1]).astype(np.int64).tolist()
-    last = np.clip((high + (high_x, vy.max())) // cell_px + 2, 0, vx.shape[::-1]).astype(np.int64).tolist()
+    # the content of a box is at most where the farthest vectors lead
+    first = np.clip((low + low_v) // cell_px - 1, 0, shape[::-1]).astype(np.int64).tolist()
+    last = np.clip((high + high_v) // cell_px + 2, 0, shape[::-1]).astype(np.int64).tolist()
     for index in range(len(found)):
-        (left, top), (right, bottom) = low[index], high[index]
-        part = slice(first[index][1], last[index][1]), slice(first[index][0], last[index][0])
-        part_y, part_x = y[part], x[part]
-        inside = (part_x >= left) & (part_x < right) & (part_y >= top) & (part_y < bottom)
-        row, column = np.nonzero(inside)
-        row, column = row + first[index][1], column + first[index][0]
-        if found.masks is not None and len(row):
-            masked = found.masks.has(index, y[row, column], x[row, column])
-            cells[index, row[masked], column[masked]] = True
-            if np.count_nonzero(masked) >= LEAST_CELLS:
-                row, column = row[masked], column[masked]
-        if len(row) == 0:
-            row, column = _nearest(boxes[index], y, x, cell_px)
-        own_x, own_y, at_x, at_y = vx[row, column], vy[row, column], x[row, column], y[row, column]
-        far = np.maximum(np.abs(own_x - _median(own_x)), np.abs(own_y - _median(own_y)))
+        (left, top), (right, bottom) = first[index], last[index]
+        part = came[:, top:bottom, left:right]
+        inside = (part >= low[index, :, None, None]) & (part < high[index, :, None, None])
+        row, column = np.nonzero(inside[0] & inside[1])
+        own = (row + top) * shape[1] + (column + left)
+        if found.masks is not None and len(own):
+            x, y = flat_came.take(own, axis=1)
+            masked = own[found.masks.has(index, y, x)]
+            cells[index].reshape(-1)[masked] = True
+            own = masked if len(masked) >= LEAST_CELLS else own
+        if len(own) == 0:
+            own = _nearest(boxes[index], came, cell_px)
+        vector, position = flat_along.take(own, axis=1), flat_came.take(own, axis=1)
+        far = np.abs(vector - _median(vector)).max(0)
         near = far <= max(OUTLIER_PX, far.min())  # a median per axis may be far from every vector
         if not near.all():
-            own_x, own_y, at_x, at_y = own_x[near], own_y[near], at_x[near], at_y[near]
-        mean_x, mean_y = own_x.sum() / len(own_x), own_y.sum() / len(own_y)
-        displacement[index] = complex(mean_x, mean_y)
-        moved[index, 0::2] += _sides(at_x, own_x, mean_x)
-        moved[index, 1::2] += _sides(at_y, own_y, mean_y)
+            vector, position = vector[:, near], position[:, near]
+        mean = vector.sum(1) / vector.shape[1]
+        displacement[index] = complex(*mean.tolist())
+        moved[index] += _sides(position, vector, mean)
     return move, moved
 
 
-def _nearest(
-    box: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64], cell_px: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the positions nearest to a box, and of those hardly farther; `x` is NaN where there is none."""
-    far_y = np.maximum(np.maximum(box[1] - y, y - box[3]), 0)
-    far_x = np.maximum(np.maximum(box[0] - x, x - box[2]), 0)
-    far = np.maximum(far_y, far_x)
-    row, column = np.nonzero(far <= np.fmin.reduce(far, axis=None) + cell_px)
-    return row, column
+def _nearest(box: NDArray[np.float64], came: NDArray[np.float64], cell_px: int) -> NDArray[np.int64]:
+    """Flat indices of the positions, `(2, Hc, Wc)` x and y, nearest to a box, and of those hardly farther."""
+    outside = np.maximum(box[:2, None, None] - came, came - box[2:, None, None])
+    far = np.maximum(outside.max(0), 0)
+    return np.flatnonzero(far <= np.fmin.reduce(far, axis=None) + cell_px)
 
 
-def _median(along: NDArray[np.float64]) -> float:
-    """Lower median of vectors along one axis."""
-    middle = (len(along) - 1) // 2
-    return float(np.partition(along, middle)[middle])
+def _median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower median of `(2, n)` vectors along each axis, `(2, 1)`."""
+    middle = (vectors.shape[1] - 1) // 2
+    return np.partition(vectors, middle, axis=1)[:, middle : middle + 1]
 
 
-def _sides(position: NDArray[np.float64], along: NDArray[np.float64], otherwise: float) -> tuple[float, float]:
-    """Mean motion along one axis of the cells with the lowest positions, and of those with the highest."""
-    low, high = position.min(), position.max()
+def _sides(
+    position: NDArray[np.float64], vectors: NDArray[np.float64], otherwise: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean motion of the cells along the sides of an object: of those with the lowest positions, and the highest.
+
+    Args:
+      position, vectors: `(2, n)` x and y.
+      otherwise: `(2,)`, where a side has too few cells.
+
+    Returns:
+      `(4,)` of x1, y1, x2 and y2.
+    """
+    low, high = position.min(1), position.max(1)
     part = SIDE * (high - low)
-    means = []
-    for side in (position <= low + part, position >= high - part):
-        count = np.count_nonzero(side)
-        means.append(float(along @ side) / count if count >= LEAST_CELLS else otherwise)
-    return means[0], means[1]
+    along = np.stack((position <= (low + part)[:, None], position >= (high - part)[:, None]))
+    count = along.sum(2)
+    means = (vectors * along).sum(2) / np.maximum(count, 1)
+    return np.asarray(np.where(count >= LEAST_CELLS, means, otherwise)).ravel()
 
 
 def _keypoints(keypoints: NDArray[np.float32], move: Move) -> NDArray[np.float32]:
