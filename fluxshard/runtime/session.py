@@ -17,6 +17,7 @@ from torch import Tensor
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
+from fluxshard.runtime.checked_image import check_device, check_image
 from fluxshard.runtime.engines.engine import Engine, Inspection, Mask, StepCounts, StreamState, Unflatten
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame
@@ -296,12 +297,12 @@ class Session:
         """The program for a frame; refuses what cannot be one."""
         if self._closed:
             raise StateError("session is closed; make a new one with model.session()")
-        _check_image(image)
+        check_image(image)
         if motion is not None:
             motion.check_covers(image.shape[2], image.shape[3])
         same = self._stream is not None and self._stream.size == tuple(image.shape)
         program = self._stream.program if same and self._stream is not None else self._program_for(image)
-        _check_device(image, program.engine.torch_device)
+        check_device(image, program.engine.torch_device)
         return program
 
     def _run(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None) -> Any:
@@ -397,20 +398,3 @@ def _propose(
     if work is None:
         return _Offer(policy.propose(image, motion), placement, given)
     return _Offer(policy.propose_given(image, motion, work), placement, given)
-
-
-def _check_image(image: Tensor) -> None:
-    if not isinstance(image, torch.Tensor):
-        raise ShapeError(f"image is a {type(image).__name__}; expected a float32 tensor of shape (1, C, H, W)")
-    if image.dim() != 4 or image.dtype != torch.float32:
-        raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected (1, C, H, W) torch.float32")
-    if image.shape[0] != 1:
-        raise ShapeError(
-            f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream"
-        )
-
-
-def _check_device(image: Tensor, expected: torch.device) -> None:
-    if image.device.type != expected.type or (expected.index is not None and image.device.index != expected.index):
-        move = "image.cpu()" if expected.type == "cpu" else f"image.to('{expected}')"
-        raise ShapeError(f"image is on {image.device}; this model was compiled for {expected}: pass {move}")

@@ -43,9 +43,9 @@ def model() -> fluxshard.CompiledModel:
 class Stream:
     """A session, a carrier, and a network that finds one object where it is said to be."""
 
-    def __init__(self, model: fluxshard.CompiledModel, options: SkipOptions) -> None:
+    def __init__(self, model: fluxshard.CompiledModel, options: SkipOptions, *, proposes: bool = False) -> None:
         self.session: Session = model.session(ReuseOptions(policy="planned"))
-        self.carrier = ResultCarrier(options, self.session.propose, 0.25)
+        self.carrier = ResultCarrier(options, self.session.propose if proposes else self.session.glance, 0.25)
 
     def frame(self, image: torch.Tensor, motion: MotionField | None, truth: Detections) -> Detections | None:
         """The moved result, or None where the frame was computed."""
@@ -132,3 +132,18 @@ def test_faint_detections_are_not_carried(model: fluxshard.CompiledModel) -> Non
         stream.frame(still, zero if index else None, both)
     moved = stream.frame(still, zero, both)
     assert moved is not None and moved.scores.tolist() == pytest.approx([0.9])
+
+
+def test_a_whole_proposal_decides_as_a_glance_does(model: fluxshard.CompiledModel) -> None:
+    options = SkipOptions(budget=0.05, most=3)
+    found = [play(Stream(model, options, proposes=proposes), 14) for proposes in (False, True)]
+    assert found[0] == found[1] and any(found[0])
+
+
+def test_a_frame_is_not_carried_by_a_policy_without_shards(model: fluxshard.CompiledModel) -> None:
+    other = model.session(ReuseOptions(policy="propagated"))
+    for look in (other.propose, other.glance):
+        stream = Stream(model, SkipOptions(budget=0.05, most=3))
+        play(stream, 3)
+        stream.carrier._glance = look
+        assert stream.carrier.carry(picture(3), MOTION) is None
