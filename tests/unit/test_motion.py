@@ -71,7 +71,7 @@ def test_accumulate_cell_by_cell(seed: int, cell_px: int, spread: int) -> None:
     for row in range(shape[0]):
         for column in range(shape[1]):
             middle = [min(i * cell_px + cell_px // 2, n - 1) for i, n in ((row, height), (column, width))]
-            y, x = (int(m - d) for m, d in zip(middle, later.displacement[row, column], strict=True))
+            y, x = (m - int(d) for m, d in zip(middle, later.displacement[row, column], strict=True))
             expected = None
             if later.valid[row, column] and 0 <= y < height and 0 <= x < width:
                 source = y // cell_px, x // cell_px

@@ -175,7 +175,7 @@ class ImageTestLibrary:
         return bool(self._library.fs_shards_propose(ctypes.byref(args)))
 
     def glance(self, args: ShardArgs) -> bool:
-        """Writes the last level's mask, alone; False where the image is not finite. Only scratch of the state is written."""
+        """The same for the last level alone, whose mask is all that is written to `masks`."""
         return bool(self._library.fs_shards_glance(ctypes.byref(args)))
 
     def commit(self, args: ShardArgs) -> None:

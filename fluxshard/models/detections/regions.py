@@ -59,14 +59,14 @@ def moved_cells(found: Detections) -> NDArray[np.bool_] | None:
     own = moves[-1].own if moves else None
     if own is None or moves[-1].cell_px != CELL_PX:
         return None
-    marked = own.any(0)
+    marked: NDArray[np.bool_] = np.logical_or.reduce(own, axis=0)
     for index, one in enumerate(own):
         if np.count_nonzero(one) >= LEAST_CELLS:
             continue
         rows, columns = found.pixels(index)
         top, left = rows.start // CELL_PX, columns.start // CELL_PX
         marked[top : cells(rows.stop, CELL_PX), left : cells(columns.stop, CELL_PX)] = True
-    return np.asarray(marked)
+    return marked
 
 
 def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: range, columns: range) -> None:

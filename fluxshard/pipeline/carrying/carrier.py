@@ -120,5 +120,6 @@ def _coarsest(seen: NDArray[np.bool_] | Proposal | None) -> NDArray[np.bool_] | 
     """The coarsest level's shards; None where the frame would be run whole, or by a policy without shards."""
     if not isinstance(seen, Proposal):
         return seen
-    known = isinstance(seen, PlannedProposal) and not seen.keyframe and seen.frame.shards
-    return seen.frame.shards[-1] if known else None
+    if not isinstance(seen, PlannedProposal) or seen.keyframe or not seen.frame.shards:
+        return None
+    return seen.frame.shards[-1]

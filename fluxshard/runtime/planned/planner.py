@@ -139,8 +139,9 @@ class Planner:
         return self._frame(work, counts, proposal)
 
     def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
-        """What `plan` would have recomputed of the coarsest level, without planning anything. Nothing is changed, but the
-        last frame of `plan` cannot be committed any more.
+        """What `plan` would have recomputed of the coarsest level, without planning anything.
+
+        Nothing is changed, but the last frame of `plan` cannot be committed any more.
 
         Args:
           image, motion: as for `plan`.
