@@ -45,7 +45,7 @@ static void set_limits(const ShardArgs& a, const Taus& tau, Row& r) {
   for (int i = 0; i < COLUMNS; ++i) r.limit[i] = r.near[i] & 2 ? small : r.near[i] ? tau.near : elsewhere;
 }
 
-// Which shards have to be recomputed, of one that has to be tried or of all.
+// Whether a shard has to be recomputed, and for a whole row of them below.
 static inline uint8_t is_over(const ShardArgs& a, const Taus& tau, int32_t limit, int32_t score, uint8_t age) {
   const int wait = a.wait_frames ? a.wait_frames : OLDEST + 1, refresh = a.refresh_frames ? a.refresh_frames : OLDEST + 1;
   return (score > limit) | ((score > tau.waiting) & (age >= wait)) | (age >= refresh);
@@ -58,7 +58,6 @@ static void find_over(const ShardArgs& a, const Taus& tau, const int32_t* limit,
     over[i] = (score[i] > limit[i]) | ((score[i] > taus.waiting) & (age[i] >= wait)) | (age[i] >= refresh);
 }
 
-static inline bool same(Shift a, Shift b) { return a.dy == b.dy && a.dx == b.dx; }
 static inline int sign(int v) { return (v > 0) - (v < 0); }
 
 // Score of a cell that moves so, or what is known of it when it has reached `bound`.
