@@ -56,14 +56,32 @@ class MotionField:
             raise ShapeError(f"motion: cell_px (={self.cell_px}) must be at least 1")
         # vectors beyond int16 point outside every frame that the engine accepts: the source is unknown
         limit = np.iinfo(np.int16).max
-        if displacement.dtype != np.int16 or (displacement.size and displacement.min() < -limit):
+        far = displacement.size and (displacement.min() < -limit or displacement.max() > limit)
+        if far or displacement.dtype not in (np.int16, np.int32):
             inside = np.asarray((np.abs(displacement.astype(np.int64)) <= limit).all(-1))
             valid = np.logical_and(valid, inside)
             displacement = np.where(inside[..., None], displacement, 0).astype(np.int16)
         valid = np.ascontiguousarray(valid)
-        displacement = np.multiply(displacement, valid.reshape(*valid.shape, 1), dtype=np.int16)
-        object.__setattr__(self, "displacement", np.ascontiguousarray(displacement))
+        displacement = displacement.astype(np.int16, order="C")
+        if not valid.all():
+            displacement[~valid] = 0
+        object.__setattr__(self, "displacement", displacement)
         object.__setattr__(self, "valid", valid)
+
+    @classmethod
+    def trusted(cls, displacement: NDArray[np.int16], valid: NDArray[np.bool_], cell_px: int = CELL_PX) -> MotionField:
+        """The field of arrays that are known to be as the attributes say, without looking at them or copying them.
+
+        Args:
+          displacement: contiguous, zero where invalid, and above -32768.
+          valid: contiguous.
+          cell_px: side of a cell in input pixels.
+        """
+        field = object.__new__(cls)
+        object.__setattr__(field, "displacement", displacement)
+        object.__setattr__(field, "valid", valid)
+        object.__setattr__(field, "cell_px", cell_px)
+        return field
 
     @classmethod
     def zero(cls, height: int, width: int, cell_px: int = CELL_PX) -> MotionField:
@@ -133,12 +151,16 @@ def accumulate(earlier: MotionField, later: MotionField, height: int, width: int
             f"{later.valid.shape} cells of {later.cell_px} px"
         )
     cell = later.cell_px
-    centre_y, centre_x = centres(height, cell)[:, None], centres(width, cell)[None, :]
-    motion = later.displacement.astype(np.int64)
-    source_y = centre_y - motion[..., 0]
-    source_x = centre_x - motion[..., 1]
-    inside = (source_y >= 0) & (source_y < height) & (source_x >= 0) & (source_x < width)
-    row = np.clip(source_y, 0, height - 1) // cell
-    column = np.clip(source_x, 0, width - 1) // cell
-    total = earlier.displacement[row, column].astype(np.int64) + motion
-    return MotionField(total, later.valid & inside & earlier.valid[row, column], cell)
+    # both axes at once, and one look-up of both: this is most of what a frame costs that is not computed
+    limit = np.array((height, width), np.int32)
+    middles = np.empty((*later.valid.shape, 2), np.int32)
+    middles[..., 0], middles[..., 1] = centres(height, cell)[:, None], centres(width, cell)
+    source = middles - later.displacement
+    nearest = np.minimum(np.maximum(source, 0), limit - 1)
+    kept = source == nearest
+    inside = kept[..., 0] & kept[..., 1]
+    nearest //= cell
+    where = nearest[..., 0] * np.int32(later.valid.shape[1]) + nearest[..., 1]
+    pairs = earlier.displacement.reshape(-1, 2).view(np.int32).ravel().take(where)
+    total = pairs[..., None].view(np.int16).astype(np.int32) + later.displacement
+    return MotionField(total, later.valid & inside & earlier.valid.take(where), cell)

@@ -16,6 +16,7 @@ from torch import Tensor
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
+from fluxshard.runtime.checked_image import check_device, check_image
 from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts, StreamState
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
@@ -24,7 +25,7 @@ from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
 from fluxshard.runtime.reuse.propagated import PropagatedPolicy
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.stats import FrameStats
-from fluxshard.runtime.stream import Program, Stream, check_device, check_image, propose
+from fluxshard.runtime.stream import Program, Stream, propose
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
 
@@ -254,6 +255,30 @@ class Session:
         if stream is None or stream.size != size:
             return propose(self._policy(program), self._canvas(program, size), image, motion, None).proposal
         return propose(stream.policy, stream.canvas, image, motion, None).proposal
+
+    def glance(self, image: Tensor, motion: MotionField | None = None) -> Mask | None:
+        """What `run` would recompute of the coarsest level, for a small part of what `propose` costs.
+
+        Nothing is planned, and nothing is changed: the frame may be run afterwards, or left out.
+
+        Args:
+          image, motion: as for `run`.
+
+        Returns:
+          `(ceil(H / shard), ceil(W / shard))` bool: the last of `PlannedFrame.shards` that `propose` would give. None
+          where the frame would be run whole, as after a cut: of that, the share of these shards alone is taken. None,
+          too, for policies that do not plan, on a canvas, and for an image of another size.
+
+        Raises:
+          ShapeError, StateError: as `run`.
+        """
+        self._check(image, motion)
+        stream = self._stream
+        if stream is None or stream.size != tuple(image.shape) or stream.canvas is not None:
+            return None
+        if not isinstance(stream.policy, PlannedPolicy):
+            return None
+        return stream.policy.glance(image.detach().contiguous(), motion)
 
     def _check(self, image: Tensor, motion: MotionField | None) -> Program:
         """The program for a frame; refuses what cannot be one."""

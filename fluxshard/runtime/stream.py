@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from fluxshard.errors import ShapeError
 from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.engine import Engine, Mask, StreamState, Unflatten
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
@@ -80,30 +78,3 @@ def propose(
     if work is None:
         return Offer(policy.propose(image, motion), placement, given)
     return Offer(policy.propose_given(image, motion, work), placement, given)
-
-
-def check_image(image: Tensor) -> None:
-    """Refuses what is no image for a session.
-
-    Raises:
-      ShapeError: not a `(1, C, H, W)` float32 tensor.
-    """
-    if not isinstance(image, torch.Tensor):
-        raise ShapeError(f"image is a {type(image).__name__}; expected a float32 tensor of shape (1, C, H, W)")
-    if image.dim() != 4 or image.dtype != torch.float32:
-        raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected (1, C, H, W) torch.float32")
-    if image.shape[0] != 1:
-        raise ShapeError(
-            f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream"
-        )
-
-
-def check_device(image: Tensor, expected: torch.device) -> None:
-    """Refuses an image that lies elsewhere than the model.
-
-    Raises:
-      ShapeError: it does.
-    """
-    if image.device.type != expected.type or (expected.index is not None and image.device.index != expected.index):
-        move = "image.cpu()" if expected.type == "cpu" else f"image.to('{expected}')"
-        raise ShapeError(f"image is on {image.device}; this model was compiled for {expected}: pass {move}")

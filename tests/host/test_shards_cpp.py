@@ -189,6 +189,7 @@ def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native"
         if event < 0.15:
             broken = spoilt(image, rng)
             assert [test.propose(broken, motion) for test in tests] == [None, None]
+            assert [test.glance(broken, motion) for test in tests] == [None, None]
             if event < 0.05:
                 assert [test.keyframe(broken) for test in tests] == [False, False]
         elif event < 0.5:
@@ -203,9 +204,13 @@ def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native"
         if rng.random() < 0.3:  # what is proposed and not committed changes nothing
             other = image + 0.1 * float(rng.random())
             assert_same(*(proposed(test, other, None) for test in tests))
+        glances = [test.glance(image, motion) for test in tests]
         expected, found = (chosen(test, image, motion) for test in tests)
         assert expected is not None and found is not None
         assert_same(expected.shards, found.shards)
+        for glance in glances:
+            assert glance is not None
+            assert_same(expected.shards[-1:], [glance])
         assert_moves_alike(expected.motion, found.motion)
         seen.append([mask.copy() for mask in found.shards])
     return seen
@@ -382,7 +387,8 @@ def test_only_the_last_proposal_can_be_committed() -> None:
             test.commit(first)
         with pytest.raises(StateError, match="not the last one"):  # it is gone by now
             test.commit(second)
-        for change in (partial(test.keyframe, black), partial(test.focus, np.zeros((1, 3), np.uint8))):
+        glance = partial(test.glance, black, None)
+        for change in (glance, partial(test.keyframe, black), partial(test.focus, np.zeros((1, 3), np.uint8))):
             late = test.propose(black, None)
             assert late is not None
             change()
@@ -415,10 +421,13 @@ def test_strided_images_are_read_as_they_are() -> None:
 
 
 def test_a_plan_without_levels() -> None:
-    _, test = Case((16, 16), 3, ()).both(PlannedOptions())
-    image = torch.zeros(1, 3, 16, 16)
-    assert test.keyframe(image) and decided(test, image, None) == ()
-    assert test.propose(image * float("nan"), None) is None
+    for test in Case((16, 16), 3, ()).both(PlannedOptions()):
+        image = torch.zeros(1, 3, 16, 16)
+        assert test.keyframe(image) and decided(test, image, None) == ()
+        assert test.propose(image * float("nan"), None) is None
+        glance = test.glance(image, None)
+        assert glance is not None and glance.shape == (0, 0)
+        assert test.glance(image * float("nan"), None) is None
 
 
 def test_what_does_not_fit_the_program_is_refused() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fluxshard.errors import ShapeError
-from fluxshard.motion import MotionField, accumulate
+from fluxshard.motion import MotionField, accumulate, cells
 
 
 def test_uniform_and_zero_cover_the_frame() -> None:
@@ -56,3 +58,39 @@ def test_accumulate_follows_the_path() -> None:
 def test_accumulate_needs_the_same_cells() -> None:
     with pytest.raises(ShapeError, match="compose"):
         accumulate(MotionField.zero(16, 16), MotionField.zero(16, 24), 16, 24)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 8, 16]), st.sampled_from([0, 4, 40, 32_767]))
+def test_accumulate_cell_by_cell(seed: int, cell_px: int, spread: int) -> None:
+    rng, (height, width) = np.random.default_rng(seed), (21, 30)
+    shape = cells(height, cell_px), cells(width, cell_px)
+    earlier, later = (
+        MotionField(rng.integers(-spread, spread + 1, (*shape, 2)), rng.random(shape) < 0.9, cell_px) for _ in range(2)
+    )
+    found = accumulate(earlier, later, height, width)
+    for row in range(shape[0]):
+        for column in range(shape[1]):
+            middle = [min(i * cell_px + cell_px // 2, n - 1) for i, n in ((row, height), (column, width))]
+            y, x = (m - int(d) for m, d in zip(middle, later.displacement[row, column], strict=True))
+            expected = None
+            if later.valid[row, column] and 0 <= y < height and 0 <= x < width:
+                source = y // cell_px, x // cell_px
+                total = earlier.displacement[source].astype(int) + later.displacement[row, column]
+                if earlier.valid[source] and abs(total).max() <= 32_767:
+                    expected = total.tolist()
+            assert bool(found.valid[row, column]) == (expected is not None)
+            assert found.displacement[row, column].tolist() == (expected or [0, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint16, np.uint32])
+def test_integers_of_all_kinds_are_taken_and_copied(dtype: type) -> None:
+    displacement = np.array([[[1, 2], [100, 3]]], dtype)
+    field = MotionField(displacement, np.array([[True, False]]))
+    displacement[:] = 0
+    assert field.displacement.dtype == np.int16 and field.displacement.tolist() == [[[1, 2], [0, 0]]]
+
+
+def test_trusted_arrays_are_not_copied() -> None:
+    displacement, valid = np.zeros((2, 3, 2), np.int16), np.ones((2, 3), np.bool_)
+    field = MotionField.trusted(displacement, valid, 16)
+    assert field.displacement is displacement and field.valid is valid and field.cell_px == 16

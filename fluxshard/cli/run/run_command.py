@@ -171,7 +171,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou)
     carrier = None
     if request.skip_budget:
-        carrier = ResultCarrier(request.skip, session.propose, request.confidence)
+        carrier = ResultCarrier(request.skip, session.glance, request.confidence)
     calibration = None
     if request.calibration is not None:
         calibration = OnlineCalibration(request.calibration, session, request.confidence)

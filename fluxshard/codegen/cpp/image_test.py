@@ -136,7 +136,7 @@ class ImageTestLibrary:
         self.source = source
         self.params = params
         self._library = load_library(path, "fs_shards", ShardArgs)
-        for name in ("fs_shards_keyframe", "fs_shards_propose", "fs_shards_commit"):
+        for name in ("fs_shards_keyframe", "fs_shards_propose", "fs_shards_glance", "fs_shards_commit"):
             getattr(self._library, name).argtypes = [ctypes.POINTER(ShardArgs)]
         self._library.fs_shards_commit.restype = None
 
@@ -166,6 +166,10 @@ class ImageTestLibrary:
     def propose(self, args: ShardArgs) -> bool:
         """Writes the masks of a frame; False where its image is not finite. Only scratch of the state is written."""
         return bool(self._library.fs_shards_propose(ctypes.byref(args)))
+
+    def glance(self, args: ShardArgs) -> bool:
+        """The same for the last level alone, whose mask is all that is written to `masks`."""
+        return bool(self._library.fs_shards_glance(ctypes.byref(args)))
 
     def commit(self, args: ShardArgs) -> None:
         """Takes the last proposal; `args` are those of `propose`, with everything that they point to."""

@@ -127,7 +127,7 @@ class Reuse:
             session=session,
             detect=lambda outputs: subject.detect(outputs, self.canvas_px, lowest),
             objects=planned if self.regions else None,
-            carrier=ResultCarrier(self.skip, session.propose, LEAST_CERTAIN) if self.skip.budget else None,
+            carrier=ResultCarrier(self.skip, session.glance, LEAST_CERTAIN) if self.skip.budget else None,
             calibration=None
             if self.calibration is None
             else OnlineCalibration(self.calibration, session, LEAST_CERTAIN),

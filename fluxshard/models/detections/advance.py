@@ -81,14 +81,16 @@ def advance(found: Detections, motion: MotionField | None, picture: Picture | No
 
 def _vectors(motion: MotionField, shape: tuple[int, int], rows: range, columns: range) -> NDArray[np.complex128]:
     """`(Hc, Wc)` vectors as in `Move`, known only where the middle of a cell is in `rows` x `columns`."""
-    (height, width), displacement = shape, motion.displacement
-    vectors = displacement[..., 1] + 1j * displacement[..., 0]
-    vectors[~motion.valid] = np.nan
+    height, width = shape
+    vectors = np.empty(motion.valid.shape, np.complex128)
+    vectors.real, vectors.imag = motion.displacement[..., 1], motion.displacement[..., 0]
+    if not motion.valid.all():
+        vectors[~motion.valid] = np.nan
     if (len(rows), len(columns)) != (height, width):
         y, x = centres(height, motion.cell_px), centres(width, motion.cell_px)
         vectors[(y < rows.start) | (y >= rows.stop)] = np.nan
         vectors[:, (x < columns.start) | (x >= columns.stop)] = np.nan
-    return np.asarray(vectors, np.complex128)
+    return vectors
 
 
 def _move(found: Detections, vectors: NDArray[np.complex128], cell_px: int) -> tuple[Move, NDArray[np.float64]]:
@@ -97,60 +99,77 @@ def _move(found: Detections, vectors: NDArray[np.complex128], cell_px: int) -> t
     displacement, moved = np.zeros(len(found), np.complex128), boxes.copy()
     cells = np.zeros((len(found), *vectors.shape), np.bool_)
     move = Move(displacement, vectors, None if found.masks is None else cells, cell_px)
-    row, column = np.nonzero(~np.isnan(vectors))
-    if len(row) == 0:
+    shape, (height, width) = vectors.shape, found.shape
+    along = np.stack((vectors.real, vectors.imag))  # x and y: both axes go through every step at once
+    low_v, high_v = np.fmin.reduce(along, axis=(1, 2)), np.fmax.reduce(along, axis=(1, 2))
+    if np.isnan(low_v[0]):
         return move, moved
-    known = vectors[row, column]
-    height, width = found.shape
-    y, x = centres(height, cell_px)[row] - known.imag, centres(width, cell_px)[column] - known.real
+    came = np.empty_like(along)  # where the content of cells was; x is NaN where nothing is known
+    came[0], came[1] = centres(width, cell_px), centres(height, cell_px)[:, None]
+    came -= along
+    flat_along, flat_came = along.reshape(2, -1), came.reshape(2, -1)
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     if found.masks is None:
         half *= INNER
-    (left, top), (right, bottom) = (middle - half).T[..., None], (middle + half).T[..., None]
-    inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    low, high = middle - half, middle + half
+    # the content of a box is at most where the farthest vectors lead
+    first = np.clip((low + low_v) // cell_px - 1, 0, shape[::-1]).astype(np.int64).tolist()
+    last = np.clip((high + high_v) // cell_px + 2, 0, shape[::-1]).astype(np.int64).tolist()
     for index in range(len(found)):
-        own = np.flatnonzero(inside[index])
+        (left, top), (right, bottom) = first[index], last[index]
+        part = came[:, top:bottom, left:right]
+        inside = (part >= low[index, :, None, None]) & (part < high[index, :, None, None])
+        row, column = np.nonzero(inside[0] & inside[1])
+        own = (row + top) * shape[1] + (column + left)
         if found.masks is not None and len(own):
-            masked = own[found.masks.has(index, y[own], x[own])]
-            cells[index, row[masked], column[masked]] = True
+            x, y = flat_came.take(own, axis=1)
+            masked = own[found.masks.has(index, y, x)]
+            cells[index].reshape(-1)[masked] = True
             own = masked if len(masked) >= LEAST_CELLS else own
         if len(own) == 0:
-            own = _nearest(boxes[index], y, x, cell_px)
-        off = known[own] - _median(known[own])
-        far = np.maximum(np.abs(off.real), np.abs(off.imag))
-        own = own[far <= max(OUTLIER_PX, far.min())]  # a median per axis may be far from every vector
-        vector = known[own]
-        displacement[index] = mean = vector.sum() / len(vector)
-        moved[index, 0::2] += _sides(x[own], vector.real, mean.real)
-        moved[index, 1::2] += _sides(y[own], vector.imag, mean.imag)
+            own = _nearest(boxes[index], came, cell_px)
+        vector, position = flat_along.take(own, axis=1), flat_came.take(own, axis=1)
+        far = np.abs(vector - _median(vector)).max(0)
+        near = far <= max(OUTLIER_PX, far.min())  # a median per axis may be far from every vector
+        if not near.all():
+            vector, position = vector[:, near], position[:, near]
+        mean = vector.sum(1) / vector.shape[1]
+        displacement[index] = complex(*mean.tolist())
+        moved[index] += _sides(position, vector, mean)
     return move, moved
 
 
-def _nearest(
-    box: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64], cell_px: int
-) -> NDArray[np.int64]:
-    """Indices of the positions nearest to a box, and of those hardly farther."""
-    far_y = np.maximum(np.maximum(box[1] - y, y - box[3]), 0)
-    far_x = np.maximum(np.maximum(box[0] - x, x - box[2]), 0)
-    far = np.maximum(far_y, far_x)
-    return np.flatnonzero(far <= far.min() + cell_px)
+def _nearest(box: NDArray[np.float64], came: NDArray[np.float64], cell_px: int) -> NDArray[np.int64]:
+    """Flat indices of the positions, `(2, Hc, Wc)` x and y, nearest to a box, and of those hardly farther."""
+    outside = np.maximum(box[:2, None, None] - came, came - box[2:, None, None])
+    far = np.maximum(outside.max(0), 0)
+    return np.flatnonzero(far <= np.fmin.reduce(far, axis=None) + cell_px)
 
 
-def _median(vectors: NDArray[np.complex128]) -> complex:
-    """Lower median of vectors along each axis."""
-    middle = (len(vectors) - 1) // 2
-    return complex(*(np.partition(axis, middle)[middle] for axis in (vectors.real, vectors.imag)))
+def _median(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower median of `(2, n)` vectors along each axis, `(2, 1)`."""
+    middle = (vectors.shape[1] - 1) // 2
+    return np.partition(vectors, middle, axis=1)[:, middle : middle + 1]
 
 
-def _sides(position: NDArray[np.float64], along: NDArray[np.float64], otherwise: float) -> tuple[float, float]:
-    """Mean motion along one axis of the cells with the lowest positions, and of those with the highest."""
-    low, high = position.min(), position.max()
+def _sides(
+    position: NDArray[np.float64], vectors: NDArray[np.float64], otherwise: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean motion of the cells along the sides of an object: of those with the lowest positions, and the highest.
+
+    Args:
+      position, vectors: `(2, n)` x and y.
+      otherwise: `(2,)`, where a side has too few cells.
+
+    Returns:
+      `(4,)` of x1, y1, x2 and y2.
+    """
+    low, high = position.min(1), position.max(1)
     part = SIDE * (high - low)
-    means = []
-    for side in (position <= low + part, position >= high - part):
-        count = np.count_nonzero(side)
-        means.append(float(along @ side) / count if count >= LEAST_CELLS else otherwise)
-    return means[0], means[1]
+    along = np.stack((position <= (low + part)[:, None], position >= (high - part)[:, None]))
+    count = along.sum(2)
+    means = (vectors * along).sum(2) / np.maximum(count, 1)
+    return np.asarray(np.where(count >= LEAST_CELLS, means, otherwise)).ravel()
 
 
 def _keypoints(keypoints: NDArray[np.float32], move: Move) -> NDArray[np.float32]:

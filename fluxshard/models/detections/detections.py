@@ -81,7 +81,7 @@ def cell_at(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row and column of the cell of mask `index` that holds each continuous pixel position, or is nearest to it."""
     row, column = (
-        np.clip(np.floor(position * scale + offset), 0, count - 1).astype(np.int64)
+        np.minimum(np.maximum(position * scale + offset, 0), count - 1).astype(np.int64)
         for position, scale, offset, count in zip((y, x), masks.scale, masks.place(index), masks.cells, strict=True)
     )
     return row, column

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.models.detections.advance import LEAST_CELLS
 from fluxshard.models.detections.detections import Detections
 from fluxshard.motion import CELL_PX, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT
@@ -39,6 +40,33 @@ def regions(found: Detections, confidence: float, small_px: int = 0) -> NDArray[
         else:
             _add_mask(inside, found, int(index), rows, columns)
     return np.where(small, SMALL_OBJECT, np.where(inside, OBJECT, 0)).astype(np.uint8)
+
+
+def moved_cells(found: Detections) -> NDArray[np.bool_] | None:
+    """The cells of 8 px that parts of moved objects are in, by the vectors that they moved by last.
+
+    Roughly what `regions` marks, without computing a mask: vectors that are not known lead nowhere, and of an object
+    with hardly a cell the whole box is marked.
+
+    Args:
+      found: detections from `advance`.
+
+    Returns:
+      `(ceil(H / 8), ceil(W / 8))`; None where the masks have not been moved, there are none, or the motion has other
+      cells.
+    """
+    moves = () if found.masks is None else found.masks.moves
+    own = moves[-1].own if moves else None
+    if own is None or moves[-1].cell_px != CELL_PX:
+        return None
+    marked: NDArray[np.bool_] = np.logical_or.reduce(own, axis=0)
+    for index, one in enumerate(own):
+        if np.count_nonzero(one) >= LEAST_CELLS:
+            continue
+        rows, columns = found.pixels(index)
+        top, left = rows.start // CELL_PX, columns.start // CELL_PX
+        marked[top : cells(rows.stop, CELL_PX), left : cells(columns.stop, CELL_PX)] = True
+    return marked
 
 
 def _add_mask(result: NDArray[np.bool_], found: Detections, index: int, rows: range, columns: range) -> None:

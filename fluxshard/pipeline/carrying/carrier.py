@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.models.detections.advance import advance
 from fluxshard.models.detections.detections import Detections
-from fluxshard.models.detections.regions import regions
-from fluxshard.motion import MotionField, accumulate
+from fluxshard.models.detections.regions import moved_cells, regions
+from fluxshard.motion import CELL_PX, MotionField, accumulate
 from fluxshard.pipeline.carrying.error_history import ErrorHistory
 from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.carrying.result_error import result_error
 from fluxshard.runtime.planned.image_test import dilate
 from fluxshard.runtime.planned.planner import PlannedFrame
-from fluxshard.runtime.planned.policy import PlannedProposal
-from fluxshard.runtime.reuse.policy import Proposal
 
 _MORE = 1.5  # times the usual change away from objects, from which on a frame may hold something new
 _LITTLE = 0.01  # share of the image that may change unexplained anyway
 
-Propose = Callable[[Tensor, MotionField | None], Proposal]
+# the coarsest level's shards that a frame would recompute; None where it would be run whole
+Glance = Callable[[Tensor, MotionField | None], NDArray[np.bool_] | None]
 
 
 class ResultCarrier:
@@ -34,12 +34,12 @@ class ResultCarrier:
 
     Args:
       options: the budget.
-      propose: of the session that computes the frames, and runs none that were not offered here.
+      glance: of the session that computes the frames, and runs none that were not offered here.
       confidence: detections that score above it count.
     """
 
-    def __init__(self, options: SkipOptions, propose: Propose, confidence: float) -> None:
-        self._options, self._propose, self._confidence = options, propose, confidence
+    def __init__(self, options: SkipOptions, glance: Glance, confidence: float) -> None:
+        self._options, self._glance, self._confidence = options, glance, confidence
         self._moved: Detections | None = None  # the last result, where its objects are in the frame offered last
         self._since: MotionField | None = None
         self._age = 0
@@ -77,10 +77,8 @@ class ResultCarrier:
         error, change = self._errors.predict(self._age), self._changes.predict(self._age)
         if error is None or change is None or error > self._options.budget:
             return None
-        proposal = self._propose(image, self._since)
-        if proposal.keyframe or not isinstance(proposal, PlannedProposal):
-            return None
-        if _unexplained(proposal.frame, moved, self._confidence) > max(_MORE * change, _LITTLE * self._age):
+        shards = self._glance(image, self._since)
+        if shards is None or self._unexplained(shards, moved) > max(_MORE * change, _LITTLE * self._age):
             return None
         return moved
 
@@ -97,17 +95,19 @@ class ResultCarrier:
             self._changes.clear()
         elif self._moved is not None and self._moved.shape == found.shape:
             self._errors.add(result_error(self._moved, found), self._age)
-            self._changes.add(_unexplained(planned, found, self._confidence), self._age)
+            shards = planned.shards[-1] if planned.shards else np.zeros((0, 0), np.bool_)
+            self._changes.add(self._unexplained(shards, found), self._age)
         self._moved, self._since, self._age = found, None, 0
 
-
-def _unexplained(frame: PlannedFrame, found: Detections, confidence: float) -> float:
-    """Share of the coarsest level's shards that would be recomputed and neither hold an object nor are beside one."""
-    if not frame.shards:
-        return 1.0
-    shards = frame.shards[-1]
-    side = -(-max(found.shape[0] // shards.shape[0], 1) // 8)
-    rows, columns = np.nonzero(regions(found, confidence))
-    objects = np.zeros_like(shards)
-    objects[np.minimum(rows // side, shards.shape[0] - 1), np.minimum(columns // side, shards.shape[1] - 1)] = True
-    return float(np.count_nonzero(shards & ~dilate(objects, 1)) / shards.size)
+    def _unexplained(self, shards: NDArray[np.bool_], found: Detections) -> float:
+        """Share of shards that would be recomputed and neither hold an object nor are beside one."""
+        if not shards.size:
+            return 1.0
+        marked = moved_cells(found)
+        if marked is None:
+            marked = regions(found, self._confidence) > 0
+        side = -(-max(found.shape[0] // shards.shape[0], 1) // CELL_PX)
+        rows, columns = np.nonzero(marked)
+        objects = np.zeros_like(shards)
+        objects[np.minimum(rows // side, shards.shape[0] - 1), np.minimum(columns // side, shards.shape[1] - 1)] = True
+        return float(np.count_nonzero(shards & ~dilate(objects, 1)) / shards.size)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
-
 _REMEMBERED = 8  # frames that were computed; scenes change
 _LEAST = 2
 _QUANTILE = 0.75  # means would trust scenes in which some frames are much worse than others
@@ -28,7 +26,10 @@ class ErrorHistory:
         """What to expect `age` frames after a computed one; None while too little is known."""
         if len(self._rates) < _LEAST:
             return None
-        return float(np.quantile(self._rates, _QUANTILE)) * age
+        rates, at = sorted(self._rates), _QUANTILE * (len(self._rates) - 1)
+        below = int(at)
+        above = min(below + 1, len(rates) - 1)
+        return (rates[below] + (rates[above] - rates[below]) * (at - below)) * age
 
     def clear(self) -> None:
         """Forgets everything: what comes is another scene."""

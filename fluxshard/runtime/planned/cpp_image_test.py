@@ -50,6 +50,10 @@ class ImageTestProgram(Protocol):
         """Writes the masks of a frame; False where its image is not finite. Only scratch of the state is written."""
         ...
 
+    def glance(self, args: Any) -> bool:
+        """The same for the last level alone, whose mask is all that is written."""
+        ...
+
     def commit(self, args: Any) -> None:
         """Takes the last proposal; `args` are those of `propose`, with everything that they point to."""
         ...
@@ -130,24 +134,9 @@ class CppImageTest:
           ShapeError: an image or a motion field of another shape or type than the program is for.
           StateError: there was no keyframe.
         """
-        if not self._has_keyframe:
-            raise StateError("the image test has no frame to compare with: call keyframe() first")
-        if motion is not None:
-            motion.check_covers(*self._shape[2:])
-        self._pending = None
         args, shapes = self._args, self._program.shapes
-        pixels = self._take(image)
         masks = np.empty(sum(rows * columns for rows, columns in shapes), np.bool_)
-        args.masks = masks.ctypes.data
-        args.motion = args.known = args.moved = args.sourced = None
-        chosen = None
-        if motion is not None:
-            if self._options.candidates:
-                chosen = self._new_motion()
-                args.moved, args.sourced = (array.ctypes.data for array in chosen)
-            args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
-            args.cell_px = motion.cell_px
-            args.motion_rows, args.motion_columns = motion.valid.shape
+        pixels, chosen = self._compare(image, motion, masks)
         if not self._program.propose(args):
             return None
         ends = np.cumsum([rows * columns for rows, columns in shapes], dtype=np.int64).tolist()
@@ -157,6 +146,18 @@ class CppImageTest:
         self._pending = _Pending(proposal, (pixels, masks, motion, chosen))
         return proposal
 
+    def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
+        """See `ImageTest.glance`.
+
+        Raises:
+          ShapeError, StateError: as `propose`.
+        """
+        mask = np.empty(self._program.shapes[-1] if self._program.shapes else (0, 0), np.bool_)
+        alive = self._compare(image, motion, mask)
+        finite = self._program.glance(self._args)
+        del alive  # until here the program has read it
+        return mask if finite else None
+
     def commit(self, proposal: ShardProposal) -> None:
         """See `ImageTest.commit`."""
         pending, self._pending = self._pending, None
@@ -164,13 +165,43 @@ class CppImageTest:
             raise stale_proposal()
         self._program.commit(self._args)
 
+    def _compare(
+        self, image: Tensor, motion: MotionField | None, masks: Mask
+    ) -> tuple[Tensor, tuple[NDArray[np.int16], Mask] | None]:
+        """Fills the arguments for a frame; what is returned has to live until the program has read it.
+
+        Returns:
+          the pixels, and where the program writes how levels move; None where that is as `motion` says.
+        """
+        if not self._has_keyframe:
+            raise StateError("the image test has no frame to compare with: call keyframe() first")
+        if motion is not None:
+            motion.check_covers(*self._shape[2:])
+        self._pending = None
+        args = self._args
+        pixels = self._take(image)
+        args.masks = masks.ctypes.data
+        args.motion = args.known = args.moved = args.sourced = None
+        if motion is None:
+            return pixels, None
+        args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
+        args.cell_px = motion.cell_px
+        args.motion_rows, args.motion_columns = motion.valid.shape
+        if not self._options.candidates:
+            return pixels, None
+        chosen = self._new_motion()
+        args.moved, args.sourced = (array.ctypes.data for array in chosen)
+        return pixels, chosen
+
     def _new_motion(self) -> tuple[NDArray[np.int16], Mask]:
         """Where the program writes how levels move, and last the image."""
         shape = len(self._taus) + 1, *self._hold.shape[1:]
         return np.empty((*shape, 2), np.int16), np.empty(shape, np.bool_)
 
     def _level_motion(self, moved: NDArray[np.int16], sourced: Mask) -> LevelMotion:
-        *levels, image = (MotionField(*one) for one in zip(moved, sourced, strict=True))
+        # whole features may be more than int16 holds, where the hint was not
+        make = MotionField if moved.min(initial=0) < -np.iinfo(np.int16).max else MotionField.trusted
+        *levels, image = (make(*one) for one in zip(moved, sourced, strict=True))
         return LevelMotion(image, tuple(levels), self._level_of)
 
     def _take(self, image: Tensor) -> Tensor:

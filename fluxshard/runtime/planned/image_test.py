@@ -107,8 +107,7 @@ class ReferenceImageTest:
         if not finite:
             return None
         hold = {kind: self._moved_regions(kind, motion) for kind in (OBJECT, SMALL_OBJECT)}
-        margin = cells(self._options.margin_px, CELL_PX)
-        near, near_small = (dilate(hold[kind] > 0, margin) for kind in (OBJECT, SMALL_OBJECT))
+        near, near_small = (self._near(hold[kind]) for kind in (OBJECT, SMALL_OBJECT))
         masks, references, all_ages, trials = [], [], [], []
         for index, level in enumerate(self._levels):
             trial = self._trial(index, pixels, motion, near, near_small)
@@ -125,6 +124,26 @@ class ReferenceImageTest:
         left = {kind: np.where(frames > 0, frames - 1, 0).astype(np.uint8) for kind, frames in hold.items()}
         self._pending = _Pending(proposal, references, all_ages, left)
         return proposal
+
+    def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
+        """The last mask that `propose` would give; the state of the test is not changed, but the last proposal is gone.
+
+        Args:
+          image, motion: as for `propose`.
+
+        Returns:
+          `(ceil(H / shard), ceil(W / shard))` of the last level, `(0, 0)` without levels; None where pixels are not
+          finite.
+        """
+        self._pending = None
+        pixels, finite = quantise(image, self._options.pixel_range)
+        if not finite:
+            return None
+        if not self._levels:
+            return np.zeros((0, 0), np.bool_)
+        near, near_small = (self._near(self._moved_regions(kind, motion)) for kind in (OBJECT, SMALL_OBJECT))
+        over = self._trial(len(self._levels) - 1, pixels, motion, near, near_small).over
+        return dilate(over, self._levels[-1].dilation)
 
     def commit(self, proposal: ShardProposal) -> None:
         """Takes the last proposal: from now on the features of its shards stand for the new pixels.
@@ -180,6 +199,9 @@ class ReferenceImageTest:
         if options.refresh_frames:
             over.append(ages >= options.refresh_frames)
         return np.asarray(np.logical_or.reduce(over))
+
+    def _near(self, hold: NDArray[np.uint8]) -> Mask:
+        return dilate(hold > 0, cells(self._options.margin_px, CELL_PX))
 
     def _moved_regions(self, kind: int, motion: MotionField | None) -> NDArray[np.uint8]:
         """For how many frames each cell still belongs to a region of a kind, where its content is now."""

@@ -45,6 +45,13 @@ class ImageTest(Protocol):
         """Shards to recompute per level; None where the image is not finite. Nothing is changed until `commit`."""
         ...
 
+    def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
+        """The last mask of what `propose` would give, alone and so at a fraction of its cost; None as there.
+
+        Nothing is changed, but the last proposal cannot be committed any more. `(0, 0)` without levels.
+        """
+        ...
+
     def commit(self, proposal: ShardProposal) -> None:
         """Takes the last proposal: the features of its shards stand for the new pixels from now on.
 
@@ -139,6 +146,23 @@ class Planner:
             evaluated[index] = np.count_nonzero(mask)
         counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, moved))
         return self._frame(work, counts, proposal)
+
+    def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
+        """What `plan` would have recomputed of the coarsest level, without planning anything.
+
+        Nothing is changed, but the last frame of `plan` cannot be committed any more.
+
+        Args:
+          image, motion: as for `plan`.
+
+        Returns:
+          `(ceil(H / shard), ceil(W / shard))` bool; None where pixels are not finite, or where the share of these
+          shards alone is a cut.
+        """
+        shards = self._test.glance(image, motion)
+        if shards is None or self.is_cut(np.count_nonzero(shards) / max(shards.size, 1)):
+            return None
+        return shards
 
     def commit(self, frame: PlannedFrame, image: Tensor) -> bool:
         """Takes a frame as computed.

@@ -87,6 +87,10 @@ class PlannedPolicy:
             image=image, motion=moves, control=control, grid_cells=self._plan.grids[0].cells, frame=frame
         )
 
+    def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
+        """See `Planner.glance`; None also where the next frame is a keyframe anyway."""
+        return None if self._fresh else self._planner.glance(image, motion)
+
     def propose_given(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask]) -> Proposal:
         """See `WorkPolicy.propose_given`. The test does not know what such a frame's features stand for.
 

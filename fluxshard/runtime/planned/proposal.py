@@ -28,5 +28,5 @@ def stale_proposal() -> StateError:
     """The error of committing what is not the last proposal."""
     return StateError(
         "the proposal is not the last one, or the stream has changed since it was made: propose the frame again, and "
-        "commit before the next call of propose() or focus()"
+        "commit before the next call of propose(), glance() or focus()"
     )

@@ -213,3 +213,9 @@ def test_outputs_stay_as_they_are(model: fluxshard.CompiledModel) -> None:
             session.run(*frame)
         for outputs, copies in zip(found, kept, strict=True):
             assert all(torch.equal(one, two) for one, two in zip(outputs, copies, strict=True))
+
+
+def test_there_is_no_glance_at_a_canvas(model: fluxshard.CompiledModel) -> None:
+    with model.session(_planned()) as session:
+        session.run(_image())
+        assert session.glance(_image()) is None

@@ -14,6 +14,7 @@ from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepResult
+from fluxshard.runtime.planned.policy import PlannedProposal
 from fluxshard.testing.networks import TwoStrides
 
 SIZE = (32, 48)
@@ -285,3 +286,26 @@ def test_what_is_given_and_returned_is_the_callers(model: fluxshard.CompiledMode
         for one in second:
             one.fill_(7.0)
         assert _same(first, kept) and _same(_run(session, _image()), kept)
+
+
+def test_a_glance_is_what_the_proposal_says_of_the_coarsest_level(model: fluxshard.CompiledModel) -> None:
+    with model.session(_planned()) as session, model.session(_planned()) as other:
+        assert session.glance(_image()) is None  # the first frame is a keyframe
+        for number, (image, motion) in enumerate(_pan(4, (2, 0))):
+            image = _patch(image) if number else image
+            if number:
+                found, proposal = session.glance(image, motion), other.propose(image, motion)
+                assert isinstance(proposal, PlannedProposal) and found is not None
+                assert np.array_equal(found, proposal.frame.shards[-1])
+                session.glance(_image(number), None)
+            assert _same(_run(session, image, motion), _run(other, image, motion))
+        assert session.glance(_image(size=(48, 48))) is None
+        assert session.glance(image * float("nan")) is None
+    with pytest.raises(StateError, match="closed"):
+        session.glance(image)
+
+
+def test_only_planned_reuse_glances(model: fluxshard.CompiledModel) -> None:
+    with model.session(fluxshard.ReuseOptions(policy="propagated")) as session:
+        session.run(_image())
+        assert session.glance(_image()) is None

@@ -43,7 +43,15 @@ template <> struct Lanes<{{ n }}> {
     std::memcpy(&b, p, sizeof b);
     return __builtin_convertvector(b, words);
   }
-  static inline words larger(words a, words b) { return a > b ? a : b; }
+  typedef uint16_t pairs __attribute__((vector_size({{ n }})));
+  typedef uint32_t quads __attribute__((vector_size({{ n }})));
+  static inline bytes load_bytes(const uint8_t* p) {
+    bytes b;
+    std::memcpy(&b, p, sizeof b);
+    return b;
+  }
+  template <class V> static inline V larger(V a, V b) { return a > b ? a : b; }
+  template <class V> static inline V smaller(V a, V b) { return a > b ? b : a; }
   static inline words magnitude(words a) { return larger(a, -a); }
   // adds to the first of every four lanes the one that is K further: no carry, the sum is one of 16-bit lanes
   template <int K> static inline words fold(words a) { return a + (words)((fours)a >> (16 * K)); }
@@ -51,9 +59,41 @@ template <> struct Lanes<{{ n }}> {
 {% endfor %}
 constexpr int WIDE = {{ t.vector_floats // 4 }};  // cells in a vector
 
-// Scores of N / 8 cells side by side. The square of differences that is compared has SIDE px.
+// Scores of N / 8 cells side by side, where single pixels are compared: their differences fit bytes.
+template <int N>
+static inline void score_pixels(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores, int32_t bound) {
+  using L = Lanes<N>;
+  typename L::pairs best{};
+#pragma GCC unroll 2
+  for (int top = 0; top < 8; top += 4) {
+    typename L::pairs block{};
+#pragma GCC unroll 4
+    for (int y = top; y < top + 4; ++y) {
+      typename L::bytes largest{};
+      for (int c = 0; c < C; ++c) {
+        const typename L::bytes a = L::load_bytes(now + y * row + c * pitch), b = L::load_bytes(was + y * was_row + c * was_pitch);
+        largest = L::larger(largest, (typename L::bytes)(L::larger(a, b) - L::smaller(a, b)));
+      }
+      block += ((typename L::pairs)largest & 255) + ((typename L::pairs)largest >> 8);
+    }
+    block += (typename L::pairs)((typename L::quads)block >> 16);  // the first of every two is the sum of a block
+    best = L::larger(best, block);
+    if (N == 8 && !top && bound < INT32_MAX) {
+      scores[0] = most(best[0], best[2]);
+      if (scores[0] >= bound) return;
+    }
+  }
+  uint16_t lanes[N / 2];
+  std::memcpy(lanes, &best, sizeof lanes);
+  for (int i = 0; i < N / 8; ++i) scores[i] = most(lanes[4 * i], lanes[4 * i + 2]);
+}
+
+// Scores of N / 8 cells side by side. The square of differences that is compared has SIDE px. The score of one cell is not
+// finished if half of it reaches `bound`.
 template <int SIDE, int N>
-static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores) {
+static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores,
+                               int32_t bound = INT32_MAX) {
+  if constexpr (SIDE == 1) return score_pixels<N>(now, was, row, pitch, was_row, was_pitch, scores, bound);
   using L = Lanes<N>;
   using words = typename L::words;
   constexpr int BLOCK = SIDE < 4 ? 4 : SIDE;
@@ -64,13 +104,13 @@ static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t ro
     words block{};
 #pragma GCC unroll 4
     for (int y = top; y < top + BLOCK; y += SIDE) {
-      words largest{};
+      words largest{};  // over the colours
       for (int c = 0; c < C; ++c) {
         words sum{};
 #pragma GCC unroll 8
         for (int k = y; k < y + SIDE; ++k)
           sum += L::load(now + k * row + c * pitch) - L::load(was + k * was_row + c * was_pitch);
-        if (SIDE >= 2) sum = L::template fold<1>(sum);
+        sum = L::template fold<1>(sum);
         if (SIDE >= 4) sum = L::template fold<2>(sum);
         if (SIDE == 8) {
           int16_t lanes[N];
@@ -85,24 +125,41 @@ static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t ro
       }
       block += largest;
     }
-    if (SIDE == 1) block = L::template fold<1>(block);
-    if (SIDE <= 2) block = L::template fold<2>(block);
+    if (SIDE == 2) block = L::template fold<2>(block);
     best = L::larger(best, block);
+    if (N == 8 && SIDE < 8 && !top && bound < INT32_MAX) {
+      scores[0] = most(best[0], best[4]);
+      if (scores[0] >= bound) return;
+    }
   }
   int16_t lanes[N];
   std::memcpy(lanes, &best, sizeof lanes);
   for (int i = 0; i < N / 8; ++i) scores[i] = SIDE == 8 ? whole[i] / 4 : most(lanes[8 * i], lanes[8 * i + 4]);
 }
 
-// Scores of n whole cells side by side that move alike; the last vector may take cells again.
+// Scores of n whole cells side by side that move alike; the last vector may take cells again, the only one of a short run
+// what is behind the cells: rows are not the last of the state.
 template <int SIDE> static void score_run(const uint8_t* now, const uint8_t* was, int n, int32_t* scores) {
   int i = 0;
+  if (n > 1 && n < WIDE) {
+    int32_t some[WIDE];
+    score_cells<SIDE, WIDE * 8>(now, was, ROW, PITCH, ROW, PITCH, some);
+    std::memcpy(scores, some, n * sizeof *scores);
+    return;
+  }
   if (n >= WIDE)
     for (; i < n; i += WIDE) {
       i = least(i, n - WIDE);
       score_cells<SIDE, WIDE * 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
     }
   for (; i < n; ++i) score_cells<SIDE, 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
+}
+
+// Score of one whole cell, or what is known of it when it has reached `bound`.
+template <int SIDE> static int32_t score_one(const uint8_t* now, const uint8_t* was, int32_t bound) {
+  int32_t score;
+  score_cells<SIDE, 8>(now, was, ROW, PITCH, ROW, PITCH, &score, bound);
+  return score;
 }
 
 // Score of a cell of which the border cuts something off: pixels outside the image differ by nothing.
@@ -138,7 +195,7 @@ static void copy_run(uint8_t* to, const uint8_t* from, int n) {
 enum Kind : uint8_t { NOWHERE, PART, WHOLE };  // no source; all of what the image holds of the cell has one
 struct Moves {  // of one row of cells
   int32_t dy[COLUMNS], dx[COLUMNS];
-  uint8_t kind[COLUMNS], known[COLUMNS];  // known: where it moves, though its source may lie outside the image
+  uint8_t kind[COLUMNS], unknown[COLUMNS];  // unknown: not even where it moves; else its source may lie outside the image
 };
 
 static inline uint8_t kind_of(int cy, int cx, int dy, int dx) {
@@ -161,7 +218,10 @@ template <int64_t NUM, int64_t DEN> struct Axis {
     return found < n_px - 1 ? (int)found : n_px - 1;
   }
   // motion in pixels as whole features, halves up, and `more` features; in pixels again
-  static int move(int m, int more = 0) { return (int)floor_div(2 * (floor_div(2 * DEN * m + NUM, 2 * NUM) + more) * NUM + DEN, 2 * DEN); }
+  static int move(int m, int more = 0) {
+    if (DEN == 1 && (NUM & (NUM - 1)) == 0) return ((m + (int)NUM / 2) & -(int)NUM) + more * (int)NUM;  // the same, in vectors
+    return (int)floor_div(2 * (floor_div(2 * DEN * m + NUM, 2 * NUM) + more) * NUM + DEN, 2 * DEN);
+  }
 };
 
 struct Shift { int dy, dx; };  // pixels
@@ -173,7 +233,9 @@ struct Level {
   void (*look_up)(int cell_px, int32_t* at_y, int32_t* at_x);
   void (*move)(const ShardArgs& a, int cy, int at_y, const int32_t* at_x, Moves& m);
   Shift (*round)(Shift px, Shift more);
+  void (*hints)(const ShardArgs& a, int at_y, const int32_t* at_x, Shift* shifts);
   void (*score)(const uint8_t* now, const uint8_t* was, int n, int32_t* scores);
+  int32_t (*score_one)(const uint8_t* now, const uint8_t* was, int32_t bound);
   int32_t (*score_part)(const uint8_t* now, const uint8_t* was, int height, int width);
 };
 
@@ -192,17 +254,26 @@ template <class Y, class X> static void move_row(const ShardArgs& a, int cy, int
     const int dy = Y::move(a.motion[2 * i]), dx = X::move(a.motion[2 * i + 1]);
     m.dy[cx] = dy;
     m.dx[cx] = dx;
-    m.known[cx] = a.known[i] != 0;
+    m.unknown[cx] = !a.known[i];
     m.kind[cx] = a.known[i] ? kind_of(cy, cx, dy, dx) : (uint8_t)NOWHERE;
   }
 }
 
 template <class Y, class X> static Shift round_px(Shift px, Shift more) { return {Y::move(px.dy, more.dy), X::move(px.dx, more.dx)}; }
 
+// The hints of a row of shards: that of the first cell of each.
+template <class Y, class X, int SIDE> static void hints_of(const ShardArgs& a, int at_y, const int32_t* at_x, Shift* shifts) {
+  const int16_t* row = a.motion + (size_t)at_y * a.motion_columns * 2;
+  for (int i = 0; i * SIDE < COLUMNS; ++i) {
+    const int at = at_x[i * SIDE];
+    shifts[i] = {Y::move(row[2 * at]), X::move(row[2 * at + 1])};
+  }
+}
+
 static void stay_row(int cy, Moves& m) {
   std::memset(m.dy, 0, sizeof m.dy);
   std::memset(m.dx, 0, sizeof m.dx);
-  std::memset(m.known, 1, sizeof m.known);
+  std::memset(m.unknown, 0, sizeof m.unknown);
   std::memset(m.kind, cy * 8 + 8 <= H ? WHOLE : PART, sizeof m.kind);
   if (W % 8) m.kind[COLUMNS - 1] = PART;
 }

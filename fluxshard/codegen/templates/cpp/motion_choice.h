@@ -1,128 +1,220 @@
 // Which displacement each shard of a level takes, where its hint leaves a residual. Included by the generated image test.
 // Source of the rules: fluxshard/runtime/planned/motion_choice.py, which defines them.
 
-struct Trial { Shift shift; int32_t score; bool over; };
+// One row of shards, as many as there can be: what their hints leave; once chosen, what is left.
+struct Row {
+  int32_t score[COLUMNS], limit[COLUMNS];  // limit: the largest score that is reused
+  int32_t worst[COLUMNS];                  // of shards of several cells, the one that the hint fits least
+  uint8_t age[COLUMNS], near[COLUMNS], unknown[COLUMNS], over[COLUMNS];
+  uint8_t open[COLUMNS];    // other displacements are tried
+  uint8_t strays[COLUMNS];  // one of them fits better: `shift`
+  Shift shift[COLUMNS];
+};
 
-// Largest score that is reused.
-static inline int32_t limit_of(const ShardArgs& a, const Taus& tau, uint8_t near) {
-  return !a.has_regions ? tau.near : near & 2 ? tau.near_small : near ? tau.near : tau.elsewhere;
+// Takes the largest value of the cells of each shard.
+template <class T> static inline void add_largest(int side, const T* __restrict cells, T* __restrict shards) {
+  if (side == 1) {
+    for (int i = 0; i < COLUMNS; ++i) shards[i] = shards[i] > cells[i] ? shards[i] : cells[i];
+    return;
+  }
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i)
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) shards[i] = shards[i] > cells[cx] ? shards[i] : cells[cx];
 }
 
-static bool over(const ShardArgs& a, const Taus& tau, int32_t score, uint8_t age, uint8_t near) {
-  bool picked = score > limit_of(a, tau, near);
-  if (a.wait_frames) picked |= score > tau.waiting && age >= a.wait_frames;
-  if (a.refresh_frames) picked |= age >= a.refresh_frames;
-  return picked;
-}
-
-static inline uint8_t age_at(const uint8_t* old, int cy, int cx, Shift shift) {
-  const int from = (centre(cy, H) - shift.dy) / 8 * COLUMNS + (centre(cx, W) - shift.dx) / 8;
-  return (uint8_t)least(old[from] + 1, OLDEST);
-}
-
-// What a shard would be if all of it moved alike. Given up as soon as its score reaches `bound`: then it is not taken.
-static Trial try_shift(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, Shift shift, int64_t bound) {
-  const Level& level = levels[index];
-  const uint8_t* was = s.references[index][s.reference[index]];
-  Trial trial{shift, 0, true};
-  uint8_t age = 0;
-  const int left = i * level.side, right = least(left + level.side, COLUMNS);
-  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy)
-    for (int cx = left, end; cx < right; cx = end) {
-      end = cx + 1;
-      const uint8_t kind = kind_of(cy, cx, shift.dy, shift.dx);
-      if (kind == NOWHERE) {
-        trial.score = FORCED;
-        return trial;
-      }
-      const uint8_t* here = s.pixels + at(cy * 8, cx * 8);
-      const uint8_t* there = was + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
-      age = (uint8_t)most(age, age_at(s.ages[index][s.age], cy, cx, shift));
-      if (kind == PART) {
-        trial.score = most(trial.score, level.score_part(here, there, least(H - cy * 8, 8), least(W - cx * 8, 8)));
-        if (trial.score >= bound) return trial;
-        continue;
-      }
-      for (; end < right && kind_of(cy, end, shift.dy, shift.dx) == WHOLE; ++end)
-        age = (uint8_t)most(age, age_at(s.ages[index][s.age], cy, end, shift));
-      int32_t scores[COLUMNS];
-      level.score(here, there, end - cx, scores);
-      for (int k = 0; k < end - cx; ++k) trial.score = most(trial.score, scores[k]);
-      if (trial.score >= bound) return trial;
+static inline void find_worst(int side, int cy, const int32_t* scores, Row& r) {
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i) {
+    int32_t largest = cy % side ? r.score[i] : -1;
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) {
+      r.worst[i] = scores[cx] > largest ? cy * COLUMNS + cx : r.worst[i];
+      largest = most(largest, scores[cx]);
     }
-  const Taus& tau = a.taus[index];
-  trial.over = trial.score > tau.stray || over(a, tau, trial.score, age, near);
-  return trial;
+  }
 }
 
-// The hint of a shard: that of its first cell, in pixels as given and as the level moves.
-static void hint_of(const ShardArgs& a, const State& s, int index, int row, int i, Shift& px, Shift& rounded) {
-  const Level& level = levels[index];
-  row = most(0, least(row, level.rows - 1));
-  i = most(0, least(i, level.columns - 1));
-  const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
-  px = {a.motion[2 * at], a.motion[2 * at + 1]};
-  rounded = level.round(px, {0, 0});
+static inline void add_any(int side, const uint8_t* __restrict cells, uint8_t* __restrict shards) {
+  if (side == 1) {
+    for (int i = 0; i < COLUMNS; ++i) shards[i] |= cells[i];
+    return;
+  }
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i)
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) shards[i] |= cells[cx];
+}
+
+static void set_limits(const ShardArgs& a, const Taus& tau, Row& r) {
+  const int32_t elsewhere = a.has_regions ? tau.elsewhere : tau.near, small = a.has_regions ? tau.near_small : tau.near;
+  for (int i = 0; i < COLUMNS; ++i) r.limit[i] = r.near[i] & 2 ? small : r.near[i] ? tau.near : elsewhere;
+}
+
+// Whether a shard has to be recomputed, and for a whole row of them below.
+static inline uint8_t is_over(const ShardArgs& a, const Taus& tau, int32_t limit, int32_t score, uint8_t age) {
+  const int wait = a.wait_frames ? a.wait_frames : OLDEST + 1, refresh = a.refresh_frames ? a.refresh_frames : OLDEST + 1;
+  return (score > limit) | ((score > tau.waiting) & (age >= wait)) | (age >= refresh);
+}
+
+static void find_over(const ShardArgs& a, const Taus& tau, const int32_t* limit, const int32_t* score, const uint8_t* age, uint8_t* __restrict over) {
+  const Taus taus = tau;
+  const int wait = a.wait_frames ? a.wait_frames : OLDEST + 1, refresh = a.refresh_frames ? a.refresh_frames : OLDEST + 1;
+  for (int i = 0; i < COLUMNS; ++i)
+    over[i] = (score[i] > limit[i]) | ((score[i] > taus.waiting) & (age[i] >= wait)) | (age[i] >= refresh);
 }
 
 static inline int sign(int v) { return (v > 0) - (v < 0); }
 
+// Score of a cell that moves so, or what is known of it when it has reached `bound`.
+static inline int32_t score_at(const State& s, int index, int cy, int cx, Shift shift, int32_t bound) {
+  const uint8_t kind = kind_of(cy, cx, shift.dy, shift.dx);
+  if (kind == NOWHERE) return FORCED;
+  const uint8_t* now = s.pixels + at(cy * 8, cx * 8);
+  const uint8_t* was = s.references[index][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
+  if (kind == WHOLE) return levels[index].score_one(now, was, bound);
+  return levels[index].score_part(now, was, least(H - cy * 8, 8), least(W - cx * 8, 8));
+}
+
+// Zero or the most frequent motion: all open shards of a row at once, so that neighbours share vectors. A shard takes it
+// where it spares it, or leaves less than three quarters of the residual. `own` are the hints of the shards.
+static void try_common(const ShardArgs& a, const State& s, int index, int row, Shift shift, const Shift* own, Row& r) {
+  const Level& level = levels[index];
+  const Taus& tau = a.taus[index];
+  int32_t score[COLUMNS] = {}, scores[COLUMNS], limit[COLUMNS];
+  uint8_t age[COLUMNS] = {}, ages[COLUMNS], wanted[COLUMNS], over[COLUMNS];
+  std::memcpy(wanted, r.open, sizeof wanted);
+  if (level.side == 1)  // the hint is that of all of a shard: what it leaves is known
+    for (int i = 0; i < COLUMNS; ++i) wanted[i] &= r.unknown[i] | (shift.dy != own[i].dy) | (shift.dx != own[i].dx);
+  for (int i = 0; i < COLUMNS; ++i) limit[i] = least(tau.stray, r.limit[i]);
+  // given up where a score says that the shard will not take it
+  const auto hopes = [&](int i, int32_t score) { return 4LL * score < 3LL * r.score[i] || (r.over[i] && score <= limit[i]); };
+  if (level.side > 1)  // mostly, what the hint fits least says all
+    for (int i = 0; i < level.columns; ++i)
+      if (wanted[i]) wanted[i] = hopes(i, score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, INT32_MAX));
+  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
+    for (int i = 0, end; i < level.columns; i = end) {
+      end = i + 1;
+      if (!wanted[i]) continue;
+      // a few shards between that are not wanted cost less than another run
+      for (int k = end; k < least(end + 4, level.columns); ++k)
+        if (wanted[k]) end = k + 1;
+      test_run(s, index, cy, i * level.side, least(end * level.side, COLUMNS), shift, level.side == 1 ? score : scores, level.side == 1 ? age : ages);
+    }
+    if (level.side == 1) break;
+    for (int i = 0; i < level.columns; ++i) {
+      if (!wanted[i]) continue;
+      for (int cx = i * level.side; cx < least((i + 1) * level.side, COLUMNS); ++cx) {
+        score[i] = most(score[i], scores[cx]);
+        age[i] = (uint8_t)most(age[i], ages[cx]);
+      }
+      wanted[i] = hopes(i, score[i]);
+    }
+  }
+  find_over(a, tau, limit, score, age, over);
+  for (int i = 0; i < COLUMNS; ++i) {
+    const int32_t most_of = 1 << 28, now = least(score[i], most_of), was = least(r.score[i], most_of);
+    const uint8_t takes = wanted[i] & ((r.over[i] & !over[i]) | ((r.over[i] == over[i]) & (4 * now < 3 * was)));
+    r.score[i] = takes ? score[i] : r.score[i];
+    r.over[i] = takes ? over[i] : r.over[i];
+    r.strays[i] |= takes;
+    r.shift[i].dy = takes ? shift.dy : r.shift[i].dy;
+    r.shift[i].dx = takes ? shift.dx : r.shift[i].dx;
+  }
+}
+
+// Whether a shard would be spared if all of it moved alike.
+static bool spares(const ShardArgs& a, const State& s, int index, int row, int i, const Row& r, Shift shift) {
+  const Level& level = levels[index];
+  const Taus& tau = a.taus[index];
+  const int32_t limit = least(r.limit[i], tau.stray);
+  if (level.side == 1) {
+    const int32_t score = score_at(s, index, row, i, shift, limit + 1);
+    return score <= limit && !is_over(a, tau, limit, score, age_at(s.ages[index][s.age], row, i, shift));
+  }
+  if (score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, limit + 1) > limit) return false;
+  const int left = i * level.side, right = least(left + level.side, COLUMNS);
+  int32_t score = 0;
+  uint8_t age = 0;
+  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
+    int32_t scores[COLUMNS];
+    uint8_t ages[COLUMNS];
+    test_run(s, index, cy, left, right, shift, scores, ages);
+    for (int cx = left; cx < right; ++cx) {
+      score = most(score, scores[cx]);
+      age = (uint8_t)most(age, ages[cx]);
+    }
+    if (score > limit) return false;
+  }
+  return !is_over(a, tau, limit, score, age);
+}
+
 // Displacements that a shard has tried: what they leave is known, and is not taken.
 struct Tried {
-  Shift shifts[10];
-  int n = 0;
+  int64_t keys[16];
+  int n;
 
+  Tried() : n(0) {
+    for (int64_t& key : keys) key = INT64_MAX;  // of no displacement
+  }
   bool add(Shift shift) {
-    for (int k = 0; k < n; ++k)
-      if (shifts[k].dy == shift.dy && shifts[k].dx == shift.dx) return false;
-    shifts[n++] = shift;
+    const int64_t key = ((int64_t)shift.dy << 32) + shift.dx;
+    int64_t found = 0;
+    for (int k = 0; k < 16; ++k) found |= keys[k] == key;  // all: a loop that ends early is mispredicted
+    if (found) return false;
+    keys[n++] = key;
     return true;
   }
 };
 
-// The displacement that fits a shard better than its hint, if there is one. Source of the rules: motion_choice.py.
-static Trial choose(const ShardArgs& a, const State& s, int index, int row, int i, uint8_t near, bool known, Trial hint) {
+// The first displacement near its hint that spares a shard, if there is one. `hints` are those of the rows of shards from
+// the one above on.
+static bool find_beside(const ShardArgs& a, const State& s, int index, int row, int i, const Row& r, Tried tried, const Shift (*hints)[COLUMNS], Shift& found) {
   const Level& level = levels[index];
-  const Taus& tau = a.taus[index];
-  const int64_t spared = (int64_t)least(tau.stray, limit_of(a, tau, near)) + 1;  // scores from here on are over
-  Trial best = hint;
-  Tried tried;
-  Shift px, own, neighbour, unused;
-  hint_of(a, s, index, row, i, px, own);
-  if (level.side == 1 && known) tried.add(own);  // the hint of all of the shard
-  const Shift common[] = { {0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0}) };
-  for (const Shift& shift : common) {
-    if (!tried.add(shift)) continue;
-    const int64_t better = (3LL * best.score + 3) / 4, bound = best.over && spared > better ? spared : better;
-    const Trial other = try_shift(a, s, index, row, i, near, shift, bound);
-    if ((best.over && !other.over) || (best.over == other.over && 4LL * other.score < 3LL * best.score)) best = other;
+  const Shift own = hints[1][i];
+  if (level.side == 1 && !r.unknown[i]) tried.add(own);  // the hint of all of the shard
+  const Shift beside[] = {hints[1][most(i - 1, 0)], hints[1][least(i + 1, level.columns - 1)], hints[0][i], hints[2][i]};
+  for (const Shift& shift : beside)
+    if (tried.add(shift) && spares(a, s, index, row, i, r, found = shift)) return true;
+  const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
+  const int down = sign(a.motion[2 * at] - own.dy), right = sign(a.motion[2 * at + 1] - own.dx);
+  if (level.side == 1 && !down && !right) return false;  // its own hint, tried or zero
+  const Shift away = level.round(own, {down, right});
+  for (const Shift& shift : {Shift{away.dy, own.dx}, Shift{own.dy, away.dx}, away})
+    if (tried.add(shift) && spares(a, s, index, row, i, r, found = shift)) return true;
+  return false;
+}
+
+static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift shift);
+
+// Lets the open shards of a row take displacements that fit better than their hints. Source of the rules: motion_choice.py.
+static void choose(const ShardArgs& a, State& s, int index, int row, Row& r) {
+  const Level& level = levels[index];
+  Shift hints[3][COLUMNS];  // hints of the rows above and below, and between them of this one
+  level.hints(a, s.at_y[index][row * level.side], s.at_x[index], hints[1]);
+  Tried common;
+  for (const Shift& shift : {Shift{0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0})})
+    if (common.add(shift)) try_common(a, s, index, row, shift, hints[1], r);
+  bool looked = false;
+  for (int i = 0; i < level.columns; ++i) {
+    if (!r.open[i]) continue;
+    if (r.over[i]) {
+      if (!looked) {
+        level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], hints[0]);
+        level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], hints[2]);
+        looked = true;
+      }
+      r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
+      r.over[i] = !r.strays[i];
+    }
+    if (r.strays[i]) stray(a, s, index, row, i, r.shift[i]);
   }
-  if (!best.over) return best;
-  const int beside[4][2] = { {0, -1}, {0, 1}, {-1, 0}, {1, 0} };
-  for (const auto& step : beside) {
-    hint_of(a, s, index, row + step[0], i + step[1], unused, neighbour);
-    if (!tried.add(neighbour)) continue;
-    const Trial other = try_shift(a, s, index, row, i, near, neighbour, spared);
-    if (!other.over) return other;
-  }
-  const Shift away = level.round(own, {sign(px.dy - own.dy), sign(px.dx - own.dx)});
-  const Shift corners[] = { {away.dy, own.dx}, {own.dy, away.dx}, away };
-  for (const Shift& shift : corners) {
-    if (!tried.add(shift)) continue;
-    const Trial other = try_shift(a, s, index, row, i, near, shift, spared);
-    if (!other.over) return other;
-  }
-  return hint;
 }
 
 // Writes what a row of cells moves by as the hint says; the image's, too, beside the finest level.
 static void tell_row(const ShardArgs& a, int index, int cy, const Moves& m) {
   const size_t row = (size_t)index * CELLS + cy * COLUMNS, image = (size_t)LEVELS * CELLS + cy * COLUMNS;
+  int16_t* __restrict moved = a.moved + 2 * row;
   for (int cx = 0; cx < COLUMNS; ++cx) {
-    a.moved[2 * (row + cx)] = (int16_t)m.dy[cx];
-    a.moved[2 * (row + cx) + 1] = (int16_t)m.dx[cx];
-    a.sourced[row + cx] = m.known[cx];
+    moved[2 * cx] = (int16_t)m.dy[cx];
+    moved[2 * cx + 1] = (int16_t)m.dx[cx];
   }
+  uint8_t* __restrict sourced = a.sourced + row;
+  for (int cx = 0; cx < COLUMNS; ++cx) sourced[cx] = !m.unknown[cx];
   if (index) return;
   for (int cx = 0; cx < COLUMNS; ++cx) {
     const size_t i = (size_t)(centre(cy, H) / a.cell_px) * a.motion_columns + centre(cx, W) / a.cell_px;

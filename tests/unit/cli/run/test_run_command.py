@@ -78,11 +78,11 @@ def test_where_results_cannot_be_carried(policy, canvas_px, loaded, words, tmp_p
 
 
 def test_results_are_carried_where_there_is_a_budget(tmp_path):
-    class Proposing(FakeSession):
-        def propose(self, image, motion=None):
+    class Glancing(FakeSession):
+        def glance(self, image, motion=None):
             raise AssertionError
 
-    reuse, stream = settle(ReuseFlags(policy="planned")), Proposing()
+    reuse, stream = settle(ReuseFlags(policy="planned")), Glancing()
     assert _loop(request_of(tmp_path), reuse, model_of(YOLO_LIKE), stream).carrier is None
     assert _loop(request_of(tmp_path, skip_budget=0.1), reuse, model_of(YOLO_LIKE), stream).carrier is not None
     with pytest.raises(OptionError, match="skip budget"):

@@ -43,13 +43,13 @@ def drawn(folder: Path, *methods: tuple[str, str]) -> list[str]:
     ("methods", "expected"),
     [
         ([], []),
-        ([("skip every=2", "skip")], ["frontier"]),
-        ([("deltacnn tau=1", "deltacnn")], ["frontier", "motion", "latency"]),
+        ([("skip every=2", "skip")], ["frontier", "frontier_ms"]),
+        ([("deltacnn tau=1", "deltacnn")], ["frontier", "frontier_ms", "motion", "latency"]),
         (
             [("p", "propagated"), ("p w/o RFAP", "ablation"), ("p w/o remap", "ablation")],
-            ["frontier", "motion", "naive", "remap", "latency"],
+            ["frontier", "frontier_ms", "motion", "naive", "remap", "latency"],
         ),
-        ([("planned@1%", "planned")], ["frontier", "motion", "latency", "worst"]),
+        ([("planned@1%", "planned")], ["frontier", "frontier_ms", "motion", "latency", "worst"]),
     ],
 )
 def test_methods_decide_which_figures_are_drawn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +14,7 @@ from tests.unit.evaluate.report.scores import clip_scores, evaluation
 
 DRAWN = {
     "frontier": accuracy_plots.draw_frontier,
+    "frontier over time": partial(accuracy_plots.draw_frontier, over="time"),
     "reuse": frame_plots.draw_reuse_over_motion,
     "naive": lambda scores, path: accuracy_plots.draw_naive_reuse(
         scores, path, methods={"dense": "dense", "check": "frontier@1%", "none": "bare"}

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fluxshard.models.detections.advance import advance
 from fluxshard.models.detections.detections import Detections, Masks
-from fluxshard.models.detections.regions import regions
+from fluxshard.models.detections.regions import moved_cells, regions
+from fluxshard.motion import MotionField
 from fluxshard.options import OBJECT, SMALL_OBJECT
 from tests.unit.runtime.planned.slow_image_test import grown
 
@@ -145,3 +147,25 @@ def _per_cell(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     padded = np.zeros((64, 96), np.bool_)
     padded[:60, :92] = pixels
     return np.asarray(padded.reshape(8, 8, 12, 8).any((1, 3)))
+
+
+def test_moved_cells_are_those_that_a_translated_mask_has() -> None:
+    logits = np.full((15, 23), -1, np.float32)
+    logits[2:8, 4:12] = 1  # 4 px each: rows 8 to 32, columns 16 to 48
+    found = _found([(0, 0, 92, 60)], masks=_masks([logits]))
+    assert moved_cells(found) is None and moved_cells(_found([(0, 0, 92, 60)])) is None
+    moved = advance(found, MotionField.uniform(*SHAPE, 8, 16))
+    cells = moved_cells(moved)
+    assert cells is not None
+    assert np.argwhere(cells).tolist() == [[row, column] for row in range(2, 5) for column in range(4, 8)]
+    assert np.array_equal(cells, regions(moved, 0.5) > 0)
+    assert moved_cells(advance(found, MotionField.uniform(*SHAPE, 8, 16, cell_px=16))) is None
+
+
+def test_moved_cells_of_an_object_without_vectors_are_its_box() -> None:
+    found = _found([(16, 8, 32, 24)], masks=_masks([np.full((15, 23), 1, np.float32)]))
+    valid = np.zeros((8, 12), np.bool_)
+    valid[7, 11] = True
+    cells = moved_cells(advance(found, MotionField(np.zeros((8, 12, 2), np.int16), valid)))
+    assert cells is not None
+    assert np.argwhere(cells).tolist() == [[row, column] for row in (1, 2) for column in (2, 3)]

@@ -18,13 +18,13 @@ from fluxshard.runtime.session import Session
 from fluxshard.testing.networks import TwoStrides
 
 SIZE = (64, 96)
-MOTION = MotionField.uniform(*SIZE, 0, 2)
+MOTION = MotionField.uniform(*SIZE, 0, 4)  # a feature of the coarsest level
 
 
 def picture(n: int) -> torch.Tensor:
-    """A picture that moves right by 2 px a frame."""
+    """A picture that moves right by 4 px a frame."""
     wide = np.random.default_rng(0).random((3, SIZE[0], SIZE[1] + 200), np.float32)
-    left = 200 - 2 * n
+    left = 200 - 4 * n
     return torch.from_numpy(np.ascontiguousarray(wide[None, :, :, left : left + SIZE[1]]))
 
 
@@ -45,7 +45,7 @@ class Stream:
 
     def __init__(self, model: fluxshard.CompiledModel, options: SkipOptions) -> None:
         self.session: Session = model.session(ReuseOptions(policy="planned"))
-        self.carrier = ResultCarrier(options, self.session.propose, 0.25)
+        self.carrier = ResultCarrier(options, self.session.glance, 0.25)
 
     def frame(self, image: torch.Tensor, motion: MotionField | None, truth: Detections) -> Detections | None:
         """The moved result, or None where the frame was computed."""
@@ -56,7 +56,7 @@ class Stream:
         return moved
 
 
-def play(stream: Stream, n: int, x_of: float = 2.0) -> list[bool]:
+def play(stream: Stream, n: int, x_of: float = 4.0) -> list[bool]:
     """Frames of the moving picture; which were carried."""
     return [
         stream.frame(picture(index), MOTION if index else None, found(10 + x_of * index)) is not None
@@ -68,15 +68,15 @@ def test_what_moves_as_the_video_says_is_carried_and_exact(model: fluxshard.Comp
     stream = Stream(model, SkipOptions(budget=0.05, most=2))
     carried = []
     for index in range(12):
-        moved = stream.frame(picture(index), MOTION if index else None, found(10 + 2 * index))
+        moved = stream.frame(picture(index), MOTION if index else None, found(10 + 4 * index))
         carried.append(moved is not None)
         if moved is not None:
-            assert moved.boxes.tolist() == found(10 + 2 * index).boxes.tolist()
+            assert moved.boxes.tolist() == found(10 + 4 * index).boxes.tolist()
     assert carried == [False, False, False, *[True, True, False] * 3]  # two errors are measured first
 
 
 def test_what_leaves_its_vectors_is_computed(model: fluxshard.CompiledModel) -> None:
-    assert not any(play(Stream(model, SkipOptions(budget=0.05, most=2)), 12, x_of=4.0))
+    assert not any(play(Stream(model, SkipOptions(budget=0.05, most=2)), 12, x_of=8.0))
 
 
 def test_no_budget_and_no_frames_carry_nothing(model: fluxshard.CompiledModel) -> None:
@@ -115,7 +115,7 @@ def test_the_session_is_told_the_motion_of_all_frames_between(model: fluxshard.C
     play(stream, 5)
     assert stream.carrier.age == 2
     since = stream.carrier.since
-    assert since is not None and set(since.displacement[since.valid].reshape(-1, 2)[:, 1].tolist()) == {4}
+    assert since is not None and set(since.displacement[since.valid].reshape(-1, 2)[:, 1].tolist()) == {8}
 
 
 def test_faint_detections_are_not_carried(model: fluxshard.CompiledModel) -> None:
@@ -132,3 +132,12 @@ def test_faint_detections_are_not_carried(model: fluxshard.CompiledModel) -> Non
         stream.frame(still, zero if index else None, both)
     moved = stream.frame(still, zero, both)
     assert moved is not None and moved.scores.tolist() == pytest.approx([0.9])
+
+
+def test_a_frame_is_not_carried_by_a_policy_without_shards(model: fluxshard.CompiledModel) -> None:
+    other = model.session(ReuseOptions(policy="propagated"))
+    stream = Stream(model, SkipOptions(budget=0.05, most=3))
+    play(stream, 3)
+    carrier = ResultCarrier(SkipOptions(budget=0.05, most=3), other.glance, 0.25)
+    carrier._moved, carrier._errors, carrier._changes = found(18), stream.carrier._errors, stream.carrier._changes
+    assert carrier.carry(picture(3), MOTION) is None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fluxshard.pipeline.carrying.error_history import ErrorHistory
 
@@ -33,3 +36,11 @@ def test_a_bad_frame_in_four_is_heeded_and_old_ones_are_forgotten() -> None:
     assert history.predict(1) == pytest.approx(0.01)
     history.clear()
     assert history.predict(1) is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
+def test_it_is_the_quantile_that_is_expected(values: list[float]) -> None:
+    history = ErrorHistory()
+    for value in values:
+        history.add(value, 1)
+    assert history.predict(3) == pytest.approx(3 * float(np.quantile(values, 0.75)))

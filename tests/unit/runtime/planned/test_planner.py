@@ -287,3 +287,24 @@ def test_planned_is_counted(name: str, size: tuple[int, int], cell_px: int, blin
             assert planned.counts.executed.tolist() == found.executed.tolist()
             if planned.work is not None:
                 assert (session.recompute_mask() == planned.work[0]).all()
+
+
+def test_a_glance_is_the_coarsest_level_of_the_plan_and_changes_nothing() -> None:
+    planner = _planner(Chain(), PlannedOptions(tau=0.01, wait_frames=0))
+    planner.commit(planner.whole(), _flat())
+    image = _flat()
+    image[..., 8:16, 16:40] += 0.5
+    motion = MotionField.uniform(*SIZE, 0, 4)
+    for glanced in (image, _flat() + 0.001, _flat()):
+        found, planned = planner.glance(glanced, motion), planner.plan(glanced, motion)
+        assert found is not None and planned is not None
+        assert np.array_equal(found, planned.shards[-1])
+    assert _counted(planner.plan(_flat(), None)) == (0, [0, 0, 0], [False] * 3)
+
+
+def test_a_glance_at_a_cut_or_at_what_is_not_finite_sees_a_whole_frame() -> None:
+    planner = _planner(Chain(), scene_cut=0.9)
+    planner.commit(planner.whole(), _flat())
+    assert planner.glance(_flat() + 0.5, None) is None
+    assert planner.glance(_flat() * float("nan"), None) is None
+    assert planner.glance(_flat(), None) is not None
