@@ -15,7 +15,7 @@ from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT
 from fluxshard.pipeline.saliency.output_maps import OutputMap, output_maps
 
-CHANGE = 0.02  # of the range of the outputs, from which on a change counts
+CHANGE = 0.025  # of the range of the outputs, from which on a change counts
 TAU_BACKGROUND = 0.1  # goes with it: what is no region now has to be able to become one soon
 _RANGE = 0.005  # share of a channel's cells beyond its range on either side: a single cell does not set the scale
 _SAMPLES = 1024  # cells at most that a range is taken from
@@ -63,10 +63,11 @@ class OutputSaliency:
         self.size, self._change = size, change
         self._seen: list[_Seen] = []
         self._origin = 0, 0
+        self._has_spoken = False
 
     def reset(self) -> None:
-        """Forgets the stream: the next frame counts as the first."""
-        self._seen = []
+        """Forgets the stream: the next frame counts as the first. Call it where `Session.reset` is called."""
+        self._seen, self._has_spoken = [], False
 
     def update(
         self, outputs: Any, motion: MotionField | None = None, origin: tuple[int, int] = (0, 0)
@@ -79,9 +80,9 @@ class OutputSaliency:
           origin: (y, x) of the image on the canvas that the outputs describe (`Session.origin`).
 
         Returns:
-          `(ceil(H / 8), ceil(W / 8))` uint8, `options.OBJECT` in regions, else 0, for `Session.focus`; all of the image
-          where outputs are not those of the frame before. None where there is nothing to say: no output is a map, or
-          this frame is the first; unless it is told regions, a session takes all of the image as near.
+          `(ceil(H / 8), ceil(W / 8))` uint8, `options.OBJECT` in regions, else 0, for `Session.focus`. None while there
+          is nothing to compare: no output has been a map, or this frame is the first; a session that has not been told
+          regions takes all of the image as near. Afterwards that is said of frames that cannot be compared.
         """
         maps = output_maps(outputs, self.size)
         before, moved_by = self._seen, (origin[0] - self._origin[0], origin[1] - self._origin[1])
@@ -89,10 +90,11 @@ class OutputSaliency:
         is_next = len(maps) == len(before) and all(comparable)
         self._seen = [_seen(map, before[i] if is_next else None) for i, map in enumerate(maps)]
         self._origin = origin
-        if not before:
+        if not before and not self._has_spoken:
             return None
+        self._has_spoken = True
         shape = cells(self.size[0], CELL_PX), cells(self.size[1], CELL_PX)
-        if not is_next:
+        if not is_next or not maps:
             return np.full(shape, OBJECT, np.uint8)
         level, doubt = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
         for now, old in zip(self._seen, before, strict=True):
@@ -140,6 +142,8 @@ def _seen(map: OutputMap, old: _Seen | None) -> _Seen:
     ordered = values[:, :: cells(values.shape[1], _SAMPLES)].sort(1).values
     beyond = int(_RANGE * ordered.shape[1])
     wide = ordered[:, -1 - beyond] - ordered[:, beyond]
+    if not wide.all():  # the same nearly everywhere: then what few cells say is the range
+        wide = torch.where(wide > 0, wide, values.amax(1) - values.amin(1))
     wide = torch.maximum(wide, _LEAST_RANGE * wide.max())
     return _Seen(map, wide if old is None else torch.maximum(wide, _FORGET * old.range))
 
@@ -153,7 +157,7 @@ def _changes(now: _Seen, old: _Seen, source: Tensor) -> Tensor:
     beyond = torch.maximum(values - _largest_around(moved), -_largest_around(-moved) - values).clamp_min(0)
     if now.map.is_shares:
         return beyond.square().sum(0).sqrt()
-    # a channel without range is the same everywhere: where it is not any more, its range would say so
+    # a channel without a range is the same everywhere: there is nothing to measure by
     scaled = torch.where(now.range[:, None, None] > 0, beyond / now.range[:, None, None], 0)
     return scaled.square().mean(0).sqrt()
 

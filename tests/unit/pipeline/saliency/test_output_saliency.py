@@ -118,6 +118,17 @@ def test_a_map_that_is_the_same_everywhere_is_not_salient_until_something_appear
     assert marked[4:8, 4:8].all() and not marked[10:].any()
 
 
+@pytest.mark.parametrize("channels", [1, 17])
+def test_one_cell_in_an_empty_map_is_salient(channels):
+    saliency = OutputSaliency(SIZE)
+    empty = torch.zeros(1, channels, *CELLS)
+    found = empty.clone()
+    found[0, 0, 5, 7] = 1e-3
+    saliency.update(empty)
+    marked = saliency.update(found)
+    assert marked[5, 7] and marked.sum() <= 9
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_salient_and_so_is_what_follows_them(value):
     saliency, fine = OutputSaliency(SIZE), blocks(2)
@@ -184,7 +195,21 @@ def test_outputs_of_another_kind_are_salient_everywhere():
     saliency.update(torch.rand(1, 2, 16, 24))
     for other in (torch.rand(1, 3, 16, 24), torch.rand(1, 3, 8, 12), [torch.rand(1, 3, 8, 12)] * 2, torch.rand(1, 9)):
         assert (saliency.update(other) == OBJECT).all()
-    assert saliency.update(torch.rand(1, 9)) is None
+    for _ in range(2):  # vectors stay vectors
+        assert (saliency.update(torch.rand(1, 9)) == OBJECT).all()
+    assert (saliency.update(torch.rand(1, 2, 16, 24)) == OBJECT).all()
+    saliency.reset()
+    assert saliency.update(torch.rand(1, 2, 16, 24)) is None
+
+
+def test_outputs_may_be_overwritten_afterwards():
+    """A session's outputs may live in buffers that its next frame is written to."""
+    for stride in (4, 8, 32):
+        saliency = OutputSaliency(SIZE)
+        buffer = torch.rand(1, 2, SIZE[0] // stride, SIZE[1] // stride)
+        saliency.update(buffer)
+        buffer += torch.rand(buffer.shape) * 9
+        assert saliency.update(buffer).any()
 
 
 def test_a_session_does_less_where_its_outputs_do_not_react():
