@@ -18,6 +18,7 @@ from fluxshard.options import PlannedOptions
 from fluxshard.pipeline.calibrating.online_calibration import CalibratedFrame, OnlineCalibration
 from fluxshard.pipeline.carrying.carrier import ResultCarrier
 from fluxshard.pipeline.device import RunDevice
+from fluxshard.pipeline.saliency.output_saliency import OutputSaliency
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.stats import FrameStats
 from fluxshard.video.frame import Frame
@@ -105,6 +106,7 @@ class StreamLoop:
       placement: where the last frame ran, for sessions in two places. They take frames of a video.
       carrier: answers frames without computing them, where that does; for planned reuse in one place, without a canvas.
       calibration: of the same session; where a carrier may be, and with `detect`.
+      saliency: makes the regions where `detect` is None; None: then the session is not focused.
     """
 
     session: StreamSession
@@ -114,6 +116,7 @@ class StreamLoop:
     placement: Callable[[], Mapping[str, Any]] | None = None
     carrier: ResultCarrier | None = None
     calibration: OnlineCalibration | None = None
+    saliency: OutputSaliency | None = None
 
     def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
         """Runs the next frame and focuses the session for the one after it.
@@ -164,6 +167,12 @@ class StreamLoop:
                 start = time.perf_counter()
                 self.carrier.take(found, planned)
                 focus_ms += _ms_since(start)
+        elif self.saliency is not None:
+            start = time.perf_counter()
+            marked = self.saliency.update(outputs, motion, self.session.origin)
+            if marked is not None:
+                self.session.focus(marked)
+            focus_ms = _ms_since(start)
         return StreamFrame(
             outputs=outputs,
             found=found,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, se
 from fluxshard.cli.support.stopping import Stopping
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
+from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.options import Backend, DType
 from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
@@ -31,6 +32,7 @@ from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
 from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND, OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
 
 
@@ -97,6 +99,7 @@ def run_command(request: RunRequest) -> int:
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
         loaded = load(request.model, request.task)
+        reuse = _for_network(reuse, loaded)
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)
@@ -150,6 +153,14 @@ def _check_pipeline(request: RunRequest, reuse: RunReuse, model: PreparedModel) 
             raise OptionError(f"{given} {why}: leave it out")
 
 
+def _for_network(reuse: RunReuse, loaded: LoadedModel) -> RunReuse:
+    """Without a known head, regions are where the outputs change: the background's threshold is one that suits that."""
+    options = reuse.options
+    if loaded.layout is not None or options.policy != "planned" or reuse.threshold_profile is not None:
+        return reuse
+    return replace(reuse, options=replace(options, planned=replace(options.planned, tau_background=TAU_BACKGROUND)))
+
+
 def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
     loaded, device = model.loaded, model.compiled.device
     try:
@@ -169,6 +180,9 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         # fainter detections than those that are shown are regions, too
         lowest = request.confidence if objects is None else min(request.confidence, objects.region_confidence)
         head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou)
+    saliency = None
+    if head is None and objects is not None and objects.tau_background is not None:
+        saliency = OutputSaliency(model.canvas_shape)
     carrier = None
     if request.skip_budget:
         carrier = ResultCarrier(request.skip, session.glance, request.confidence)
@@ -177,7 +191,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         calibration = OnlineCalibration(request.calibration, session, request.confidence)
     return StreamLoop(
         session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device), carrier=carrier,
-        calibration=calibration,
+        calibration=calibration, saliency=saliency,
     )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def describe(
       options: of the session.
       canvas_px: how much larger than the image the canvas is, per axis.
       dtype: what features are stored as.
-      finds_objects: the head is known; otherwise all of the image counts as near objects.
+      finds_objects: the head is known; otherwise regions are where the outputs change.
     """
     source = thresholds_of(flags)
     canvas = f", on a canvas of +{canvas_px} px" if canvas_px else ""
@@ -157,8 +157,9 @@ def _promise(options: ReuseOptions, dtype: DType, finds_objects: bool) -> str:
     if options.policy == "planned":
         planned = options.planned
         away = ""
-        if planned.tau_background is not None and finds_objects:
-            away = f" ({planned.tau_background:g} away from objects)"
+        if planned.tau_background is not None:
+            where = "away from objects" if finds_objects else "where the outputs do not react"
+            away = f" ({planned.tau_background:g} {where})"
         return f"approximate: what differs from its cache by less than {planned.tau:g}{away} is reused {measure}"
     exact = options.tau_input == 0 and options.tau == 0 and options.rfap == "per_layer"
     if exact and options.input_mode == "fresh":

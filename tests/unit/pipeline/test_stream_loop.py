@@ -17,6 +17,7 @@ from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
 from fluxshard.pipeline.calibrating.options import CalibrationOptions
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice
+from fluxshard.pipeline.saliency.output_saliency import OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession, detection
 from tests.unit.pipeline.calibrating.test_online_calibration import PLANNED
@@ -77,6 +78,49 @@ def test_without_a_head_or_a_wish_nothing_is_focused_on(has_head, objects):
     frame = StreamLoop(session=stream, detect=HEAD if has_head else None, objects=objects).step(IMAGES)
     assert stream.regions == [] and frame.regions is None and frame.focus_ms == 0
     assert (frame.found is not None) == has_head == (frame.decode_ms > 0)
+
+
+@dataclass
+class Mapped(FakeSession):
+    """A stream whose outputs are maps, on a canvas of 8 px more per axis; one corner changes from frame to frame."""
+
+    def run(self, image, motion=None):
+        super().run(image, motion)
+        found = torch.zeros(1, 2, (IMAGE[0] + 8) // 8, (IMAGE[1] + 8) // 8)
+        found[0, 0, 3:6, 3:6] = 1.0
+        found[0, 1, :2, :2] = float(len(self.seen))
+        return found
+
+
+def test_without_a_head_the_session_is_focused_where_its_outputs_change():
+    stream, canvas = Mapped(), (IMAGE[0] + 8, IMAGE[1] + 8)
+    loop = StreamLoop(session=stream, objects=PlannedOptions(), saliency=OutputSaliency(canvas))
+    first, second = loop.step(IMAGES), loop.step(IMAGES, MotionField.zero(*IMAGE))
+    assert first.regions is None and first.found is None  # there is nothing to compare it with
+    assert len(stream.regions) == 1 and second.regions is stream.regions[0] and second.focus_ms > 0
+    assert second.regions.shape == (9, 13) and second.regions[0, 0] and not second.regions[4:].any()
+
+
+def test_saliency_is_told_where_the_image_lies_on_the_canvas():
+    seen = []
+
+    class Spy(OutputSaliency):
+        def update(self, outputs, motion=None, origin=(0, 0)):
+            seen.append((motion, origin))
+            return super().update(outputs, motion, origin)
+
+    motion = MotionField.zero(*IMAGE)
+    loop = StreamLoop(session=Mapped(step=(0, 3)), saliency=Spy((IMAGE[0] + 8, IMAGE[1] + 8)))
+    for given in (None, motion):
+        loop.step(IMAGES, given)
+    assert seen == [(None, (0, 0)), (motion, (0, 3))]
+
+
+def test_where_the_head_is_known_its_objects_are_the_regions():
+    stream = FakeSession()
+    loop = StreamLoop(session=stream, detect=HEAD, objects=PlannedOptions(), saliency=OutputSaliency(IMAGE))
+    loop.step(IMAGES)
+    assert stream.regions[0].max() == SMALL_OBJECT
 
 
 def test_motion_goes_in_and_measurements_come_out():

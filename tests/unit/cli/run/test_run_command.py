@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,11 +10,20 @@ import pytest
 import torch
 
 import fluxshard
-from fluxshard.cli.run.run_command import RunRequest, _check, _check_pipeline, _dense_baseline, _loop
+from fluxshard.cli.run.run_command import (
+    RunRequest,
+    _check,
+    _check_pipeline,
+    _dense_baseline,
+    _for_network,
+    _loop,
+)
 from fluxshard.cli.support.network_flags import PreparedModel
-from fluxshard.cli.support.reuse_flags import ReuseFlags, settle
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
 
 
@@ -42,6 +52,25 @@ def test_a_network_without_a_task_has_no_head(tmp_path):
     model = model_of(LoadedModel(torch.nn.Conv2d(3, 2, 1)))
     assert _loop(request_of(tmp_path), settle(ReuseFlags()), model, FakeSession()).detect is None
     assert _dense_baseline(request_of(tmp_path), model).detect is None
+
+
+def test_without_a_head_regions_are_where_the_outputs_change(tmp_path):
+    raw, request = LoadedModel(torch.nn.Conv2d(3, 2, 1)), request_of(tmp_path)
+    shipped = settle(ReuseFlags())
+    reuse = _for_network(shipped, raw)
+    assert reuse.options.planned == replace(shipped.options.planned, tau_background=TAU_BACKGROUND)
+    assert _loop(request, reuse, model_of(raw, 32), FakeSession()).saliency.size == (96, 128)
+    assert _for_network(shipped, YOLO_LIKE) is shipped
+    assert _loop(request, shipped, model_of(YOLO_LIKE), FakeSession()).saliency is None
+
+
+def test_no_saliency_where_it_would_change_no_threshold(tmp_path):
+    raw, request = LoadedModel(torch.nn.Conv2d(3, 2, 1)), request_of(tmp_path)
+    propagated = settle(ReuseFlags(policy="propagated"))
+    assert _for_network(propagated, raw) is propagated
+    one = RunReuse(options=ReuseOptions(policy="planned", planned=PlannedOptions(tau_background=None)))
+    for reuse in (propagated, one):
+        assert _loop(request, reuse, model_of(raw), FakeSession()).saliency is None
 
 
 @pytest.mark.parametrize("canvas_px", [0, 32])

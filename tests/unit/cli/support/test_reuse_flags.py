@@ -128,7 +128,7 @@ def test_what_is_said_of_the_thresholds(tmp_path):
     shipped = PlannedOptions()
     assert f"less than {shipped.tau:g} ({shipped.tau_background:g} away from objects)" in said(ReuseFlags())
     raw = describe(ReuseFlags(), settle(ReuseFlags()).options, 0, "float32", finds_objects=False)
-    assert f"less than {shipped.tau:g} is reused" in raw
+    assert f"less than {shipped.tau:g} ({shipped.tau_background:g} where the outputs do not react) is reused" in raw
     assert said(ReuseFlags(profile=tmp_path / "street.json")).startswith("planned reuse, profile street.json; approx")
     assert "less than 0.07 " in said(ReuseFlags(profile=tmp_path / "street.json"))
     loose = said(ReuseFlags(policy="propagated"))
