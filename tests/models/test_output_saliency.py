@@ -28,7 +28,11 @@ def test_a_road_takes_less_work_than_thresholds_alone_can_spare(data_dir):
     model = fluxshard.compile(net, torch.zeros(1, 3, *SIZE))
     raised = PlannedOptions(tau=0.04, tau_small=None, tau_background=None)
     near = PlannedOptions(tau_background=TAU_BACKGROUND)
-    settings = {"untold": (PlannedOptions(), None), "raised": (raised, None), "salient": (near, OutputSaliency(SIZE))}
+    settings = {
+        "untold": (PlannedOptions(), None),
+        "raised": (raised, None),
+        "salient": (near, OutputSaliency(SIZE, 0.025)),
+    }
     work, error = {}, {}
     with fluxshard.video.open(data_dir / CLIP, size=SIZE, max_frames=FRAMES) as video, torch.inference_mode():
         frames = [(frame.image, frame.motion) for frame in video]
