@@ -14,6 +14,9 @@ from fluxshard.pipeline.calibrating.threshold_scale import ThresholdScale
 from fluxshard.pipeline.carrying.result_error import result_error
 from fluxshard.runtime.planned.planner import PlannedFrame
 
+_FITS = 1.25  # a scale that changes by less was right
+_RAREST = 4  # times the usual distance between frames that are computed whole
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibratedFrame:
@@ -56,7 +59,7 @@ class OnlineCalibration:
     def __init__(self, options: CalibrationOptions, session: ScaledSession, confidence: float) -> None:
         self._options, self._session, self._confidence = options, session, confidence
         self._scale = ThresholdScale(options.budget)
-        self._left = options.first
+        self._left, self._times = options.first, 1
         session.scale_thresholds(self.scale)
 
     @property
@@ -83,10 +86,11 @@ class OnlineCalibration:
           found: what planned reuse found, down to low scores.
           whole: what the whole network found.
         """
-        self._left = self._options.every
         error = result_error(self._certain(found), self._certain(whole))
         taken = CalibratedFrame(scale=self.scale, error=error)
-        self._scale.take(error)
+        step = self._scale.take(error)
+        self._times = min(_RAREST, 2 * self._times) if 1 / _FITS < step < _FITS else 1
+        self._left = self._times * self._options.every
         self._session.scale_thresholds(self.scale)
         return taken
 

@@ -18,7 +18,8 @@ class CalibrationOptions:
       alpha: share of the dense network's result that is to be kept, above 0 and below 1: the mean similarity (mask IoU,
         OKS or box IoU) of the objects of both results, by score, 0 for those that only one of them has.
       first: frames before the first one that is computed whole.
-      every: frames from one that is computed whole to the next, at least 34.
+      every: frames from one that is computed whole to the next, at least 34; up to four times as many while the
+        thresholds fit.
 
     Raises:
       OptionError: a value that is not allowed.

@@ -31,9 +31,15 @@ class ThresholdScale:
         """The factor."""
         return self._scale
 
-    def take(self, error: float) -> None:
-        """Takes the error of a frame that was computed with thresholds of this scale."""
+    def take(self, error: float) -> float:
+        """Takes the error of a frame that was computed with thresholds of this scale.
+
+        Returns:
+          the factor by which the scale has changed.
+        """
         self._rates.append(math.log(max(error, _LEAST_ERROR) / self._scale))
         wanted = self._budget / math.exp(sum(self._rates) / len(self._rates))
-        step = min(_UP, max(_DOWN, wanted / self._scale))
-        self._scale = min(MOST, max(LEAST, self._scale * step))
+        before = self._scale
+        step = min(_UP, max(_DOWN, wanted / before))
+        self._scale = min(MOST, max(LEAST, before * step))
+        return self._scale / before

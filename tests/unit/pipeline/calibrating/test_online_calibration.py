@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -24,19 +26,26 @@ def found(x: float, score: float = 0.9) -> Detections:
     )
 
 
-def due_frames(calibration: OnlineCalibration, n: int) -> list[int]:
+def due_frames(calibration: OnlineCalibration, n: int, off: Callable[[int], float]) -> list[int]:
+    """The frames that are due where the planned result is off by a share of the object's side."""
     frames = []
     for index in range(n):
         calibration.count()
         if calibration.is_due(PLANNED):
+            calibration.take(found(10), found(10 + 20 * off(len(frames))))
             frames.append(index)
-            calibration.take(found(10), found(10))
     return frames
 
 
 def test_frames_are_looked_at_soon_and_then_now_and_then() -> None:
-    frames = due_frames(OnlineCalibration(OPTIONS, FakeSession(), 0.25), 200)
-    assert frames == [2, 36, 70, 104, 138, 172]
+    frames = due_frames(OnlineCalibration(OPTIONS, FakeSession(), 0.25), 60, lambda n: 0.5)
+    assert frames == [2, 36]
+
+
+def test_they_are_rarer_while_the_thresholds_fit_and_not_after_a_surprise() -> None:
+    # off by a twentieth of the side: 1 - 19 / 21, about the budget of 0.1
+    frames = due_frames(OnlineCalibration(OPTIONS, FakeSession(), 0.25), 700, lambda n: 0.9 if n == 4 else 0.05)
+    assert frames[:6] == [2, 2 + 68, 2 + 68 + 136, 2 + 68 + 2 * 136, 2 + 68 + 3 * 136, 2 + 68 + 3 * 136 + 34]
 
 
 @pytest.mark.parametrize("planned", [None, WHOLE])
