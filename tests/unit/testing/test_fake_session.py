@@ -40,6 +40,16 @@ def test_what_it_is_told_is_kept_and_the_frame_it_is_told_fails() -> None:
 
 
 def test_it_has_nothing_that_a_session_has_not() -> None:
-    known = {"drift", "fail_at", "step", "score", "size", "seen", "regions"}  # what it is told, and what it records
+    # what it is told, and what it records
+    known = {"drift", "fail_at", "step", "score", "size", "blind", "seen", "regions", "scales", "wholes"}
     public = {name for name in dir(FakeSession()) if not name.startswith("_")}
     assert public - known <= set(dir(Session))
+
+
+def test_the_whole_network_sees_what_reuse_does_not() -> None:
+    session = FakeSession(drift=2.0, blind=5.0)
+    session.run(IMAGE)
+    seen, whole = session.run(IMAGE), session.run_whole(IMAGE)
+    assert seen[0, 0, 0] == 39 and whole[0, 0, 0] == 34 and session.wholes == 1 and session.stats.keyframe
+    session.scale_thresholds(0.5)
+    assert session.scales == [0.5]
