@@ -201,8 +201,11 @@ class Session:
         Args:
           image: as for `run`.
 
-        Returns, Raises:
+        Returns:
           as `run`.
+
+        Raises:
+          ShapeError, StateError: as `run`.
         """
         return self._run(image, None, None, whole=True)
 
