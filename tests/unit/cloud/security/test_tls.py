@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import threading
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -192,9 +191,9 @@ def test_versions_that_grpc_accepts(site: Path) -> None:
     asyncio.run(run())
 
 
-@contextlib.contextmanager
-def downgrading(port: int, site: Path) -> Iterator[int]:
-    """A proxy that ends TLS 1.3 or 1.2 of a client, and speaks TLS 1.2 only to a server: one connection."""
+@contextlib.asynccontextmanager
+async def downgrading(port: int, site: Path) -> AsyncIterator[int]:
+    """A proxy that ends TLS 1.3 or 1.2 of its clients, and speaks TLS 1.2 only to a server."""
     inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     inside.load_cert_chain(site / "server.pem", site / "server.key")
     outside = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -204,38 +203,25 @@ def downgrading(port: int, site: Path) -> Iterator[int]:
     for context in (inside, outside):
         context.set_alpn_protocols(["h2"])
 
-    def pump(source: ssl.SSLSocket, sink: ssl.SSLSocket) -> None:
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
 
-    def serve() -> None:
-        with (
-            contextlib.suppress(OSError),
-            inside.wrap_socket(listener.accept()[0], server_side=True) as near,
-            outside.wrap_socket(socket.create_connection(("127.0.0.1", port), 10), server_hostname="localhost") as far,
-        ):
-            back = threading.Thread(target=pump, args=(far, near))
-            back.start()
-            pump(near, far)
-            back.join()
+    async def relay(near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        far_in, far_out = await asyncio.open_connection("127.0.0.1", port, ssl=outside, server_hostname="localhost")
+        await asyncio.gather(pump(near_in, far_out), pump(far_in, near_out))
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)  # wakes a thread to which nobody has connected
-        thread.join(20)
-        assert not thread.is_alive()
+    async with await asyncio.start_server(relay, "127.0.0.1", 0, ssl=inside) as proxy:
+        yield proxy.sockets[0].getsockname()[1]
 
 
 def test_a_call_over_tls_1_2_is_refused(site: Path) -> None:
     async def run() -> None:
         async with serving(server_credentials(server_files(site))) as port:
-            with downgrading(port, site) as proxy:
+            async with downgrading(port, site) as proxy:
                 answer = await ask(proxy, client_files(site, None, site))
         assert answer == "this connection is not TLS 1.3, which this server requires"
 
