@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from fluxshard.backends import check_target, image_tests, make_engine
+from fluxshard.backends import check_target, image_tests, make_engine, stored_type
 from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arch
 from fluxshard.errors import OptionError, ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation
@@ -149,8 +149,8 @@ class CompiledModel:
 
     @property
     def dtype(self) -> DType:
-        """What features are stored as."""
-        return self._options.dtype
+        """What features are stored as, on this machine."""
+        return stored_type(self._target, self._options)
 
     @overload
     def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
@@ -184,8 +184,10 @@ class CompiledModel:
             tensor = example if isinstance(example, Tensor) else torch.zeros(example)
             self.specialise(tensor)
         if arch is not None:
-            return kernel_report(self.plan, arch, CompileOptions(dtype=dtype or self._options.dtype).dtype)
-        return Explanation(self.plan, self.backend, self._last().notes, 4 if self._options.dtype == "float32" else 2)
+            return kernel_report(self.plan, arch, stored_type("cuda", CompileOptions(dtype=dtype or self._options.dtype)))
+        # the reference engine stores float32, whatever it stands in for
+        narrow = self.dtype != "float32" and self.backend != "reference"
+        return Explanation(self.plan, self.backend, self._last().notes, 2 if narrow else 4)
 
     def _last(self) -> _Specialisation:
         if self._latest is None:

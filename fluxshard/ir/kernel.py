@@ -8,6 +8,8 @@ from typing import Literal
 from fluxshard.errors import OptionError
 from fluxshard.options import DType
 
+CpuDType = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -20,6 +22,7 @@ class Target:
       compiler: command of the C++ compiler: the environment variable CXX, or found on the path.
       compiler_id: first line of its `--version`; part of the cache key.
       flags: compiler flags.
+      dtype: storage type of features and of the weights of matrix products; sums are float32.
     """
 
     isa: str
@@ -28,6 +31,12 @@ class Target:
     compiler: str
     compiler_id: str
     flags: tuple[str, ...]
+    dtype: CpuDType = "float32"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored number."""
+        return 4 if self.dtype == "float32" else 2
 
 
 # arch -> largest dynamic shared memory of a thread block, in bytes. Source: CUDA C++ Programming Guide, table of
