@@ -14,7 +14,7 @@ from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, OptionError, ToolchainError, warn
 from fluxshard.geometry import Grid
-from fluxshard.ir.kernel import CudaTarget
+from fluxshard.ir.kernel import CudaTarget, cpu_type
 from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions, DType, PlannedOptions, stored_types
 from fluxshard.runtime.engines.cuda import CudaEngine
@@ -98,7 +98,7 @@ def make_engine(
     from fluxshard.runtime.engines.cpp import CppEngine
 
     try:
-        found = detect_target(options.isa, "bfloat16" if stored_type(target, options) == "bfloat16" else "float32")
+        found = detect_target(options.isa, cpu_type(stored_type(target, options)))
     except ToolchainError as error:
         if options.backend == "cpp" or options.dtype == "bfloat16":
             raise

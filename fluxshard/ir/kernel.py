@@ -9,6 +9,7 @@ from fluxshard.errors import OptionError
 from fluxshard.options import DType
 
 CpuDType = Literal["float32", "bfloat16"]
+PAIRS_FLAG = "-mavx512bf16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,21 @@ class Target:
     def itemsize(self) -> int:
         """Bytes of a stored number."""
         return 4 if self.dtype == "float32" else 2
+
+    @property
+    def multiplies_pairs(self) -> bool:
+        """Whether pairs of bfloat16 numbers are multiplied at once (AVX512_BF16), which sums in an order of its own."""
+        return PAIRS_FLAG in self.flags
+
+    @property
+    def instructions(self) -> str:
+        """What is in use: results have the same bits where it is the same."""
+        return f"{self.isa}_bf16" if self.multiplies_pairs else self.isa
+
+
+def cpu_type(dtype: DType) -> CpuDType:
+    """What generated C++ stores for a model of this type: float32 where it is not bfloat16."""
+    return "bfloat16" if dtype == "bfloat16" else "float32"
 
 
 # arch -> largest dynamic shared memory of a thread block, in bytes. Source: CUDA C++ Programming Guide, table of

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from fluxshard.errors import CompileError, ToolchainError
-from fluxshard.ir.kernel import CpuDType, Target
+from fluxshard.ir.kernel import PAIRS_FLAG, CpuDType, Target
 from fluxshard.options import Isa
 
 _COMPILERS = ("g++", "clang++", "c++")
@@ -18,7 +18,6 @@ _VECTORS = {
     "avx2": (8, 16, ("-mavx2", "-mfma")),
     "portable": (4, 16, ()),
 }
-_PAIRS = ("-mavx512bf16",)
 # no -ffast-math: NaN, infinity and the order of sums are part of what is promised
 _FLAGS = (
     "-std=c++17",
@@ -63,7 +62,11 @@ def detect_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
         registers=registers,
         compiler=compiler,
         compiler_id=_identity(compiler),
-        flags=(*_FLAGS, *flags, *(_PAIRS if isa == "avx512" and dtype == "bfloat16" and multiplies_pairs() else ())),
+        flags=(
+            *_FLAGS,
+            *flags,
+            *((PAIRS_FLAG,) if isa == "avx512" and dtype == "bfloat16" and multiplies_pairs() else ()),
+        ),
         dtype=dtype,
     )
 

@@ -146,6 +146,13 @@ class _Families:
         if p.groups == 1:
             tile = Tile.of(outputs, self._target)
             block = tile.vectors * width
+            if self._joins(layer, p):
+                columns = self._allocator.axes[self._allocator.axes_of(layer)[1]].taps
+                row = columns * round_up(inputs, 4)
+                depths: tuple[int, ...] = () if self._target.dtype == "float32" else (row,)
+                floats = self._panel_floats(round_up(outputs, block) * (taps // columns), row, depths)
+                offset = self._allocator.pack("joined", (weight,), (block, *depths), floats)
+                return "gemm", fam.Convolution(cells=tile.cells, vectors=tile.vectors, weights=offset, joined=True)
             depths = self._depths(layer)
             floats = self._panel_floats(round_up(outputs, block) * taps, inputs, depths)
             offset = self._allocator.pack("gemm", (weight,), (block, *depths), floats)
@@ -157,6 +164,12 @@ class _Families:
         floats = p.groups * round_up(cog, width) * cig * taps
         offset = self._allocator.pack("grouped", (weight,), (p.groups, width), floats)
         return "grouped", fam.Grouped(groups=p.groups, inputs=cig, outputs=cog, weights=offset)
+
+    def _joins(self, layer: LayerSpec, p: P.Conv2d) -> bool:
+        """Whether the pixels of a window's row lie side by side: in the image, whose channels fill its rows or nearly."""
+        segments = self._allocator.segments_of(layer.inputs[0])
+        dense = len(segments) == 1 and segments[0].store < 0 and -segments[0].count % 4 <= 1
+        return dense and p.dilation[1] == 1 and self._allocator.axes[self._allocator.axes_of(layer)[1]].taps <= 16
 
     def _depths(self, layer: LayerSpec) -> tuple[int, ...]:
         """Channels of each segment of the input, where packing depends on them: pairs do not cross segments."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
+from fluxshard.codegen.common.bfloat16 import bfloat16_bits
 from fluxshard.codegen.cpp.layout import Layout, PackedWeight
 
 Array = NDArray[np.float32]
@@ -29,6 +30,8 @@ def _pack(item: PackedWeight, arrays: list[Array]) -> Array:
         return arrays[0].reshape(-1) if arrays[0].size > 1 else np.full(item.meta[0], arrays[0].item(), np.float32)
     if item.kind == "gemm":
         return panels(arrays[0], *item.meta)
+    if item.kind == "joined":
+        return panels(joined_rows(arrays[0]), *item.meta)
     if item.kind == "depthwise":
         (width,) = item.meta
         out = np.zeros((arrays[0].shape[2] * arrays[0].shape[3], width), np.float32)
@@ -63,6 +66,14 @@ def gemm_panels(weight: Array, block: int) -> Array:
     return padded.reshape(-1, block, inputs, height * width).transpose(0, 3, 2, 1).reshape(-1)
 
 
+def joined_rows(weight: Array) -> Array:
+    """`(Co, Ci, kh, kw)` as a window of one column: `(Co, kw * Ci, kh, 1)`, with channels padded to fours as in pixels."""
+    outputs, inputs, height, width = weight.shape
+    padded = np.zeros((outputs, round_up(inputs, 4), height, width), np.float32)
+    padded[:, :inputs] = weight
+    return padded.transpose(0, 3, 1, 2).reshape(outputs, -1, height, 1)
+
+
 def pair_panels(weight: Array, block: int, depths: Sequence[int]) -> Array:
     """`(Co, Ci, kh, kw)` to bfloat16 `[Co / block][tap][pair][block][2]`, flat, two numbers in the place of a float.
 
@@ -76,11 +87,4 @@ def pair_panels(weight: Array, block: int, depths: Sequence[int]) -> Array:
     padded = np.zeros((round_up(outputs, block), len(taken), height * width), np.float32)
     padded[:outputs, taken] = weight.reshape(outputs, inputs, -1)
     pairs = padded.reshape(-1, block, len(taken) // 2, 2, height * width).transpose(0, 4, 2, 1, 3)
-    return to_bfloat16(np.ascontiguousarray(pairs)).reshape(-1).view(np.float32)
-
-
-def to_bfloat16(values: Array) -> NDArray[np.uint16]:
-    """The upper half of each float32, rounded to the nearest, ties to even; NaN stays NaN."""
-    bits = values.view(np.uint32)
-    rounded = np.where(np.isnan(values), bits | 0x400000, bits + 0x7FFF + ((bits >> 16) & 1))
-    return (rounded >> 16).astype(np.uint16)
+    return bfloat16_bits(pairs).reshape(-1).view(np.float32)

@@ -16,16 +16,43 @@ struct ConvArgs {
   int co;
   FinishFn finish;
   Epilogue e;
+  bool joined;  // the taps of a window's row lie side by side in `in`, the image, and are one step
+};
+
+// What the rows of a cell's window read of the image; `cut` has room for them, for windows that its border cuts.
+template <int MR> FS_INLINE void join_taps(const ConvArgs& c, int y, int x, const elem** t, elem* cut) {
+  const Seg& in = c.in[0];
+  const int n = c.ax->taps;
+  const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * n;
+  const bool whole = tx[0] >= 0 && tx[n - 1] - tx[0] == n - 1;
+  const elem* first = in.pool + (size_t)(whole ? tx[0] : 0) * in.stride;
+  for (int a = 0; a < c.ay->taps; ++a, t += MR) {
+    const elem* row = first + (size_t)ty[a] * in.w * in.stride;
+    *t = ty[a] < 0 ? zero_row : row;
+    if (whole || ty[a] < 0) continue;
+    *t = cut;
+    for (int b = 0; b < n; ++b, cut += in.stride) std::memcpy(cut, tx[b] < 0 ? zero_row : row + (size_t)tx[b] * in.stride, in.stride * sizeof(elem));
+  }
+}
+
+// Where candidates lie: they mostly follow each other, and divisions are slow.
+struct Place {
+  int w, p = -2, y = 0, x = 0;
+  void go(int next) {
+    if (next == p + 1 && x + 1 < w) ++x;
+    else y = next / w, x = next - y * w;
+    p = next;
+  }
 };
 
 // candidates [0, n) of the work, or those of `pick` where given (transposed convolutions take one output phase at a time)
 template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, const int32_t* pick, int n) {
-  const int taps = c.ay->taps * c.ax->taps, steps = taps * c.ns;
+  const Seg& in = c.in[0];
+  const int steps = c.joined ? c.ay->taps : c.ay->taps * c.ax->taps * c.ns, joined = c.joined ? c.ax->taps * in.stride : 0;
   int lens[steps];
   size_t depth = 0;
-  for (int s = 0; s < steps; ++s) depth += packed_depth(lens[s] = c.in[s % c.ns].n);
+  for (int s = 0; s < steps; ++s) depth += packed_depth(lens[s] = joined ? joined : c.in[s % c.ns].n);
   const size_t panel = depth * NV * FS_VL;
-  const Seg& in = c.in[0];
   const bool plain = c.ns == 1 && (in.uy | in.ux) == 1;
   const int threads = w.x.a->threads;
   int groups = 4;  // as many as share a panel of weights, as few as keep all threads busy
@@ -38,9 +65,11 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
     float* out[chunk];
     alignas(64) float nowhere[FS_MAX_ROW];
     alignas(64) float raw[NARROW ? (size_t)chunk * w.s.stride : 1];
+    elem cut[joined ? (size_t)chunk * steps * joined : 1];  // rows of windows that the border of the image cuts
 #pragma omp for schedule(dynamic, 1)
     for (int i = 0; i < chunks; ++i) {
       const int k0 = i * chunk, cells = n - k0 < chunk ? n - k0 : chunk, used = (cells + MR - 1) / MR;
+      Place place{w.g.w};
       for (int j = 0; j < used * MR; ++j) {
         const elem** t = table + (size_t)(j / MR) * steps * MR + j % MR;
         if (j >= cells) {
@@ -48,8 +77,14 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
           out[j] = nowhere;
           continue;
         }
-        const int k = pick ? pick[k0 + j] : k0 + j, p = w.list[k], y = p / w.g.w, x = p % w.g.w;
+        const int k = pick ? pick[k0 + j] : k0 + j;
+        place.go(w.list[k]);
+        const int y = place.y, x = place.x;
         out[j] = raw_row(raw + (NARROW ? (size_t)j * w.s.stride : 0), w.fresh(k));
+        if (joined) {
+          join_taps<MR>(c, y, x, t, cut + (size_t)j * steps * joined);
+          continue;
+        }
         const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * c.ax->taps;
         for (int a = 0; a < c.ay->taps; ++a) {
           if (ty[a] < 0) {

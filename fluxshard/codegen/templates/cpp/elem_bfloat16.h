@@ -1,8 +1,5 @@
 // Features are stored as bfloat16, the upper half of a float32. Sums, activations and comparisons are in float32: a layer
 // computes into rows of floats, and what is kept is rounded once, to the nearest, ties to even.
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
 typedef uint16_t elem;
 constexpr bool NARROW = true;
 typedef uint16_t vh __attribute__((vector_size(FS_VL * 2), may_alias));

@@ -187,6 +187,13 @@ FS_INLINE const elem* tap_row(const Seg* in, int ns, int y, int x, elem* buffer)
   return buffer;
 }
 
+template <Act A, Act B> FS_INLINE vf finished(vf v, const Epilogue& e, int c, const elem* residual) {
+  if (e.bias) v = v + load(e.bias + c);
+  v = activate<A>(v, e.slope + c, e.p0, e.p1);
+  if (residual) v = v + load(residual + c);
+  return activate<B>(v, e.slope + c, e.q0, e.q1);
+}
+
 // bias, activation, residual, activation, comparison with the cached row, and the mask, for candidates [k0, k1)
 template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue& e, int k0, int k1, const float* raw) {
   constexpr int FULL = C / FS_VL * FS_VL;
@@ -194,6 +201,17 @@ template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue&
   vi lanes{};
   for (int i = 0; i < FS_VL; ++i) lanes[i] = FULL + i < C ? -1 : 0;
   const vf tau = splat(w.tau);
+  if (w.x.key || w.forced) {  // nothing is compared
+    for (int k = k0; k < k1; ++k) {
+      elem* row = w.fresh(k);
+      const float* values = raw_row((float*)raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), row);
+      const elem* residual = nullptr;
+      if (e.n_residual) residual = tap_row(e.residual, e.n_residual, w.list[k] / w.g.w, w.list[k] % w.g.w, gathered);
+      for (int c = 0; c < C; c += FS_VL) store(row + c, finished<A, B>(load(values + c), e, c, residual));
+      w.keep(k);
+    }
+    return;
+  }
   for (int k = k0; k < k1; ++k) {
     const int p = w.list[k];
     elem* row = w.fresh(k);
@@ -202,11 +220,7 @@ template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue&
     const elem* residual = e.n_residual ? tap_row(e.residual, e.n_residual, p / w.g.w, p % w.g.w, gathered) : nullptr;
     vi differs{};
     for (int c = 0; c < C; c += FS_VL) {
-      vf v = load(values + c);
-      if (e.bias) v = v + load(e.bias + c);
-      v = activate<A>(v, e.slope + c, e.p0, e.p1);
-      if (residual) v = v + load(residual + c);
-      v = activate<B>(v, e.slope + c, e.q0, e.q1);
+      const vf v = finished<A, B>(load(values + c), e, c, residual);
       store(row + c, v);
       if (cached) {
         vi d = ~(magnitude((NARROW ? load(row + c) : v) - load(cached + c)) <= tau);
