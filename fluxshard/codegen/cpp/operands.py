@@ -102,7 +102,7 @@ class _Families:
 
     def _family(self, layer: LayerSpec) -> tuple[str, object]:
         p, weights = layer.params, dict(layer.weights)
-        inputs, outputs = self._plan.value(layer.inputs[0]).channels, self._plan.value(layer.output).channels
+        outputs = self._plan.value(layer.output).channels
         if isinstance(p, P.Conv2d):
             return self._conv(p, weights["weight"], layer, outputs)
         if isinstance(p, P.ConvTranspose2d):
@@ -166,7 +166,7 @@ class _Families:
         return "grouped", fam.Grouped(groups=p.groups, inputs=cig, outputs=cog, weights=offset)
 
     def _joins(self, layer: LayerSpec, p: P.Conv2d) -> bool:
-        """Whether the pixels of a window's row lie side by side: in the image, whose channels fill its rows or nearly."""
+        """Whether the pixels of a window's row lie side by side: in the image, if padded channels cost little."""
         segments = self._allocator.segments_of(layer.inputs[0])
         dense = len(segments) == 1 and segments[0].store < 0 and -segments[0].count % 4 <= 1
         return dense and p.dilation[1] == 1 and self._allocator.axes[self._allocator.axes_of(layer)[1]].taps <= 16
