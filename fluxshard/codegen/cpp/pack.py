@@ -67,7 +67,7 @@ def gemm_panels(weight: Array, block: int) -> Array:
 
 
 def joined_rows(weight: Array) -> Array:
-    """`(Co, Ci, kh, kw)` as a window of one column, `(Co, kw * Ci, kh, 1)`; channels are padded to fours as in pixels."""
+    """`(Co, Ci, kh, kw)` as a window of one column, `(Co, kw * Ci, kh, 1)`; channels padded to fours, as in pixels."""
     outputs, inputs, height, width = weight.shape
     padded = np.zeros((outputs, round_up(inputs, 4), height, width), np.float32)
     padded[:, :inputs] = weight
