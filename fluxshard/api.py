@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from fluxshard.backends import check_target, image_tests, make_engine
+from fluxshard.backends import check_target, image_tests, make_engine, stored_type
 from fluxshard.codegen.cuda.report import KernelReport, kernel_report, parse_arch
 from fluxshard.errors import OptionError, ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions, DType, ReuseOptions
+from fluxshard.options import AnyDType, CompileOptions, DType, ReuseOptions
 from fluxshard.passes import run_passes
 from fluxshard.passes.capture.device_copy import moved, tensors_of
 from fluxshard.passes.capture.trace import trace
@@ -149,15 +149,16 @@ class CompiledModel:
 
     @property
     def dtype(self) -> DType:
-        """What features are stored as."""
-        return self._options.dtype
+        """What features are stored as, on this machine; the reference backend stands in with float32."""
+        stands_in = self._latest is not None and self.backend == "reference"
+        return "float32" if stands_in else stored_type(self._target, self._options)
 
     @overload
     def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
 
     @overload
     def explain(
-        self, example: Tensor | tuple[int, ...] | None = None, *, target: str, dtype: DType | None = None
+        self, example: Tensor | tuple[int, ...] | None = None, *, target: str, dtype: AnyDType | None = None
     ) -> KernelReport: ...
 
     def explain(
@@ -165,7 +166,7 @@ class CompiledModel:
         example: Tensor | tuple[int, ...] | None = None,
         *,
         target: str | None = None,
-        dtype: DType | None = None,
+        dtype: AnyDType | None = None,
     ) -> Explanation | KernelReport:
         """Describes each layer: how it runs, and why; print it.
 
@@ -184,8 +185,9 @@ class CompiledModel:
             tensor = example if isinstance(example, Tensor) else torch.zeros(example)
             self.specialise(tensor)
         if arch is not None:
-            return kernel_report(self.plan, arch, CompileOptions(dtype=dtype or self._options.dtype).dtype)
-        return Explanation(self.plan, self.backend, self._last().notes, 4 if self._options.dtype == "float32" else 2)
+            options = CompileOptions(dtype=dtype or self._options.dtype)
+            return kernel_report(self.plan, arch, stored_type("cuda", options))
+        return Explanation(self.plan, self.backend, self._last().notes, 4 if self.dtype == "float32" else 2)
 
     def _last(self) -> _Specialisation:
         if self._latest is None:

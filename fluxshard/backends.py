@@ -14,9 +14,9 @@ from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, OptionError, ToolchainError, warn
 from fluxshard.geometry import Grid
-from fluxshard.ir.kernel import CudaTarget
+from fluxshard.ir.kernel import CudaTarget, cpu_type
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions, PlannedOptions
+from fluxshard.options import CompileOptions, DType, PlannedOptions, stored_types
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_bench import DeviceBench
 from fluxshard.runtime.engines.cuda_device import Captures, Device, EmulatedDevice, GpuDevice
@@ -46,11 +46,29 @@ def check_target(target: str, options: CompileOptions) -> str:
     allowed = _ON_CPU if target == "cpu" else _ON_CUDA
     if options.backend not in allowed:
         raise OptionError(f"backend (={options.backend!r}) must be one of {', '.join(allowed)} on target {target!r}")
-    if target == "cpu" and options.dtype != "float32":
-        raise OptionError(f"dtype (={options.dtype!r}) must be 'float32' on target 'cpu'; others are for target 'cuda'")
+    if target == "cpu" and options.dtype not in stored_types("cpp"):
+        names = ", ".join(map(repr, stored_types("cpp")))
+        raise OptionError(f"dtype (={options.dtype!r}) must be one of {names} on target 'cpu'")
     if options.arch != "native":
-        CudaTarget(arch=options.arch, dtype=options.dtype)
+        CudaTarget(arch=options.arch)
     return target if target == "cpu" or options.backend == "emulated" else f"cuda:{_device_index(target)}"
+
+
+def stored_type(target: str, options: CompileOptions) -> DType:
+    """What features are stored as; "auto" is resolved for this machine.
+
+    Args:
+      target: from `check_target`.
+      options: backend, instruction set and type.
+    """
+    if options.dtype != "auto":
+        return options.dtype
+    if target != "cpu":
+        return "float16"
+    from fluxshard.codegen.common.toolchain import multiplies_pairs
+
+    able = options.backend != "reference" and options.isa in ("native", "avx512") and multiplies_pairs()
+    return "bfloat16" if able else "float32"
 
 
 def make_engine(
@@ -80,9 +98,9 @@ def make_engine(
     from fluxshard.runtime.engines.cpp import CppEngine
 
     try:
-        found = detect_target(options.isa)
+        found = detect_target(options.isa, cpu_type(stored_type(target, options)))
     except ToolchainError as error:
-        if options.backend == "cpp":
+        if options.backend == "cpp" or options.dtype == "bfloat16":
             raise
         warn(f"{error}; running the reference backend, which is slow")
         return ReferenceEngine(plan, weights), {}
@@ -128,7 +146,7 @@ def _cuda(
         from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 
         arch = EMULATED_ARCH if options.arch == "native" else options.arch
-        goal = CudaTarget(arch=arch, dtype=options.dtype)
+        goal = CudaTarget(arch=arch, dtype=stored_type(target, options))
         loader = emulator = EmulatedLoader()
         device = EmulatedDevice(emulator.poison if emulator.target.sanitize else None)
     else:
@@ -140,7 +158,7 @@ def _cuda(
         except RuntimeError as error:
             seen = str(error).strip().partition("\n")[0]
             raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
-        loader = gpu = GpuLoader(index, options.arch, options.dtype)
+        loader = gpu = GpuLoader(index, options.arch, stored_type(target, options))
         goal, device = gpu.target, gpu_device(index)
     with device.current():
         return _cuda_engine(plan, weights, options, goal, loader, device)

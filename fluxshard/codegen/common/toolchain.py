@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from fluxshard.errors import CompileError, ToolchainError
-from fluxshard.ir.kernel import Target
+from fluxshard.ir.kernel import PAIRS_FLAG, CpuDType, Target
 from fluxshard.options import Isa
 
 _COMPILERS = ("g++", "clang++", "c++")
@@ -32,11 +32,12 @@ _FLAGS = (
 )
 
 
-def detect_target(isa: Isa = "native") -> Target:
+def detect_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
     """The target of this machine.
 
     Args:
       isa: instructions to generate; "native" takes the best that the processor has.
+      dtype: storage type of features.
 
     Raises:
       ToolchainError: there is no C++ compiler, or the processor lacks what `isa` names.
@@ -61,8 +62,18 @@ def detect_target(isa: Isa = "native") -> Target:
         registers=registers,
         compiler=compiler,
         compiler_id=_identity(compiler),
-        flags=(*_FLAGS, *flags),
+        flags=(
+            *_FLAGS,
+            *flags,
+            *((PAIRS_FLAG,) if isa == "avx512" and dtype == "bfloat16" and multiplies_pairs() else ()),
+        ),
+        dtype=dtype,
     )
+
+
+def multiplies_pairs() -> bool:
+    """Whether the processor multiplies pairs of bfloat16 numbers at once (AVX512_BF16)."""
+    return "avx512_bf16" in _processor_words()
 
 
 def compile_source(source: Path, output: Path, target: Target) -> None:
@@ -87,16 +98,19 @@ def compile_source(source: Path, output: Path, target: Target) -> None:
 
 
 def _processor_has() -> set[str]:
-    found = {"portable"}
-    try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return found
+    found, words = {"portable"}, _processor_words()
     if {"avx2", "fma"} <= words:
         found.add("avx2")
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= words:
         found.add("avx512")
     return found
+
+
+def _processor_words() -> set[str]:
+    try:
+        return set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return set()
 
 
 def _identity(compiler: str) -> str:
