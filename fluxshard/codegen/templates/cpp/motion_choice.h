@@ -40,6 +40,20 @@ static inline void add_any(int side, const uint8_t* __restrict cells, uint8_t* _
     for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) shards[i] |= cells[cx];
 }
 
+// Cells whose shard is near an object; without regions, all are.
+static void find_close(const ShardArgs& a, int side, const Row& r, uint8_t* close) {
+  for (int cx = 0; cx < COLUMNS; ++cx) close[cx] = !a.has_regions || r.near[cx / side];
+}
+
+// What the content of a row of cells moves by as the hint says.
+static void keep_content(State& s, int index, int cy, const Moves& m) {
+  int16_t (*content)[2] = s.content[index] + cy * COLUMNS;
+  for (int cx = 0; cx < COLUMNS; ++cx) {
+    content[cx][0] = (int16_t)m.dy[cx];
+    content[cx][1] = (int16_t)m.dx[cx];
+  }
+}
+
 static void set_limits(const ShardArgs& a, const Taus& tau, Row& r) {
   const int32_t elsewhere = a.has_regions ? tau.elsewhere : tau.near, small = a.has_regions ? tau.near_small : tau.near;
   for (int i = 0; i < COLUMNS; ++i) r.limit[i] = r.near[i] & 2 ? small : r.near[i] ? tau.near : elsewhere;
@@ -67,7 +81,7 @@ static inline int32_t score_at(const State& s, int index, int cy, int cx, Shift 
   const uint8_t* now = s.pixels + at(cy * 8, cx * 8);
   const uint8_t* was = s.references[index][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
   if (kind == WHOLE) return levels[index].score_one(now, was, bound);
-  return levels[index].score_part(now, was, least(H - cy * 8, 8), least(W - cx * 8, 8));
+  return levels[index].score_part(now, was, part_of(cy, cx, shift));
 }
 
 // Zero or the most frequent motion: all open shards of a row at once, so that neighbours share vectors. A shard takes it
@@ -122,11 +136,12 @@ static bool spares(const ShardArgs& a, const State& s, int index, int row, int i
   const Level& level = levels[index];
   const Taus& tau = a.taus[index];
   const int32_t limit = least(r.limit[i], tau.stray);
-  if (level.side == 1) {
+  if (level.side == 1 && !level.step) {
     const int32_t score = score_at(s, index, row, i, shift, limit + 1);
     return score <= limit && !is_over(a, tau, limit, score, age_at(s.ages[index][s.age], row, i, shift));
   }
-  if (score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, limit + 1) > limit) return false;
+  const int worst = level.side == 1 ? row * COLUMNS + i : r.worst[i];
+  if (score_at(s, index, worst / COLUMNS, worst % COLUMNS, shift, limit + 1) > limit) return false;
   const int left = i * level.side, right = least(left + level.side, COLUMNS);
   int32_t score = 0;
   uint8_t age = 0;
@@ -170,6 +185,13 @@ static bool find_beside(const ShardArgs& a, const State& s, int index, int row, 
   const Shift beside[] = {hints[1][most(i - 1, 0)], hints[1][least(i + 1, level.columns - 1)], hints[0][i], hints[2][i]};
   for (const Shift& shift : beside)
     if (tried.add(shift) && spares(a, s, index, row, i, r, found = shift)) return true;
+  if (level.step) {
+    for (const Shift& by : {Shift{0, -1}, {0, 1}, {-1, 0}, {1, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}}) {
+      found = {own.dy + by.dy, own.dx + by.dx};
+      if (tried.add(found) && spares(a, s, index, row, i, r, found)) return true;
+    }
+    return false;
+  }
   const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
   const int down = sign(a.motion[2 * at] - own.dy), right = sign(a.motion[2 * at + 1] - own.dx);
   if (level.side == 1 && !down && !right) return false;  // its own hint, tried or zero
@@ -224,21 +246,28 @@ static void tell_row(const ShardArgs& a, int index, int cy, const Moves& m) {
   }
 }
 
-// Lets a shard take another displacement than its hint.
+// Lets a shard take another displacement than its hint. Where content moves by single pixels, `settle` has its features.
 static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift shift) {
   const Level& level = levels[index];
-  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy)
-    for (int cx = i * level.side; cx < least((i + 1) * level.side, COLUMNS); ++cx) {
+  const int left = i * level.side, right = least(left + level.side, COLUMNS);
+  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
+    if (level.step) age_run(s, level, index, cy, left, right, shift, s.ages[index][1 - s.age] + cy * COLUMNS);
+    for (int cx = left; cx < right; ++cx) {
       const int cell = cy * COLUMNS + cx;
       const size_t to = (size_t)index * CELLS + cell, image = (size_t)LEVELS * CELLS + cell;
-      s.ages[index][1 - s.age][cell] = age_at(s.ages[index][s.age], cy, cx, shift);
-      if (a.sourced[to] && a.moved[2 * to] == shift.dy && a.moved[2 * to + 1] == shift.dx) continue;
-      for (const size_t k : {to, image}) {
-        if (k == image && index) break;
-        a.moved[2 * k] = (int16_t)shift.dy;
-        a.moved[2 * k + 1] = (int16_t)shift.dx;
-        a.sourced[k] = 1;
+      int16_t* moved = level.step ? s.content[index][cell] : a.moved + 2 * to;
+      if (!level.step) s.ages[index][1 - s.age][cell] = age_at(s.ages[index][s.age], cy, cx, shift);
+      if (a.sourced[to] && moved[0] == shift.dy && moved[1] == shift.dx) continue;
+      moved[0] = (int16_t)shift.dy;
+      moved[1] = (int16_t)shift.dx;
+      if (!index) {
+        a.moved[2 * image] = (int16_t)shift.dy;
+        a.moved[2 * image + 1] = (int16_t)shift.dx;
+        a.sourced[image] = 1;
       }
-      s.strays[index] = 1;
+      // features where content moves by single pixels are compared with their hint when they are known
+      if (!level.step || !index || !a.sourced[to]) s.strays[index] = 1;
+      a.sourced[to] = 1;
     }
+  }
 }
