@@ -79,7 +79,8 @@ CASES = {
     "fractions": Case((64, 96), 1, ((1, 1, 8, 1, 3), (Fraction(8, 3), Fraction(5, 2), 16, 4, 2),
                                     (Fraction(64, 7), Fraction(32, 3), 8, 8, 0), (150, 200, 104, 2, 0))),
     "tiny": Case((5, 19), 2, ((2, 3, 8, 2, 0), (4, 4, 16, 4, 1))),
-    "lagging": Case((60, 92), 3, ((8, 8, 8, 2, 0), (16, 16, 16, 4, 0), (16, 8, 8, 1, 1), (12, 9, 24, 8, 0), (15, 8, 16, 1, 0))),
+    "lagging": Case((60, 92), 3, ((8, 8, 8, 2, 0), (16, 16, 16, 4, 0), (16, 8, 8, 1, 1), (12, 9, 24, 8, 0),
+                                  (15, 8, 16, 1, 0))),
     "large": Case((184, 280), 4, ((2, 2, 8, 1, 0), (4, 4, 8, 1, 1), (8, 8, 8, 2, 0), (32, 32, 32, 8, 0))),
 }  # fmt: skip
 
@@ -276,10 +277,12 @@ def test_the_number_of_threads_changes_nothing() -> None:
 def slow_pans(
     case: Case, n: int, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, MotionField | None, NDArray[np.uint8]]]:
-    """A smooth picture that pans by up to two pixels a frame, a part of it otherwise; with regions. Hints are off by one."""
+    """A smooth picture that pans by up to two pixels a frame, a part of it otherwise; some hints are a pixel off."""
     height, width = case.size
     coarse = rng.random((case.channels, height // 8 + 20, width // 8 + 20))
-    scene = coarse.repeat(8, 1).repeat(8, 2) + 0.1 * rng.random((case.channels, 8 * coarse.shape[1], 8 * coarse.shape[2]))
+    scene = coarse.repeat(8, 1).repeat(8, 2) + 0.1 * rng.random(
+        (case.channels, 8 * coarse.shape[1], 8 * coarse.shape[2])
+    )
     shape = cells(height, CELL_PX), cells(width, CELL_PX)
     inner = tuple(slice(int(low), int(low) + size // 2) for low, size in zip(rng.integers(0, 3, 2), shape, strict=True))
     pixels = tuple(slice(part.start * 8, part.stop * 8) for part in inner)

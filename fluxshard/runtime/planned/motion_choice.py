@@ -92,8 +92,8 @@ class LevelChoice:
       level: of the plan.
       grid: that it moves as.
       size: (H, W) of the image in pixels.
-      attempt: what comes of displacements of the content of every 8-px cell: `(rows, columns, 2)` pixels, and where they
-        are known.
+      attempt: what comes of displacements of every 8-px cell's content: `(rows, columns, 2)` pixels, and where they are
+        known.
     """
 
     level: Level
@@ -181,8 +181,6 @@ def chosen_motion(
     if not beside.any() and not any(stray.any() for stray in strays):
         return None
     given, known = sampled(motion, *map(centres, size))
-    image = MotionField(
-        np.where(beside[..., None], trials[0].content, given), np.where(beside, trials[0].valid, known)
-    )
+    image = MotionField(np.where(beside[..., None], trials[0].content, given), np.where(beside, trials[0].valid, known))
     fields = tuple(MotionField(trial.shift, trial.valid) for trial in trials)
     return LevelMotion(image, fields, level_of_grids(levels))

@@ -17,9 +17,7 @@ from tests.unit.codegen.targets import AVX512, PORTABLE
 
 TWO, FOUR = Fraction(2), Fraction(4)
 FINE = ImageTestLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1, in_pixels=False)
-COARSE = ImageTestLevel(
-    stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, in_pixels=False
-)
+COARSE = ImageTestLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, in_pixels=False)
 PARAMS = ImageTestParams(height=61, width=83, channels=3, levels=(FINE, COARSE))
 
 LEVEL_CASES: list[dict[str, Any]] = [

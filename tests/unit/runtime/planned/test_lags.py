@@ -57,7 +57,9 @@ def _features(proposal: ShardProposal) -> NDArray[np.int16] | None:
 
 
 def _level(stride: int, **given: int) -> Level:
-    return level(stride, **{"shard_px": 8 if stride == 8 else 16, "tau": 0, "tau_background": 0, "tau_waiting": 0, **given})
+    return level(
+        stride, **{"shard_px": 8 if stride == 8 else 16, "tau": 0, "tau_background": 0, "tau_waiting": 0, **given}
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,9 +119,7 @@ def test_cells_of_one_feature_move_as_one() -> None:
 @pytest.mark.parametrize("stride", [8, 16])
 @given(direction=st.sampled_from([(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1)]))
 @settings(max_examples=6, deadline=None)
-def test_a_slow_pan_recomputes_nothing_but_borders(
-    stride: int, candidates: bool, direction: tuple[int, int]
-) -> None:
+def test_a_slow_pan_recomputes_nothing_but_borders(stride: int, candidates: bool, direction: tuple[int, int]) -> None:
     """One pixel a frame, of noise, at thresholds of zero; features step every `stride` frames."""
     test = _test(_level(stride), candidates=candidates)
     dy, dx = direction
