@@ -67,13 +67,14 @@ static inline uint8_t age_at(const uint8_t* old, int cy, int cx, Shift shift) {
   return older(old[(centre(cy, H) - shift.dy) / 8 * COLUMNS + (centre(cx, W) - shift.dx) / 8]);
 }
 
-// Near objects what lags is also compared with what its features were computed from, and the larger score counts.
+// Near objects what lags is also compared with what its features were computed from, and the larger score counts. Not where
+// the score of the content is over the limit: then it does not matter how far.
 static void score_standing(const State& s, const Level& level, int index, int cy, int left, int right, const int32_t* dy, const int32_t* dx, const Steps& f,
                            int32_t* scores) {
-  const uint8_t* close = s.close[index] + cy * COLUMNS;
+  const int32_t* close = s.close[index] + cy * COLUMNS;
   const uint8_t* now = s.pixels + at(cy * 8, 0);
   const uint8_t* was = s.references[index][s.reference[index]];
-  const auto counts = [&](int cx) { return close[cx] && (f.lag_y[cx] | f.lag_x[cx]) && scores[cx] < FORCED; };
+  const auto counts = [&](int cx) { return scores[cx] <= close[cx] && (f.lag_y[cx] | f.lag_x[cx]); };
   int32_t standing[COLUMNS];
   for (int cx = left, end; cx < right; cx = end) {
     end = cx + 1;
@@ -103,14 +104,27 @@ static void follow(const State& s, const Level& level, int index, int cy, int le
   score_standing(s, level, index, cy, left, right, dy, dx, f, scores);
 }
 
-// Ages of cells side by side whose content moves alike, and which have sources.
-static void age_run(const State& s, const Level& level, int index, int cy, int left, int right, Shift by, uint8_t* ages) {
+// The same of cells side by side whose content moves alike.
+static void follow_run(const State& s, const Level& level, int index, int cy, int left, int right, Shift by, int32_t* scores, uint8_t* ages) {
   int32_t dy[COLUMNS], dx[COLUMNS];
   for (int cx = left; cx < right; ++cx) {
     dy[cx] = by.dy;
     dx[cx] = by.dx;
   }
+  follow(s, level, index, cy, left, right, dy, dx, scores, ages);
+}
+
+// What the features of a cell move by whose content moves so and scores no more than its limit; the score is made complete.
+static Shift follow_cell(const State& s, const Level& level, int index, int cy, int cx, Shift by, int32_t* scores) {
+  int32_t dy[COLUMNS], dx[COLUMNS];
   Steps f;
-  level.step(s, index, cy, left, right, dy, dx, f);
-  for (int cx = left; cx < right; ++cx) ages[cx] = age_at(s.ages[index][s.age], cy, cx, {f.dy[cx], f.dx[cx]});
+  dy[cx] = by.dy;
+  dx[cx] = by.dx;
+  level.step(s, index, cy, cx, cx + 1, dy, dx, f);
+  if (kind_of(cy, cx, f.dy[cx], f.dx[cx]) == NOWHERE) {
+    scores[cx] = FORCED;
+    return by;
+  }
+  score_standing(s, level, index, cy, cx, cx + 1, dy, dx, f, scores);
+  return {f.dy[cx], f.dx[cx]};
 }
