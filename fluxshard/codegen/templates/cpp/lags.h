@@ -96,10 +96,24 @@ static void follow(const State& s, const Level& level, int index, int cy, int le
   Steps f;
   level.step(s, index, cy, left, right, dy, dx, f);
   const uint8_t* old = s.ages[index][s.age];
-  for (int cx = left; cx < right; ++cx) {
-    const bool lost = scores[cx] == FORCED || kind_of(cy, cx, f.dy[cx], f.dx[cx]) == NOWHERE;
+  const auto take = [&](int cx, Shift by) {
+    const bool lost = scores[cx] == FORCED || kind_of(cy, cx, by.dy, by.dx) == NOWHERE;
     scores[cx] = lost ? FORCED : scores[cx];
-    ages[cx] = lost ? OLDEST : age_at(old, cy, cx, {f.dy[cx], f.dx[cx]});
+    ages[cx] = lost ? OLDEST : age_at(old, cy, cx, by);
+  };
+  for (int cx = left, end; cx < right; cx = end) {
+    const Shift by{f.dy[cx], f.dx[cx]};
+    for (end = cx + 1; end < right && f.dy[end] == by.dy && f.dx[end] == by.dx;) ++end;
+    const bool rows = kind_of(cy, 0, by.dy, 0) != NOWHERE;
+    const int from = rows ? least(most(cx, (most(by.dx, 0) + 7) / 8), end) : end;  // whole cells with whole sources
+    const int to = rows ? most(least(end, (W + least(by.dx, 0)) / 8), from) : end;
+    for (int k = cx; k < from; ++k) take(k, by);
+    for (int k = to; k < end; ++k) take(k, by);
+    if (from >= to) continue;
+    const uint8_t* __restrict was = old + (centre(cy, H) - by.dy) / 8 * COLUMNS + (from * 8 + 4 - by.dx) / 8;
+    const int32_t* __restrict score = scores + from;
+    uint8_t* __restrict age = ages + from;
+    for (int k = 0; k < to - from; ++k) age[k] = score[k] == FORCED ? OLDEST : older(was[k]);
   }
   score_standing(s, level, index, cy, left, right, dy, dx, f, scores);
 }

@@ -226,11 +226,14 @@ static void find_next(const ShardArgs& a, const State& s, int index, int row, co
       const auto joins = [&](int k) { return own[k].dy == own[i].dy && own[k].dx == own[i].dx && kind_of(row, k, shift.dy, shift.dx) == WHOLE; };
       int32_t scores[COLUMNS] = {};
       if (level.side == 1 && joins(i)) {
-        while (end < level.columns && joins(end) && (wanted(end) || (end + 1 < level.columns && wanted(end + 1) && joins(end + 1)))) ++end;
-        if (end > i + 1) level.score(now + i * 8, was + (at(row * 8 - shift.dy, -shift.dx) + i * 8), end - i, scores + i);
+        // a few shards between that are not wanted cost less than another run
+        for (int k = end; k < least(end + 4, level.columns) && joins(k); ++k)
+          if (wanted(k)) end = k + 1;
+        level.score(now + i * 8, was + (at(row * 8 - shift.dy, -shift.dx) + i * 8), end - i, scores + i);
       }
+      const int32_t stray = a.taus[index].stray;
       for (int k = i; k < end; ++k)
-        if (wanted(k) && scores[k] <= r.limit[k] && spares(a, s, index, row, k, r, shift)) {
+        if (wanted(k) && scores[k] <= least(r.limit[k], stray) && spares(a, s, index, row, k, r, shift)) {
           r.shift[k] = shift;
           r.strays[k] = 1;
           r.over[k] = 0;
