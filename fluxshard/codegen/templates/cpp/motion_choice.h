@@ -157,7 +157,12 @@ static bool spares(const ShardArgs& a, const State& s, int index, int row, int i
     const Shift features = level.step ? follow_cell(s, level, index, row, i, shift, scores) : shift;
     return scores[i] <= limit && !is_over(a, tau, limit, scores[i], age_at(s.ages[index][s.age], row, i, features));
   }
-  if (score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, limit + 1) > limit) return false;
+  int32_t first[COLUMNS];  // of the cell that the hint fits least
+  const int worst_y = r.worst[i] / COLUMNS, worst_x = r.worst[i] % COLUMNS;
+  first[worst_x] = score_at(s, index, worst_y, worst_x, shift, limit + 1);
+  if (first[worst_x] > limit) return false;
+  if (level.step) follow_cell(s, level, index, worst_y, worst_x, shift, first);
+  if (first[worst_x] > limit) return false;
   const int left = i * level.side, right = least(left + level.side, COLUMNS);
   int32_t score = 0;
   uint8_t age = 0;
