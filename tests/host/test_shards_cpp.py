@@ -308,7 +308,7 @@ def slow_pans(
     refresh=st.sampled_from([0, 5]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_slow_pans_lag_as_in_the_definition(
     tau: float, candidates: bool, focused: bool, refresh: int, seed: int
 ) -> None:
