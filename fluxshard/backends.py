@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from fluxshard.codegen.common.cache import compiling_is_forbidden
+from fluxshard.codegen.common.toolchain import processor_target, with_compiler
 from fluxshard.codegen.cuda.device.driver import create_stream
 from fluxshard.codegen.cuda.launches.kernels import GemmTile
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, OptionError, ToolchainError, warn
 from fluxshard.geometry import Grid
-from fluxshard.ir.kernel import CudaTarget
+from fluxshard.ir.kernel import CudaTarget, Target
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions, PlannedOptions
+from fluxshard.options import CompileOptions, Isa, PlannedOptions
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_bench import DeviceBench
 from fluxshard.runtime.engines.cuda_device import Captures, Device, EmulatedDevice, GpuDevice
@@ -53,8 +57,43 @@ def check_target(target: str, options: CompileOptions) -> str:
     return target if target == "cpu" or options.backend == "emulated" else f"cuda:{_device_index(target)}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CppPrograms:
+    """Where generated C++ comes from.
+
+    Attributes:
+      target: instruction set, and the compiler where one was looked for.
+      cache_dir: the kernel cache; None: `FLUXSHARD_CACHE_DIR`.
+      without: why there is no compiler; empty where there is one, or where none was looked for.
+    """
+
+    target: Target
+    cache_dir: Path | None = None
+    without: str = ""
+
+
+def cpp_programs(isa: Isa) -> CppPrograms:
+    """Programs for this processor: compiled by its compiler, or without one those that are in the kernel cache.
+
+    Raises:
+      ToolchainError: the processor lacks what `isa` names.
+    """
+    target = processor_target(isa)
+    try:
+        target = with_compiler(target)
+    except ToolchainError as error:
+        return CppPrograms(target=target, without=str(error))
+    if compiling_is_forbidden():
+        target = replace(target, compiler="")  # what another compiler made will do, too
+    return CppPrograms(target=target)
+
+
 def make_engine(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
+    plan: Plan,
+    weights: Mapping[str, Tensor],
+    options: CompileOptions,
+    target: str,
+    programs: CppPrograms | None = None,
 ) -> tuple[Engine, Mapping[str, str]]:
     """The engine that options ask for.
 
@@ -63,6 +102,7 @@ def make_engine(
       weights: by name, on the CPU.
       options: backend, instruction set or architecture, and type.
       target: from `check_target`.
+      programs: where generated C++ comes from; None: from `cpp_programs`.
 
     Returns:
       the engine, and by layer why it does not run as planned.
@@ -75,40 +115,54 @@ def make_engine(
         return _cuda(plan, weights, options, target)
     if options.backend == "reference":
         return ReferenceEngine(plan, weights), {}
-    from fluxshard.codegen.common.toolchain import detect_target
     from fluxshard.codegen.cpp import build_step
     from fluxshard.runtime.engines.cpp import CppEngine
 
     try:
-        found = detect_target(options.isa)
+        programs = programs or cpp_programs(options.isa)
+        library = build_step(plan, programs.target, programs.cache_dir)
+    except CompileError:
+        raise
     except ToolchainError as error:
         if options.backend == "cpp":
             raise
         warn(f"{error}; running the reference backend, which is slow")
         return ReferenceEngine(plan, weights), {}
-    return CppEngine(plan, build_step(plan, found), weights), {}
+    if programs.without:
+        warn(f"{programs.without.partition(';')[0]}; running kernels from the cache")
+    return CppEngine(plan, library, weights), {}
 
 
-def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:
-    """What makes the image tests of planned reuse: generated C++ where there is a compiler, otherwise numpy.
+def image_tests(plan: Plan, options: CompileOptions, programs: CppPrograms | None = None) -> MakeTest:
+    """What makes the image tests of planned reuse: generated C++, or numpy where it can neither be found nor compiled.
 
     The reference backend takes numpy, which is the definition. On a GPU the test runs on the processor: its masks are
     needed there before the frame is.
+
+    Args:
+      plan: of the network.
+      options: backend and instruction set.
+      programs: where generated C++ comes from; None: from `cpp_programs`.
     """
     if options.backend == "reference":
         return ReferenceImageTest
-    from fluxshard.codegen.common.toolchain import detect_target
     from fluxshard.codegen.cpp.image_test import build_image_test, image_test_params
     from fluxshard.runtime.planned.cpp_image_test import CppImageTest
 
     try:
-        found = detect_target(options.isa)
+        found = programs or cpp_programs(options.isa)
     except ToolchainError:
         return ReferenceImageTest  # whoever made the engine has been told
     channels = plan.value(plan.input).channels
 
     def make(image: Grid, levels: Sequence[Level], grids: Sequence[Grid], planned: PlannedOptions) -> ImageTest:
-        library = build_image_test(image_test_params(image, channels, levels, grids), found)
+        params = image_test_params(image, channels, levels, grids)
+        try:
+            library = build_image_test(params, found.target, found.cache_dir)
+        except CompileError:
+            raise
+        except ToolchainError:
+            return ReferenceImageTest(image, levels, grids, planned)
         return CppImageTest(library, levels, planned)
 
     return make

@@ -1,0 +1,149 @@
+"""Opens saved models: no capture, no passes, and no compiler where the programs in the file fit this machine."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fluxshard.backends import CppPrograms, check_target
+from fluxshard.codegen.common.cache import cache_root
+from fluxshard.codegen.common.toolchain import ISAS, processor_has, processor_target
+from fluxshard.codegen.cpp.program_cache import install
+from fluxshard.compiled.lowered import Lowered
+from fluxshard.compiled.model import CompiledModel
+from fluxshard.errors import CompileError, CompileTimeError, OptionError, ShapeError, ToolchainError, warn
+from fluxshard.options import CompileOptions, Isa
+from fluxshard.runtime.threshold_profile import ThresholdProfile
+from fluxshard.saved.saved_model import SavedModel, SavedProgram, read_saved
+from fluxshard.saved.weights import tensor_of
+
+
+def load(path: Path | str, *, options: CompileOptions | None = None, target: str | None = None) -> CompiledModel:
+    """Opens a model that `CompiledModel.save` or `fluxshard export` wrote.
+
+    The file holds machine code, which runs when the model does: open only files from a source that you trust. Its hash
+    finds damage, not intent.
+
+    Args:
+      path: of the file.
+      options: None: those that it was saved with. Others may differ in all but `canvas_px`; kernels that the file does
+        not hold are taken from the kernel cache, or compiled.
+      target: as for `compile`; None: the kind that it was saved for.
+
+    Returns:
+      the model, ready for images of the sizes that it was saved with: another size raises ShapeError, and there is no
+      `graph_module`.
+
+    Raises:
+      ModelError: the file is missing, damaged, of another kind, or of a version that this one does not read.
+      ToolchainError: its programs are for another processor, and there is no compiler to make them anew.
+      OptionError: options or a target that are not allowed.
+    """
+    return open_saved(read_saved(path), options=options, target=target)
+
+
+def open_saved(
+    saved: SavedModel, *, options: CompileOptions | None = None, target: str | None = None
+) -> CompiledModel:
+    """Opens what `read_saved` read; arguments, result and errors are those of `load`."""
+    kind = "cuda" if saved.options.backend in ("cuda", "emulated") else "cpu"
+    target = target or kind
+    options = _options(saved, options, same_kind=target.partition(":")[0] == kind)
+    target = check_target(target, options)
+    programs, why_not = None, ""
+    if options.backend not in ("reference", "emulated"):
+        programs, why_not = _programs(saved, options)
+        options = replace(options, isa=programs.target.isa)  # type: ignore[arg-type]
+    model = CompiledModel(
+        SavedNetwork(saved),
+        options,
+        target,
+        programs=programs,
+        profile=None if saved.profile is None else ThresholdProfile.of_plain(saved.profile, saved.path),
+    )
+    try:
+        model.specialise(torch.zeros(saved.image_shapes[-1]))
+    except CompileError:
+        raise
+    except ToolchainError as error:
+        if not why_not:
+            raise
+        raise ToolchainError(f"{why_not}. They cannot be made anew: {error}") from error
+    return model
+
+
+class SavedNetwork:
+    """See `Network`: the plans of a file."""
+
+    def __init__(self, saved: SavedModel) -> None:
+        self._path = saved.path
+        self._sizes = dict(zip(saved.image_shapes, saved.sizes, strict=True))
+
+    def lower(self, image: Tensor) -> Lowered:
+        """See `Network.lower`."""
+        size = self._sizes.get(tuple(image.shape))  # type: ignore[call-overload]
+        if size is None:
+            raise ShapeError(
+                f"image is {tuple(image.shape)}; {self._path!r} was saved for "
+                f"{', '.join(map(str, self._sizes))}: give such images, or save the model for this size, too"
+            )
+        weights = {name: tensor_of(array) for name, array in size.weights.items()}
+        return Lowered(plan=size.plan, weights=weights, dense_macs=size.dense_macs)
+
+
+def _options(saved: SavedModel, given: CompileOptions | None, *, same_kind: bool) -> CompileOptions:
+    if given is None:
+        return saved.options if same_kind else replace(saved.options, backend="auto")
+    if given.canvas_px != saved.options.canvas_px:
+        raise OptionError(
+            f"canvas_px (={given.canvas_px}) must be {saved.options.canvas_px}, with which {saved.path!r} was saved: "
+            "compile the network for another"
+        )
+    # what "auto" chose where the model was compiled: that the reference backend takes its place is not for a file
+    return replace(given, backend=saved.options.backend) if given.backend == "auto" and same_kind else given
+
+
+def _programs(saved: SavedModel, options: CompileOptions) -> tuple[CppPrograms, str]:
+    """The file's programs for this processor in the kernel cache, and why there are none; empty where there are."""
+    has, machine = processor_has(), platform.machine()
+    held = {program.isa for program in saved.programs if program.machine == machine} & has
+    wanted: tuple[Isa, ...] = ISAS if options.isa == "native" else (options.isa,)
+    isa = next((isa for isa in wanted if isa in held), None)
+    why_not = ""
+    if isa is not None:
+        target = processor_target(isa)
+        try:
+            return _installed([one for one in saved.programs if (one.machine, one.isa) == (machine, isa)]), ""
+        except CompileTimeError as error:
+            why_not = f"{saved.path!r} holds programs that this machine cannot load ({error})"
+    elif saved.programs:
+        seen = ", ".join(sorted({f"{program.isa} on {program.machine}" for program in saved.programs}))
+        allowed = options.isa if options.isa != "native" else ", ".join(isa for isa in ISAS if isa in has)
+        why_not = f"{saved.path!r} holds programs for {seen}, and {allowed} on {machine} is wanted here"
+    if why_not:
+        warn(f"{why_not}: looking for a compiler")
+    target = processor_target(options.isa)
+    return CppPrograms(target=target), why_not
+
+
+def _installed(programs: list[SavedProgram]) -> CppPrograms:
+    """Puts programs of one instruction set into the kernel cache.
+
+    Raises:
+      CompileTimeError: one of them cannot be loaded on this machine.
+    """
+    root = cache_root()
+    target = processor_target(programs[0].isa)  # type: ignore[arg-type]
+    for program in programs:
+        target = replace(target, compiler_id=program.compiler_id)
+        made_for = replace(target, flags=program.flags)
+        found = install(program.name, program.text, program.library, made_for, root)
+        if found.parents[1] != root:  # the cache cannot be written: all of them in one place
+            root = found.parents[1]
+    return CppPrograms(target=target, cache_dir=root)
