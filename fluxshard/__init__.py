@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from fluxshard.cloud.edge.camera.watch import watch as watch
     from fluxshard.cloud.edge.offload import offload as offload
     from fluxshard.cloud.edge.options import OffloadOptions as OffloadOptions
-    from fluxshard.errors import FluxShardError as FluxShardError
     from fluxshard.compiled.load import load as load
     from fluxshard.compiled.model import CompiledModel as CompiledModel
+    from fluxshard.errors import FluxShardError as FluxShardError
     from fluxshard.ir.plan import Plan as Plan
     from fluxshard.motion import MotionField as MotionField
     from fluxshard.options import CompileOptions as CompileOptions

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-import fluxshard
 from fluxshard.cli.support.messages import warnings_as_notes
 from fluxshard.codegen.cuda.report import parse_arch
+from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape, parse_size
@@ -47,7 +47,9 @@ def explain_command(request: ExplainRequest) -> str:
         shape = network_shape(request.size, (1, 1), loaded)
         # kernels for another machine need none for this one
         backend: Backend = request.backend if request.target is None else "reference"
-        model = fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=CompileOptions(backend=backend))
+        canvas_px = 0 if loaded.saved is None else loaded.saved.options.canvas_px
+        options = CompileOptions(backend=backend, canvas_px=canvas_px)
+        model = compile_loaded(loaded, torch.zeros(1, 3, *shape), options=options)
         if request.target is None:
             return str(model.explain())
         with screen.status(f"compiling the kernels of {request.model.name} for {request.target} ..."):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from fluxshard.compiled.model import CompiledModel
 from fluxshard.errors import CompileError, CompileTimeError, OptionError, ShapeError, ToolchainError, warn
 from fluxshard.options import CompileOptions, Isa
 from fluxshard.runtime.threshold_profile import ThresholdProfile
-from fluxshard.saved.saved_model import SavedModel, SavedProgram, read_saved
+from fluxshard.saved.saved_model import SavedModel, SavedProgram, SavedSize, read_saved
 from fluxshard.saved.weights import tensor_of
 
 
@@ -48,9 +46,7 @@ def load(path: Path | str, *, options: CompileOptions | None = None, target: str
     return open_saved(read_saved(path), options=options, target=target)
 
 
-def open_saved(
-    saved: SavedModel, *, options: CompileOptions | None = None, target: str | None = None
-) -> CompiledModel:
+def open_saved(saved: SavedModel, *, options: CompileOptions | None = None, target: str | None = None) -> CompiledModel:
     """Opens what `read_saved` read; arguments, result and errors are those of `load`."""
     kind = "cuda" if saved.options.backend in ("cuda", "emulated") else "cpu"
     target = target or kind
@@ -83,11 +79,11 @@ class SavedNetwork:
 
     def __init__(self, saved: SavedModel) -> None:
         self._path = saved.path
-        self._sizes = dict(zip(saved.image_shapes, saved.sizes, strict=True))
+        self._sizes: dict[tuple[int, ...], SavedSize] = dict(zip(saved.image_shapes, saved.sizes, strict=True))
 
     def lower(self, image: Tensor) -> Lowered:
         """See `Network.lower`."""
-        size = self._sizes.get(tuple(image.shape))  # type: ignore[call-overload]
+        size = self._sizes.get(tuple(image.shape))
         if size is None:
             raise ShapeError(
                 f"image is {tuple(image.shape)}; {self._path!r} was saved for "

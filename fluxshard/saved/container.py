@@ -137,7 +137,7 @@ def _checked_start(path: Path, start: bytes, size: int) -> tuple[int, int]:
 
 
 def _part(body: Bytes, offset: int, size: int) -> Bytes:
-    if not (isinstance(offset, int) and isinstance(size, int) and 0 <= size and _START <= offset <= len(body) - size):
+    if not (isinstance(offset, int) and isinstance(size, int) and size >= 0 and _START <= offset <= len(body) - size):
         raise ValueError(f"a part of {size} bytes at {offset} of {len(body)}")
     return body[offset : offset + size]
 

@@ -185,7 +185,7 @@ def read_saved(path: Path | str) -> SavedModel:
     """Reads what `write_saved` wrote. Programs in it are not loaded.
 
     Raises:
-      ModelError: the file is missing, of another kind or version, truncated, altered, or holds values that no model has.
+      ModelError: the file is missing, of another kind or version, truncated, altered, or holds what no model has.
     """
     container = read_container(Path(path))
     header, parts = container.header, container.parts

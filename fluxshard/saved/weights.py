@@ -19,7 +19,7 @@ def array_of(name: str, tensor: Tensor) -> SavedArray:
     if dtype not in ITEM_BYTES:
         raise OptionError(f"weight {name} is {dtype}, which a file cannot hold: {', '.join(ITEM_BYTES)} are allowed")
     tensor = tensor.detach().cpu()
-    order = sorted(range(tensor.dim()), key=lambda axis: (-tensor.stride(axis), axis))
+    order = sorted(range(tensor.dim()), key=lambda axis: (-tensor.stride()[axis], axis))
     if not tensor.permute(order).is_contiguous():  # it repeats itself, or has gaps
         order = list(range(tensor.dim()))
     data = tensor.permute(order).contiguous().reshape(-1).view(torch.uint8).numpy()

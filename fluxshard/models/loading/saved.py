@@ -33,7 +33,9 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
     try:
         loaded = _outputs(saved)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"saved model {str(path)!r} does not say what its outputs mean ({error}): export it again") from error
+        raise ModelError(
+            f"saved model {str(path)!r} does not say what its outputs mean ({error}): export it again"
+        ) from error
     if task in ("auto", loaded.task):
         return loaded
     if task == "raw":
@@ -62,7 +64,9 @@ def _outputs(saved: SavedModel) -> LoadedModel:
     if known["layout"] is not None:
         body = dict(known["layout"])
         keypoints = body.pop("keypoint_shape")
-        layout = HeadLayout(**body, keypoint_shape=None if keypoints is None else (int(keypoints[0]), int(keypoints[1])))
+        layout = HeadLayout(
+            **body, keypoint_shape=None if keypoints is None else (int(keypoints[0]), int(keypoints[1]))
+        )
     if known["task"] not in TASKS or (layout is None) != (known["task"] == "raw"):
         raise ValueError(f"task {known['task']!r}")
     return LoadedModel(
