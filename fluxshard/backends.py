@@ -12,27 +12,18 @@ from torch import Tensor
 
 from fluxshard.codegen.common.cache import compiling_is_forbidden
 from fluxshard.codegen.common.toolchain import processor_target, with_compiler
-from fluxshard.codegen.cuda.device.driver import create_stream
-from fluxshard.codegen.cuda.launches.kernels import GemmTile
-from fluxshard.codegen.cuda.program import CudaProgram, Loader
-from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, OptionError, ToolchainError, warn
 from fluxshard.geometry import Grid
 from fluxshard.ir.kernel import CudaTarget, Target
 from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions, Isa, PlannedOptions
-from fluxshard.runtime.engines.cuda import CudaEngine
-from fluxshard.runtime.engines.cuda_bench import DeviceBench
-from fluxshard.runtime.engines.cuda_device import Captures, Device, EmulatedDevice, GpuDevice
 from fluxshard.runtime.engines.engine import Engine
 from fluxshard.runtime.engines.reference import ReferenceEngine
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.levels import Level
 from fluxshard.runtime.planned.planner import ImageTest, MakeTest
 
-EMULATED_ARCH = "sm_80"
 _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
-_CAPTURES = Captures(create_stream)  # a lock for what a process has once has to be one for the process: see Captures
 
 
 def check_target(target: str, options: CompileOptions) -> str:
@@ -112,7 +103,10 @@ def make_engine(
       MissingKernelError: compilation is disabled and the kernels are not cached.
     """
     if target != "cpu":
-        return _cuda(plan, weights, options, target)
+        index = None if options.backend == "emulated" else _device_index(target)
+        from fluxshard.cuda_engines import cuda_engine  # its bindings take longer to import than a CPU's model to open
+
+        return cuda_engine(plan, weights, options, target, index)
     if options.backend == "reference":
         return ReferenceEngine(plan, weights), {}
     from fluxshard.codegen.cpp import build_step
@@ -166,61 +160,6 @@ def image_tests(plan: Plan, options: CompileOptions, programs: CppPrograms | Non
         return CppImageTest(library, levels, planned)
 
     return make
-
-
-def gpu_device(index: int) -> GpuDevice:
-    """A GPU, by torch's number; all of them take turns in capturing graphs."""
-    return GpuDevice(index, _CAPTURES)
-
-
-def _cuda(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
-) -> tuple[Engine, Mapping[str, str]]:
-    loader: Loader
-    device: Device
-    if options.backend == "emulated":
-        from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
-
-        arch = EMULATED_ARCH if options.arch == "native" else options.arch
-        goal = CudaTarget(arch=arch, dtype=options.dtype)
-        loader = emulator = EmulatedLoader()
-        device = EmulatedDevice(emulator.poison if emulator.target.sanitize else None)
-    else:
-        from fluxshard.codegen.cuda.device.loader import GpuLoader
-
-        index = _device_index(target)
-        try:
-            torch.zeros(1, device=f"cuda:{index}")  # makes the device's context current: kernels are loaded into it
-        except RuntimeError as error:
-            seen = str(error).strip().partition("\n")[0]
-            raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
-        loader = gpu = GpuLoader(index, options.arch, options.dtype)
-        goal, device = gpu.target, gpu_device(index)
-    with device.current():
-        return _cuda_engine(plan, weights, options, goal, loader, device)
-
-
-def _cuda_engine(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, goal: CudaTarget, loader: Loader, device: Device
-) -> tuple[Engine, Mapping[str, str]]:
-    """The engine, with layers in torch whose kernels are refused."""
-    tiles: Mapping[str, GemmTile] = {}
-    if options.autotune:
-        name = device.backend if options.backend == "emulated" else torch.cuda.get_device_name(device.torch_device)
-        tiles = tune(plan, goal, loader, DeviceBench(device), name)
-    notes: dict[str, str] = {}
-    while True:
-        program = CudaProgram(plan, goal, loader, tiles, frozenset(notes))
-        try:
-            program.prepare_all()
-        except CompileError as error:
-            failed = program.layers_of(error.kernel)
-            if not failed:
-                raise
-            notes |= {layer: f"runs in torch: kernel {error.kernel} was refused: {error}" for layer in failed}
-            warn(f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}")
-            continue
-        return CudaEngine(plan, program, weights, device), notes
 
 
 def _device_index(target: str) -> int:

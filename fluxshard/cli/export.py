@@ -34,9 +34,10 @@ def export(
     ] = None,
     canvas: Annotated[bool, typer.Option("--canvas", help="For runs on a larger canvas.")] = False,
     isa: Annotated[
-        list[Literal["native", "avx512", "avx2", "portable"]] | None,
+        list[str] | None,
         typer.Option(
-            help="Instruction set to compile for; may be given again: the best one that a processor has is used.",
+            help="Instruction set to compile for: native, avx512, avx2 or portable; may be given again: a processor "
+            "runs the best that it has.",
             show_default="native",
         ),
     ] = None,

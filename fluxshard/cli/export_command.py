@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 from rich.console import Console
@@ -31,7 +32,7 @@ class ExportRequest:
     task: str = "auto"
     profile: Path | None = None
     canvas: bool = False
-    isas: tuple[Isa, ...] = ()
+    isas: tuple[str, ...] = ()
     backend: Backend = "auto"
     overwrite: bool = False
 
@@ -43,6 +44,9 @@ def export_command(request: ExportRequest) -> str:
       FluxShardError, OSError: what cannot go on; nothing is written then.
     """
     check_free(request.out, request.overwrite)
+    unknown = [isa for isa in request.isas if isa not in get_args(Isa)]
+    if unknown:
+        raise OptionError(f"--isa (={unknown[0]!r}) must be one of {', '.join(get_args(Isa))}")
     for size in request.sizes:
         parse_size(size)
     flags = NetworkFlags(model=request.weights, task=request.task, backend=request.backend)
@@ -64,7 +68,7 @@ def export_command(request: ExportRequest) -> str:
                 request.out,
                 loaded=loaded,
                 profile=reuse.threshold_profile,
-                isas=request.isas,
+                isas=cast(tuple[Isa, ...], request.isas),
                 overwrite=request.overwrite,
             )
     return _summary(request.out, saved, loaded.task)
