@@ -29,5 +29,7 @@ def array_of(name: str, tensor: Tensor) -> SavedArray:
 def tensor_of(array: SavedArray) -> Tensor:
     """The weight; it shares the memory of the bytes."""
     stored = [array.shape[axis] for axis in array.order]
-    flat = torch.from_numpy(array.data).view(getattr(torch, array.dtype))
+    dtype = getattr(torch, array.dtype)
+    # numpy gives an empty array strides that torch does not view as another dtype
+    flat = torch.from_numpy(array.data).view(dtype) if array.data.nbytes else torch.empty(0, dtype=dtype)
     return flat.reshape(stored).permute([array.order.index(axis) for axis in range(len(stored))])
