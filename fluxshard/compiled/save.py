@@ -15,7 +15,7 @@ from fluxshard.codegen.common.toolchain import processor_target
 from fluxshard.codegen.cpp import build_step
 from fluxshard.codegen.cpp.image_test import build_image_test, image_test_params
 from fluxshard.compiled.lowered import Lowered
-from fluxshard.errors import OptionError, ProfileError
+from fluxshard.errors import OptionError, ProfileError, ToolchainError, warn
 from fluxshard.ir.plan import Plan
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.saved import plain_outputs
@@ -50,10 +50,16 @@ def save_model(
         _check_profile(profile, options, sizes)
     found: dict[tuple[str, str], SavedProgram] = {}
     for source in _sources(options, isas, programs):
-        for size in sizes:
-            for library in _libraries(size.plan, options, profile, source):
-                program = _program(library, source.target.isa)
-                found[program.isa, program.text] = program
+        try:
+            for size in sizes:
+                for library in _libraries(size.plan, options, profile, source):
+                    program = _program(library, source.target.isa)
+                    found[program.isa, program.text] = program
+        except ToolchainError as error:
+            if options.backend != "cuda":
+                raise
+            # beside a GPU only the image test is C++, which numpy does where there is no compiler
+            warn(f"no C++ programs are kept: {error}")
     saved = SavedModel(
         options=replace(options, dump_dir=None),
         sizes=tuple(

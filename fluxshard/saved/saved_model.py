@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fluxshard.errors import FluxShardError, ModelError
 from fluxshard.files import write_whole
 from fluxshard.ir.plan import Plan
+from fluxshard.ir.verify import verify
 from fluxshard.options import CompileOptions
 from fluxshard.saved.container import Container, container_bytes, read_container
 
@@ -217,6 +218,7 @@ def _size(entry: Mapping[str, Any], parts: Any) -> SavedSize:
     if hashlib.sha256(text).hexdigest() != entry["digest"]:
         raise ValueError("a plan of another digest")
     plan = Plan.from_json(text.decode())
+    verify(plan)  # all that reads a plan takes its rules for granted
     weights = {
         name: SavedArray(dtype=dtype, shape=tuple(shape), order=tuple(order), data=parts[index])
         for name, (dtype, shape, order, index) in entry["weights"].items()

@@ -86,6 +86,7 @@ def test_equal_weights_are_kept_once(saved: SavedModel, path: Path) -> None:
         lambda h: h.update(programs=[{**h["programs"][0], "more": 1}]),
         lambda h: h["sizes"][0].update(digest="0" * 64),
         lambda h: h["sizes"][0].update(plan="x"),
+        lambda h: h["sizes"].append({**h["sizes"][0], "weights": {}}),
         lambda h: h["sizes"][0]["weights"].clear(),
         lambda h: _weight(h).__setitem__(0, "float64"),
         lambda h: _weight(h).__setitem__(0, "object"),
