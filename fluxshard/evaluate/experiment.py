@@ -111,8 +111,8 @@ def run_experiment(request: Experiment, progress: ProgressCallbacks | None = Non
     on_canvas = sorted({method.name for method, _ in tasks if isinstance(method, Reuse) and method.canvas_px})
     if on_canvas and not network.takes_canvas:
         raise OptionError(
-            f"--methods: a larger canvas is wanted for {', '.join(on_canvas)}, and a saved model has its own: leave them "
-            "out, or give the weights file"
+            f"--methods: a larger canvas is wanted for {', '.join(on_canvas)}, and a saved model has its own: leave "
+            "them out, or give the weights file"
         )
     for one in named:
         method = method_of_threshold_profile(one)
