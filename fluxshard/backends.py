@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from fluxshard.codegen.common.cache import compiling_is_forbidden
-from fluxshard.codegen.common.toolchain import processor_target, with_compiler
+from fluxshard.codegen.common.toolchain import multiplies_pairs, processor_target, with_compiler
 from fluxshard.errors import CompileError, OptionError, ToolchainError, warn
 from fluxshard.geometry import Grid
-from fluxshard.ir.kernel import CudaTarget, Target
+from fluxshard.ir.kernel import CpuDType, CudaTarget, Target, cpu_type
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions, Isa, PlannedOptions
+from fluxshard.options import CompileOptions, DType, Isa, PlannedOptions, stored_types
 from fluxshard.runtime.engines.engine import Engine
 from fluxshard.runtime.engines.reference import ReferenceEngine
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
@@ -41,11 +41,27 @@ def check_target(target: str, options: CompileOptions) -> str:
     allowed = _ON_CPU if target == "cpu" else _ON_CUDA
     if options.backend not in allowed:
         raise OptionError(f"backend (={options.backend!r}) must be one of {', '.join(allowed)} on target {target!r}")
-    if target == "cpu" and options.dtype != "float32":
-        raise OptionError(f"dtype (={options.dtype!r}) must be 'float32' on target 'cpu'; others are for target 'cuda'")
+    if target == "cpu" and options.dtype not in stored_types("cpp"):
+        names = ", ".join(map(repr, stored_types("cpp")))
+        raise OptionError(f"dtype (={options.dtype!r}) must be one of {names} on target 'cpu'")
     if options.arch != "native":
-        CudaTarget(arch=options.arch, dtype=options.dtype)
+        CudaTarget(arch=options.arch)
     return target if target == "cpu" or options.backend == "emulated" else f"cuda:{_device_index(target)}"
+
+
+def stored_type(target: str, options: CompileOptions) -> DType:
+    """What features are stored as; "auto" is resolved for this machine.
+
+    Args:
+      target: from `check_target`.
+      options: backend, instruction set and type.
+    """
+    if options.dtype != "auto":
+        return options.dtype
+    if target != "cpu":
+        return "float16"
+    able = options.backend != "reference" and options.isa in ("native", "avx512") and multiplies_pairs()
+    return "bfloat16" if able else "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +69,7 @@ class CppPrograms:
     """Where generated C++ comes from.
 
     Attributes:
-      target: instruction set, and the compiler where one was looked for.
+      target: instruction set, and the compiler where one was looked for; it stores float32.
       cache_dir: the kernel cache; None: `FLUXSHARD_CACHE_DIR`.
       without: why there is no compiler; empty where there is one, or where none was looked for.
     """
@@ -61,6 +77,11 @@ class CppPrograms:
     target: Target
     cache_dir: Path | None = None
     without: str = ""
+
+    def storing(self, dtype: CpuDType) -> Target:
+        """The target for features of a type."""
+        there = processor_target(self.target.isa, dtype)  # type: ignore[arg-type]
+        return replace(there, compiler=self.target.compiler, compiler_id=self.target.compiler_id)
 
 
 def cpp_programs(isa: Isa) -> CppPrograms:
@@ -106,7 +127,7 @@ def make_engine(
         index = None if options.backend == "emulated" else _device_index(target)
         from fluxshard.cuda_engines import cuda_engine  # its bindings take longer to import than a CPU's model to open
 
-        return cuda_engine(plan, weights, options, target, index)
+        return cuda_engine(plan, weights, options, target, index, stored_type(target, options))
     if options.backend == "reference":
         return ReferenceEngine(plan, weights), {}
     from fluxshard.codegen.cpp import build_step
@@ -114,11 +135,12 @@ def make_engine(
 
     try:
         programs = programs or cpp_programs(options.isa)
-        library = build_step(plan, programs.target, programs.cache_dir)
+        stored = programs.storing(cpu_type(stored_type(target, options)))
+        library = build_step(plan, stored, programs.cache_dir)
     except CompileError:
         raise
     except ToolchainError as error:
-        if options.backend == "cpp":
+        if options.backend == "cpp" or options.dtype == "bfloat16":
             raise
         warn(f"{error}; running the reference backend, which is slow")
         return ReferenceEngine(plan, weights), {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from fluxshard.compiled.load import open_saved
@@ -19,6 +21,8 @@ def compile_loaded(
     target: str = "cpu",
 ) -> CompiledModel:
     """Compiles a network from a file, or opens it where it is a saved model; nothing that compiles is imported then.
+
+    A saved model stores what it was saved with, unless another type than float32 is asked for.
 
     Args:
       loaded: as read from its file.
@@ -40,6 +44,8 @@ def compile_loaded(
             f"a canvas of {options.canvas_px} px is wanted, and {loaded.saved.path!r} was saved with one of "
             f"{saved_px} px: export the network again with such a canvas, or give its weights file"
         )
+    if options.dtype == "float32" and options.backend != "reference":
+        options = replace(options, dtype="auto")  # nothing else was asked for: as it was saved
     model = open_saved(loaded.saved, options=options, target=target)
     if example is not None:
         model.specialise(example)

@@ -14,7 +14,7 @@ from fluxshard.codegen.cuda.tune import tune
 from fluxshard.errors import CompileError, ToolchainError, warn
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions
+from fluxshard.options import CompileOptions, DType
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_bench import DeviceBench
 from fluxshard.runtime.engines.cuda_device import Captures, Device, EmulatedDevice, GpuDevice
@@ -30,13 +30,14 @@ def gpu_device(index: int) -> GpuDevice:
 
 
 def cuda_engine(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str, index: int | None
+    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str, index: int | None, dtype: DType
 ) -> tuple[Engine, Mapping[str, str]]:
     """The engine of a GPU, or of the emulator.
 
     Args:
       plan, weights, options, target: as for `backends.make_engine`.
       index: torch's number of the GPU; None: the emulator.
+      dtype: storage type of features.
 
     Returns:
       the engine, and by layer why it does not run as planned.
@@ -50,7 +51,7 @@ def cuda_engine(
         from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 
         arch = EMULATED_ARCH if options.arch == "native" else options.arch
-        goal = CudaTarget(arch=arch, dtype=options.dtype)
+        goal = CudaTarget(arch=arch, dtype=dtype)
         loader = emulator = EmulatedLoader()
         device = EmulatedDevice(emulator.poison if emulator.target.sanitize else None)
     else:
@@ -61,7 +62,7 @@ def cuda_engine(
         except RuntimeError as error:
             seen = str(error).strip().partition("\n")[0]
             raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
-        loader = gpu = GpuLoader(index, options.arch, options.dtype)
+        loader = gpu = GpuLoader(index, options.arch, dtype)
         goal, device = gpu.target, gpu_device(index)
     with device.current():
         return _with_refusals(plan, weights, options, goal, loader, device)

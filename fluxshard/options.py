@@ -12,6 +12,7 @@ from fluxshard.errors import OptionError
 
 Backend = Literal["auto", "cpp", "cuda", "reference", "emulated"]
 DType = Literal["float32", "float16", "bfloat16"]
+AnyDType = Literal["auto", "float32", "float16", "bfloat16"]
 Policy = Literal["propagated", "planned"]
 Rfap = Literal["compact", "per_layer", "off"]
 InputMode = Literal["assembled", "fresh"]
@@ -33,6 +34,13 @@ def _check_number(name: str, value: float) -> None:
         raise OptionError(f"{name} (={value}) must be a finite number >= 0")
 
 
+def stored_types(backend: Backend) -> tuple[AnyDType, ...]:
+    """What features may be stored as on a backend."""
+    if backend == "reference":
+        return "auto", "float32"
+    return ("auto", "float32", "bfloat16") if backend == "cpp" else ("auto", "float32", "float16", "bfloat16")
+
+
 def _check_count(name: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise OptionError(f"{name} (={value!r}) must be a whole number >= 0")
@@ -46,8 +54,9 @@ class CompileOptions:
       backend: "cpp" generates C++ for the CPU; "cuda" generates CUDA; "reference" runs the plan in eager torch on any
         machine, slowly; "emulated" runs the CUDA kernels on the CPU, very slowly, for tests and debugging. "auto" is
         "cuda" on a GPU; on the CPU it is "cpp" where there is a compiler, otherwise "reference", with a warning.
-      dtype: storage type of features; accumulation is float32. "float16" and "bfloat16" need the backend "cuda" or
-        "emulated".
+      dtype: storage type of features; accumulation is float32. "float16" needs the backend "cuda" or "emulated",
+        "bfloat16" one of them or "cpp". "auto" is "float16" on a GPU, "bfloat16" on a processor that multiplies it
+        (AVX512_BF16), and otherwise "float32".
       canvas_px: pixels per axis by which the canvas that the network runs on is larger than the image. The image is
         placed on it so that the dominant motion becomes a multiple of every stride (phase lock); best is the network's
         largest stride. Outputs are in coordinates of the canvas; `Session.origin` is the image's position on it. 0 runs
@@ -63,7 +72,7 @@ class CompileOptions:
     """
 
     backend: Backend = "auto"
-    dtype: DType = "float32"
+    dtype: AnyDType = "float32"
     canvas_px: int = 0
     isa: Isa = "native"
     arch: str = "native"
@@ -72,12 +81,13 @@ class CompileOptions:
 
     def __post_init__(self) -> None:
         _check("backend", self.backend, ("auto", "cpp", "cuda", "reference", "emulated"))
-        _check("dtype", self.dtype, ("float32", "float16", "bfloat16"))
+        _check("dtype", self.dtype, ("auto", "float32", "float16", "bfloat16"))
         _check("isa", self.isa, ("native", "avx512", "avx2", "portable"))
         _check_count("canvas_px", self.canvas_px)
-        if self.dtype != "float32" and self.backend in ("cpp", "reference"):
+        if self.dtype not in stored_types(self.backend):
             raise OptionError(
-                f"dtype (={self.dtype!r}) must be 'float32' on the backend {self.backend!r}; others are for CUDA"
+                f"dtype (={self.dtype!r}) must be one of {', '.join(map(repr, stored_types(self.backend)))} on the "
+                f"backend {self.backend!r}"
             )
 
 

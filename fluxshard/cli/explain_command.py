@@ -14,7 +14,7 @@ from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape, parse_size
-from fluxshard.options import Backend, CompileOptions, DType
+from fluxshard.options import AnyDType, Backend, CompileOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class ExplainRequest:
     size: str | None = None
     backend: Backend = "auto"
     target: str | None = None
-    dtype: DType = "float32"
+    dtype: AnyDType = "float32"
 
 
 def explain_command(request: ExplainRequest) -> str:
@@ -39,16 +39,17 @@ def explain_command(request: ExplainRequest) -> str:
         parse_size(request.size)
     if request.target is not None:
         parse_arch(request.target)
-    elif request.dtype != "float32":
-        raise OptionError(f"--dtype {request.dtype} is for --target: give an architecture such as cuda:sm_90")
+    elif request.dtype == "float16":
+        raise OptionError("--dtype float16 is for --target: give an architecture such as cuda:sm_90")
     screen = Console(stderr=True, highlight=False)
     with warnings_as_notes(screen):
         loaded = load(request.model, request.task)
         shape = network_shape(request.size, (1, 1), loaded)
         # kernels for another machine need none for this one
-        backend: Backend = request.backend if request.target is None else "reference"
         canvas_px = 0 if loaded.saved is None else loaded.saved.options.canvas_px
-        options = CompileOptions(backend=backend, canvas_px=canvas_px)
+        options = CompileOptions(backend="reference", canvas_px=canvas_px)
+        if request.target is None:
+            options = CompileOptions(backend=request.backend, dtype=request.dtype, canvas_px=canvas_px)
         model = compile_loaded(loaded, torch.zeros(1, 3, *shape), options=options)
         if request.target is None:
             return str(model.explain())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fluxshard.cli.support.option_types import Debug, Task
+from fluxshard.cli.support.option_types import Debug, DType, Task
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -44,6 +44,7 @@ def export(
     backend: Annotated[
         Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model; reference needs no programs.")
     ] = "auto",
+    dtype: DType = "float32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -59,6 +60,7 @@ def export(
         canvas=canvas,
         isas=tuple(isa or ()),
         backend=backend,
+        dtype=dtype,
         overwrite=overwrite,
     )
     print(export_command(request))

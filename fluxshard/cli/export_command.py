@@ -18,7 +18,7 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape, parse_size
-from fluxshard.options import Backend, Isa
+from fluxshard.options import AnyDType, Backend, Isa
 from fluxshard.saved.saved_model import SavedModel
 
 
@@ -34,6 +34,7 @@ class ExportRequest:
     canvas: bool = False
     isas: tuple[str, ...] = ()
     backend: Backend = "auto"
+    dtype: AnyDType = "float32"
     overwrite: bool = False
 
 
@@ -49,7 +50,7 @@ def export_command(request: ExportRequest) -> str:
         raise OptionError(f"--isa (={unknown[0]!r}) must be one of {', '.join(get_args(Isa))}")
     for size in request.sizes:
         parse_size(size)
-    flags = NetworkFlags(model=request.weights, task=request.task, backend=request.backend)
+    flags = NetworkFlags(model=request.weights, task=request.task, backend=request.backend, dtype=request.dtype)
     flags.check()
     reuse = settle(ReuseFlags(profile=request.profile, canvas=request.canvas or None))
     if identify(request.weights) == "saved":
@@ -80,6 +81,10 @@ def _summary(out: Path, saved: SavedModel, task: str) -> str:
     programs = f"{len(saved.programs)} programs for {', '.join(isas)}" if isas else "no programs"
     extras = [f"canvas of +{saved.options.canvas_px} px"] if saved.options.canvas_px else []
     extras += ["threshold profile"] if saved.profile is not None else []
-    return "; ".join(
-        [f"{out}: {out.stat().st_size / 1e6:.1f} MB", f"{task} at {sizes}", saved.options.backend, programs, *extras]
-    )
+    facts = [
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB",
+        f"{task} at {sizes}",
+        f"{saved.options.backend} in {saved.options.dtype}",
+        programs,
+    ]
+    return "; ".join([*facts, *extras])

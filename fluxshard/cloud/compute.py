@@ -10,6 +10,7 @@ import fluxshard
 from fluxshard.api import CompiledModel
 from fluxshard.codegen.common.toolchain import processor_target
 from fluxshard.errors import ToolchainError
+from fluxshard.ir.kernel import cpu_type
 from fluxshard.pipeline.device import cpu_name
 
 
@@ -43,9 +44,10 @@ def compute_of(model: CompiledModel) -> Compute:
     isa = options.arch
     if model.backend in ("cpp", "reference"):
         try:
-            isa = processor_target(options.isa).isa if model.backend == "cpp" else "torch"
+            target = processor_target(options.isa, cpu_type(model.dtype))
+            isa = target.instructions if model.backend == "cpp" else "torch"
         except ToolchainError:
             isa = options.isa
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     version = f"{fluxshard.__version__} torch {torch.__version__}"
-    return Compute(backend=model.backend, dtype=options.dtype, isa=isa, device=name, version=version)
+    return Compute(backend=model.backend, dtype=model.dtype, isa=isa, device=name, version=version)

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from fluxshard.backends import CppPrograms, check_target
 from fluxshard.codegen.common.cache import cache_root
-from fluxshard.codegen.common.toolchain import ISAS, processor_has, processor_target
+from fluxshard.codegen.common.toolchain import ISAS, multiplies_pairs, processor_has, processor_target
 from fluxshard.codegen.cpp.program_cache import install
 from fluxshard.compiled.lowered import Lowered
 from fluxshard.compiled.model import CompiledModel
 from fluxshard.errors import CompileError, CompileTimeError, OptionError, ShapeError, ToolchainError, warn
+from fluxshard.ir.kernel import PAIRS_FLAG
 from fluxshard.options import CompileOptions, Isa
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 from fluxshard.saved.saved_model import SavedModel, SavedProgram, SavedSize, read_saved
@@ -95,37 +96,46 @@ class SavedNetwork:
 
 def _options(saved: SavedModel, given: CompileOptions | None, *, same_kind: bool) -> CompileOptions:
     if given is None:
-        return saved.options if same_kind else replace(saved.options, backend="auto")
+        return saved.options if same_kind else replace(saved.options, backend="auto", dtype="auto")
     if given.canvas_px != saved.options.canvas_px:
         raise OptionError(
             f"canvas_px (={given.canvas_px}) must be {saved.options.canvas_px}, with which {saved.path!r} was saved: "
             "compile the network for another"
         )
-    # what "auto" chose where the model was compiled: that the reference backend takes its place is not for a file
-    return replace(given, backend=saved.options.backend) if given.backend == "auto" and same_kind else given
+    if not same_kind:
+        return given
+    # "auto" is what it was where the model was compiled: that another backend or type takes its place is not for a file
+    backend = saved.options.backend if given.backend == "auto" else given.backend
+    dtype = saved.options.dtype if given.dtype == "auto" and backend == saved.options.backend else given.dtype
+    return replace(given, backend=backend, dtype=dtype)
 
 
 def _programs(saved: SavedModel, options: CompileOptions) -> tuple[CppPrograms, str]:
-    """The file's programs for this processor in the kernel cache, and why there are none; empty where there are."""
+    """The file's programs for this processor in the kernel cache, and why some are not; empty where all are."""
     has, machine = processor_has(), platform.machine()
-    held = {program.isa for program in saved.programs if program.machine == machine} & has
     wanted: tuple[Isa, ...] = ISAS if options.isa == "native" else (options.isa,)
-    isa = next((isa for isa in wanted if isa in held), None)
+    fitting = [one for one in saved.programs if one.machine == machine and one.isa in has]
+    isa = next((isa for isa in wanted if any(one.isa == isa for one in fitting)), None)
+    chosen = [one for one in fitting if one.isa == isa]
+    usable = [one for one in chosen if PAIRS_FLAG not in one.flags or multiplies_pairs()]
     why_not = ""
-    if isa is not None:
-        target = processor_target(isa)
-        try:
-            return _installed([one for one in saved.programs if (one.machine, one.isa) == (machine, isa)]), ""
-        except CompileTimeError as error:
-            why_not = f"{saved.path!r} holds programs that this machine cannot load ({error})"
-    elif saved.programs:
-        seen = ", ".join(sorted({f"{program.isa} on {program.machine}" for program in saved.programs}))
+    if len(usable) < len(chosen) or (saved.programs and not chosen):
+        seen = ", ".join(sorted({f"{_instructions(program)} on {program.machine}" for program in saved.programs}))
         allowed = options.isa if options.isa != "native" else ", ".join(isa for isa in ISAS if isa in has)
         why_not = f"{saved.path!r} holds programs for {seen}, and {allowed} on {machine} is wanted here"
+    programs = CppPrograms(target=processor_target(isa or options.isa))
+    try:
+        if usable:
+            programs = _installed(usable)
+    except CompileTimeError as error:
+        why_not = f"{saved.path!r} holds programs that this machine cannot load ({error})"
     if why_not:
         warn(f"{why_not}: looking for a compiler")
-    target = processor_target(options.isa)
-    return CppPrograms(target=target), why_not
+    return programs, why_not
+
+
+def _instructions(program: SavedProgram) -> str:
+    return f"{program.isa}_bf16" if PAIRS_FLAG in program.flags else program.isa
 
 
 def _installed(programs: list[SavedProgram]) -> CppPrograms:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from fluxshard.backends import CppPrograms, image_tests, make_engine
+from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
 from fluxshard.compiled.lowered import Lowered, Network
 from fluxshard.errors import OptionError, StateError
 from fluxshard.explain import Explanation
 from fluxshard.ir.plan import Plan
 from fluxshard.models.loading.loaded_model import LoadedModel
-from fluxshard.options import Backend, CompileOptions, DType, Isa, ReuseOptions
+from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, ReuseOptions
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
@@ -137,7 +137,7 @@ class CompiledModel:
         sizes = [one for one in self._compiled.values() if one is not latest]
         return save_model(
             [*(one.lowered for one in sizes), latest.lowered],
-            replace(self._options, backend=cast(Backend, self.backend)),
+            replace(self._options, backend=cast(Backend, self.backend), dtype=self.dtype),
             Path(path),
             loaded=loaded,
             profile=profile or self._profile,
@@ -191,15 +191,16 @@ class CompiledModel:
 
     @property
     def dtype(self) -> DType:
-        """What features are stored as."""
-        return self._options.dtype
+        """What features are stored as, on this machine; the reference backend stands in with float32."""
+        stands_in = self._latest is not None and self.backend == "reference"
+        return "float32" if stands_in else stored_type(self._target, self._options)
 
     @overload
     def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
 
     @overload
     def explain(
-        self, example: Tensor | tuple[int, ...] | None = None, *, target: str, dtype: DType | None = None
+        self, example: Tensor | tuple[int, ...] | None = None, *, target: str, dtype: AnyDType | None = None
     ) -> KernelReport: ...
 
     def explain(
@@ -207,7 +208,7 @@ class CompiledModel:
         example: Tensor | tuple[int, ...] | None = None,
         *,
         target: str | None = None,
-        dtype: DType | None = None,
+        dtype: AnyDType | None = None,
     ) -> Explanation | KernelReport:
         """Describes each layer: how it runs, and why; print it.
 
@@ -228,8 +229,9 @@ class CompiledModel:
             tensor = example if isinstance(example, Tensor) else torch.zeros(example)
             self.specialise(tensor)
         if arch is not None:
-            return kernel_report(self.plan, arch, CompileOptions(dtype=dtype or self._options.dtype).dtype)
-        return Explanation(self.plan, self.backend, self._last().notes, 4 if self._options.dtype == "float32" else 2)
+            options = CompileOptions(dtype=dtype or self._options.dtype)
+            return kernel_report(self.plan, arch, stored_type("cuda", options))
+        return Explanation(self.plan, self.backend, self._last().notes, 4 if self.dtype == "float32" else 2)
 
     def _last(self) -> Specialisation:
         if self._latest is None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from fluxshard.backends import CppPrograms, cpp_programs
+from fluxshard.backends import CppPrograms, cpp_programs, stored_type
 from fluxshard.codegen.common.toolchain import processor_target
 from fluxshard.codegen.cpp import build_step
 from fluxshard.codegen.cpp.image_test import build_image_test, image_test_params
 from fluxshard.compiled.lowered import Lowered
 from fluxshard.errors import OptionError, ProfileError, ToolchainError, warn
+from fluxshard.ir.kernel import cpu_type
 from fluxshard.ir.plan import Plan
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.saved import plain_outputs
@@ -41,7 +42,7 @@ def save_model(
 
     Args:
       sizes: what was compiled, the latest last.
-      options: of the model, with the backend that runs it.
+      options: of the model, with the backend that runs it and the type that it stores.
       path, loaded, profile, isas, overwrite: as there.
       programs: where the model's own programs come from; None: from this machine's compiler and kernel cache.
     """
@@ -119,7 +120,7 @@ def _libraries(
 ) -> Iterator[Path]:
     """The compiled programs of a plan, from the kernel cache or compiled into it."""
     if options.backend == "cpp":
-        step = build_step(plan, source.target, source.cache_dir)
+        step = build_step(plan, source.storing(cpu_type(stored_type("cpu", options))), source.cache_dir)
         yield step.path
         yield step.input_program().path
     image, channels = plan.grids[0], plan.value(plan.input).channels

@@ -8,6 +8,9 @@ from typing import Literal
 from fluxshard.errors import OptionError
 from fluxshard.options import DType
 
+CpuDType = Literal["float32", "bfloat16"]
+PAIRS_FLAG = "-mavx512bf16"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -23,6 +26,7 @@ class Target:
       compiler_id: first line of its `--version`; part of the cache key. Without a compiler, the one whose programs are
         preferred; empty: none.
       flags: compiler flags.
+      dtype: storage type of features and of the weights of matrix products; sums are float32.
     """
 
     isa: str
@@ -31,6 +35,27 @@ class Target:
     compiler: str
     compiler_id: str
     flags: tuple[str, ...]
+    dtype: CpuDType = "float32"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored number."""
+        return 4 if self.dtype == "float32" else 2
+
+    @property
+    def multiplies_pairs(self) -> bool:
+        """Whether pairs of bfloat16 numbers are multiplied at once (AVX512_BF16), which sums in an order of its own."""
+        return PAIRS_FLAG in self.flags
+
+    @property
+    def instructions(self) -> str:
+        """What is in use: results have the same bits where it is the same."""
+        return f"{self.isa}_bf16" if self.multiplies_pairs else self.isa
+
+
+def cpu_type(dtype: DType) -> CpuDType:
+    """What generated C++ stores for a model of this type: float32 where it is not bfloat16."""
+    return "bfloat16" if dtype == "bfloat16" else "float32"
 
 
 # arch -> largest dynamic shared memory of a thread block, in bytes. Source: CUDA C++ Programming Guide, table of

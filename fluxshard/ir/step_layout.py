@@ -14,12 +14,13 @@ class StoreLayout:
       index: number of the store.
       name: of the value.
       channels: of the value.
-      stride: floats between rows.
+      stride: numbers between rows.
       grid: index into `Plan.grids`.
-      pool: offset of the rows, float32.
+      pool: offset of the rows.
       map0, map1: offsets of the slot maps, int32 per cell.
       mask: offset of the changed cells, a byte per cell.
       cand: offset of the evaluated cells, a byte per cell.
+      itemsize: bytes of a number: 4 for float32, 2 for bfloat16.
     """
 
     index: int
@@ -32,6 +33,7 @@ class StoreLayout:
     map1: int
     mask: int
     cand: int
+    itemsize: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class ImageLayout:
     """The image. Offsets in bytes.
 
     Attributes:
-      fresh: this frame's pixels with the channels of each together, float32.
+      fresh: this frame's pixels with the channels of each together, stored as features are.
       mask: S_0, a byte per pixel.
       flags: compact receptive-field flags, a byte per pixel.
       blocks: which blocks of `fresh` are filled, a byte per block.

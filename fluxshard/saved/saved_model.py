@@ -104,7 +104,8 @@ class SavedModel:
     """All that a file holds.
 
     Attributes:
-      options: that the model was compiled with; `backend` is the one that ran, `dump_dir` is None.
+      options: that the model was compiled with; `backend` is the one that ran and `dtype` the one that was stored,
+        `dump_dir` is None.
       sizes: at least one; the size compiled last is the last.
       programs: compiled code, for any number of instruction sets.
       profile: a threshold profile as plain values; None: none was given.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import Tensor
 
-from fluxshard.codegen.common.toolchain import detect_target
+from fluxshard.codegen.common.toolchain import detect_target, multiplies_pairs
 from fluxshard.codegen.cpp import build_step
 from fluxshard.errors import ToolchainError
 from fluxshard.ir import params as P
@@ -16,20 +16,24 @@ from tests.layers.cases import GROUPS, HEIGHT, WIDTH
 from tests.layers.checked import check_group
 
 ISAS = ("avx512", "avx2", "portable")
+BF16 = ("avx512-pairs", "avx2-bfloat16")  # with the instruction for pairs of numbers, and in plain code
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", ISAS + BF16)
 @pytest.mark.parametrize("group", GROUPS)
 def test_layers_are_their_definitions_on_any_mask(group: str, isa: str) -> None:
+    isa, _, dtype = isa.partition("-")
     try:
-        target = detect_target(isa)  # type: ignore[arg-type]
+        target = detect_target(isa, "bfloat16" if dtype else "float32")  # type: ignore[arg-type]
     except ToolchainError as error:
         pytest.skip(str(error))
+    if dtype == "pairs" and not multiplies_pairs():
+        pytest.skip("this processor has no AVX512_BF16")
 
     def engine(plan: Plan, weights: dict[str, Tensor]) -> CppEngine:
         return CppEngine(plan, build_step(plan, target), weights)
 
-    check_group(group, engine)
+    check_group(group, engine, 1.5e-2 if dtype else 1e-5)
 
 
 def test_every_op_is_covered() -> None:

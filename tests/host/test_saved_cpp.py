@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 import fluxshard
 from fluxshard.codegen.common import toolchain
+from fluxshard.compile_loaded import compile_loaded
 from fluxshard.compiled import load as loading
 from fluxshard.errors import ToolchainError
+from fluxshard.models.loading.load import load
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
 from fluxshard.saved.saved_model import read_saved, write_saved
 from fluxshard.testing.moving_frames import frames
@@ -213,3 +215,39 @@ def test_a_filled_cache_needs_no_compiler(model: fluxshard.CompiledModel, tmp_pa
         assert empty[0] == "reference" and "running the reference backend" in empty[1]
     else:
         assert "ToolchainError: kernels of withisland" in empty[-1] and "no C++ compiler" in empty[-1]
+
+
+@pytest.fixture(scope="module")
+def bfloat16(tmp_path_factory: pytest.TempPathFactory) -> tuple[fluxshard.CompiledModel, Path]:
+    torch.manual_seed(0)
+    options = fluxshard.CompileOptions(backend="cpp", dtype="bfloat16")
+    model = fluxshard.compile(WithIsland().eval(), torch.zeros(1, 3, *SIZE), options=options)
+    path = tmp_path_factory.mktemp("saved") / "b.fluxshard"
+    model.save(path)
+    return model, path
+
+
+def test_bfloat16_stays_bfloat16(
+    bfloat16: tuple[fluxshard.CompiledModel, Path], empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent")
+    model, path = bfloat16
+    for loaded in (fluxshard.load(path), compile_loaded(load(path), options=fluxshard.CompileOptions())):
+        assert loaded.dtype == model.dtype == "bfloat16" and loaded.backend == "cpp"
+        with model.session() as ours, loaded.session() as theirs:
+            for image, motion in frames("pan", SIZE, 3, seed=1):
+                assert all(map(torch.equal, ours.run(image, motion), theirs.run(image, motion)))
+    reference = compile_loaded(load(path), options=fluxshard.CompileOptions(backend="reference"))
+    assert (reference.backend, reference.dtype) == ("reference", "float32")
+
+
+@pytest.mark.skipif(not toolchain.multiplies_pairs(), reason="this processor has no AVX512_BF16")
+def test_programs_for_pairs_on_a_processor_without_them(
+    bfloat16: tuple[fluxshard.CompiledModel, Path], empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchain, "multiplies_pairs", lambda: False)
+    monkeypatch.setattr(loading, "multiplies_pairs", lambda: False)
+    with pytest.warns(RuntimeWarning, match="holds programs for .*avx512_bf16 on .*: looking for a compiler"):
+        rebuilt = fluxshard.load(bfloat16[1])
+    with rebuilt.session() as session:
+        session.run(torch.rand(1, 3, *SIZE))

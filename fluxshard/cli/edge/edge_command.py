@@ -220,7 +220,7 @@ def _facts(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> dict[
         "network_size": list(model.shape),
         "backend": compiled.backend,
         "device": str(compiled.device),
-        "dtype": request.network.dtype,
+        "dtype": compiled.dtype,
         "plan": compiled.plan.digest(),
         "policy": reuse.options.policy,
         "profile": None if request.reuse.profile is None else str(request.reuse.profile),

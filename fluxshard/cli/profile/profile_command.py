@@ -21,7 +21,7 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.motion import MotionField
-from fluxshard.options import Backend, DType, Policy
+from fluxshard.options import AnyDType, Backend, Policy
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, full_float32
 from fluxshard.pipeline.profiling.measure import MeasuredFrame
@@ -54,7 +54,7 @@ class ProfileRequest:
     thresholds: Path | None = None
     frames: int = 160
     device: str = "cpu"
-    dtype: DType = "float32"
+    dtype: AnyDType = "float32"
     backend: Backend = "auto"
     overwrite: bool = False
 

@@ -23,7 +23,7 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.sizes import network_shape
-from fluxshard.options import Backend, DType
+from fluxshard.options import AnyDType, Backend
 from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
 from fluxshard.pipeline.calibrating.options import CalibrationOptions
 from fluxshard.pipeline.carrying.carrier import ResultCarrier
@@ -49,7 +49,7 @@ class RunRequest:
     max_frames: int | None = None
     show_reuse: bool = False
     device: str = "cpu"
-    dtype: DType = "float32"
+    dtype: AnyDType = "float32"
     backend: Backend = "auto"
     confidence: float = 0.25
     iou: float = 0.7
@@ -109,7 +109,8 @@ def run_command(request: RunRequest) -> int:
         if model.compiled.backend == "emulated":
             notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
         note = describe(
-            request.reuse, reuse.options, model.canvas_px, request.dtype, finds_objects=loaded.layout is not None,
+            request.reuse, reuse.options, model.canvas_px, model.compiled.dtype,
+            finds_objects=loaded.layout is not None,
             is_saved=reuse.threshold_profile is not None and request.reuse.profile is None,
         )  # fmt: skip
         notes.print(note, style="dim", markup=False, soft_wrap=True)
@@ -165,7 +166,7 @@ def _for_network(reuse: RunReuse, loaded: LoadedModel) -> RunReuse:
 def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
     loaded, device = model.loaded, model.compiled.device
     try:
-        run = dense_network(loaded.net, model.shape, device=str(device), dtype=request.dtype)
+        run = dense_network(loaded.net, model.shape, device=str(device), dtype=model.compiled.dtype)
     except OptionError as error:
         raise OptionError(f"--compare dense: {error}; use --dtype float32 or --compare none") from error
     head = None
@@ -208,7 +209,7 @@ def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[s
         "network_size": list(model.shape),
         "backend": compiled.backend,
         "device": str(compiled.device),
-        "dtype": request.dtype,
+        "dtype": compiled.dtype,
         "plan": compiled.plan.digest(),
         "policy": reuse.options.policy,
         "profile": None if request.reuse.profile is None else str(request.reuse.profile),

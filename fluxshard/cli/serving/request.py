@@ -14,7 +14,7 @@ from fluxshard.cloud.security.tokens import read_secret
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.sizes import parse_size
-from fluxshard.options import Backend, DType
+from fluxshard.options import AnyDType, Backend
 
 DEFAULT_PICTURE = (1080, 1920)
 
@@ -39,7 +39,7 @@ class ServeRequest:
     lease_s: float = 60.0
     drain_s: float = 10.0
     device: str = "cpu"
-    dtype: DType = "float32"
+    dtype: AnyDType = "float32"
     backend: Backend = "auto"
     latency_profiles: tuple[Path, ...] = ()
     metrics: str | None = None

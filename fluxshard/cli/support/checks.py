@@ -25,5 +25,5 @@ def check_device(device: str, dtype: str, backend: str) -> None:
         raise OptionError(
             f"--backend {backend} is for --device {where}; with --device {device} use one of {', '.join(allowed)}"
         )
-    if device == "cpu" and dtype != "float32":
-        raise OptionError(f"--dtype {dtype} is for --device cuda; --device cpu computes in float32")
+    if device == "cpu" and dtype == "float16":
+        raise OptionError("--dtype float16 is for --device cuda; --device cpu stores float32 or bfloat16")

@@ -16,7 +16,7 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.sizes import parse_size
-from fluxshard.options import Backend, CompileOptions, DType
+from fluxshard.options import AnyDType, Backend, CompileOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class NetworkFlags:
     task: str = "auto"
     size: str | None = None
     device: str = "cpu"
-    dtype: DType = "float32"
+    dtype: AnyDType = "float32"
     backend: Backend = "auto"
 
     def options(self, canvas_px: int = 0) -> CompileOptions:

@@ -24,7 +24,8 @@ AnyBackend = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")]
 DType = Annotated[
-    Literal["float32", "float16", "bfloat16"], typer.Option(help="What features are stored as; others are for CUDA.")
+    Literal["auto", "float32", "float16", "bfloat16"],
+    typer.Option(help="What features are stored as; float16 is for CUDA, auto takes the fastest of the device."),
 ]
 Video = Annotated[
     str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)

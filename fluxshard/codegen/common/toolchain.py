@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxshard.errors import CompileError, ToolchainError
-from fluxshard.ir.kernel import Target
+from fluxshard.ir.kernel import PAIRS_FLAG, CpuDType, Target
 from fluxshard.options import Isa
 
 ISAS: tuple[Isa, ...] = ("avx512", "avx2", "portable")  # the best first
@@ -34,23 +34,24 @@ _FLAGS = (
 )
 
 
-def detect_target(isa: Isa = "native") -> Target:
+def detect_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
     """The target of this machine.
 
     Args:
       isa: instructions to generate; "native" takes the best that the processor has.
+      dtype: storage type of features.
 
     Raises:
       ToolchainError: there is no C++ compiler, or the processor lacks what `isa` names.
     """
-    return with_compiler(processor_target(isa))
+    return with_compiler(processor_target(isa, dtype))
 
 
-def processor_target(isa: Isa = "native") -> Target:
+def processor_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
     """The target of this machine without a compiler: no program is run to find it.
 
     Args:
-      isa: as for `detect_target`.
+      isa, dtype: as for `detect_target`.
 
     Raises:
       ToolchainError: the processor lacks what `isa` names.
@@ -69,7 +70,12 @@ def processor_target(isa: Isa = "native") -> Target:
         registers=registers,
         compiler="",
         compiler_id="",
-        flags=(*_FLAGS, *flags),
+        flags=(
+            *_FLAGS,
+            *flags,
+            *((PAIRS_FLAG,) if isa == "avx512" and dtype == "bfloat16" and multiplies_pairs() else ()),
+        ),
+        dtype=dtype,
     )
 
 
@@ -86,6 +92,11 @@ def with_compiler(target: Target) -> Target:
             f"no C++ compiler: {seen}; install g++ (Debian: apt install g++) or use backend='reference'"
         )
     return replace(target, compiler=compiler, compiler_id=_identity(compiler))
+
+
+def multiplies_pairs() -> bool:
+    """Whether the processor multiplies pairs of bfloat16 numbers at once (AVX512_BF16)."""
+    return "avx512_bf16" in _processor_words()
 
 
 def compile_source(source: Path, output: Path, target: Target) -> None:
@@ -111,16 +122,19 @@ def compile_source(source: Path, output: Path, target: Target) -> None:
 
 def processor_has() -> set[str]:
     """Names of the instruction sets of this processor that code is generated for."""
-    found = {"portable"}
-    try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return found
+    found, words = {"portable"}, _processor_words()
     if {"avx2", "fma"} <= words:
         found.add("avx2")
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= words:
         found.add("avx512")
     return found
+
+
+def _processor_words() -> set[str]:
+    try:
+        return set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return set()
 
 
 def _identity(compiler: str) -> str:

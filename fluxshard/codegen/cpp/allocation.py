@@ -12,6 +12,7 @@ from fluxshard.codegen.common.axes import AxisLayout
 from fluxshard.codegen.common.segments import Segment, view_segments
 from fluxshard.codegen.cpp.layout import FieldLayout, Flags, Layout, PackedWeight, ScratchLayout
 from fluxshard.geometry import Window
+from fluxshard.ir.kernel import Target
 from fluxshard.ir.params import Cat, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.ir.step_layout import DenseBuffer, GridWorkLayout, ImageLayout, StoreLayout
@@ -24,12 +25,12 @@ class Allocator:
 
     Args:
       plan: the network.
-      vector_floats: rows hold whole vectors of so many floats.
+      target: rows hold whole vectors of its numbers.
     """
 
-    def __init__(self, plan: Plan, vector_floats: int) -> None:
+    def __init__(self, plan: Plan, target: Target) -> None:
         self.plan = plan
-        self.vector_floats = vector_floats
+        self.target = target
         self.arena = Arena()
         self.axes: list[AxisLayout] = []
         self._segments: dict[str, tuple[Segment, ...]] = {}
@@ -145,8 +146,9 @@ class Allocator:
         pixels = height * width
         self._segments[self.plan.input] = (Segment(-1, 0, channels, 1, 1, width),)
         return ImageLayout(
-            fresh=take(4 * (pixels * round_up(channels, 4) + ALIGN)), mask=take(pixels), flags=take(pixels),
-            blocks=take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1])), block=IMAGE_BLOCK,
+            fresh=take(self.target.itemsize * (pixels * round_up(channels, 4) + ALIGN)), mask=take(pixels),
+            flags=take(pixels), blocks=take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1])),
+            block=IMAGE_BLOCK,
         )  # fmt: skip
 
     def _take_values(self) -> tuple[str, ...]:
@@ -165,11 +167,11 @@ class Allocator:
                     off_grid.append(name)
                     continue
                 grid = self.plan.grids[value.grid]
-                n, row = grid.cells, round_up(value.channels, self.vector_floats)
+                n, row = grid.cells, round_up(value.channels, self.target.vector_floats)
                 store = self._stores[name] = StoreLayout(
                     index=len(self._stores), name=name, channels=value.channels, stride=row, grid=value.grid,
-                    pool=take(4 * (2 * n * row + ALIGN)), map0=take(4 * n), map1=take(4 * n), mask=take(n),
-                    cand=take(n),
+                    pool=take(self.target.itemsize * (2 * n * row + ALIGN)), map0=take(4 * n), map1=take(4 * n),
+                    mask=take(n), cand=take(n), itemsize=self.target.itemsize,
                 )  # fmt: skip
                 self._segments[name] = (Segment(store.index, 0, value.channels, 1, 1, grid.width),)
         return tuple(off_grid)

@@ -68,11 +68,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution:
-    """Convolution without groups."""
+    """Convolution without groups; `joined`: of the image, whose pixels in a row of the window are read as one."""
 
     cells: int
     vectors: int
     weights: int
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

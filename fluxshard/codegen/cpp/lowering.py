@@ -82,7 +82,7 @@ class _Describer:
 
     def __init__(self, plan: Plan, target: Target) -> None:
         self.plan = plan
-        allocator = Allocator(plan, target.vector_floats)
+        allocator = Allocator(plan, target)
         self.operands = allocate_operands(plan, target, allocator)
         self.layout = allocator.layout()
         self.off_grid = {name: index for index, name in enumerate(self.layout.off_grid)}

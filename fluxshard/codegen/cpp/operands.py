@@ -102,11 +102,11 @@ class _Families:
 
     def _family(self, layer: LayerSpec) -> tuple[str, object]:
         p, weights = layer.params, dict(layer.weights)
-        inputs, outputs = self._plan.value(layer.inputs[0]).channels, self._plan.value(layer.output).channels
+        outputs = self._plan.value(layer.output).channels
         if isinstance(p, P.Conv2d):
-            return self._conv(p, weights["weight"], inputs, outputs, self._taps(layer))
+            return self._conv(p, weights["weight"], layer, outputs)
         if isinstance(p, P.ConvTranspose2d):
-            return "transposed", self._transposed(layer, p, weights["weight"], inputs, outputs)
+            return "transposed", self._transposed(layer, p, weights["weight"], outputs)
         if isinstance(p, P.MaxPool2d):
             return "max_pool", None
         if isinstance(p, P.AvgPool2d):
@@ -140,12 +140,22 @@ class _Families:
         y, x = self._allocator.axes_of(layer)
         return self._allocator.axes[y].taps * self._allocator.axes[x].taps
 
-    def _conv(self, p: P.Conv2d, weight: str, inputs: int, outputs: int, taps: int) -> tuple[str, object]:
-        width = self._target.vector_floats
+    def _conv(self, p: P.Conv2d, weight: str, layer: LayerSpec, outputs: int) -> tuple[str, object]:
+        width, taps = self._target.vector_floats, self._taps(layer)
+        inputs = self._plan.value(layer.inputs[0]).channels
         if p.groups == 1:
             tile = Tile.of(outputs, self._target)
             block = tile.vectors * width
-            offset = self._allocator.pack("gemm", (weight,), (block,), round_up(outputs, block) * inputs * taps)
+            if self._joins(layer, p):
+                columns = self._allocator.axes[self._allocator.axes_of(layer)[1]].taps
+                row = columns * round_up(inputs, 4)
+                depths: tuple[int, ...] = () if self._target.dtype == "float32" else (row,)
+                floats = self._panel_floats(round_up(outputs, block) * (taps // columns), row, depths)
+                offset = self._allocator.pack("joined", (weight,), (block, *depths), floats)
+                return "gemm", fam.Convolution(cells=tile.cells, vectors=tile.vectors, weights=offset, joined=True)
+            depths = self._depths(layer)
+            floats = self._panel_floats(round_up(outputs, block) * taps, inputs, depths)
+            offset = self._allocator.pack("gemm", (weight,), (block, *depths), floats)
             return "gemm", fam.Convolution(cells=tile.cells, vectors=tile.vectors, weights=offset)
         if p.groups == inputs == outputs:
             row = round_up(outputs, width)
@@ -155,9 +165,25 @@ class _Families:
         offset = self._allocator.pack("grouped", (weight,), (p.groups, width), floats)
         return "grouped", fam.Grouped(groups=p.groups, inputs=cig, outputs=cog, weights=offset)
 
-    def _transposed(
-        self, layer: LayerSpec, p: P.ConvTranspose2d, weight: str, inputs: int, outputs: int
-    ) -> fam.Transposed:
+    def _joins(self, layer: LayerSpec, p: P.Conv2d) -> bool:
+        """Whether the pixels of a window's row lie side by side: in the image, if padded channels cost little."""
+        segments = self._allocator.segments_of(layer.inputs[0])
+        dense = len(segments) == 1 and segments[0].store < 0 and -segments[0].count % 4 <= 1
+        return dense and p.dilation[1] == 1 and self._allocator.axes[self._allocator.axes_of(layer)[1]].taps <= 16
+
+    def _depths(self, layer: LayerSpec) -> tuple[int, ...]:
+        """Channels of each segment of the input, where packing depends on them: pairs do not cross segments."""
+        if self._target.dtype == "float32":
+            return ()
+        return tuple(segment.count for segment in self._allocator.segments_of(layer.inputs[0]))
+
+    @staticmethod
+    def _panel_floats(rows: int, inputs: int, depths: tuple[int, ...]) -> int:
+        """Size in floats of so many packed rows of all input channels."""
+        return rows * inputs if not depths else rows * sum(round_up(n, 2) for n in depths) // 2
+
+    def _transposed(self, layer: LayerSpec, p: P.ConvTranspose2d, weight: str, outputs: int) -> fam.Transposed:
+        inputs = self._plan.value(layer.inputs[0]).channels
         kernel = next(w.shape for w in self._plan.weights if w.name == weight)[2:]
         axes = [self._allocator.axes[i] for i in self._allocator.axes_of(layer)]
         tables = [
@@ -166,7 +192,8 @@ class _Families:
         tile = Tile.of(outputs, self._target)
         block = tile.vectors * self._target.vector_floats if p.groups == 1 else self._target.vector_floats
         cig, cog = inputs // p.groups, outputs // p.groups
-        floats = p.groups * round_up(cog, block) * cig * axes[0].taps * axes[1].taps
+        depths = self._depths(layer) if p.groups == 1 else ()
+        floats = self._panel_floats(p.groups * round_up(cog, block) * axes[0].taps * axes[1].taps, cig, depths)
         phases = []
         for y in range(p.stride[0]):
             for x in range(p.stride[1]):
@@ -175,7 +202,7 @@ class _Families:
                     used = [tap for tap, _ in table[phase]]
                     missing = axis.taps - len(used)
                     meta += [*used, *[0] * missing, *[1] * len(used), *[0] * missing]
-                offset = self._allocator.pack("transposed", (weight,), tuple(meta), floats)
+                offset = self._allocator.pack("transposed", (weight,), (*meta, -1, *depths), floats)
                 phases.append(fam.Phase(y=y, x=x, weights=offset))
         return fam.Transposed(
             stride=p.stride,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
+from fluxshard.codegen.common.bfloat16 import bfloat16_bits
 from fluxshard.codegen.cpp.layout import Layout, PackedWeight
 
 Array = NDArray[np.float32]
@@ -28,7 +29,9 @@ def _pack(item: PackedWeight, arrays: list[Array]) -> Array:
     if item.kind == "vector":
         return arrays[0].reshape(-1) if arrays[0].size > 1 else np.full(item.meta[0], arrays[0].item(), np.float32)
     if item.kind == "gemm":
-        return gemm_panels(arrays[0], item.meta[0])
+        return panels(arrays[0], *item.meta)
+    if item.kind == "joined":
+        return panels(joined_rows(arrays[0]), *item.meta)
     if item.kind == "depthwise":
         (width,) = item.meta
         out = np.zeros((arrays[0].shape[2] * arrays[0].shape[3], width), np.float32)
@@ -39,14 +42,20 @@ def _pack(item: PackedWeight, arrays: list[Array]) -> Array:
         parts = np.split(arrays[0], groups)
         return np.concatenate([gemm_panels(part, block) for part in parts])
     assert item.kind == "transposed", item.kind
-    groups, block, rows, *taps = item.meta
+    end = item.meta.index(-1)
+    depths, (groups, block, rows, *taps) = item.meta[end + 1 :], item.meta[:end]
     columns = len(taps) // 2 - rows
     picked_y, picked_x = taps[:rows], taps[2 * rows : 2 * rows + columns]
     present = np.outer(taps[rows : 2 * rows], taps[2 * rows + columns :]).astype(np.float32)
     # (Ci, Co / groups, kh, kw) -> the taps of one output phase as an ordinary convolution (Co, Ci / groups, ty, tx)
     chosen = arrays[0][:, :, picked_y][:, :, :, picked_x] * present
     parts = [part.transpose(1, 0, 2, 3) for part in np.split(chosen, groups)]
-    return np.concatenate([gemm_panels(part, block) for part in parts])
+    return np.concatenate([panels(part, block, *depths) for part in parts])
+
+
+def panels(weight: Array, block: int, *depths: int) -> Array:
+    """Weights of a matrix product: bfloat16 pairs where the channels of the input's segments are given, or float32."""
+    return pair_panels(weight, block, depths) if depths else gemm_panels(weight, block)
 
 
 def gemm_panels(weight: Array, block: int) -> Array:
@@ -55,3 +64,27 @@ def gemm_panels(weight: Array, block: int) -> Array:
     padded = np.zeros((round_up(outputs, block), inputs, height * width), np.float32)
     padded[:outputs] = weight.reshape(outputs, inputs, -1)
     return padded.reshape(-1, block, inputs, height * width).transpose(0, 3, 2, 1).reshape(-1)
+
+
+def joined_rows(weight: Array) -> Array:
+    """`(Co, Ci, kh, kw)` as a window of one column, `(Co, kw * Ci, kh, 1)`; channels padded to fours, as in pixels."""
+    outputs, inputs, height, width = weight.shape
+    padded = np.zeros((outputs, round_up(inputs, 4), height, width), np.float32)
+    padded[:, :inputs] = weight
+    return padded.transpose(0, 3, 1, 2).reshape(outputs, -1, height, 1)
+
+
+def pair_panels(weight: Array, block: int, depths: Sequence[int]) -> Array:
+    """`(Co, Ci, kh, kw)` to bfloat16 `[Co / block][tap][pair][block][2]`, flat, two numbers in the place of a float.
+
+    Args:
+      weight: float32.
+      block: output channels of a panel.
+      depths: channels of each segment of the input; an odd one ends with half a pair, whose other half is zero.
+    """
+    outputs, inputs, height, width = weight.shape
+    taken = np.concatenate([np.arange(round_up(n, 2)) < n for n in depths])
+    padded = np.zeros((round_up(outputs, block), len(taken), height * width), np.float32)
+    padded[:outputs, taken] = weight.reshape(outputs, inputs, -1)
+    pairs = padded.reshape(-1, block, len(taken) // 2, 2, height * width).transpose(0, 4, 2, 1, 3)
+    return bfloat16_bits(pairs).reshape(-1).view(np.float32)

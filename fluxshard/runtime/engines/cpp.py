@@ -284,8 +284,11 @@ class CppInspection:
         store, slots = self.layout.stores.get(value), self.slots(value)
         if store is None or slots is None:
             return None
-        pool = _view(self.arena, store.pool, np.float32, (2 * slots.size, store.stride))
+        kind = np.float32 if store.itemsize == 4 else np.uint16
+        pool = _view(self.arena, store.pool, kind, (2 * slots.size, store.stride))
         rows = pool[slots.ravel(), : store.channels]
+        if store.itemsize == 2:  # bfloat16: the upper half of a float32
+            rows = (rows.astype(np.uint32) << 16).view(np.float32)
         return torch.from_numpy(np.ascontiguousarray(rows.T)).view(1, store.channels, *slots.shape)
 
     def _cells(self, value: str, kind: str) -> Mask | None:

@@ -62,7 +62,7 @@ def test_export_writes_what_load_opens(weights: Path, tmp_path: Path, capsys: py
     command = ("export", weights, "--out", out, "--size", "32x48", "--size", "64", "--backend", "reference")
     code, said, errors = call(capsys, *command)
     assert code == 0, errors
-    assert said.startswith(f"{out}: 0.0 MB; raw at 64x64, 32x48; reference; no programs")
+    assert said.startswith(f"{out}: 0.0 MB; raw at 64x64, 32x48; reference in float32; no programs")
     model = fluxshard.load(out)
     assert model.plan.image_size == (32, 48)
     with model.session() as session:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
+from fluxshard.codegen.common.bfloat16 import bfloat16_bits
 from fluxshard.codegen.cuda.launches.kernels import Gemm
 from fluxshard.codegen.cuda.launches.memory import ConstantBlocks, Packed
 from fluxshard.options import DType
@@ -36,9 +37,7 @@ def to_stored(array: Array, dtype: DType) -> NDArray[np.generic]:
     if dtype == "float16":
         with np.errstate(over="ignore"):  # what float16 cannot hold is infinite, as it is in a float16 tensor
             return array.astype(np.float16)
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return np.where(np.isnan(array), np.uint16(0x7FC0), rounded)
+    return bfloat16_bits(array)
 
 
 def _pack(item: Packed, array: Array) -> Array:

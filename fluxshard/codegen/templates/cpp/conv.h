@@ -3,56 +3,56 @@
 // A cell's sum runs over taps, segments and channels in this order whatever cells it is computed with.
 
 alignas(64) static const float fs_zeros[FS_ZEROS] = {};
+static const elem* const zero_row = (const elem*)fs_zeros;
 
-typedef void (*FinishFn)(const Work&, const Epilogue&, int, int);
-
-template <int MR, int NV>
-static void gemm(const float* const* table, const int* lens, int steps, const float* weights, size_t panel, int co, float* const* out, int groups) {
-  constexpr int NB = NV * FS_VL;
-  for (int c0 = 0; c0 < co; c0 += NB, weights += panel)
-    for (int g = 0; g < groups; ++g) {
-      vf acc[MR][NV] = {};
-      const float* b = weights;
-      for (int s = 0; s < steps; ++s) {
-        const float* a[MR];
-#pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) a[m] = table[((size_t)g * steps + s) * MR + m];
-        for (int k = 0, n = lens[s]; k < n; ++k, b += NB) {
-          vf w[NV];
-#pragma GCC unroll 4
-          for (int v = 0; v < NV; ++v) w[v] = load(b + v * FS_VL);
-#pragma GCC unroll 16
-          for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) acc[m][v] += w[v] * a[m][k];
-        }
-      }
-#pragma GCC unroll 16
-      for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v)
-          if (c0 + v * FS_VL < co) store(out[g * MR + m] + c0 + v * FS_VL, acc[m][v]);
-    }
-}
+// `raw`: values of candidates from k0 on, `w.s.stride` apart; not used where they lie in the rows that are kept
+typedef void (*FinishFn)(const Work& w, const Epilogue&, int k0, int k1, const float* raw);
 
 struct ConvArgs {
   const Seg* in;
   int ns;
   const Axis *ay, *ax;
-  const float* weights;
+  const elem* weights;
   int co;
   FinishFn finish;
   Epilogue e;
+  bool joined;  // the taps of a window's row lie side by side in `in`, the image, and are one step
+};
+
+// What the rows of a cell's window read of the image; `cut` has room for them, for windows that its border cuts.
+template <int MR> FS_INLINE void join_taps(const ConvArgs& c, int y, int x, const elem** t, elem* cut) {
+  const Seg& in = c.in[0];
+  const int n = c.ax->taps;
+  const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * n;
+  const bool whole = tx[0] >= 0 && tx[n - 1] - tx[0] == n - 1;
+  const elem* first = in.pool + (size_t)(whole ? tx[0] : 0) * in.stride;
+  for (int a = 0; a < c.ay->taps; ++a, t += MR) {
+    const elem* row = first + (size_t)ty[a] * in.w * in.stride;
+    *t = ty[a] < 0 ? zero_row : row;
+    if (whole || ty[a] < 0) continue;
+    *t = cut;
+    for (int b = 0; b < n; ++b, cut += in.stride) std::memcpy(cut, tx[b] < 0 ? zero_row : row + (size_t)tx[b] * in.stride, in.stride * sizeof(elem));
+  }
+}
+
+// Where candidates lie: they mostly follow each other, and divisions are slow.
+struct Place {
+  int w, p = -2, y = 0, x = 0;
+  void go(int next) {
+    if (next == p + 1 && x + 1 < w) ++x;
+    else y = next / w, x = next - y * w;
+    p = next;
+  }
 };
 
 // candidates [0, n) of the work, or those of `pick` where given (transposed convolutions take one output phase at a time)
 template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, const int32_t* pick, int n) {
-  const int taps = c.ay->taps * c.ax->taps, steps = taps * c.ns;
+  const Seg& in = c.in[0];
+  const int steps = c.joined ? c.ay->taps : c.ay->taps * c.ax->taps * c.ns, joined = c.joined ? c.ax->taps * in.stride : 0;
   int lens[steps];
   size_t depth = 0;
-  for (int s = 0; s < steps; ++s) depth += lens[s] = c.in[s % c.ns].n;
+  for (int s = 0; s < steps; ++s) depth += packed_depth(lens[s] = joined ? joined : c.in[s % c.ns].n);
   const size_t panel = depth * NV * FS_VL;
-  const Seg& in = c.in[0];
   const bool plain = c.ns == 1 && (in.uy | in.ux) == 1;
   const int threads = w.x.a->threads;
   int groups = 4;  // as many as share a panel of weights, as few as keep all threads busy
@@ -61,41 +61,50 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
   const bool parallel = threads > 1 && chunks > 1 && depth * c.co * (size_t)n > 200000;
 #pragma omp parallel num_threads(threads) if (parallel)
   {
-    const float* table[(size_t)chunk * steps];
+    const elem* table[(size_t)chunk * steps];
     float* out[chunk];
     alignas(64) float nowhere[FS_MAX_ROW];
+    alignas(64) float raw[NARROW ? (size_t)chunk * w.s.stride : 1];
+    elem cut[joined ? (size_t)chunk * steps * joined : 1];  // rows of windows that the border of the image cuts
 #pragma omp for schedule(dynamic, 1)
     for (int i = 0; i < chunks; ++i) {
       const int k0 = i * chunk, cells = n - k0 < chunk ? n - k0 : chunk, used = (cells + MR - 1) / MR;
+      Place place{w.g.w};
       for (int j = 0; j < used * MR; ++j) {
-        const float** t = table + (size_t)(j / MR) * steps * MR + j % MR;
+        const elem** t = table + (size_t)(j / MR) * steps * MR + j % MR;
         if (j >= cells) {
-          for (int s = 0; s < steps; ++s) t[(size_t)s * MR] = fs_zeros;
+          for (int s = 0; s < steps; ++s) t[(size_t)s * MR] = zero_row;
           out[j] = nowhere;
           continue;
         }
-        const int k = pick ? pick[k0 + j] : k0 + j, p = w.list[k], y = p / w.g.w, x = p % w.g.w;
-        out[j] = w.fresh(k);
+        const int k = pick ? pick[k0 + j] : k0 + j;
+        place.go(w.list[k]);
+        const int y = place.y, x = place.x;
+        out[j] = raw_row(raw + (NARROW ? (size_t)j * w.s.stride : 0), w.fresh(k));
+        if (joined) {
+          join_taps<MR>(c, y, x, t, cut + (size_t)j * steps * joined);
+          continue;
+        }
         const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * c.ax->taps;
         for (int a = 0; a < c.ay->taps; ++a) {
           if (ty[a] < 0) {
-            for (int s = 0; s < c.ax->taps * c.ns; ++s, t += MR) *t = fs_zeros;
+            for (int s = 0; s < c.ax->taps * c.ns; ++s, t += MR) *t = zero_row;
             continue;
           }
           if (plain) {
             const int32_t* map = in.map ? in.map + ty[a] * in.w : nullptr;
             const int base = map ? 0 : ty[a] * in.w;
             for (int b = 0; b < c.ax->taps; ++b, t += MR)
-              *t = tx[b] < 0 ? fs_zeros : in.pool + (size_t)(map ? map[tx[b]] : base + tx[b]) * in.stride;
+              *t = tx[b] < 0 ? zero_row : in.pool + (size_t)(map ? map[tx[b]] : base + tx[b]) * in.stride;
             continue;
           }
           for (int b = 0; b < c.ax->taps; ++b)
-            for (int s = 0; s < c.ns; ++s, t += MR) *t = tx[b] < 0 ? fs_zeros : row_of(c.in[s], ty[a], tx[b]);
+            for (int s = 0; s < c.ns; ++s, t += MR) *t = tx[b] < 0 ? zero_row : row_of(c.in[s], ty[a], tx[b]);
         }
       }
       gemm<MR, NV>(table, lens, steps, c.weights, panel, c.co, out, used);
-      if (pick) for (int j = 0; j < cells; ++j) c.finish(w, c.e, pick[k0 + j], pick[k0 + j] + 1);
-      else c.finish(w, c.e, k0, k0 + cells);
+      if (pick) for (int j = 0; j < cells; ++j) c.finish(w, c.e, pick[k0 + j], pick[k0 + j] + 1, raw + (NARROW ? (size_t)j * w.s.stride : 0));
+      else c.finish(w, c.e, k0, k0 + cells, raw);
     }
   }
 }
@@ -105,25 +114,29 @@ template <class F> static void each_cell(const Work& w, FinishFn finish, const E
   const int threads = w.x.a->threads, n = w.n;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && cost * n > 100000)
   for (int i = 0; i < (n + 63) / 64; ++i) {
+    alignas(64) float raw[NARROW ? (size_t)64 * w.s.stride : 1];
     const int k0 = i * 64, k1 = k0 + 64 < n ? k0 + 64 : n;
-    for (int k = k0; k < k1; ++k) { const int p = w.list[k]; f(p / w.g.w, p % w.g.w, w.fresh(k)); }
-    finish(w, e, k0, k1);
+    for (int k = k0; k < k1; ++k) {
+      const int p = w.list[k];
+      f(p / w.g.w, p % w.g.w, raw_row(raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), w.fresh(k)));
+    }
+    finish(w, e, k0, k1, raw);
   }
 }
 
 // one input channel per output channel: weights [tap][C rounded up]
-template <int C> static void depthwise(const Work& w, const ConvArgs& c) {
+template <int C> static void depthwise(const Work& w, const ConvArgs& c, const float* weights) {
   constexpr int CP = (C + FS_VL - 1) / FS_VL * FS_VL;
   const int ty = c.ay->taps, tx = c.ax->taps;
   each_cell(w, c.finish, c.e, (size_t)C * ty * tx, [&](int y, int x, float* row) {
-    float gathered[CP];
+    elem gathered[CP];
     for (int i = 0; i < CP; i += FS_VL) store(row + i, vf{});
     for (int a = 0; a < ty; ++a)
       for (int b = 0; b < tx; ++b) {
         const int iy = c.ay->tap[y * ty + a], ix = c.ax->tap[x * tx + b];
         if (iy < 0 || ix < 0) continue;
-        const float* r = tap_row(c.in, c.ns, iy, ix, gathered);
-        const float* k = c.weights + (size_t)(a * tx + b) * CP;
+        const elem* r = tap_row(c.in, c.ns, iy, ix, gathered);
+        const float* k = weights + (size_t)(a * tx + b) * CP;
         for (int i = 0; i < CP; i += FS_VL) store(row + i, load(row + i) + load(r + i) * load(k + i));
       }
   });
@@ -136,26 +149,27 @@ template <int GROUPS, int CIG, int COG> static void grouped(const Work& w, const
   const int threads = w.x.a->threads;
 #pragma omp parallel num_threads(threads) if (threads > 1 && n > 64)
   {
-    float gathered[(size_t)taps * GROUPS * CIG];
-    const float* rows[taps];
+    elem gathered[(size_t)taps * GROUPS * CIG];
+    const elem* rows[taps];
+    alignas(64) float raw[NARROW ? w.s.stride : 1];
 #pragma omp for schedule(static)
     for (int i = 0; i < n; ++i) {
       const int k = pick ? pick[i] : i, p = w.list[k], y = p / w.g.w, x = p % w.g.w;
-      float* out = w.fresh(k);
+      float* out = raw_row(raw, w.fresh(k));
       for (int t = 0; t < taps; ++t) {
         const int iy = c.ay->tap[y * ty + t / tx], ix = c.ax->tap[x * tx + t % tx];
-        rows[t] = iy < 0 || ix < 0 ? fs_zeros : tap_row(c.in, c.ns, iy, ix, gathered + (size_t)t * GROUPS * CIG);
+        rows[t] = iy < 0 || ix < 0 ? zero_row : tap_row(c.in, c.ns, iy, ix, gathered + (size_t)t * GROUPS * CIG);
       }
       const float* b = weights;
       for (int g = 0; g < GROUPS; ++g)
         for (int o = 0; o < BLOCKS; ++o) {
           vf acc{};
           for (int t = 0; t < taps; ++t)
-            for (int q = 0; q < CIG; ++q, b += FS_VL) acc += load(b) * rows[t][g * CIG + q];
+            for (int q = 0; q < CIG; ++q, b += FS_VL) acc += load(b) * number(rows[t][g * CIG + q]);
           const int left = COG - o * FS_VL;
           std::memcpy(out + g * COG + o * FS_VL, &acc, 4 * (size_t)(left < FS_VL ? left : FS_VL));
         }
-      c.finish(w, c.e, k, k + 1);
+      c.finish(w, c.e, k, k + 1, raw);
     }
   }
 }

@@ -31,7 +31,7 @@ struct Maps {              // two slot maps that take turns
 };
 
 struct Store {             // a tensor that is kept: two rows a cell
-  float* pool;
+  elem* pool;
   Maps own;
   uint8_t *mask, *cand;
   uint8_t* shares;         // since the last keyframe all its work was given: it has the maps of its grid; in the arena
@@ -145,9 +145,9 @@ struct Work {
     else for (int p = 0; p < cells; ++p) map[p] = old[f.src[p]];
     if (n) free_rows(old, cells, x.used, rows, n);
   }
-  float* fresh(int k) const { return s.pool + (size_t)rows[k] * s.stride; }
+  elem* fresh(int k) const { return s.pool + (size_t)rows[k] * s.stride; }
   // the remapped cached row that a fresh one is compared with, or null where it counts whatever it is
-  const float* cached(int p) const {
+  const elem* cached(int p) const {
     if (x.key || forced) return nullptr;
     const int32_t* old = s.maps.map[*s.maps.base];
     if (f.still) return s.pool + (size_t)old[p] * s.stride;
@@ -177,38 +177,53 @@ struct Epilogue {
 };
 
 // A row of several segments, gathered; or the row itself where there is one segment.
-FS_INLINE const float* tap_row(const Seg* in, int ns, int y, int x, float* buffer) {
+FS_INLINE const elem* tap_row(const Seg* in, int ns, int y, int x, elem* buffer) {
   if (ns == 1) return row_of(in[0], y, x);
-  float* b = buffer;
+  elem* b = buffer;
   for (int i = 0; i < ns; ++i) {
-    std::memcpy(b, row_of(in[i], y, x), (size_t)in[i].n * 4);
+    std::memcpy(b, row_of(in[i], y, x), (size_t)in[i].n * sizeof(elem));
     b += in[i].n;
   }
   return buffer;
 }
 
+template <Act A, Act B> FS_INLINE vf finished(vf v, const Epilogue& e, int c, const elem* residual) {
+  if (e.bias) v = v + load(e.bias + c);
+  v = activate<A>(v, e.slope + c, e.p0, e.p1);
+  if (residual) v = v + load(residual + c);
+  return activate<B>(v, e.slope + c, e.q0, e.q1);
+}
+
 // bias, activation, residual, activation, comparison with the cached row, and the mask, for candidates [k0, k1)
-template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue& e, int k0, int k1) {
+template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue& e, int k0, int k1, const float* raw) {
   constexpr int FULL = C / FS_VL * FS_VL;
-  float gathered[C + FS_VL];
+  elem gathered[C + FS_VL];
   vi lanes{};
   for (int i = 0; i < FS_VL; ++i) lanes[i] = FULL + i < C ? -1 : 0;
   const vf tau = splat(w.tau);
+  if (w.x.key || w.forced) {  // nothing is compared
+    for (int k = k0; k < k1; ++k) {
+      elem* row = w.fresh(k);
+      const float* values = raw_row((float*)raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), row);
+      const elem* residual = nullptr;
+      if (e.n_residual) residual = tap_row(e.residual, e.n_residual, w.list[k] / w.g.w, w.list[k] % w.g.w, gathered);
+      for (int c = 0; c < C; c += FS_VL) store(row + c, finished<A, B>(load(values + c), e, c, residual));
+      w.keep(k);
+    }
+    return;
+  }
   for (int k = k0; k < k1; ++k) {
     const int p = w.list[k];
-    float* row = w.fresh(k);
-    const float* cached = w.cached(p);
-    const float* residual = e.n_residual ? tap_row(e.residual, e.n_residual, p / w.g.w, p % w.g.w, gathered) : nullptr;
+    elem* row = w.fresh(k);
+    const float* values = raw_row((float*)raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), row);
+    const elem* cached = w.cached(p);
+    const elem* residual = e.n_residual ? tap_row(e.residual, e.n_residual, p / w.g.w, p % w.g.w, gathered) : nullptr;
     vi differs{};
     for (int c = 0; c < C; c += FS_VL) {
-      vf v = load(row + c);
-      if (e.bias) v = v + load(e.bias + c);
-      v = activate<A>(v, e.slope + c, e.p0, e.p1);
-      if (residual) v = v + load(residual + c);
-      v = activate<B>(v, e.slope + c, e.q0, e.q1);
+      const vf v = finished<A, B>(load(values + c), e, c, residual);
       store(row + c, v);
       if (cached) {
-        vi d = ~(magnitude(v - load(cached + c)) <= tau);
+        vi d = ~(magnitude((NARROW ? load(row + c) : v) - load(cached + c)) <= tau);
         differs |= c < FULL ? d : d & lanes;
       }
     }

@@ -3,13 +3,13 @@
 template <int C> static void max_pool(const Work& w, const Seg* in, int ns, const Axis& ay, const Axis& ax, FinishFn finish, const Epilogue& e) {
   constexpr int CP = (C + FS_VL - 1) / FS_VL * FS_VL;
   each_cell(w, finish, e, (size_t)C * ay.taps * ax.taps, [&](int y, int x, float* row) {
-    float gathered[CP];
+    elem gathered[CP];
     for (int i = 0; i < CP; i += FS_VL) store(row + i, splat(-INFINITY));
     for (int a = 0; a < ay.taps; ++a)
       for (int b = 0; b < ax.taps; ++b) {
         const int iy = ay.tap[y * ay.taps + a], ix = ax.tap[x * ax.taps + b];
         if (iy < 0 || ix < 0) continue;
-        const float* r = tap_row(in, ns, iy, ix, gathered);
+        const elem* r = tap_row(in, ns, iy, ix, gathered);
         for (int i = 0; i < CP; i += FS_VL) {
           vf m = load(row + i), v = load(r + i);
           store(row + i, pick((v > m) | ~(v == v), v, m));  // NaN wins, as in torch
@@ -23,13 +23,13 @@ struct AvgGeometry { int kh, kw, sh, sw, ph, pw, h, w, include_pad, divisor; };
 template <int C> static void avg_pool(const Work& w, const Seg* in, int ns, const Axis& ay, const Axis& ax, const AvgGeometry& q, FinishFn finish, const Epilogue& e) {
   constexpr int CP = (C + FS_VL - 1) / FS_VL * FS_VL;
   each_cell(w, finish, e, (size_t)C * ay.taps * ax.taps, [&](int y, int x, float* row) {
-    float gathered[CP];
+    elem gathered[CP];
     for (int i = 0; i < CP; i += FS_VL) store(row + i, vf{});
     for (int a = 0; a < ay.taps; ++a)
       for (int b = 0; b < ax.taps; ++b) {
         const int iy = ay.tap[y * ay.taps + a], ix = ax.tap[x * ax.taps + b];
         if (iy < 0 || ix < 0) continue;
-        const float* r = tap_row(in, ns, iy, ix, gathered);
+        const elem* r = tap_row(in, ns, iy, ix, gathered);
         for (int i = 0; i < CP; i += FS_VL) store(row + i, load(row + i) + load(r + i));
       }
     int y0 = y * q.sh - q.ph, x0 = x * q.sw - q.pw;
@@ -48,29 +48,29 @@ template <int C> static void avg_pool(const Work& w, const Seg* in, int ns, cons
 // raw copy of the input; activations and additions are left to finish()
 template <int C> static void copy_rows(const Work& w, const Seg* in, int ns, FinishFn finish, const Epilogue& e) {
   each_cell(w, finish, e, C, [&](int y, int x, float* row) {
-    float gathered[C + FS_VL];
-    std::memcpy(row, tap_row(in, ns, y, x, gathered), (size_t)C * 4);
+    elem gathered[C + FS_VL];
+    widen(tap_row(in, ns, y, x, gathered), row, C);
   });
 }
 
 template <int C> static void affine(const Work& w, const Seg* in, int ns, const float* scale, FinishFn finish, const Epilogue& e) {
   each_cell(w, finish, e, C, [&](int y, int x, float* row) {
-    float gathered[C + FS_VL];
-    const float* r = tap_row(in, ns, y, x, gathered);
+    elem gathered[C + FS_VL];
+    const elem* r = tap_row(in, ns, y, x, gathered);
     for (int i = 0; i < C; i += FS_VL) store(row + i, load(r + i) * load(scale + i));
   });
 }
 
 template <int C> static void channel_norm(const Work& w, const Seg* in, int ns, const float* gamma, const float* beta, float eps, FinishFn finish, const Epilogue& e) {
   each_cell(w, finish, e, 4 * C, [&](int y, int x, float* row) {
-    float gathered[C + FS_VL];
-    const float* r = tap_row(in, ns, y, x, gathered);
+    elem gathered[C + FS_VL];
+    const elem* r = tap_row(in, ns, y, x, gathered);
     float mean = 0, var = 0;
-    for (int i = 0; i < C; ++i) mean += r[i];
+    for (int i = 0; i < C; ++i) mean += number(r[i]);
     mean /= C;
-    for (int i = 0; i < C; ++i) var += (r[i] - mean) * (r[i] - mean);
+    for (int i = 0; i < C; ++i) var += (number(r[i]) - mean) * (number(r[i]) - mean);
     const float rstd = 1.0f / std::sqrt(var / C + eps);
-    for (int i = 0; i < C; ++i) row[i] = (r[i] - mean) * rstd * gamma[i] + beta[i];
+    for (int i = 0; i < C; ++i) row[i] = (number(r[i]) - mean) * rstd * gamma[i] + beta[i];
   });
 }
 
@@ -85,11 +85,11 @@ template <Kind K> FS_INLINE vf apply(vf a, vf b) {
 // b: another tensor on the grid, or one row for all cells
 template <int C, Kind K, bool SWAPPED> static void binary(const Work& w, const Seg* in, int ns, const Seg* other, int n_other, const float* constant, FinishFn finish, const Epilogue& e) {
   each_cell(w, finish, e, C, [&](int y, int x, float* row) {
-    float ga[C + FS_VL], gb[C + FS_VL];
-    const float* a = tap_row(in, ns, y, x, ga);
-    const float* b = constant ? constant : tap_row(other, n_other, y, x, gb);
+    elem ga[C + FS_VL], gb[C + FS_VL];
+    const elem* a = tap_row(in, ns, y, x, ga);
+    const elem* b = constant ? nullptr : tap_row(other, n_other, y, x, gb);
     for (int i = 0; i < C; i += FS_VL) {
-      vf u = load(a + i), v = load(b + i);
+      vf u = load(a + i), v = constant ? load(constant + i) : load(b + i);
       store(row + i, SWAPPED ? apply<K>(v, u) : apply<K>(u, v));
     }
   });
@@ -99,11 +99,11 @@ struct Lerp { const int *low, *high; const float* share; };  // per output cell
 
 template <int C> static void bilinear(const Work& w, const Seg* in, int ns, const Lerp& ly, const Lerp& lx, FinishFn finish, const Epilogue& e) {
   each_cell(w, finish, e, 4 * C, [&](int y, int x, float* row) {
-    float g[4][C + FS_VL];
-    const float* a = tap_row(in, ns, ly.low[y], lx.low[x], g[0]);
-    const float* b = tap_row(in, ns, ly.low[y], lx.high[x], g[1]);
-    const float* c = tap_row(in, ns, ly.high[y], lx.low[x], g[2]);
-    const float* d = tap_row(in, ns, ly.high[y], lx.high[x], g[3]);
+    elem g[4][C + FS_VL];
+    const elem* a = tap_row(in, ns, ly.low[y], lx.low[x], g[0]);
+    const elem* b = tap_row(in, ns, ly.low[y], lx.high[x], g[1]);
+    const elem* c = tap_row(in, ns, ly.high[y], lx.low[x], g[2]);
+    const elem* d = tap_row(in, ns, ly.high[y], lx.high[x], g[3]);
     const float v1 = ly.share[y], v0 = 1.0f - v1, h1 = lx.share[x], h0 = 1.0f - h1;
     for (int i = 0; i < C; i += FS_VL)
       store(row + i, v0 * (h0 * load(a + i) + h1 * load(b + i)) + v1 * (h0 * load(c + i) + h1 * load(d + i)));
@@ -113,10 +113,10 @@ template <int C> static void bilinear(const Work& w, const Seg* in, int ns, cons
 // one tap per axis, a constant outside: padding, cropping, nearest resampling
 template <int C> static void gather(const Work& w, const Seg* in, int ns, const Axis& ay, const Axis& ax, float value, FinishFn finish, const Epilogue& e) {
   each_cell(w, finish, e, C, [&](int y, int x, float* row) {
-    float gathered[C + FS_VL];
+    elem gathered[C + FS_VL];
     const int iy = ay.tap[y], ix = ax.tap[x];
     if (iy < 0 || ix < 0) for (int i = 0; i < C; ++i) row[i] = value;
-    else std::memcpy(row, tap_row(in, ns, iy, ix, gathered), (size_t)C * 4);
+    else widen(tap_row(in, ns, iy, ix, gathered), row, C);
   });
 }
 
@@ -154,9 +154,9 @@ static Mask upsampled_mask(Ctx& c, uint8_t* out, Mask parent, int grid_in, int g
       if (!(parent.any && parent.cells[q]) && dy == py * ry && dx == px * rx) continue;
       bool differs = false;
       for (int s = 0; s < ns && !differs; ++s) {
-        const float *a = row_of(now[s], y, x), *b = row_of(before[s], y - dy, x - dx);
-        if (a != b) for (int i = 0; i < now[s].n && !differs; ++i) differs = !(std::fabs(a[i] - b[i]) <= 0.0f);
-        else for (int i = 0; i < now[s].n && !differs; ++i) differs = !(a[i] - a[i] == 0.0f);  // NaN and infinity
+        const elem *a = row_of(now[s], y, x), *b = row_of(before[s], y - dy, x - dx);
+        if (a != b) for (int i = 0; i < now[s].n && !differs; ++i) differs = !(std::fabs(number(a[i]) - number(b[i])) <= 0.0f);
+        else for (int i = 0; i < now[s].n && !differs; ++i) differs = !(number(a[i]) - number(a[i]) == 0.0f);  // NaN and infinity
       }
       out[p] = differs;
       some = some || differs;
@@ -166,6 +166,12 @@ static Mask upsampled_mask(Ctx& c, uint8_t* out, Mask parent, int grid_in, int g
 
 // ---- dense tensors: islands and outputs
 
+FS_INLINE v4 four(const elem* p) {
+  v4 v;
+  widen(p, (float*)&v, 4);
+  return v;
+}
+
 static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* out) {
   const size_t cells = (size_t)g.h * g.w;
 #pragma omp parallel for num_threads(c.a->threads) if (cells > 1000)
@@ -174,18 +180,18 @@ static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* 
       const int m = g.w - x0 < 64 ? g.w - x0 : 64, fours = m / 4 * 4;
       float* o = out + (size_t)y * g.w + x0;
       for (int s = 0; s < ns; o += in[s++].n * cells) {
-        const float* r[64];
+        const elem* r[64];
         for (int i = 0; i < m; ++i) r[i] = row_of(in[s], y, x0 + i);
         int ch = 0;
         for (; ch + 4 <= in[s].n; ch += 4)
           for (int i = 0; i < fours; i += 4) {
-            v4 a = *(const v4*)(r[i] + ch), b = *(const v4*)(r[i + 1] + ch), d = *(const v4*)(r[i + 2] + ch), e = *(const v4*)(r[i + 3] + ch);
+            v4 a = four(r[i] + ch), b = four(r[i + 1] + ch), d = four(r[i + 2] + ch), e = four(r[i + 3] + ch);
             transpose(a, b, d, e);
             float* p = o + ch * cells + i;
             *(v4*)p = a, *(v4*)(p + cells) = b, *(v4*)(p + 2 * cells) = d, *(v4*)(p + 3 * cells) = e;
           }
-        for (int i = fours; i < m; ++i) for (int k = 0; k < ch; ++k) o[k * cells + i] = r[i][k];
-        for (; ch < in[s].n; ++ch) for (int i = 0; i < m; ++i) o[ch * cells + i] = r[i][ch];
+        for (int i = fours; i < m; ++i) for (int k = 0; k < ch; ++k) o[k * cells + i] = number(r[i][k]);
+        for (; ch < in[s].n; ++ch) for (int i = 0; i < m; ++i) o[ch * cells + i] = number(r[i][ch]);
       }
     }
 }

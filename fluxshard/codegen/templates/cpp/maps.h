@@ -10,12 +10,12 @@ struct Axis {           // one axis of a window on given sizes, expanded once at
 struct AxisSpec { int n_in, n_out, taps, in_step, out_step, edge; const int* offsets; const int* counts; };  // (out_step, taps), (out_step)
 
 struct Seg {            // channels of a stored tensor as another tensor sees them
-  const float* pool;    // rows, from the first channel seen
+  const elem* pool;     // rows, from the first channel seen
   const int32_t* map;   // cell -> row; null for the image: row = cell
-  int stride, n, uy, ux, w;  // floats between rows; channels; nearest upsampling; width of the stored grid
+  int stride, n, uy, ux, w;  // numbers between rows; channels; nearest upsampling; width of the stored grid
 };
 
-FS_INLINE const float* row_of(const Seg& s, int y, int x) {
+FS_INLINE const elem* row_of(const Seg& s, int y, int x) {
   int cell = (s.uy | s.ux) == 1 ? y * s.w + x : (y / s.uy) * s.w + x / s.ux;  // divisions are slow, and this is called per tap
   return s.pool + (size_t)(s.map ? s.map[cell] : cell) * s.stride;
 }

@@ -1,11 +1,22 @@
 // The image as the first layers read it: what an input cache has assembled, or this frame's own pixels.
 struct Picture {
-  float* fresh;       // this frame's own pixels
+  elem* fresh;        // this frame's own pixels
   uint8_t *mask, *flags;
   uint8_t* blocks;    // of FS_BLOCK_H x FS_BLOCK_W pixels: 1 where `fresh` has been filled, while it is filled on demand
-  const float* fed;
+  const elem* fed;
   bool on_demand;
 };
+
+// Pixels [p, p + n) of a planar image as rows; n is 4, or 1
+template <int C, int STRIDE> FS_INLINE void take_pixels(const float* image, int cells, int p, int n, elem* to) {
+{% if t.dtype == "float32" %}
+  read_pixels<C, STRIDE>(image, cells, p, n, to);
+{% else %}
+  float floats[4 * STRIDE];
+  read_pixels<C, STRIDE>(image, cells, p, n, floats);
+  narrow(floats, to, n * STRIDE);
+{% endif %}
+}
 
 // S_0 of given pixels, to which those without a source are added. Returns its size.
 static int64_t given_pixels(const Ctx& c, Picture& q) {
@@ -41,7 +52,7 @@ template <int C, int STRIDE> static void order_pixels(const Ctx& c, Picture& q) 
   for (int y = 0; y < g.h; ++y)
     for (int p = y * g.w, end = p + g.w, n; p < end; p += n) {
       n = end - p >= 4 ? 4 : 1;
-      read_pixels<C, STRIDE>(c.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
+      take_pixels<C, STRIDE>(c.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
     }
 }
 
@@ -50,8 +61,9 @@ template <int C, int STRIDE> static int64_t take_picture(const Ctx& c, Picture& 
   const StepArgs& a = *c.a;
   const Grid& g = c.grids[0];
   const int cells = g.h * g.w;
-  q.fed = a.fed ? a.fed : q.fresh;
+  q.fed = q.fresh;
   if (a.fed) {
+    q.fed = fed_rows(a.fed, q.fresh, (size_t)cells * STRIDE, a.threads);
     std::memcpy(q.mask, a.input_mask, cells);
     return a.input_cells;
   }
@@ -101,7 +113,7 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
         for (int x = x0, n; x < x1; x += n) {
           n = x1 - x >= 4 ? 4 : 1;
           const int p = y * g.w + x;
-          read_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
+          take_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
         }
     }
 }

@@ -15,7 +15,7 @@ from fluxshard.errors import OptionError
     [
         ("tpu", "float32", "auto", "--device (='tpu') must be cpu, cuda or cuda:N"),
         ("cuda:x", "float32", "auto", "--device (='cuda:x') must be"),
-        ("cpu", "float16", "auto", "--dtype float16 is for --device cuda; --device cpu computes in float32"),
+        ("cpu", "float16", "auto", "--dtype float16 is for --device cuda; --device cpu stores float32 or bfloat16"),
         ("cpu", "float32", "cuda", "--backend cuda is for --device cuda; with --device cpu use one of auto, cpp"),
         ("cpu", "float32", "emulated", "--backend emulated is for --device cuda"),
         ("cuda:1", "float32", "cpp", "--backend cpp is for --device cpu; with --device cuda:1 use one of auto, cuda"),
@@ -29,7 +29,12 @@ def test_devices_that_do_not_go_together(device, dtype, backend, message):
 
 @pytest.mark.parametrize(
     ("device", "dtype", "backend"),
-    [("cpu", "float32", "cpp"), ("cuda", "float16", "auto"), ("cuda:3", "bfloat16", "emulated")],
+    [
+        ("cpu", "float32", "cpp"),
+        ("cpu", "bfloat16", "auto"),
+        ("cuda", "float16", "auto"),
+        ("cuda:3", "bfloat16", "emulated"),
+    ],
 )
 def test_devices_that_go_together(device, dtype, backend):
     check_device(device, dtype, backend)

@@ -146,7 +146,7 @@ def test_views_resolve_to_the_channels_that_they_show() -> None:
     b.add(P.Cat(), last, whole, last)
     b.add(P.UpsampleNearest(factor=(2, 1)), some)
     plan = b.finish()
-    layout = Allocator(plan, 16).layout()
+    layout = Allocator(plan, AVX512).layout()
     stored = [
         torch.arange(float(np.prod(plan.value(name).shape))).view(plan.value(name).shape) + 10_000 * index
         for index, name in enumerate(layout.stores)

@@ -10,7 +10,7 @@ import pytest
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.cpp import families as fam
 from fluxshard.codegen.cpp.lowering import describe
-from fluxshard.codegen.cpp.pack import gemm_panels, pack_all
+from fluxshard.codegen.cpp.pack import gemm_panels, joined_rows, pack_all, pair_panels
 from fluxshard.geometry import transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target
@@ -42,6 +42,31 @@ def test_gemm_panels(outputs: int, block: int) -> None:
     for o, i, y, x in itertools.product(range(round_up(outputs, block)), range(inputs), range(kh), range(kw)):
         at = ((o // block * kh * kw + y * kw + x) * inputs + i) * block + o % block
         assert flat[at] == (weight[o, i, y, x] if o < outputs else 0)
+
+
+@pytest.mark.parametrize("depths", [(4,), (3, 1, 5), (2, 7)])
+def test_pair_panels(depths: tuple[int, ...]) -> None:
+    """`[Co / block][tap][pair][block][2]` in bfloat16; pairs do not cross segments, and odd ones end with a zero."""
+    outputs, block, taps = 19, 16, 6
+    weight = np.random.default_rng(0).integers(-99, 99, (outputs, sum(depths), 2, 3)).astype(np.float32)  # exact
+    flat = pair_panels(weight, block, depths).view(np.uint16)
+    padded = [round_up(n, 2) for n in depths]
+    assert flat.size == round_up(outputs, block) * sum(padded) * taps
+    channels = iter(range(sum(depths)))
+    places = [next(channels) if i < n else None for n in depths for i in range(round_up(n, 2))]  # channel per place
+    for o, k, t in itertools.product(range(round_up(outputs, block)), range(sum(padded)), range(taps)):
+        index = ((((o // block) * taps + t) * (sum(padded) // 2) + k // 2) * block + o % block) * 2 + k % 2
+        value = (np.array([flat[index]], np.uint32) << 16).view(np.float32)[0]
+        source = places[k]
+        assert value == (0 if o >= outputs or source is None else weight[o, source, t // 3, t % 3])
+
+
+def test_rows_of_windows_of_the_image_are_joined() -> None:
+    weight = np.random.default_rng(0).normal(size=(5, 3, 2, 4)).astype(np.float32)
+    joined = joined_rows(weight)
+    assert joined.shape == (5, 16, 2, 1)
+    for o, i, y, x in itertools.product(range(5), range(4), range(2), range(4)):
+        assert joined[o, 4 * x + i, y, 0] == (weight[o, i, y, x] if i < 3 else 0)
 
 
 @TARGETS

@@ -57,8 +57,8 @@ extern "C" int fs_step(StepArgs* a) {
   uint8_t* const off_grid = m + 3840;
   std::memset(off_grid, 0, 0);
   Store st[] = {
-    {(float*)(m + 1536), { {(int32_t*)(m + 2368), (int32_t*)(m + 2432)}, bases + 0 }, m + 2496, m + 2560, m + 3904, 8, 8, 1, 0, false, {} },
-    {(float*)(m + 2624), { {(int32_t*)(m + 3456), (int32_t*)(m + 3520)}, bases + 1 }, m + 3584, m + 3648, m + 3905, 8, 8, 1, 0, false, {} },
+    {(elem*)(m + 1536), { {(int32_t*)(m + 2368), (int32_t*)(m + 2432)}, bases + 0 }, m + 2496, m + 2560, m + 3904, 8, 8, 1, 0, false, {} },
+    {(elem*)(m + 2624), { {(int32_t*)(m + 3456), (int32_t*)(m + 3520)}, bases + 1 }, m + 3584, m + 3648, m + 3905, 8, 8, 1, 0, false, {} },
   };
   for (Store& s : st) s.maps = *s.shares ? works[s.grid].maps : s.own;
   Mask vm[1];
@@ -70,7 +70,7 @@ extern "C" int fs_step(StepArgs* a) {
   if (a->motion && !c.key)
     for (int i = on_demand || a->fed; i < 2; ++i)
       make_field(fields[i], grids[i], grids[0], a->grid_motion ? a->grid_motion[i] : a->motion, a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid, a->cell_px, a->motion_columns, a->threads);
-  Picture pic{(float*)(m + 576), m + 1344, m + 1408, m + 1472, nullptr, false};
+  Picture pic{(elem*)(m + 576), m + 1344, m + 1408, m + 1472, nullptr, false};
   a->input_cells = take_picture<3, 4>(c, pic, on_demand);
   if (c.key) for (Field& f : fields) f.still = 1;
   const Mask image_mask{pic.mask, a->input_cells > 0};
@@ -97,13 +97,13 @@ extern "C" int fs_step(StepArgs* a) {
     }
     if (w.begin()) {
       const Seg in[] = {{pic.fed, nullptr, 4, 3, 1, 1, 6}};
-      const Epilogue e{a->weights + 224, fs_zeros, 0, 0, 0, 0, nullptr, 0};
+      const Epilogue e{a->weights + 288, fs_zeros, 0, 0, 0, 0, nullptr, 0};
     const FinishFn done = finish<8, SILU, NONE>;
       const Axis &ay = axes[0], &ax = axes[1];
       feed<3, 4>(w, pic, ay, ax);
       const int ns = 1;
       const int64_t t = now_ns();
-      conv<6, 2>(w, {in, ns, &ay, &ax, a->weights + 0, 8, done, e}, nullptr, w.n);
+      conv<6, 2>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 0), 8, done, e, true}, nullptr, w.n);
       c.conv_ns += now_ns() - t;
     }
     w.done();
@@ -124,7 +124,7 @@ extern "C" int fs_step(StepArgs* a) {
       const Axis &ay = axes[2], &ax = axes[2];
       const int ns = 1;
       const int64_t t = now_ns();
-      conv<6, 2>(w, {in, ns, &ay, &ax, a->weights + 288, 8, done, e}, nullptr, w.n);
+      conv<6, 2>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 352), 8, done, e, false}, nullptr, w.n);
       c.conv_ns += now_ns() - t;
     }
     w.done();

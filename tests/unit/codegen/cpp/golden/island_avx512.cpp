@@ -53,8 +53,8 @@ extern "C" int fs_step(StepArgs* a) {
   uint8_t* const off_grid = m + 4672;
   std::memset(off_grid, 0, 1);
   Store st[] = {
-    {(float*)(m + 1216), { {(int32_t*)(m + 2624), (int32_t*)(m + 2688)}, bases + 0 }, m + 2752, m + 2816, m + 4736, 16, 6, 1, 0, false, {} },
-    {(float*)(m + 2880), { {(int32_t*)(m + 4288), (int32_t*)(m + 4352)}, bases + 1 }, m + 4416, m + 4480, m + 4737, 16, 6, 1, 0, false, {} },
+    {(elem*)(m + 1216), { {(int32_t*)(m + 2624), (int32_t*)(m + 2688)}, bases + 0 }, m + 2752, m + 2816, m + 4736, 16, 6, 1, 0, false, {} },
+    {(elem*)(m + 2880), { {(int32_t*)(m + 4288), (int32_t*)(m + 4352)}, bases + 1 }, m + 4416, m + 4480, m + 4737, 16, 6, 1, 0, false, {} },
   };
   for (Store& s : st) s.maps = *s.shares ? works[s.grid].maps : s.own;
   Mask vm[1];
@@ -66,7 +66,7 @@ extern "C" int fs_step(StepArgs* a) {
   if (a->motion && !c.key)
     for (int i = on_demand || a->fed; i < 2; ++i)
       make_field(fields[i], grids[i], grids[0], a->grid_motion ? a->grid_motion[i] : a->motion, a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid, a->cell_px, a->motion_columns, a->threads);
-  Picture pic{(float*)(m + 512), m + 1024, m + 1088, m + 1152, nullptr, false};
+  Picture pic{(elem*)(m + 512), m + 1024, m + 1088, m + 1152, nullptr, false};
   a->input_cells = take_picture<2, 4>(c, pic, on_demand);
   if (c.key) for (Field& f : fields) f.still = 1;
   const Mask image_mask{pic.mask, a->input_cells > 0};

@@ -61,9 +61,9 @@ extern "C" int fs_step(StepArgs* a) {
   uint8_t* const off_grid = m + 13248;
   std::memset(off_grid, 0, 0);
   Store st[] = {
-    {(float*)(m + 1984), { {(int32_t*)(m + 3776), (int32_t*)(m + 3840)}, bases + 0 }, m + 3904, m + 3968, m + 13312, 16, 4, 1, 0, false, {} },
-    {(float*)(m + 4096), { {(int32_t*)(m + 10496), (int32_t*)(m + 10688)}, bases + 1 }, m + 10880, m + 10944, m + 13313, 16, 3, 0, 0, false, {} },
-    {(float*)(m + 11072), { {(int32_t*)(m + 12864), (int32_t*)(m + 12928)}, bases + 2 }, m + 12992, m + 13056, m + 13314, 16, 4, 1, 0, false, {} },
+    {(elem*)(m + 1984), { {(int32_t*)(m + 3776), (int32_t*)(m + 3840)}, bases + 0 }, m + 3904, m + 3968, m + 13312, 16, 4, 1, 0, false, {} },
+    {(elem*)(m + 4096), { {(int32_t*)(m + 10496), (int32_t*)(m + 10688)}, bases + 1 }, m + 10880, m + 10944, m + 13313, 16, 3, 0, 0, false, {} },
+    {(elem*)(m + 11072), { {(int32_t*)(m + 12864), (int32_t*)(m + 12928)}, bases + 2 }, m + 12992, m + 13056, m + 13314, 16, 4, 1, 0, false, {} },
   };
   for (Store& s : st) s.maps = *s.shares ? works[s.grid].maps : s.own;
   Mask vm[3];
@@ -73,7 +73,7 @@ extern "C" int fs_step(StepArgs* a) {
   if (a->motion && !c.key)
     for (int i = on_demand || a->fed; i < 2; ++i)
       make_field(fields[i], grids[i], grids[0], a->grid_motion ? a->grid_motion[i] : a->motion, a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid, a->cell_px, a->motion_columns, a->threads);
-  Picture pic{(float*)(m + 768), m + 1792, m + 1856, m + 1920, nullptr, false};
+  Picture pic{(elem*)(m + 768), m + 1792, m + 1856, m + 1920, nullptr, false};
   a->input_cells = take_picture<3, 4>(c, pic, on_demand);
   if (c.key) for (Field& f : fields) f.still = 1;
   const Mask image_mask{pic.mask, a->input_cells > 0};
@@ -100,12 +100,12 @@ extern "C" int fs_step(StepArgs* a) {
     }
     if (w.begin()) {
       const Seg in[] = {{pic.fed, nullptr, 4, 3, 1, 1, 8}};
-      const Epilogue e{a->weights + 192, fs_zeros, 0, 0, 0, 0, nullptr, 0};
+      const Epilogue e{a->weights + 256, fs_zeros, 0, 0, 0, 0, nullptr, 0};
     const FinishFn done = finish<4, NONE, NONE>;
       const Axis &ay = axes[0], &ax = axes[1];
       const int ns = 1;
       const int64_t t = now_ns();
-      conv<14, 1>(w, {in, ns, &ay, &ax, a->weights + 0, 4, done, e}, nullptr, w.n);
+      conv<14, 1>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 0), 4, done, e, true}, nullptr, w.n);
       c.conv_ns += now_ns() - t;
     }
     w.done();

@@ -1,0 +1,8 @@
+// Features are stored as float32. What a layer computes lies in the row that is kept.
+typedef float elem;
+constexpr bool NARROW = false;
+
+FS_INLINE float number(elem x) { return x; }
+FS_INLINE void widen(const elem* from, float* to, size_t n) { std::memcpy(to, from, n * sizeof *to); }
+FS_INLINE float* raw_row(float*, elem* kept) { return kept; }
+FS_INLINE const elem* fed_rows(const float* fed, elem*, size_t, int) { return fed; }
