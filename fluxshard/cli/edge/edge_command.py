@@ -17,7 +17,7 @@ from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
-from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle, with_saved_profile
 from fluxshard.cli.support.stopping import Stopping
 from fluxshard.cloud.edge.detection_answers import detection_answers
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
@@ -127,6 +127,7 @@ def edge_command(request: EdgeRequest) -> int:
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
         loaded = load(request.network.model, request.network.task)
+        reuse = with_saved_profile(request.reuse, reuse, loaded)
         shape = network_shape(request.network.size, picture_size, loaded)
         with screen.status(f"compiling {request.network.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)

@@ -17,7 +17,7 @@ from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
-from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle, with_saved_profile
 from fluxshard.cli.support.stopping import Stopping
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
@@ -99,7 +99,7 @@ def run_command(request: RunRequest) -> int:
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
         loaded = load(request.model, request.task)
-        reuse = _for_network(reuse, loaded)
+        reuse = _for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)
@@ -109,8 +109,10 @@ def run_command(request: RunRequest) -> int:
         if model.compiled.backend == "emulated":
             notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
         note = describe(
-            request.reuse, reuse.options, model.canvas_px, model.compiled.dtype, finds_objects=loaded.layout is not None
-        )
+            request.reuse, reuse.options, model.canvas_px, model.compiled.dtype,
+            finds_objects=loaded.layout is not None,
+            is_saved=reuse.threshold_profile is not None and request.reuse.profile is None,
+        )  # fmt: skip
         notes.print(note, style="dim", markup=False, soft_wrap=True)
         facts = _facts(request, reuse, model)
 
