@@ -34,4 +34,4 @@ def write_caption(canvas: Picture, text: str) -> None:
         (size, round(size * 1.9) / 2 - (round(size * 1.9) - len(strip))), text, font=font, fill=(245, 245, 245),
         anchor="lm",
     )  # fmt: skip
-    part[...] = image
+    part[...] = np.asarray(image)

@@ -55,4 +55,4 @@ def draw_skeleton(canvas: Picture, keypoints: NDArray[np.float32], line: int) ->
     part = canvas[low[1] : high[1], low[0] : high[0]]
     image = Image.fromarray(part)
     image.paste(layer, (0, 0), layer)
-    part[...] = image
+    part[...] = np.asarray(image)
