@@ -220,9 +220,8 @@ async def downgrading(port: int, site: Path) -> AsyncIterator[int]:
 
 def test_a_call_over_tls_1_2_is_refused(site: Path) -> None:
     async def run() -> None:
-        async with serving(server_credentials(server_files(site))) as port:
-            async with downgrading(port, site) as proxy:
-                answer = await ask(proxy, client_files(site, None, site))
+        async with serving(server_credentials(server_files(site))) as port, downgrading(port, site) as proxy:
+            answer = await ask(proxy, client_files(site, None, site))
         assert answer == "this connection is not TLS 1.3, which this server requires"
 
     asyncio.run(run())
