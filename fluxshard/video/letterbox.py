@@ -92,9 +92,9 @@ class Letterbox:
                 f"expected {(*self.picture_size, 3)} and uint8"
             )
         if self.content_size != self.picture_size:
-            # permuted behind the batch axis: only then torch sees channels last, resizes the pixels where they are, in
-            # this thread, and returns them in the same order
-            planes = torch.from_numpy(np.ascontiguousarray(picture)[None]).permute(0, 3, 1, 2)
+            # with a batch axis of torch's, whose stride tells it that channels are last (one of numpy's has none): it
+            # then resizes the pixels where they are, in this thread, and returns them in the same order
+            planes = torch.from_numpy(np.ascontiguousarray(picture)).unsqueeze(0).permute(0, 3, 1, 2)
             # antialias: without it, static content flickers under subpixel camera motion
             planes = torch.nn.functional.interpolate(planes, size=self.content_size, mode="bilinear", antialias=True)
             picture = planes[0].permute(1, 2, 0).numpy()
