@@ -34,6 +34,8 @@ def detections_json(
 ) -> list[dict[str, Any]]:
     """One dict per detection: boxes as x1, y1, x2, y2; masks as COCO's uncompressed run lengths.
 
+    Numbers that are not finite are left to `plain`.
+
     Args:
       found: detections.
       names: class names; a class without one is called by its number.
@@ -53,7 +55,7 @@ def detections_json(
         if found.masks is not None:
             mask = found.mask(index) if masks is None else masks[index]
             row["mask"] = {"size": list(found.shape), "counts": run_lengths(*mask, found.shape)}
-        rows.append(plain(row))
+        rows.append(row)
     return rows
 
 
