@@ -84,9 +84,7 @@ def main() -> None:
         ):
             files = RunFiles(out=out, names=loaded.names, show_work=False, film=film)
             screen = Console(stderr=True, force_terminal=False)
-            write_frames(
-                files, source, loop_over(session), recording, screen, confidence=CONFIDENCE, overlap=overlap
-            )
+            write_frames(files, source, loop_over(session), recording, screen, confidence=CONFIDENCE, overlap=overlap)
         return [record.incremental_ms for record in recording.records]
 
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -126,7 +127,7 @@ class VideoWriter:
     def _converted(self, picture: NDArray[np.uint8]) -> av.VideoFrame:
         """The picture as the encoder takes it."""
         rgb = av.VideoFrame.from_numpy_buffer(picture, format="rgb24")
-        how = {
+        how: dict[str, Any] = {
             "format": "yuv420p",
             "dst_colorspace": Colorspace.ITU709,
             "dst_color_range": ColorRange.MPEG,
