@@ -36,6 +36,7 @@ class Allocator:
         self._stores: dict[str, StoreLayout] = {}
         self._vectors: dict[str, DenseBuffer] = {}
         self._buffers: dict[str, DenseBuffer] = {}
+        self._values: dict[str, DenseBuffer] = {}
         self._view_masks: dict[str, int] = {}
         self._flags: list[Flags] = []
         self._packed: list[PackedWeight] = []
@@ -129,11 +130,22 @@ class Allocator:
             self._vectors[name] = DenseBuffer(value=name, offset=offset, shape=(widest,))
         return self._vectors[name]
 
+    def value(self, name: str) -> DenseBuffer:
+        """A value off the grids that the program computes, as it is kept from frame to frame."""
+        if name not in self._values:
+            shape = self.plan.value(name).shape
+            self._values[name] = DenseBuffer(value=name, offset=self.scratch(4 * int(np.prod(shape))), shape=shape)
+        return self._values[name]
+
+    def scratch(self, n_bytes: int) -> int:
+        """Offset of memory that is read in whole vectors, its last number too."""
+        return self.arena.take(n_bytes + ALIGN)
+
     def layout(self) -> Layout:
         """Where everything lies; nothing may be taken afterwards."""
         return Layout(
             size=self.arena.size, image=self._image, stores=self._stores, works=self._works, buffers=self._buffers,
-            vectors=self._vectors, off_grid=self._off_grid, current=self._current, shares=self._shares,
+            vectors=self._vectors, values=self._values, off_grid=self._off_grid, current=self._current, shares=self._shares,
             vector_changed=self._vector_changed, segments=self._segments, view_masks=self._view_masks,
             axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields, scratch=self._scratch,
             bases=self._bases, packed=tuple(self._packed), weight_floats=self._weight_floats,
