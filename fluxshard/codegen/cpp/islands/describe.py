@@ -140,7 +140,7 @@ def describe_island(
 
     def reading(load: Load) -> Reading:
         at = port(load.value)
-        to = f"{base(load.to.buffer)} + {load.to.offset}"
+        to = base(load.to.buffer) + (f" + {load.to.offset}" if load.to.offset else "")
         return Reading(segments=at.segments, grid=at.grid, mask=at.mask, to=to, plane=load.to.strides[0])
 
     off_grid = {name: index for index, name in enumerate(layout.off_grid)}

@@ -8,7 +8,8 @@ from math import prod
 
 from fluxshard.codegen.common.literals import literal
 from fluxshard.codegen.cpp.islands import code
-from fluxshard.codegen.cpp.islands.dense_ops import DenseOp, Map, Normalise, Product, Reduce, Softmax, read_by
+from fluxshard.codegen.cpp.islands.dense_ops import DenseOp, Map, Normalise, Product, Reduce, Softmax
+from fluxshard.codegen.cpp.islands.grouping import in_groups, is_by_rows
 from fluxshard.codegen.cpp.islands.tensors import View, merged
 
 Base = Callable[[int], str]  # of a buffer: a C++ pointer to float
@@ -27,52 +28,26 @@ def emit(ops: Sequence[DenseOp], base: Base, *, threads: bool) -> tuple[code.Nes
       threads: whether large ops may run in parallel.
     """
     emitter = _Emitter(base, threads)
-    nests: list[code.Nest] = []
-    rest = [_with_long_rows(op) if isinstance(op, Product) else op for op in ops]
-    while rest:
-        group = _rows_in_a_row(rest)
-        nests.append(emitter.rows(group) if group else emitter.one(rest[0]))
-        rest = rest[max(1, len(group)) :]
-    return tuple(nests)
+    return tuple(
+        emitter.rows(group) if is_by_rows(group[0]) else emitter.one(group[0]) for group in in_groups(ops)
+    )
 
 
 def _with_long_rows(op: Product) -> Product:
     """The product with as few batches as possible: where the left side is one for all, batches are longer rows."""
+    found = op
     while len(op.to.shape) > 2:
-        n = op.to.shape[-1]
-        axis = len(op.to.shape) - 3
-        if op.to.shape[axis] == 1:
-            op = replace(op, to=op.to.picked(axis, 0), left=op.left.picked(axis, 0), right=op.right.picked(axis, 0))
-            continue
-        same = op.left.strides[axis] == 0
-        if not same or op.to.strides[axis] != n * op.to.strides[-1] or op.right.strides[axis] != n * op.right.strides[-1]:
-            break
-        longer = [replace(v, shape=(*v.shape[:-1], n * v.shape[axis])).picked(axis, 0) for v in (op.to, op.right)]
-        op = replace(op, to=longer[0], left=op.left.picked(axis, 0), right=longer[1])
-    return op
-
-
-def _rows_in_a_row(ops: Sequence[DenseOp]) -> list[DenseOp]:
-    """As many of the first ops as take the same rows one by one, each from the one before: attention is one group."""
-    if not _is_by_rows(ops[0]):
-        return []
-    group = [ops[0]]
-    for op in ops[1:]:
-        before = group[-1].to
-        first, *others = read_by(op)
-        written = {member.to.buffer for member in group}
-        if not _is_by_rows(op) or first != before or op.to.shape[:-1] != before.shape[:-1]:
-            break
-        if any(view.buffer in written for view in others):
-            break
-        group.append(op)
-    return group
-
-
-def _is_by_rows(op: DenseOp) -> bool:
-    if isinstance(op, Softmax):
-        return len(op.to.shape) > 1 and op.axis == len(op.to.shape) - 1 and 1 == op.to.strides[-1] == op.of.strides[-1]
-    return isinstance(op, Product)
+        axis, n = len(op.to.shape) - 3, op.to.shape[-1]
+        batches = op.to.shape[axis]
+        sides = (op.to, op.right)
+        if batches > 1:
+            if op.left.strides[axis] or any(v.strides[axis] != n * v.strides[-1] for v in sides):
+                break
+            sides = tuple(replace(v, shape=(*v.shape[:-1], n * batches)) for v in sides)
+        to, right = (view.picked(axis, 0) for view in sides)
+        op = replace(op, to=to, left=op.left.picked(axis, 0), right=right)
+        found = op if batches > 1 else found
+    return found
 
 
 class _Emitter:
@@ -99,6 +74,8 @@ class _Emitter:
 
     def rows(self, group: Sequence[DenseOp]) -> code.Nest:
         """Ops by rows, together."""
+        if len(group) == 1 and isinstance(group[0], Product):
+            group = [_with_long_rows(group[0])]
         *batch, rows = group[0].to.shape[:-1]
         loops = [code.Loop(name=f"i{axis}", limit=n) for axis, n in enumerate(batch)]
         loops.append(code.Loop(name="r", limit=rows, step=_ROWS))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.cpp.islands.dense_ops import Program, read_by
+from fluxshard.codegen.cpp.islands.grouping import in_groups
 
 _ALIGN = 16  # floats: a cache line
 _BEYOND = 64  # floats after the last buffer: whole vectors are read, the last of a row too
@@ -30,7 +31,8 @@ def place(program: Program, filled: frozenset[int] = frozenset(), elsewhere: fro
     """
     first = dict.fromkeys(filled, 0)
     last = {view.buffer: len(program.ops) for _, view in program.outputs}
-    for number, op in enumerate(program.ops):
+    times = [(number, op) for number, group in enumerate(in_groups(program.ops)) for op in group]
+    for number, op in times:
         first.setdefault(op.to.buffer, number)
         for view in (op.to, *read_by(op)):
             last[view.buffer] = max(last.get(view.buffer, 0), number)
