@@ -86,7 +86,9 @@ def make_engine(
             raise
         warn(f"{error}; running the reference backend, which is slow")
         return ReferenceEngine(plan, weights), {}
-    return CppEngine(plan, build_step(plan, found), weights), {}
+    program = build_step(plan, found)
+    notes = {name: f"{plan.layer(name).reason}; in torch: {why}" for name, why in program.in_torch.items()}
+    return CppEngine(plan, program, weights), notes
 
 
 def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:

@@ -113,7 +113,10 @@ class Explanation:
         if layer.fields is not None:
             y, x = layer.fields
             field_px = f"{y.size} {x.size}@{y.offset} {x.offset}"
-        kernel = {"view": "none", "dense": "torch"}.get("dense" if note else layer.mode, f"{self.backend}:{layer.op}")
+        mode = layer.mode
+        if note or (self.backend != "cpp" and mode == "dense"):
+            mode = "torch"
+        kernel = {"view": "none", "torch": "torch"}.get(mode, f"{self.backend}:{layer.op}")
         stride = "" if grid is None else f"{grid.stride_y} {grid.stride_x}"
         shape = "x".join(map(str, value.shape))
         return Row(

@@ -40,6 +40,7 @@ class Allocator:
         self._view_masks: dict[str, int] = {}
         self._flags: list[Flags] = []
         self._packed: list[PackedWeight] = []
+        self._islands = self._island_bytes = 0
         self._weight_floats = 0
         take = self.arena.take
         self._fields = tuple(
@@ -134,12 +135,15 @@ class Allocator:
         """A value off the grids that the program computes, as it is kept from frame to frame."""
         if name not in self._values:
             shape = self.plan.value(name).shape
-            self._values[name] = DenseBuffer(value=name, offset=self.scratch(4 * int(np.prod(shape))), shape=shape)
+            # whole vectors are read, the last number's too
+            offset = self.arena.take(4 * int(np.prod(shape)) + ALIGN)
+            self._values[name] = DenseBuffer(value=name, offset=offset, shape=shape)
         return self._values[name]
 
-    def scratch(self, n_bytes: int) -> int:
-        """Offset of memory that is read in whole vectors, its last number too."""
-        return self.arena.take(n_bytes + ALIGN)
+    def islands(self, floats: int) -> None:
+        """Takes the memory that generated islands use in turn."""
+        self._island_bytes = 4 * floats
+        self._islands = self.arena.take(self._island_bytes)
 
     def layout(self) -> Layout:
         """Where everything lies; nothing may be taken afterwards."""
@@ -148,6 +152,7 @@ class Allocator:
             vectors=self._vectors, values=self._values, off_grid=self._off_grid, current=self._current, shares=self._shares,
             vector_changed=self._vector_changed, segments=self._segments, view_masks=self._view_masks,
             axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields, scratch=self._scratch,
+            islands=self._islands, island_bytes=self._island_bytes,
             bases=self._bases, packed=tuple(self._packed), weight_floats=self._weight_floats,
         )  # fmt: skip
 

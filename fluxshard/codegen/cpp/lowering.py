@@ -149,7 +149,7 @@ class _Describer:
         generated = self.islands.generated.get(layer.name)
         code, number = None, -1
         if generated is not None:
-            code = describe_island(generated, self.layout, self.islands.scratch, self.port)
+            code = describe_island(generated, self.layout, self.port)
         else:
             number, self.n_in_torch = self.n_in_torch, self.n_in_torch + 1
         inputs = [self.port(name) for name in layer.inputs if self.plan.value(name).grid is not None]

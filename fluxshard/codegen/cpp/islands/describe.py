@@ -114,15 +114,12 @@ class IslandCode:
     outputs: Mapping[str, str]
 
 
-def describe_island(
-    island: GeneratedIsland, layout: Layout, scratch: int, port: Callable[[str], IslandPort]
-) -> IslandCode:
+def describe_island(island: GeneratedIsland, layout: Layout, port: Callable[[str], IslandPort]) -> IslandCode:
     """Resolves the offsets of an island.
 
     Args:
       island: what to describe.
-      layout: where values are kept.
-      scratch: offset in the arena of the memory that islands use in turn.
+      layout: where values are kept, and the memory that islands use in turn.
       port: segments, grid and mask of an input.
     """
     buffers = island.program.buffers
@@ -147,7 +144,7 @@ def describe_island(
     outputs = dict(island.program.outputs)
     ops = [op for op in island.program.ops if not isinstance(op, Load)]
     return IslandCode(
-        scratch=scratch,
+        scratch=layout.islands,
         reads=tuple(reading(load) for load in island.loads),
         nests=emit(ops, base, threads=island.lanes is None),
         tiles=None if island.lanes is None else _tiles(island, island.lanes, layout, base, reading),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fluxshard.codegen.cpp.allocation import Allocator
 from fluxshard.codegen.cpp.islands.builder import Unsupported
-from fluxshard.codegen.cpp.islands.dense_ops import Buffer, Load, Program
+from fluxshard.codegen.cpp.islands.dense_ops import Buffer, Load, Program, read_by
 from fluxshard.codegen.cpp.islands.lanes import Lanes, in_lanes
 from fluxshard.codegen.cpp.islands.lower import lower_island
 from fluxshard.codegen.cpp.islands.placement import Placement, place
@@ -45,12 +45,10 @@ class Islands:
     Attributes:
       generated: by layer.
       in_torch: of the others, why; by layer.
-      scratch: offset in the arena, in bytes, of the memory that they use in turn.
     """
 
     generated: Mapping[str, GeneratedIsland]
     in_torch: Mapping[str, str]
-    scratch: int
 
 
 def generate_islands(plan: Plan, allocator: Allocator) -> Islands:
@@ -70,7 +68,8 @@ def generate_islands(plan: Plan, allocator: Allocator) -> Islands:
             continue
         generated[layer.name] = _allocated(plan, layer, program, read, allocator)
     most = max((island.placement.floats for island in generated.values() if island.lanes is None), default=0)
-    return Islands(generated=generated, in_torch=in_torch, scratch=allocator.scratch(4 * most) if most else 0)
+    allocator.islands(most)
+    return Islands(generated=generated, in_torch=in_torch)
 
 
 def _allocated(plan: Plan, layer: LayerSpec, program: Program, read: set[str], allocator: Allocator) -> GeneratedIsland:
@@ -89,10 +88,11 @@ def _allocated(plan: Plan, layer: LayerSpec, program: Program, read: set[str], a
     else:
         placement = place(program, elsewhere=frozenset(at_home))
         loads = tuple(op for op in program.ops if isinstance(op, Load))
+    used = sorted({view.buffer for op in program.ops for view in read_by(op)})
     weights = {
-        index: _packed(buffer, allocator)
-        for index, buffer in enumerate(program.buffers)
-        if buffer.kind in ("weight", "lanes")
+        index: _packed(program.buffers[index], allocator)
+        for index in used
+        if program.buffers[index].kind in ("weight", "lanes")
     }
     return GeneratedIsland(
         program=program, loads=loads, lanes=lanes, placement=placement, weights=weights, at_home=at_home

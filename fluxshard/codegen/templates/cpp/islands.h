@@ -172,15 +172,12 @@ template <int ROWS, int VECTORS> static void product_tile(const Factors& f, int 
 template <int VECTORS> static void product_panel(const Factors& f, int rows, int column) {
   int r = 0;
   for (; r + 6 <= rows; r += 6) product_tile<6, VECTORS>(f, r, column);
-  for (; r + 2 <= rows; r += 2) product_tile<2, VECTORS>(f, r, column);
   for (; r < rows; ++r) product_tile<1, VECTORS>(f, r, column);
 }
 
 static void product_rows(const Factors& f, int rows) {
   int column = 0;
-  for (; f.columns - column > FS_VL; column += FS_MOST_VECTORS * FS_VL)
-    if (FS_MOST_VECTORS == 4 && f.columns - column <= 3 * FS_VL) { product_panel<3>(f, rows, column); return; }
-    else product_panel<FS_MOST_VECTORS>(f, rows, column);
+  for (; f.columns - column > FS_VL; column += FS_MOST_VECTORS * FS_VL) product_panel<FS_MOST_VECTORS>(f, rows, column);
   if (column < f.columns) product_panel<1>(f, rows, column);
 }
 
