@@ -21,6 +21,14 @@ def _reshape(b: Builder, x: View, shape: Sequence[int]) -> View:
     return b.reshape(x, shape)
 
 
+def _reshape_as(b: Builder, x: View, other: View) -> View:
+    return b.reshape(x, other.shape)
+
+
+def _expand_as(b: Builder, x: View, other: View) -> View:
+    return x.expanded(other.shape)
+
+
 def _flatten(b: Builder, x: View, start_dim: int = 0, end_dim: int = -1) -> View:
     start, end = x.axis(start_dim), x.axis(end_dim)
     return b.reshape(x, (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
@@ -43,6 +51,14 @@ def _transpose(b: Builder, x: View, dim0: int, dim1: int) -> View:
 
 def _t(b: Builder, x: View) -> View:
     return x.transposed(0, 1) if len(x.shape) == 2 else x
+
+
+def _turned(b: Builder, x: View) -> View:
+    return x.permuted(range(len(x.shape))[::-1])
+
+
+def _last_turned(b: Builder, x: View) -> View:
+    return x.transposed(-2, -1)
 
 
 def _slice(
@@ -178,12 +194,13 @@ def _to(b: Builder, x: View, *args: object, **kwargs: object) -> View:
 VIEW_RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("alias", "clone", "contiguous", "detach", "detach_", "dropout", "lift_fresh_copy"), _same),
     **dict.fromkeys(("view", "reshape", "_unsafe_view"), _reshape),
+    **dict.fromkeys(("view_as", "reshape_as"), _reshape_as),
     **dict.fromkeys(("to", "_to_copy", "type_as"), _to),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
     **dict.fromkeys(("split_with_sizes",), _split_sizes),
     "flatten": _flatten, "unflatten": _unflatten, "permute": _permute, "transpose": _transpose, "t": _t,
-    "slice": _slice, "narrow": _narrow, "select": _select, "unsqueeze": _unsqueeze, "squeeze": _squeeze,
-    "expand": _expand, "repeat": _repeat, "split": _split, "chunk": _chunk, "unbind": _unbind, "cat": _cat,
+    "numpy_T": _turned, "mT": _last_turned, "slice": _slice, "narrow": _narrow, "select": _select, "unsqueeze": _unsqueeze, "squeeze": _squeeze,
+    "expand": _expand, "expand_as": _expand_as, "repeat": _repeat, "split": _split, "chunk": _chunk, "unbind": _unbind, "cat": _cat,
     "stack": _stack, "pad": _pad, "constant_pad_nd": _constant_pad, "roll": _roll, "flip": _flip,
     "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle, "getitem": _getitem,
 }  # fmt: skip
