@@ -4,13 +4,17 @@
 
 FS_INLINE int part_of(int at, int n, int most) { return n - at < most ? n - at : most; }
 
+// Ends of rows are left to functions that are called: inlined everywhere, they take compilers long.
+#define FS_CALLED [[maybe_unused]] static __attribute__((noinline))
+FS_CALLED void store_end(float* p, vf v, int n) { std::memcpy(p, &v, 4 * (size_t)n); }
+
 FS_INLINE void store_part(float* p, vf v, int n) {
   if (n >= FS_VL) store(p, v);
-  else for (int i = 0; i < n; ++i) p[i] = v[i];
+  else store_end(p, v, n);
 }
 
 // numbers that are `step` apart, from the i-th on of n
-FS_INLINE vf load_apart(const float* p, int i, int step, int n) {
+FS_CALLED vf load_apart(const float* p, int i, int step, int n) {
   vf v{};
   for (int k = 0; k < FS_VL; ++k) v[k] = i + k < n ? p[(ptrdiff_t)(i + k) * step] : 0.0f;
   return v;
@@ -39,7 +43,7 @@ template <class F> FS_INLINE void map_apart(float* to, int step, int n, F f) {
 }
 
 // to[r * to_step + c] = of[c * of_step + r]
-static void turn(float* to, ptrdiff_t to_step, const float* of, ptrdiff_t of_step, int rows, int columns) {
+FS_CALLED void turn(float* to, ptrdiff_t to_step, const float* of, ptrdiff_t of_step, int rows, int columns) {
   int r = 0;
   for (; r + 4 <= rows; r += 4) {
     int c = 0;
@@ -59,7 +63,7 @@ enum Fold { SUM, MAX, MIN };
 template <Fold K> FS_INLINE vf fold_v(vf a, vf b) { return K == SUM ? a + b : K == MAX ? larger_v(a, b) : smaller_v(a, b); }
 template <Fold K> constexpr float nothing() { return K == SUM ? 0.0f : K == MAX ? -INFINITY : INFINITY; }
 
-template <Fold K> FS_INLINE float fold_lanes(vf v) {
+template <Fold K> FS_CALLED float fold_lanes(vf v) {
   for (int half = FS_VL / 2; half; half /= 2)
     for (int i = 0; i < half; ++i) {
       const float a = v[i], b = v[i + half];
@@ -68,33 +72,26 @@ template <Fold K> FS_INLINE float fold_lanes(vf v) {
   return v[0];
 }
 
-// the first n numbers; the others stand for nothing
-FS_INLINE vf load_part(const float* p, int n, float other) {
-  vf v = splat(other);
-  for (int i = 0; i < FS_VL && i < n; ++i) v[i] = p[i];
-  return v;
-}
-
 template <Fold K, class F> FS_INLINE float fold_row(const float* p, int n, F f) {
   vf s[4];
   for (vf& one : s) one = splat(nothing<K>());
   int i = 0;
   for (; i + 4 * FS_VL <= n; i += 4 * FS_VL) for (int k = 0; k < 4; ++k) s[k] = fold_v<K>(s[k], f(load(p + i + k * FS_VL)));
   for (; i + FS_VL <= n; i += FS_VL) s[0] = fold_v<K>(s[0], f(load(p + i)));
-  float last = fold_lanes<K>(fold_v<K>(fold_v<K>(s[0], s[1]), fold_v<K>(s[2], s[3])));
-  for (; i < n; ++i) {
-    const float x = f(splat(p[i]))[0];
-    last = fold_v<K>(splat(last), splat(x))[0];
+  if (i < n) {  // the lanes behind the end add nothing
+    vf end = f(load(p + i));
+    for (int k = 0; k < FS_VL; ++k) end[k] = i + k < n ? end[k] : nothing<K>();
+    s[1] = fold_v<K>(s[1], end);
   }
-  return last;
+  return fold_lanes<K>(fold_v<K>(fold_v<K>(s[0], s[1]), fold_v<K>(s[2], s[3])));
 }
 
-template <Fold K> static void reduce_row(float* to, const float* of, int n, float scale) {
+template <Fold K> FS_CALLED void reduce_row(float* to, const float* of, int n, float scale) {
   const float v = fold_row<K>(of, n, [](vf x) { return x; });
   *to = K == SUM ? v * scale : v;
 }
 
-template <Fold K> static void reduce_columns(float* to, const float* of, ptrdiff_t step, int n, int columns, float scale) {
+template <Fold K> FS_CALLED void reduce_columns(float* to, const float* of, ptrdiff_t step, int n, int columns, float scale) {
   map_row(to, columns, [&](int i) {
     vf v = load(of + i);
     for (int k = 1; k < n; ++k) v = fold_v<K>(v, load(of + k * step + i));
@@ -102,7 +99,7 @@ template <Fold K> static void reduce_columns(float* to, const float* of, ptrdiff
   });
 }
 
-template <bool LOG> static void softmax_row(float* to, const float* of, int n) {
+template <bool LOG> FS_CALLED void softmax_row(float* to, const float* of, int n) {
   const float most = fold_row<MAX>(of, n, [](vf x) { return x; });
   if (LOG) {
     const float sum = fold_row<SUM>(of, n, [&](vf x) { return exp_v(x - splat(most)); });
@@ -115,7 +112,7 @@ template <bool LOG> static void softmax_row(float* to, const float* of, int n) {
   map_row(to, n, [&](int i) { return load(to + i) * splat(share); });
 }
 
-template <bool LOG> static void softmax_columns(float* to, ptrdiff_t to_step, const float* of, ptrdiff_t of_step, int n, int columns) {
+template <bool LOG> FS_CALLED void softmax_columns(float* to, ptrdiff_t to_step, const float* of, ptrdiff_t of_step, int n, int columns) {
   for (int i = 0; i < columns; i += FS_VL) {
     const int m = columns - i;
     vf most = load(of + i), sum{};
@@ -134,7 +131,7 @@ template <bool LOG> static void softmax_columns(float* to, ptrdiff_t to_step, co
   }
 }
 
-static void normalise_row(float* to, const float* of, int n, float eps) {
+FS_CALLED void normalise_row(float* to, const float* of, int n, float eps) {
   const vf mean = splat(fold_row<SUM>(of, n, [](vf x) { return x; }) / (float)n);
   const float variance = fold_row<SUM>(of, n, [&](vf x) { return square_v(x - mean); }) / (float)n;
   const vf scale = splat(1.0f / std::sqrt(variance + eps));
@@ -152,8 +149,9 @@ struct Factors {
   int columns, depth;
 };
 
-template <int ROWS, int VECTORS> static void product_tile(const Factors& f, int row, int column) {
-  vf sum[ROWS][VECTORS] = {};
+template <int ROWS, int VECTORS> FS_CALLED void product_tile(const Factors& f, int row, int column) {
+  vf sum[ROWS][VECTORS];
+  for (int r = 0; r < ROWS; ++r) for (int v = 0; v < VECTORS; ++v) sum[r][v] = vf{};
   const float* left = f.left + row * f.left_row;
   const float* right = f.right + column;
   for (int k = 0; k < f.depth; ++k, left += f.left_depth, right += f.right_step) {
@@ -164,18 +162,21 @@ template <int ROWS, int VECTORS> static void product_tile(const Factors& f, int 
       for (int v = 0; v < VECTORS; ++v) sum[r][v] = sum[r][v] + a * b[v];
     }
   }
-  for (int r = 0; r < ROWS; ++r)
-    for (int v = 0; v < VECTORS; ++v)
-      if (column + v * FS_VL < f.columns) store_part(f.to + (row + r) * f.to_step + column + v * FS_VL, sum[r][v], f.columns - column - v * FS_VL);
+  const int n = f.columns - column;
+  for (int r = 0; r < ROWS; ++r) {
+    float* to = f.to + (row + r) * f.to_step + column;
+    if (n >= VECTORS * FS_VL) for (int v = 0; v < VECTORS; ++v) store(to + v * FS_VL, sum[r][v]);
+    else std::memcpy(to, sum[r], 4 * (size_t)n);
+  }
 }
 
-template <int VECTORS> static void product_panel(const Factors& f, int rows, int column) {
+template <int VECTORS> FS_CALLED void product_panel(const Factors& f, int rows, int column) {
   int r = 0;
   for (; r + 6 <= rows; r += 6) product_tile<6, VECTORS>(f, r, column);
   for (; r < rows; ++r) product_tile<1, VECTORS>(f, r, column);
 }
 
-static void product_rows(const Factors& f, int rows) {
+FS_CALLED void product_rows(const Factors& f, int rows) {
   int column = 0;
   for (; f.columns - column > FS_VL; column += FS_MOST_VECTORS * FS_VL) product_panel<FS_MOST_VECTORS>(f, rows, column);
   if (column < f.columns) product_panel<1>(f, rows, column);
@@ -184,7 +185,7 @@ static void product_rows(const Factors& f, int rows) {
 // ---- between rows of features, dense memory and results
 
 // lanes [0, n) become cells [cell, cell + m) of a grid, and the last of them again
-static void read_lanes(const Seg* in, int ns, int width, int cell, int m, int n, float* to, int plane) {
+FS_CALLED void read_lanes(const Seg* in, int ns, int width, int cell, int m, int n, float* to, int plane) {
   const float* r[64];
   for (int s = 0; s < ns; to += (size_t)in[s++].n * plane) {
     for (int i = 0, y = cell / width, x = cell % width; i < m; ++i) {
@@ -198,14 +199,14 @@ static void read_lanes(const Seg* in, int ns, int width, int cell, int m, int n,
 
 FS_INLINE bool has_changed(const Mask& mask, int cell, int m) { return mask.any && has_any(mask.cells + cell, m); }
 
-static void copy_floats(float* to, const float* from, size_t n, int threads) {
+FS_CALLED void copy_floats(float* to, const float* from, size_t n, int threads) {
   constexpr size_t most = 16384;
 #pragma omp parallel for num_threads(threads) if (n > 8 * most)
   for (size_t i = 0; i < n; i += most) std::memcpy(to + i, from + i, 4 * (n - i < most ? n - i : most));
 }
 
 // A result off the grids: keeps what is cached where the fresh one is within tau of it. Returns whether it is new.
-static bool renew(float* cached, const float* fresh, size_t n, float tau, bool always) {
+FS_CALLED bool renew(float* cached, const float* fresh, size_t n, float tau, bool always) {
   bool same = !always;
   for (size_t i = 0; same && i < n; i += 256)
     for (size_t k = i; k < n && k < i + 256; ++k) same &= std::fabs(fresh[k] - cached[k]) <= tau;
@@ -214,6 +215,6 @@ static bool renew(float* cached, const float* fresh, size_t n, float tau, bool a
 }
 
 // as the constant of a layer: a number of its own for every channel, or one for all
-static void spread_value(float* to, int channels, const float* value, int n) {
+FS_CALLED void spread_value(float* to, int channels, const float* value, int n) {
   for (int i = 0; i < channels; ++i) to[i] = value[n > 1 ? i : 0];
 }
