@@ -53,7 +53,7 @@ class GridWorkLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseBuffer:
-    """An island's input or output as a dense tensor: `(C, H, W)`, a vector of so many channels, or as the plan has it."""
+    """An input or output of an island as a dense tensor: `(C, H, W)`, a vector, or as the plan has it off the grids."""
 
     value: str
     offset: int

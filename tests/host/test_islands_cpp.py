@@ -69,6 +69,8 @@ OPS: dict[str, Op] = {
     "expand": lambda t: t[None].expand(3, -1, -1, -1) + 1,
     "permute": lambda t: t.permute(2, 0, 1).reshape(-1) * 2,
     "squeeze": lambda t: t.unsqueeze(1).squeeze(1) + t.narrow(-1, 0, 1),
+    "norm": lambda t: torch.linalg.vector_norm(t, dim=(1, 2), keepdim=True),
+    "addcmul": lambda t: torch.addcmul(t, t[:1], t.sigmoid(), value=0.5),
     "pixels": lambda t: F.pixel_shuffle(t.reshape(1, -1, t.shape[-1]).repeat(1, 4, 1)[..., None], 2) + 1,
 }  # fmt: skip
 
@@ -81,6 +83,7 @@ class Weighted(nn.Module):
         self.linear, self.norm = nn.Linear(columns, 7), nn.LayerNorm(columns)
         self.point, self.line = nn.Conv2d(rows, 6, 1), nn.Conv1d(rows, 5, 1, bias=False)
         self.groups, self.instance = nn.Conv2d(2 * rows, 4, 1, groups=2), nn.GroupNorm(2, 2 * rows)
+        self.along = nn.Conv1d(rows, 4, 3, stride=2, padding=2, dilation=2)
         self.matrix = nn.Parameter(torch.randn(rows, 9))
         self.anchors = nn.Parameter(torch.randn(1, rows, columns))
 
@@ -90,7 +93,7 @@ class Weighted(nn.Module):
         return [
             self.linear(t), self.norm(t), self.point(turned), self.line(t), self.groups(twice), self.instance(twice),
             self.matrix.T @ t, torch.addmm(self.linear.bias, t[0], self.linear.weight.T), t * self.anchors,
-            self.linear(t.mean((0, 1))[None]), self.point(turned.mean((2, 3), keepdim=True)),
+            self.along(t), self.linear(t.mean((0, 1))[None]), self.point(turned.mean((2, 3), keepdim=True)),
         ]  # fmt: skip
 
 
@@ -162,7 +165,9 @@ def leaves(out: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [out] if isinstance(out, Tensor) else list(out)
 
 
-def run(model: fluxshard.CompiledModel, frames: Sequence[Tensor], threads: int = 2, moves: bool = False) -> list[list[Tensor]]:
+def run(
+    model: fluxshard.CompiledModel, frames: Sequence[Tensor], threads: int = 2, moves: bool = False
+) -> list[list[Tensor]]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -200,7 +205,7 @@ def test_every_op_is_what_torch_computes(seed: int) -> None:
     model = fluxshard.compile(net, frames[0], options=CompileOptions(backend="cpp"))
     assert not in_torch(model)
     found = run(model, frames)
-    check(net, frames, found, [*OPS, *(f"weighted {i}" for i in range(11))])
+    check(net, frames, found, [*OPS, *(f"weighted {i}" for i in range(12))])
     assert bits(found) == bits(run(model, frames, threads=1))
 
 
@@ -213,7 +218,7 @@ def test_other_instructions(isa: str) -> None:
         model = fluxshard.compile(net, frames[0], options=CompileOptions(backend="cpp", isa=isa))  # type: ignore[arg-type]
     except fluxshard.errors.ToolchainError as error:
         pytest.skip(str(error))
-    check(net, frames, run(model, frames), [*OPS, *(f"weighted {i}" for i in range(11))])
+    check(net, frames, run(model, frames), [*OPS, *(f"weighted {i}" for i in range(12))])
 
 
 @pytest.mark.parametrize("moves", [False, True], ids=["still", "moving"])

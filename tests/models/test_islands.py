@@ -11,9 +11,9 @@ from torch import Tensor
 
 import fluxshard
 from fluxshard.ir.params import Island
-from fluxshard.options import CompileOptions
 from fluxshard.ops.interpret import evaluate
 from fluxshard.ops.reference import run_island
+from fluxshard.options import CompileOptions
 from fluxshard.runtime.session import Session
 
 pytestmark = pytest.mark.requires_compiler
@@ -67,9 +67,7 @@ def test_islands_of_yolo_are_generated_and_right(data_dir: Path, weights: str) -
     assert found[1] == found[2]
 
 
-def _check_islands(
-    session: Session, model: fluxshard.CompiledModel, image: Tensor, leaves: list[Tensor]
-) -> None:
+def _check_islands(session: Session, model: fluxshard.CompiledModel, image: Tensor, leaves: list[Tensor]) -> None:
     values = _features(session, model, image)
     returned = dict(zip((leaf.value for leaf in model.plan.outputs), leaves, strict=True))
     islands = [layer for layer in model.plan.layers if isinstance(layer.params, Island)]

@@ -149,11 +149,11 @@ class Allocator:
         """Where everything lies; nothing may be taken afterwards."""
         return Layout(
             size=self.arena.size, image=self._image, stores=self._stores, works=self._works, buffers=self._buffers,
-            vectors=self._vectors, values=self._values, off_grid=self._off_grid, current=self._current, shares=self._shares,
-            vector_changed=self._vector_changed, segments=self._segments, view_masks=self._view_masks,
-            axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields, scratch=self._scratch,
-            islands=self._islands, island_bytes=self._island_bytes,
-            bases=self._bases, packed=tuple(self._packed), weight_floats=self._weight_floats,
+            vectors=self._vectors, values=self._values, off_grid=self._off_grid, current=self._current,
+            shares=self._shares, vector_changed=self._vector_changed, segments=self._segments,
+            view_masks=self._view_masks, axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields,
+            scratch=self._scratch, islands=self._islands, island_bytes=self._island_bytes, bases=self._bases,
+            packed=tuple(self._packed), weight_floats=self._weight_floats,
         )  # fmt: skip
 
     def _take_image(self) -> ImageLayout:

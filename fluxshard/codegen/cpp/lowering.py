@@ -42,10 +42,11 @@ def describe(plan: Plan, target: Target) -> StepSpec:
     ports = tuple(
         describer.port(leaf.value) for leaf in plan.outputs if leaf.value and plan.value(leaf.value).grid is not None
     )
+    values = describer.layout.values
     outputs = tuple(
-        describer.layout.values.get(leaf.value) or describer.port(leaf.value)
-        for leaf in plan.outputs
-        if leaf.value in describer.layout.values or (leaf.value and plan.value(leaf.value).grid is not None)
+        values[name] if name in values else describer.port(name)
+        for name in (leaf.value for leaf in plan.outputs)
+        if name and (name in values or plan.value(name).grid is not None)
     )
     channels = plan.value(plan.input).channels
     longest = max(

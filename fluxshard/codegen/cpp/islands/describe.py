@@ -171,8 +171,13 @@ def _tiles(
         after = first - (-part.cells // TILE)
         parts.append(
             TilePart(
-                grid=reads[0].grid, first=first, after=after, start=part.start, cells=part.cells, reads=reads
-            )  # fmt: skip
+                grid=reads[0].grid,
+                first=first,
+                after=after,
+                start=part.start,
+                cells=part.cells,
+                reads=reads,
+            )
         )
         first = after
     writes = tuple(

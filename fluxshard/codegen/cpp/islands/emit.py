@@ -28,9 +28,7 @@ def emit(ops: Sequence[DenseOp], base: Base, *, threads: bool) -> tuple[code.Nes
       threads: whether large ops may run in parallel.
     """
     emitter = _Emitter(base, threads)
-    return tuple(
-        emitter.rows(group) if is_by_rows(group[0]) else emitter.one(group[0]) for group in in_groups(ops)
-    )
+    return tuple(emitter.rows(group) if is_by_rows(group[0]) else emitter.one(group[0]) for group in in_groups(ops))
 
 
 def _with_long_rows(op: Product) -> Product:
@@ -39,11 +37,11 @@ def _with_long_rows(op: Product) -> Product:
     while len(op.to.shape) > 2:
         axis, n = len(op.to.shape) - 3, op.to.shape[-1]
         batches = op.to.shape[axis]
-        sides = (op.to, op.right)
+        sides = [op.to, op.right]
         if batches > 1:
             if op.left.strides[axis] or any(v.strides[axis] != n * v.strides[-1] for v in sides):
                 break
-            sides = tuple(replace(v, shape=(*v.shape[:-1], n * batches)) for v in sides)
+            sides = [replace(v, shape=(*v.shape[:-1], n * batches)) for v in sides]
         to, right = (view.picked(axis, 0) for view in sides)
         op = replace(op, to=to, left=op.left.picked(axis, 0), right=right)
         found = op if batches > 1 else found
@@ -178,7 +176,8 @@ class _Emitter:
     def _loops(
         self, axes: Sequence[tuple[int, tuple[int, ...]]], views: Sequence[View]
     ) -> tuple[list[code.Loop], list[str]]:  # fmt: skip
-        loops, steps = [], []
+        loops: list[code.Loop] = []
+        steps: list[tuple[str, tuple[int, ...]]] = []
         for n, strides in axes:
             if n > 1:
                 steps.append((f"i{len(loops)}", strides))

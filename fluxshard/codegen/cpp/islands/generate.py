@@ -80,11 +80,12 @@ def _allocated(plan: Plan, layer: LayerSpec, program: Program, read: set[str], a
     lanes = None
     if len(kept) == len(layer.outputs) and all(plan.value(name).grid is not None for name in layer.inputs):
         lanes = in_lanes(program)
+    loads: tuple[Load, ...] = ()
     at_home = {} if lanes else {view.buffer: name for name, view in program.outputs if name in kept}
     if lanes:
         program = lanes.program
         filled = frozenset(load.to.buffer for part in lanes.parts for load in part.loads)
-        placement, loads = place(program, filled), ()
+        placement = place(program, filled)
     else:
         placement = place(program, elsewhere=frozenset(at_home))
         loads = tuple(op for op in program.ops if isinstance(op, Load))

@@ -54,7 +54,7 @@ FS_CALLED void turn(float* to, ptrdiff_t to_step, const float* of, ptrdiff_t of_
       float* o = to + r * to_step + c;
       *(v4*)o = a, *(v4*)(o + to_step) = b, *(v4*)(o + 2 * to_step) = d, *(v4*)(o + 3 * to_step) = e;
     }
-    for (; c < columns; ++c) for (int k = 0; k < 4; ++k) to[(r + k) * to_step + c] = of[c * of_step + r + k];
+    for (; c < columns; ++c) for (int k = r; k < r + 4; ++k) to[k * to_step + c] = of[c * of_step + k];
   }
   for (; r < rows; ++r) for (int c = 0; c < columns; ++c) to[r * to_step + c] = of[c * of_step + r];
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -110,7 +111,9 @@ def test_numbers_go_where_torch_moves_them(data: st.DataObject) -> None:
         if data.draw(st.integers(0, 5)) == 0:
             other = data.draw(st.sampled_from([n for n, t in names.items() if t.shape == names[last].shape]))
             axis = data.draw(st.integers(0, names[last].dim() - 1))
-            step = IslandStep(name=f"s{number}", target="aten.cat.default", args=((Ref(name=last), Ref(name=other)), axis))
+            step = IslandStep(
+                name=f"s{number}", target="aten.cat.default", args=((Ref(name=last), Ref(name=other)), axis)
+            )
         else:
             target, args = data.draw(st.sampled_from(MOVES))(data, tuple(names[last].shape))
             full = target if "." in target else f"{target}.default"
@@ -232,7 +235,7 @@ def test_buffers_that_are_needed_together_are_apart(sizes: list[int], random: ob
     for i, op in enumerate(ops):
         here = [op.to, *read_by(op)]
         spans = sorted((placement.offsets[v.buffer], placement.offsets[v.buffer] + sizes[v.buffer]) for v in here)
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False)), i
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans)), i
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,15 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
 def test_blocks_are_aligned_and_apart(target: object) -> None:
     plan = every_kind().finish()
     layout = describe(plan, target).layout  # type: ignore[arg-type]
-    assert layout.buffers and layout.values and layout.island_bytes and layout.vectors and layout.view_masks and layout.off_grid and len(layout.flags) > 1
+    assert (
+        layout.buffers
+        and layout.values
+        and layout.island_bytes
+        and layout.vectors
+        and layout.view_masks
+        and layout.off_grid
+        and len(layout.flags) > 1
+    )
     found = blocks(plan, layout)
     assert all(offset % ALIGN == 0 for offset, _ in found.values())
     in_order = sorted(found.items(), key=lambda item: item[1])

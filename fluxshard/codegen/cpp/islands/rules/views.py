@@ -185,7 +185,9 @@ def _channel_shuffle(b: Builder, x: View, groups: int) -> View:
 
 def _to(b: Builder, x: View, *args: object, **kwargs: object) -> View:
     kinds = [a for a in (*args, *kwargs.values()) if isinstance(a, str) and a.startswith("torch.")]
-    names = [kind for kind in kinds if kind not in ("torch.strided", "torch.contiguous_format", "torch.preserve_format")]
+    names = [
+        kind for kind in kinds if kind not in ("torch.strided", "torch.contiguous_format", "torch.preserve_format")
+    ]
     if any(name != "torch.float32" for name in names):
         raise Unsupported(f"numbers of {', '.join(names)}")
     return x
@@ -199,8 +201,9 @@ VIEW_RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
     **dict.fromkeys(("split_with_sizes",), _split_sizes),
     "flatten": _flatten, "unflatten": _unflatten, "permute": _permute, "transpose": _transpose, "t": _t,
-    "numpy_T": _turned, "mT": _last_turned, "slice": _slice, "narrow": _narrow, "select": _select, "unsqueeze": _unsqueeze, "squeeze": _squeeze,
-    "expand": _expand, "expand_as": _expand_as, "repeat": _repeat, "split": _split, "chunk": _chunk, "unbind": _unbind, "cat": _cat,
-    "stack": _stack, "pad": _pad, "constant_pad_nd": _constant_pad, "roll": _roll, "flip": _flip,
-    "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle, "getitem": _getitem,
+    "numpy_T": _turned, "mT": _last_turned, "slice": _slice, "narrow": _narrow, "select": _select,
+    "unsqueeze": _unsqueeze, "squeeze": _squeeze, "expand": _expand, "expand_as": _expand_as, "repeat": _repeat,
+    "split": _split, "chunk": _chunk, "unbind": _unbind, "cat": _cat, "stack": _stack, "pad": _pad,
+    "constant_pad_nd": _constant_pad, "roll": _roll, "flip": _flip, "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle, "getitem": _getitem,
 }  # fmt: skip

@@ -8,8 +8,8 @@ from math import prod
 from fluxshard.codegen.common.literals import literal
 from fluxshard.codegen.cpp.families import NUMBERS
 from fluxshard.codegen.cpp.islands.builder import Builder, Operand, Unsupported
+from fluxshard.codegen.cpp.islands.rules.views import Result, Rule
 from fluxshard.codegen.cpp.islands.tensors import View
-from fluxshard.codegen.cpp.islands.view_rules import Result, Rule
 
 
 def _act(name: str, first: float = 0.0, second: float = 0.0) -> str:
@@ -63,7 +63,13 @@ def _of_two(name: str) -> Rule:
     return lambda b, x, y: b.map(f"{name}({{0}}, {{1}})", x, y)
 
 
-_POWERS = {2.0: "square_v({0})", 3.0: "cube_v({0})", 0.5: "sqrt_v({0})", -0.5: "(1.0f / sqrt_v({0}))", -1.0: "(1.0f / {0})"}
+_POWERS = {
+    2.0: "square_v({0})",
+    3.0: "cube_v({0})",
+    0.5: "sqrt_v({0})",
+    -0.5: "(1.0f / sqrt_v({0}))",
+    -1.0: "(1.0f / {0})",
+}
 
 
 def _pow(b: Builder, x: View, exponent: Operand) -> View:
@@ -87,6 +93,19 @@ def _reduction(kind: str) -> Rule:
         return b.reduce(x, [dim] if isinstance(dim, int) else dim or (), kind, keepdim)
 
     return rule
+
+
+def _norm(
+    b: Builder, x: View, order: float = 2, dim: Sequence[int] | None = None, keepdim: bool = False, *,
+    dtype: object = None,
+) -> View:  # fmt: skip
+    if order != 2:
+        raise Unsupported("a norm that is not Euclidean")
+    return b.map("sqrt_v({0})", b.reduce(b.map("square_v({0})", x), dim or (), "sum", keepdim))
+
+
+def _addcmul(b: Builder, x: View, y: View, z: View, *, value: float = 1) -> View:
+    return b.map(f"({{0}} + {{1}} * {{2}} * {literal(float(value))})", x, y, z)
 
 
 def _max(b: Builder, x: View, dim: int, keepdim: bool = False) -> Result:
@@ -139,7 +158,9 @@ def _convolution(
 ) -> View:  # fmt: skip
     """Without a window: a product with the weight, on the left, for the cells of each group."""
     kernel = weight.shape[2:]
-    if any(n != 1 for n in (*kernel, *stride)) or not isinstance(padding, str) and any(padding):
+    if len(kernel) == 1 and kernel[0] > 1 and groups == 1:
+        return _along(b, x, weight, bias, stride[0], padding, dilation[0])
+    if any(n != 1 for n in (*kernel, *stride)) or (not isinstance(padding, str) and any(padding)):
         raise Unsupported(f"a convolution with a window of {'x'.join(map(str, kernel))}")
     n, c, *cells = x.shape
     outputs = weight.shape[0]
@@ -152,6 +173,21 @@ def _convolution(
         b.product_into(whole.permuted((0, 3, 1, 2, 4)), w, rows.permuted((0, 3, 1, 2, 4)))
         made = b.reshape(whole, (n, outputs, *cells))
     return made if bias is None else b.map("({0} + {1})", made, b.reshape(bias, (-1, *[1] * len(cells))))
+
+
+def _along(
+    b: Builder, x: View, weight: View, bias: View | None, stride: int, padding: Sequence[int] | str, dilation: int
+) -> View:  # fmt: skip
+    """A convolution along one axis: taps side by side are one product."""
+    taps = weight.shape[2]
+    if isinstance(padding, str):
+        raise Unsupported(f"padding {padding}")
+    padded = b.padded(x, [(0, 0), (0, 0), (padding[0],) * 2], 0.0)
+    count = (padded.shape[2] - dilation * (taps - 1) - 1) // stride + 1
+    last = stride * (count - 1) + 1
+    parts = [padded.cut(2, tap * dilation, tap * dilation + last, stride) for tap in range(taps)]
+    made = b.product(b.reshape(weight.permuted((0, 2, 1)), (weight.shape[0], -1)), b.cat(parts, 1))
+    return made if bias is None else b.map("({0} + {1})", made, b.reshape(bias, (-1, 1)))
 
 
 def _layer_norm(
@@ -193,7 +229,8 @@ def _attention(
 
 
 VALUE_RULES: Mapping[str, Rule] = {
-    **{name: _unary(_act(name)) for name in ("relu", "relu6", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "mish")},
+    **{name: _unary(_act(name)) for name in ("relu", "relu6", "silu", "hardswish", "hardsigmoid", "mish")},
+    "sigmoid": _unary(_act("sigmoid")), "tanh": _unary(_act("tanh")),
     "exp": _unary("exp_v({0})"), "neg": _unary("(-{0})"), "abs": _unary("magnitude({0})"),
     "sqrt": _unary("sqrt_v({0})"), "rsqrt": _unary("(1.0f / sqrt_v({0}))"), "reciprocal": _unary("(1.0f / {0})"),
     "square": _unary("square_v({0})"), "gelu": _gelu, "elu": _elu, "leaky_relu": _numbered("leaky_relu", 0.01),
@@ -203,7 +240,8 @@ VALUE_RULES: Mapping[str, Rule] = {
     "rsub": _rsub, "maximum": _of_two("larger_v"), "minimum": _of_two("smaller_v"), "pow": _pow,
     "softmax": _softmax, "_softmax": _softmax, "log_softmax": _log_softmax, "_log_softmax": _log_softmax,
     "mean": _reduction("mean"), "sum": _reduction("sum"), "amax": _reduction("max"), "amin": _reduction("min"),
-    "max": _max, "min": _min, "adaptive_avg_pool2d": _pooled("mean", False), "_adaptive_avg_pool2d": _pooled("mean", False),
+    "max": _max, "min": _min, "linalg_vector_norm": _norm, "addcmul": _addcmul,
+    "adaptive_avg_pool2d": _pooled("mean", False), "_adaptive_avg_pool2d": _pooled("mean", False),
     "adaptive_max_pool2d": _pooled("max", True), "matmul": _matmul, "bmm": _matmul, "mm": _matmul, "addmm": _addmm,
     "baddbmm": _addmm, "linear": _linear, "conv2d": _convolution, "conv1d": _convolution, "layer_norm": _layer_norm,
     "group_norm": _group_norm, "scaled_dot_product_attention": _attention,
