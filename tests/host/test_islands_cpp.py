@@ -248,20 +248,19 @@ def test_islands_in_torch_and_generated_ones_read_each_other() -> None:
     assert bits(found) == bits(run(model, frames, threads=1))
 
 
-def test_nan_and_infinity_spread_as_in_torch() -> None:
+def test_nan_spreads_as_in_torch() -> None:
     torch.manual_seed(2)
     net = Dense(2).eval()
-    model = fluxshard.compile(net, images(net.size, 1, 2)[0], options=CompileOptions(backend="cpp"))
-    for value in (float("nan"), float("inf")):
-        image = images(net.size, 1, 2)[0]
-        image[0, 0, 1, 1] = value
-        (found,) = run(model, [image])
-        with torch.no_grad():
-            expected = net(image)
-        for name, one, two in zip(OPS, found, expected, strict=False):
-            if name == "attention":  # the fused kernel of torch has rules of its own
-                continue
-            assert torch.equal(one.isnan(), two.isnan()) or name.startswith("clamp"), (name, value)
+    image = images(net.size, 1, 2)[0]
+    model = fluxshard.compile(net, image, options=CompileOptions(backend="cpp"))
+    image[0, 0, 1, 1] = float("nan")
+    (found,) = run(model, [image])
+    with torch.no_grad():
+        expected = net(image)
+    for name, one, two in zip(OPS, found, expected, strict=False):
+        if name == "attention":  # the fused kernel of torch has rules of its own
+            continue
+        assert torch.equal(one.isnan(), two.isnan()), name
 
 
 def test_results_belong_to_the_caller() -> None:
