@@ -146,7 +146,8 @@ def make_engine(
         return ReferenceEngine(plan, weights), {}
     if programs.without:
         warn(f"{programs.without.partition(';')[0]}; running kernels from the cache")
-    return CppEngine(plan, library, weights), {}
+    notes = {name: f"{plan.layer(name).reason}; in torch: {why}" for name, why in library.in_torch.items()}
+    return CppEngine(plan, library, weights), notes
 
 
 def image_tests(plan: Plan, options: CompileOptions, programs: CppPrograms | None = None) -> MakeTest:

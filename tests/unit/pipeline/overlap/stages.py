@@ -70,5 +70,6 @@ class Sink:
 
 
 def threads():
-    """Names of the pipeline's threads that are alive."""
-    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("fluxshard-"))
+    """Names of the pipeline's threads that are alive; that of links to servers lives as long as the process."""
+    names = (thread.name for thread in threading.enumerate())
+    return sorted(name for name in names if name.startswith("fluxshard-") and name != "fluxshard-links")
