@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fluxshard import errors as errors
     from fluxshard import video as video
-    from fluxshard.api import CompiledModel as CompiledModel
     from fluxshard.api import compile as compile
     from fluxshard.cloud.edge.camera.options import WatchOptions as WatchOptions
     from fluxshard.cloud.edge.camera.watch import watch as watch
     from fluxshard.cloud.edge.offload import offload as offload
     from fluxshard.cloud.edge.options import OffloadOptions as OffloadOptions
+    from fluxshard.compiled.load import load as load
+    from fluxshard.compiled.model import CompiledModel as CompiledModel
     from fluxshard.errors import FluxShardError as FluxShardError
     from fluxshard.ir.plan import Plan as Plan
     from fluxshard.motion import MotionField as MotionField
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 # public name -> where it lives; loaded on first use, so that `fluxshard --help` does not wait for torch
 _HOMES = {
     "CompileOptions": "fluxshard.options",
-    "CompiledModel": "fluxshard.api",
+    "CompiledModel": "fluxshard.compiled.model",
     "FluxShardError": "fluxshard.errors",
     "FrameStats": "fluxshard.runtime.stats",
     "MotionField": "fluxshard.motion",
@@ -40,6 +41,7 @@ _HOMES = {
     "Session": "fluxshard.runtime.session",
     "WatchOptions": "fluxshard.cloud.edge.camera.options",
     "compile": "fluxshard.api",
+    "load": "fluxshard.compiled.load",
     "offload": "fluxshard.cloud.edge.offload",
     "watch": "fluxshard.cloud.edge.camera.watch",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "WatchOptions",
     "compile",
     "errors",
+    "load",
     "offload",
     "video",
     "watch",

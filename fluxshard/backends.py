@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fluxshard.codegen.cuda.device.driver import create_stream
-from fluxshard.codegen.cuda.launches.kernels import GemmTile
-from fluxshard.codegen.cuda.program import CudaProgram, Loader
-from fluxshard.codegen.cuda.tune import tune
+from fluxshard.codegen.common.cache import compiling_is_forbidden
+from fluxshard.codegen.common.toolchain import multiplies_pairs, processor_target, with_compiler
 from fluxshard.errors import CompileError, OptionError, ToolchainError, warn
 from fluxshard.geometry import Grid
-from fluxshard.ir.kernel import CudaTarget, cpu_type
+from fluxshard.ir.kernel import CpuDType, CudaTarget, Target, cpu_type
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions, DType, PlannedOptions, stored_types
-from fluxshard.runtime.engines.cuda import CudaEngine
-from fluxshard.runtime.engines.cuda_bench import DeviceBench
-from fluxshard.runtime.engines.cuda_device import Captures, Device, EmulatedDevice, GpuDevice
+from fluxshard.options import CompileOptions, DType, Isa, PlannedOptions, stored_types
 from fluxshard.runtime.engines.engine import Engine
 from fluxshard.runtime.engines.reference import ReferenceEngine
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.levels import Level
 from fluxshard.runtime.planned.planner import ImageTest, MakeTest
 
-EMULATED_ARCH = "sm_80"
 _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
-_CAPTURES = Captures(create_stream)  # a lock for what a process has once has to be one for the process: see Captures
 
 
 def check_target(target: str, options: CompileOptions) -> str:
@@ -65,14 +60,52 @@ def stored_type(target: str, options: CompileOptions) -> DType:
         return options.dtype
     if target != "cpu":
         return "float16"
-    from fluxshard.codegen.common.toolchain import multiplies_pairs
-
     able = options.backend != "reference" and options.isa in ("native", "avx512") and multiplies_pairs()
     return "bfloat16" if able else "float32"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CppPrograms:
+    """Where generated C++ comes from.
+
+    Attributes:
+      target: instruction set, and the compiler where one was looked for; it stores float32.
+      cache_dir: the kernel cache; None: `FLUXSHARD_CACHE_DIR`.
+      without: why there is no compiler; empty where there is one, or where none was looked for.
+    """
+
+    target: Target
+    cache_dir: Path | None = None
+    without: str = ""
+
+    def storing(self, dtype: CpuDType) -> Target:
+        """The target for features of a type."""
+        there = processor_target(self.target.isa, dtype)  # type: ignore[arg-type]
+        return replace(there, compiler=self.target.compiler, compiler_id=self.target.compiler_id)
+
+
+def cpp_programs(isa: Isa) -> CppPrograms:
+    """Programs for this processor: compiled by its compiler, or without one those that are in the kernel cache.
+
+    Raises:
+      ToolchainError: the processor lacks what `isa` names.
+    """
+    target = processor_target(isa)
+    try:
+        target = with_compiler(target)
+    except ToolchainError as error:
+        return CppPrograms(target=target, without=str(error))
+    if compiling_is_forbidden():
+        target = replace(target, compiler="")  # what another compiler made will do, too
+    return CppPrograms(target=target)
+
+
 def make_engine(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
+    plan: Plan,
+    weights: Mapping[str, Tensor],
+    options: CompileOptions,
+    target: str,
+    programs: CppPrograms | None = None,
 ) -> tuple[Engine, Mapping[str, str]]:
     """The engine that options ask for.
 
@@ -81,6 +114,7 @@ def make_engine(
       weights: by name, on the CPU.
       options: backend, instruction set or architecture, and type.
       target: from `check_target`.
+      programs: where generated C++ comes from; None: from `cpp_programs`.
 
     Returns:
       the engine, and by layer why it does not run as planned.
@@ -90,101 +124,65 @@ def make_engine(
       MissingKernelError: compilation is disabled and the kernels are not cached.
     """
     if target != "cpu":
-        return _cuda(plan, weights, options, target)
+        index = None if options.backend == "emulated" else _device_index(target)
+        from fluxshard.cuda_engines import cuda_engine  # its bindings take longer to import than a CPU's model to open
+
+        return cuda_engine(plan, weights, options, target, index, stored_type(target, options))
     if options.backend == "reference":
         return ReferenceEngine(plan, weights), {}
-    from fluxshard.codegen.common.toolchain import detect_target
     from fluxshard.codegen.cpp import build_step
     from fluxshard.runtime.engines.cpp import CppEngine
 
     try:
-        found = detect_target(options.isa, cpu_type(stored_type(target, options)))
+        programs = programs or cpp_programs(options.isa)
+        stored = programs.storing(cpu_type(stored_type(target, options)))
+        library = build_step(plan, stored, programs.cache_dir)
+    except CompileError:
+        raise
     except ToolchainError as error:
         if options.backend == "cpp" or options.dtype == "bfloat16":
             raise
         warn(f"{error}; running the reference backend, which is slow")
         return ReferenceEngine(plan, weights), {}
-    return CppEngine(plan, build_step(plan, found), weights), {}
+    if programs.without:
+        warn(f"{programs.without.partition(';')[0]}; running kernels from the cache")
+    notes = {name: f"{plan.layer(name).reason}; in torch: {why}" for name, why in library.in_torch.items()}
+    return CppEngine(plan, library, weights), notes
 
 
-def image_tests(plan: Plan, options: CompileOptions) -> MakeTest:
-    """What makes the image tests of planned reuse: generated C++ where there is a compiler, otherwise numpy.
+def image_tests(plan: Plan, options: CompileOptions, programs: CppPrograms | None = None) -> MakeTest:
+    """What makes the image tests of planned reuse: generated C++, or numpy where it can neither be found nor compiled.
 
     The reference backend takes numpy, which is the definition. On a GPU the test runs on the processor: its masks are
     needed there before the frame is.
+
+    Args:
+      plan: of the network.
+      options: backend and instruction set.
+      programs: where generated C++ comes from; None: from `cpp_programs`.
     """
     if options.backend == "reference":
         return ReferenceImageTest
-    from fluxshard.codegen.common.toolchain import detect_target
     from fluxshard.codegen.cpp.image_test import build_image_test, image_test_params
     from fluxshard.runtime.planned.cpp_image_test import CppImageTest
 
     try:
-        found = detect_target(options.isa)
+        found = programs or cpp_programs(options.isa)
     except ToolchainError:
         return ReferenceImageTest  # whoever made the engine has been told
     channels = plan.value(plan.input).channels
 
     def make(image: Grid, levels: Sequence[Level], grids: Sequence[Grid], planned: PlannedOptions) -> ImageTest:
-        library = build_image_test(image_test_params(image, channels, levels, grids), found)
+        params = image_test_params(image, channels, levels, grids)
+        try:
+            library = build_image_test(params, found.target, found.cache_dir)
+        except CompileError:
+            raise
+        except ToolchainError:
+            return ReferenceImageTest(image, levels, grids, planned)
         return CppImageTest(library, levels, planned)
 
     return make
-
-
-def gpu_device(index: int) -> GpuDevice:
-    """A GPU, by torch's number; all of them take turns in capturing graphs."""
-    return GpuDevice(index, _CAPTURES)
-
-
-def _cuda(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str
-) -> tuple[Engine, Mapping[str, str]]:
-    loader: Loader
-    device: Device
-    if options.backend == "emulated":
-        from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
-
-        arch = EMULATED_ARCH if options.arch == "native" else options.arch
-        goal = CudaTarget(arch=arch, dtype=stored_type(target, options))
-        loader = emulator = EmulatedLoader()
-        device = EmulatedDevice(emulator.poison if emulator.target.sanitize else None)
-    else:
-        from fluxshard.codegen.cuda.device.loader import GpuLoader
-
-        index = _device_index(target)
-        try:
-            torch.zeros(1, device=f"cuda:{index}")  # makes the device's context current: kernels are loaded into it
-        except RuntimeError as error:
-            seen = str(error).strip().partition("\n")[0]
-            raise ToolchainError(f"target {target!r} cannot be used ({seen}): check nvidia-smi") from error
-        loader = gpu = GpuLoader(index, options.arch, stored_type(target, options))
-        goal, device = gpu.target, gpu_device(index)
-    with device.current():
-        return _cuda_engine(plan, weights, options, goal, loader, device)
-
-
-def _cuda_engine(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, goal: CudaTarget, loader: Loader, device: Device
-) -> tuple[Engine, Mapping[str, str]]:
-    """The engine, with layers in torch whose kernels are refused."""
-    tiles: Mapping[str, GemmTile] = {}
-    if options.autotune:
-        name = device.backend if options.backend == "emulated" else torch.cuda.get_device_name(device.torch_device)
-        tiles = tune(plan, goal, loader, DeviceBench(device), name)
-    notes: dict[str, str] = {}
-    while True:
-        program = CudaProgram(plan, goal, loader, tiles, frozenset(notes))
-        try:
-            program.prepare_all()
-        except CompileError as error:
-            failed = program.layers_of(error.kernel)
-            if not failed:
-                raise
-            notes |= {layer: f"runs in torch: kernel {error.kernel} was refused: {error}" for layer in failed}
-            warn(f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}")
-            continue
-        return CudaEngine(plan, program, weights, device), notes
 
 
 def _device_index(target: str) -> int:

@@ -113,7 +113,8 @@ class Explanation:
         if layer.fields is not None:
             y, x = layer.fields
             field_px = f"{y.size} {x.size}@{y.offset} {x.offset}"
-        kernel = {"view": "none", "dense": "torch"}.get("dense" if note else layer.mode, f"{self.backend}:{layer.op}")
+        in_torch = bool(note) or (self.backend != "cpp" and layer.mode == "dense")
+        kernel = "torch" if in_torch else "none" if layer.mode == "view" else f"{self.backend}:{layer.op}"
         stride = "" if grid is None else f"{grid.stride_y} {grid.stride_x}"
         shape = "x".join(map(str, value.shape))
         return Row(

@@ -15,7 +15,9 @@ def calibrate(
         list[Path],
         typer.Argument(help="Videos, directories of videos or images, or a DAVIS layout.", show_default=False),
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Ultralytics .pt weights.", show_default=False)],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="Ultralytics .pt weights, or a .fluxshard file.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="The threshold profile to write.", show_default=False)],
     alpha: Annotated[float, typer.Option(help="Accuracy to keep, as a share of the dense network's.")] = 0.97,
     policy: Annotated[Literal["planned", "propagated"], typer.Option(help="What the thresholds are for.")] = "planned",

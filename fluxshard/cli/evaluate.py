@@ -28,7 +28,9 @@ def reuse(
         list[Path],
         typer.Option(help="Videos, directories of them, or a DAVIS layout; may be given again.", show_default=False),
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Ultralytics .pt weights.", show_default=False)],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="Ultralytics .pt weights, or a .fluxshard file.", show_default=False)
+    ],
     out: Annotated[
         Path, typer.Option(help="Directory for results; what it holds already is not run again.", show_default=False)
     ],

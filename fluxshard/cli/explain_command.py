@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-import fluxshard
 from fluxshard.cli.support.messages import warnings_as_notes
 from fluxshard.codegen.cuda.report import parse_arch
+from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape, parse_size
@@ -46,10 +46,11 @@ def explain_command(request: ExplainRequest) -> str:
         loaded = load(request.model, request.task)
         shape = network_shape(request.size, (1, 1), loaded)
         # kernels for another machine need none for this one
-        options = CompileOptions(backend="reference")
+        canvas_px = 0 if loaded.saved is None else loaded.saved.options.canvas_px
+        options = CompileOptions(backend="reference", canvas_px=canvas_px)
         if request.target is None:
-            options = CompileOptions(backend=request.backend, dtype=request.dtype)
-        model = fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=options)
+            options = CompileOptions(backend=request.backend, dtype=request.dtype, canvas_px=canvas_px)
+        model = compile_loaded(loaded, torch.zeros(1, 3, *shape), options=options)
         if request.target is None:
             return str(model.explain())
         with screen.status(f"compiling the kernels of {request.model.name} for {request.target} ..."):

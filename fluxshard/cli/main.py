@@ -17,6 +17,7 @@ from fluxshard.cli.calibrate import calibrate
 from fluxshard.cli.edge.command import edge
 from fluxshard.cli.evaluate import app as evaluate_app
 from fluxshard.cli.explain import explain
+from fluxshard.cli.export import export
 from fluxshard.cli.profile.command import profile
 from fluxshard.cli.run.command import run
 from fluxshard.cli.serving.command import serve
@@ -65,6 +66,7 @@ app.command()(run)
 app.command()(serve)
 app.command()(edge)
 app.command()(explain)
+app.command()(export)
 app.command()(calibrate)
 app.command()(profile)
 

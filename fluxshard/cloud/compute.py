@@ -8,7 +8,7 @@ import torch
 
 import fluxshard
 from fluxshard.api import CompiledModel
-from fluxshard.codegen.common.toolchain import detect_target
+from fluxshard.codegen.common.toolchain import processor_target
 from fluxshard.errors import ToolchainError
 from fluxshard.ir.kernel import cpu_type
 from fluxshard.pipeline.device import cpu_name
@@ -44,7 +44,8 @@ def compute_of(model: CompiledModel) -> Compute:
     isa = options.arch
     if model.backend in ("cpp", "reference"):
         try:
-            isa = detect_target(options.isa, cpu_type(model.dtype)).instructions if model.backend == "cpp" else "torch"
+            target = processor_target(options.isa, cpu_type(model.dtype))
+            isa = target.instructions if model.backend == "cpp" else "torch"
         except ToolchainError:
             isa = options.isa
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import fluxshard
+from fluxshard.errors import OptionError
 from fluxshard.evaluate.calibration.calibrate import (
     DenseBaseline,
     ProgressCallbacks,
@@ -22,7 +23,7 @@ from fluxshard.evaluate.calibration.calibrate import (
 )
 from fluxshard.evaluate.calibration.objective import Calibration
 from fluxshard.evaluate.data.clips import Clip
-from fluxshard.evaluate.methods.method import Method, dense_method
+from fluxshard.evaluate.methods.method import Method, Reuse, dense_method
 from fluxshard.evaluate.methods.method_sets import (
     NamedThresholdProfile,
     ablations,
@@ -107,6 +108,12 @@ def run_experiment(request: Experiment, progress: ProgressCallbacks | None = Non
     tasks: list[tuple[Method, Clip]] = [
         (method, clip) for method in methods_named(request.methods, network.plan.s_max) for clip in request.clips
     ]
+    on_canvas = sorted({method.name for method, _ in tasks if isinstance(method, Reuse) and method.canvas_px})
+    if on_canvas and not network.takes_canvas:
+        raise OptionError(
+            f"--methods: a larger canvas is wanted for {', '.join(on_canvas)}, and a saved model has its own: leave "
+            "them out, or give the weights file"
+        )
     for one in named:
         method = method_of_threshold_profile(one)
         variants: list[Method] = [method]

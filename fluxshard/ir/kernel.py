@@ -20,8 +20,11 @@ class Target:
       isa: "avx512", "avx2" or "portable".
       vector_floats: float32 lanes of a vector register.
       registers: vector registers; they bound the tile of a convolution kernel.
-      compiler: command of the C++ compiler: the environment variable CXX, or found on the path.
-      compiler_id: first line of its `--version`; part of the cache key.
+      compiler: command of the C++ compiler: the environment variable CXX, or found on the path. Empty: none was looked
+        for; programs are taken from the cache, whatever compiled them, and a compiler is looked for where one is not
+        there.
+      compiler_id: first line of its `--version`; part of the cache key. Without a compiler, the one whose programs are
+        preferred; empty: none.
       flags: compiler flags.
       dtype: storage type of features and of the weights of matrix products; sums are float32.
     """

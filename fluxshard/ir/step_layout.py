@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,16 @@ class GridWorkLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseBuffer:
-    """An island's input or output as a dense tensor: `(C, H, W)`, or a vector of so many channels."""
+    """An input or output of an island as a dense tensor: `(C, H, W)`, a vector, or as the plan has it off the grids."""
 
     value: str
     offset: int
     shape: tuple[int, ...]
+
+    @property
+    def floats(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +94,9 @@ class StateLayout:
       image: the image.
       stores: stored values by name.
       works: per grid of the plan.
-      buffers: islands' inputs and outputs on grids, by value.
+      buffers: inputs and outputs on grids of islands that run in torch, by value.
       vectors: values off the grids that a sparse layer reads, by value.
+      values: values off the grids that the program computes, as they are kept, by value.
       off_grid: islands' outputs off the grids, in order.
       current: which map is the last frame's, int32 per store.
       shares: a byte per store: it has the maps of its grid.
@@ -101,6 +108,7 @@ class StateLayout:
     works: tuple[GridWorkLayout, ...]
     buffers: Mapping[str, DenseBuffer]
     vectors: Mapping[str, DenseBuffer]
+    values: Mapping[str, DenseBuffer]
     off_grid: tuple[str, ...]
     current: int
     shares: int

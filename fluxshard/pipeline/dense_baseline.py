@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.export import ExportedProgram
 
 from fluxshard.errors import OptionError
-from fluxshard.passes.capture.device_copy import moved
 from fluxshard.pipeline.stream_loop import Detect
 
 Net = Callable[[Any], Any]
@@ -43,6 +41,10 @@ def dense_network(net: Any, shape: tuple[int, int], *, device: str = "cpu", dtyp
     Raises:
       OptionError: the network does not run in this dtype.
     """
+    from torch.export import ExportedProgram
+
+    from fluxshard.passes.capture.device_copy import moved  # brings all passes, which runs without it need not wait for
+
     number = getattr(torch, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of copying its own classes

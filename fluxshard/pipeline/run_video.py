@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ def run_video(
     *,
     confidence: float = 0.25,
     dense: DenseBaseline | None = None,
-) -> Iterator[FrameRecord]:
+) -> Generator[FrameRecord, None, None]:
     """Runs every frame through the loop, and through the dense network where there is one.
 
     All sinks have a frame before its record is yielded, whatever ends the run afterwards.
@@ -53,11 +53,41 @@ def run_video(
             return
         image = loop.device.place(frame.image)
         source_ms = 1e3 * (time.perf_counter() - start)
-        result, reference = _run(image, frame, loop, dense, dense_first=count % 2 == 1)
-        record, view = _record_and_view(frame, loop, result, reference, confidence, source_ms)
+        record, view = run_frame(
+            frame, image, loop, confidence=confidence, source_ms=source_ms, dense=dense, dense_first=count % 2 == 1
+        )
         for sink in sinks:
             sink.write(record, view)
         yield record
+
+
+def run_frame(
+    frame: Frame,
+    image: Tensor,
+    loop: StreamLoop,
+    *,
+    confidence: float,
+    source_ms: float,
+    dense: DenseBaseline | None = None,
+    dense_first: bool = False,
+) -> tuple[FrameRecord, FrameView]:
+    """Runs the next frame through the loop, and through the dense network where there is one.
+
+    Args:
+      frame: of a video.
+      image: the frame's, on the loop's device.
+      loop, confidence, dense: see `run_video`.
+      source_ms: for the record.
+      dense_first: runs the dense network before the session.
+
+    Returns:
+      the frame's record, and what sinks need beside it.
+
+    Raises:
+      FluxShardError: the session refuses the frame or fails, or the outputs are not those of the head.
+    """
+    result, reference = _run(image, frame, loop, dense, dense_first=dense_first)
+    return _record_and_view(frame, loop, result, reference, confidence, source_ms)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,8 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
 
     Args:
       records: all frames that ran.
-      facts: what is known besides: model, video, options, cache bytes; copied into the result.
+      facts: what is known besides: model, video, options, cache bytes; copied into the result. `wall_s` is the wall
+        clock of the run in seconds, of which the throughput follows.
 
     Returns:
       a JSON-like dict; figures that cannot be computed are None.
@@ -36,6 +37,7 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
         "frames": len(records),
         "frames_counted": len(counted),
         "keyframes_counted": sum(bool(record.stats.get("keyframe")) for record in counted),
+        "throughput_fps": _throughput(len(records), facts.get("wall_s")),
         "carried_counted": sum(record.carried > 0 for record in counted),
         "calibration": _calibration(counted),
         "latency_ms": {
@@ -57,6 +59,11 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
     }
     result: dict[str, Any] = plain(summary)
     return result
+
+
+def _throughput(frames: int, wall_s: float | None) -> float | None:
+    """Frames per second of wall clock, the first frame and the closing of files included; None where unknown."""
+    return frames / wall_s if frames and wall_s else None
 
 
 def _distribution(values: Sequence[float]) -> dict[str, float] | None:

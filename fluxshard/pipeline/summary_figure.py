@@ -60,6 +60,8 @@ def _title(summary: Mapping[str, Any]) -> tuple[str, str]:
     figures = f"median {incremental['median']:.1f} ms a frame"
     if dense is not None:
         figures += f" (dense {dense['median']:.1f} ms)"
+    if summary["throughput_fps"] is not None:
+        figures += f", {summary['throughput_fps']:.1f} frames/s"
     if summary["compute_ratio"] is not None:
         figures += f", {summary['compute_ratio']['mean']:.0%} of the work"
     return name, figures

@@ -41,7 +41,11 @@ class ThresholdProfile:
 
     def save(self, path: Path) -> None:
         """Writes JSON for people to read; a reader never sees half of it."""
-        body = {
+        write_whole(path, (json.dumps(self.plain(), indent=1) + "\n").encode())
+
+    def plain(self) -> dict[str, Any]:
+        """The profile as JSON has it."""
+        return {
             "format": FORMAT,
             "network": self.network,
             "weights": self.weights,
@@ -49,7 +53,6 @@ class ThresholdProfile:
             "reuse": plain_reuse(self.reuse),
             "facts": dict(self.facts),
         }
-        write_whole(path, (json.dumps(body, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path | str) -> ThresholdProfile:
@@ -60,10 +63,26 @@ class ThresholdProfile:
         """
         try:
             body = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            seen = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            raise ProfileError(f"profile {str(path)!r} cannot be read: {seen}") from error
+        return cls.of_plain(body, str(path))
+
+    @classmethod
+    def of_plain(cls, body: Mapping[str, Any], path: str) -> ThresholdProfile:
+        """The profile that `plain` gave.
+
+        Args:
+          body: what it gave, after JSON has turned tuples into lists.
+          path: of the file that it comes from, for messages.
+
+        Raises:
+          ProfileError: damaged, of another format, or with values that are not allowed.
+        """
+        try:
             if body.get("format") != FORMAT:
                 raise ProfileError(
-                    f"profile {str(path)!r} has format {body.get('format')!r}; this version reads {FORMAT}: "
-                    "calibrate again"
+                    f"profile {path!r} has format {body.get('format')!r}; this version reads {FORMAT}: calibrate again"
                 )
             return cls(
                 reuse=read_reuse(body["reuse"]),
@@ -73,12 +92,11 @@ class ThresholdProfile:
                 facts=body.get("facts", {}),
             )
         except OptionError as error:
-            raise ProfileError(f"profile {str(path)!r}: {error}") from error
+            raise ProfileError(f"profile {path!r}: {error}") from error
         except FluxShardError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            seen = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-            raise ProfileError(f"profile {str(path)!r} cannot be read: {seen}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ProfileError(f"profile {path!r} cannot be read: {type(error).__name__}: {error}") from error
 
     def check(self, plan: Plan, weights: Mapping[str, Tensor]) -> None:
         """Raises ProfileError unless the profile was found for this network and these weights."""

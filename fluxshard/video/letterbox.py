@@ -92,14 +92,18 @@ class Letterbox:
                 f"expected {(*self.picture_size, 3)} and uint8"
             )
         if self.content_size != self.picture_size:
-            planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+            # with a batch axis of torch's, whose stride tells it that channels are last (one of numpy's has none): it
+            # then resizes the pixels where they are, in this thread, and returns them in the same order
+            planes = torch.from_numpy(np.ascontiguousarray(picture)).unsqueeze(0).permute(0, 3, 1, 2)
             # antialias: without it, static content flickers under subpixel camera motion
             planes = torch.nn.functional.interpolate(planes, size=self.content_size, mode="bilinear", antialias=True)
             picture = planes[0].permute(1, 2, 0).numpy()
         if self.content_size == self.size:
             return np.ascontiguousarray(picture)
-        placed = np.full((*self.size, 3), GREY, np.uint8)
+        placed = np.empty((*self.size, 3), np.uint8)
         rows, columns = self.crop
+        placed[: rows.start] = placed[rows.stop :] = GREY
+        placed[:, : columns.start] = placed[:, columns.stop :] = GREY
         placed[rows.start : rows.stop, columns.start : columns.stop] = picture
         return placed
 

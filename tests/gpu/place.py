@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import fluxshard
-from fluxshard.backends import gpu_device
 from fluxshard.codegen.cuda.device.loader import GpuLoader
 from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
+from fluxshard.cuda_engines import gpu_device
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
 from fluxshard.options import Backend, DType

@@ -124,6 +124,19 @@ def test_a_network_without_a_task(film, net_file, tmp_path, capsys):
     assert code == 0 and len(lines_of(out)) == 2
 
 
+def test_a_run_without_a_film(film, net_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ("run", film, "--model", net_file, "--out", out, "--size", "96x160", "--max-frames", 6, *SMALL)
+    code, text, error = call(capsys, *arguments, "--no-film")
+    assert code == 0 and error == "" and "frames/s" in text
+    assert sorted(path.name for path in out.iterdir()) == sorted(set(OUTPUTS) - {"annotated.mp4"})
+    summary = json.loads((out / "summary.json").read_text())
+    assert len(lines_of(out)) == summary["frames"] == 6
+    assert summary["throughput_fps"] == pytest.approx(6 / summary["wall_s"])
+    code, _, _ = call(capsys, *arguments, "--overwrite")
+    assert code == 0 and frames_in(out / "annotated.mp4") == 6
+
+
 def test_exact_settings_equal_the_dense_network(film, net_file, tmp_path, capsys):
     flags = (*PROPAGATED, "--tau-input", 0, "--tau", 0, "--rfap", "per_layer", "--input", "fresh")
     arguments = ("run", film, "--model", net_file, "--out", tmp_path / "o", "--size", 160, "--compare", "dense", *SMALL)

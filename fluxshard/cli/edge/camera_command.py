@@ -14,11 +14,10 @@ from fluxshard.cli.edge.edge_command import LinkFlags
 from fluxshard.cli.edge.link_notes import LinkNotes
 from fluxshard.cli.edge.supply import Frames, supply
 from fluxshard.cli.run.output_directory import prepare_directory
-from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
+from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import warnings_as_notes
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
-from fluxshard.cli.support.stopping import Stopping
 from fluxshard.cloud.edge.camera.camera_session import CameraSession
 from fluxshard.cloud.edge.camera.options import WatchOptions
 from fluxshard.cloud.tcp_settings import tcp_settings
@@ -27,7 +26,6 @@ from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import image_shape, network_shape, parse_size
 from fluxshard.options import ReuseOptions
 from fluxshard.pipeline.device import RunDevice
-from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.stream_loop import StreamLoop
 
 
@@ -70,7 +68,7 @@ def camera_command(request: CameraRequest) -> int:
         names, shape = _model(request, picture_size)
         facts = _facts(request, reuse, options, shape)
 
-        def run(records: list[FrameRecord], stopping: Stopping) -> None:
+        def run(recording: Recording) -> None:
             with (
                 video.open(
                     request.video, size=shape, max_frames=request.max_frames, packets=True, vectors="none"
@@ -80,7 +78,7 @@ def camera_command(request: CameraRequest) -> int:
                 supply(source, request.frames, pace=request.pace) as frames,
             ):
                 files = RunFiles(out=request.out, names=names, show_work=False)
-                write_frames(files, frames, _loop(session), records, stopping, screen, confidence=request.confidence)
+                write_frames(files, frames, _loop(session), recording, screen, confidence=request.confidence)
                 facts["offload"]["frames_dropped"] = frames.dropped
                 if session.link.welcome is not None:
                     welcome = session.link.welcome

@@ -13,12 +13,11 @@ from fluxshard import video
 from fluxshard.cli.edge.link_notes import LinkNotes
 from fluxshard.cli.edge.supply import Frames, supply
 from fluxshard.cli.run.output_directory import PLACEMENTS, prepare_directory
-from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
+from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
-from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
-from fluxshard.cli.support.stopping import Stopping
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle, with_saved_profile
 from fluxshard.cloud.edge.detection_answers import detection_answers
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
@@ -29,7 +28,6 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.pipeline.device import RunDevice, full_float32
-from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.sinks.line_file import LineFile
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.offload.dispatch import DispatchOptions, Goal, Policy
@@ -127,6 +125,7 @@ def edge_command(request: EdgeRequest) -> int:
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
         loaded = load(request.network.model, request.network.task)
+        reuse = with_saved_profile(request.reuse, reuse, loaded)
         shape = network_shape(request.network.size, picture_size, loaded)
         with screen.status(f"compiling {request.network.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)
@@ -136,7 +135,7 @@ def edge_command(request: EdgeRequest) -> int:
         answers = _answers(request, reuse, model)
         facts = _facts(request, reuse, model)
 
-        def run(records: list[FrameRecord], stopping: Stopping) -> None:
+        def run(recording: Recording) -> None:
             with (
                 device_errors(),
                 video.open(
@@ -159,7 +158,7 @@ def edge_command(request: EdgeRequest) -> int:
                 ):  # fmt: skip
                     files = RunFiles(out=request.out, names=loaded.names, show_work=request.show_reuse)
                     loop = _loop(reuse, session, answers)
-                    write_frames(files, frames, loop, records, stopping, screen, confidence=request.confidence)
+                    write_frames(files, frames, loop, recording, screen, confidence=request.confidence)
                     facts["state_bytes"] = session.state_bytes
                     facts["offload"]["frames_dropped"] = frames.dropped
 

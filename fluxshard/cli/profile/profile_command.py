@@ -16,7 +16,7 @@ from fluxshard.cli.profile.latency_table import latency_table
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
 from fluxshard.cli.support.progress import StepProgress
-from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle, thresholds_of
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle, thresholds_of, with_saved_profile
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
@@ -96,6 +96,7 @@ def profile_command(request: ProfileRequest) -> Path:
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors(), contextlib.ExitStack() as opened:
         loaded = load(request.model, request.task)
+        reuse = with_saved_profile(request.reuse, reuse, loaded)
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)

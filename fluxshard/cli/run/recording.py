@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from fluxshard.cli.support.stopping import Stopping
 from fluxshard.errors import FluxShardError
 from fluxshard.pipeline.dense_baseline import DenseBaseline
 from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.overlap.run_overlapped import Overlap, run_overlapped
 from fluxshard.pipeline.run_video import run_video
 from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines
+from fluxshard.pipeline.sinks.sink import FrameSink
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.video import VideoSource
 from fluxshard.video.live import NewestFrames, PacedFrames
@@ -37,23 +40,45 @@ class RunFiles:
       out: the directory.
       names: of classes.
       show_work: tint what was recomputed.
+      film: write a film.
     """
 
     out: Path
     names: tuple[str, ...]
     show_work: bool
+    film: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Recording:
+    """What is known of a run while it goes on, and after its end whatever ended it.
+
+    Attributes:
+      records: of the frames that are in all files.
+      stopping: who wants an end.
+      wall_s: from the first frame that was asked for until the files were closed, in seconds.
+    """
+
+    records: list[FrameRecord] = field(default_factory=list)
+    stopping: Stopping = field(default_factory=Stopping)
+    wall_s: float = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody wants an end."""
+        return self.stopping.signal is not None
 
 
 def write_frames(
     files: RunFiles,
     frames: VideoSource | PacedFrames | NewestFrames,
     loop: StreamLoop,
-    records: list[FrameRecord],
-    stopping: Stopping,
+    recording: Recording,
     screen: Console,
     *,
     confidence: float,
     dense: DenseBaseline | None = None,
+    overlap: Overlap | None = None,
 ) -> None:
     """Runs all frames of a video, or those until somebody wants an end.
 
@@ -61,33 +86,55 @@ def write_frames(
       files: to write.
       frames: a video, open.
       loop: over the video's stream.
-      records: filled frame by frame, so that they are there whatever ends the run.
-      stopping: who wants an end.
+      recording: filled frame by frame, so that it is there whatever ends the run.
       screen: for progress.
       confidence: of detections that are shown.
       dense: the original network, to compare with.
+      overlap: reads, draws and writes other frames while one runs; None takes turns, so that nothing disturbs what is
+        compared. Not with `dense`.
 
     Raises:
       FluxShardError, OSError: the video, the session or a file failed.
     """
-    fps = frames.fps or DEFAULT_FPS
-    with (
-        stopping,
-        JsonLines(files.out / FRAMES, files.names) as lines,
-        AnnotatedFilm(
-            files.out / VIDEO, frames.picture_size, fps, names=files.names, show_work=files.show_work
-        ) as film,
-        FrameProgress(screen, frames.frame_count) as progress,
-    ):
-        for record in run_video(frames, loop, (lines, film), confidence=confidence, dense=dense):
-            records.append(record)
-            progress.show(record)
-            if stopping.signal is not None:
-                return
+    start = time.perf_counter()
+    try:
+        with (
+            recording.stopping,
+            FrameProgress(screen, frames.frame_count) as progress,
+            contextlib.ExitStack() as opened,
+        ):
+            sinks = [opened.enter_context(sink) for sink in _sinks(files, frames)]
+            if overlap is None:
+                done = _until_stopped(run_video(frames, loop, sinks, confidence=confidence, dense=dense), recording)
+            else:
+                done = run_overlapped(
+                    frames, loop, sinks, confidence=confidence, overlap=overlap, stop=lambda: recording.stopped
+                )
+            with contextlib.closing(done):  # its threads end before the files are closed
+                for record in done:
+                    recording.records.append(record)
+                    progress.show(record)
+    finally:
+        recording.wall_s = time.perf_counter() - start
+
+
+def _sinks(files: RunFiles, frames: VideoSource | PacedFrames | NewestFrames) -> Iterator[FrameSink]:
+    """Opens the files; the film comes first, so that it has all frames that the lines speak of."""
+    if files.film:
+        fps = frames.fps or DEFAULT_FPS
+        yield AnnotatedFilm(files.out / VIDEO, frames.picture_size, fps, names=files.names, show_work=files.show_work)
+    yield JsonLines(files.out / FRAMES, files.names)
+
+
+def _until_stopped(records: Iterator[FrameRecord], recording: Recording) -> Generator[FrameRecord, None, None]:
+    for record in records:
+        yield record
+        if recording.stopped:
+            return
 
 
 def record_run(
-    run: Callable[[list[FrameRecord], Stopping], None],
+    run: Callable[[Recording], None],
     out: Path,
     facts: dict[str, Any],
     notes: Console,
@@ -96,7 +143,7 @@ def record_run(
     """Runs, and writes and prints what came out.
 
     Args:
-      run: fills the records that it is given, until its end or until somebody wants one.
+      run: fills the recording that it is given, until its end or until somebody wants one.
       out: directory of the files.
       facts: of the summary, besides the figures; `run` may add some.
       notes: for the table of figures.
@@ -108,20 +155,20 @@ def record_run(
     Raises:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
-    records: list[FrameRecord] = []
-    stopping = Stopping()
+    recording = Recording()
+    records, stopping = recording.records, recording.stopping
     try:
-        run(records, stopping)
+        run(recording)
     except KeyboardInterrupt:  # asked twice
         stopping.signal = stopping.signal or signal.SIGINT
     except (FluxShardError, OSError):
         with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
             if records:
-                write_results(records, facts | {"complete": False}, out)
+                write_results(records, facts | {"complete": False, "wall_s": recording.wall_s}, out)
             else:
                 remove_outputs(out)
         raise
-    summary = write_results(records, facts | {"complete": stopping.signal is None}, out)
+    summary = write_results(records, facts | {"complete": not recording.stopped, "wall_s": recording.wall_s}, out)
     notes.print(summary_table(summary))
     if stopping.signal is not None:
         screen.print(f"fluxshard: stopped after {len(records)} frames; {out} holds what ran", soft_wrap=True)

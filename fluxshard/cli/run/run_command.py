@@ -13,12 +13,11 @@ from rich.console import Console
 import fluxshard
 from fluxshard import video
 from fluxshard.cli.run.output_directory import prepare_directory
-from fluxshard.cli.run.recording import RunFiles, record_run, write_frames
+from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
-from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle
-from fluxshard.cli.support.stopping import Stopping
+from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle, with_saved_profile
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import LoadedModel
@@ -31,7 +30,7 @@ from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
-from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.overlap.run_overlapped import LIVE, Overlap
 from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND, OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
 
@@ -48,6 +47,7 @@ class RunRequest:
     dense: bool = False
     max_frames: int | None = None
     show_reuse: bool = False
+    film: bool = True
     device: str = "cpu"
     dtype: AnyDType = "float32"
     backend: Backend = "auto"
@@ -99,7 +99,7 @@ def run_command(request: RunRequest) -> int:
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
         loaded = load(request.model, request.task)
-        reuse = _for_network(reuse, loaded)
+        reuse = _for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
             model = prepare(request.network, reuse, loaded, shape)
@@ -109,19 +109,26 @@ def run_command(request: RunRequest) -> int:
         if model.compiled.backend == "emulated":
             notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
         note = describe(
-            request.reuse, reuse.options, model.canvas_px, model.compiled.dtype, finds_objects=loaded.layout is not None
-        )
+            request.reuse, reuse.options, model.canvas_px, model.compiled.dtype,
+            finds_objects=loaded.layout is not None,
+            is_saved=reuse.threshold_profile is not None and request.reuse.profile is None,
+        )  # fmt: skip
         notes.print(note, style="dim", markup=False, soft_wrap=True)
         facts = _facts(request, reuse, model)
 
-        def run(records: list[FrameRecord], stopping: Stopping) -> None:
+        def run(recording: Recording) -> None:
             with device_errors(), model.compiled.session(reuse.options) as session:
                 loop = _loop(request, reuse, model, session)
                 with video.open(request.video, size=model.shape, max_frames=request.max_frames) as frames:
-                    files = RunFiles(out=request.out, names=loaded.names, show_work=request.show_reuse)
-                    write_frames(
-                        files, frames, loop, records, stopping, screen, confidence=request.confidence, dense=dense
+                    files = RunFiles(
+                        out=request.out, names=loaded.names, show_work=request.show_reuse, film=request.film
                     )
+                    # in turns where two networks are compared: what runs beside them would be timed, too
+                    overlap = None if dense is not None else LIVE if frames.is_live else Overlap()
+                    write_frames(
+                        files, frames, loop, recording, screen, confidence=request.confidence, dense=dense,
+                        overlap=overlap,
+                    )  # fmt: skip
                 facts["state_bytes"] = session.state_bytes
 
         return record_run(run, request.out, facts, notes, screen)

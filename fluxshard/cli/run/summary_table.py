@@ -22,6 +22,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     if summary.get("policy") is not None:
         table.add_row("reuse", summary["policy"] + (f", canvas +{px} px" if (px := summary["canvas_px"]) else ""))
     latency = summary["latency_ms"]
+    if summary["throughput_fps"] is not None:
+        table.add_row("throughput", f"{summary['throughput_fps']:.1f} frames/s, all that is done for them included")
     table.add_row("incremental", _milliseconds(latency["incremental"]))
     if latency["dense"] is not None:
         table.add_row("dense (torch, same frames)", _milliseconds(latency["dense"]))

@@ -8,11 +8,11 @@ from dataclasses import asdict, replace
 
 import torch
 
-import fluxshard
 from fluxshard.backends import check_target
 from fluxshard.cli.serving.request import ServeRequest
 from fluxshard.cloud.compute import compute_of
 from fluxshard.cloud.server.served_model import MakeDetect, ServedModel
+from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError, warn
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import LoadedModel
@@ -45,7 +45,7 @@ def served_models(request: ServeRequest, tell: Callable[[str], object]) -> list[
     tell(f"reading {request.model.name} ...")
     loaded = load(request.model, request.task)
     sizes = image_sizes(request, loaded)
-    compiled = fluxshard.CompiledModel(loaded.net, request.network.options(), _target(request))
+    compiled = compile_loaded(loaded, options=request.network.options(), target=_target(request))
     full_float32(compiled.device)
     models, used = [], set[str]()
     for size in sizes:

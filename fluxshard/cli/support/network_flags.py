@@ -11,6 +11,7 @@ import fluxshard
 from fluxshard.backends import check_target
 from fluxshard.cli.support.checks import check_device
 from fluxshard.cli.support.reuse_flags import RunReuse
+from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.loaded_model import LoadedModel
@@ -52,7 +53,7 @@ class NetworkFlags:
           OptionError: a task for weights that do not say what their outputs mean.
           ModelError: the file is missing, or no model.
         """
-        if identify(self.model) != "ultralytics" and self.task not in ("auto", "raw"):
+        if identify(self.model) not in ("ultralytics", "saved") and self.task not in ("auto", "raw"):
             raise OptionError(
                 f"--task {self.task} needs an Ultralytics checkpoint; use auto or raw for {str(self.model)!r}"
             )
@@ -81,7 +82,7 @@ class PreparedModel:
 
 
 def prepare(flags: NetworkFlags, reuse: RunReuse, loaded: LoadedModel, shape: tuple[int, int]) -> PreparedModel:
-    """Compiles a model, and checks that a threshold profile is its own.
+    """Compiles a model, or opens a saved one, and checks that a threshold profile is its own.
 
     Args:
       flags: as given.
@@ -94,7 +95,7 @@ def prepare(flags: NetworkFlags, reuse: RunReuse, loaded: LoadedModel, shape: tu
     """
     canvas_px = reuse.canvas_px(loaded)
     options = flags.options(canvas_px)
-    compiled = fluxshard.compile(loaded.net, torch.zeros(1, 3, *shape), options=options, target=flags.device)
+    compiled = compile_loaded(loaded, torch.zeros(1, 3, *shape), options=options, target=flags.device)
     if reuse.threshold_profile is not None:
         reuse.threshold_profile.check(compiled.plan, compiled.weights)
     return PreparedModel(loaded=loaded, compiled=compiled, shape=shape, canvas_px=canvas_px)

@@ -10,7 +10,10 @@ import typer
 Model = Annotated[
     Path,
     typer.Option(
-        "--model", "-m", help="Ultralytics .pt, a torch.save'd nn.Module, or a .pt2 program.", show_default=False
+        "--model",
+        "-m",
+        help="Ultralytics .pt, a torch.save'd nn.Module, a .pt2 program, or a .fluxshard file (fluxshard export).",
+        show_default=False,
     ),
 ]
 Task = Annotated[Literal["auto", "detect", "segment", "pose", "raw"], typer.Option(help="What the outputs mean.")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from types import TracebackType
 from typing import Self
 
@@ -52,16 +54,16 @@ class FrameProgress(_Bar):
             total=total,
         )
         self._ratios: list[float] = []
-        self._times_ms: list[float] = []
+        self._done_s: deque[float] = deque([time.perf_counter()], maxlen=31)
 
     def show(self, record: FrameRecord) -> None:
         """Counts one frame."""
         ratio = record.ratio("compute_ratio")
         if ratio == ratio:
             self._ratios.append(ratio)
-        self._times_ms.append(record.incremental_ms)
-        recent_ms = self._times_ms[-30:]
-        figures = f"{1e3 * len(recent_ms) / max(sum(recent_ms), 1e-6):.1f} fps"
+        self._done_s.append(time.perf_counter())
+        recent_s = self._done_s[-1] - self._done_s[0]
+        figures = f"{(len(self._done_s) - 1) / max(recent_s, 1e-6):.1f} fps, {record.incremental_ms:.1f} ms"
         later = self._ratios[1:] or self._ratios  # the first frame is always computed whole
         if later:
             figures += f", compute {sum(later) / len(later):.0%}"

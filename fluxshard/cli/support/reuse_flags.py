@@ -64,6 +64,8 @@ class RunReuse:
         """
         if self.threshold_profile is not None:
             wanted = self.threshold_profile.canvas_px
+        elif loaded.saved is not None and not self.canvas:
+            wanted = loaded.saved.options.canvas_px
         elif self.canvas:
             wanted = loaded.stride_px if loaded.stride_px > 1 else STRIDE_PX
         else:
@@ -124,8 +126,26 @@ def settle(flags: ReuseFlags) -> RunReuse:
     return RunReuse(options=options)
 
 
+def with_saved_profile(flags: ReuseFlags, reuse: RunReuse, loaded: LoadedModel) -> RunReuse:
+    """What the model was saved with, where it is a saved model with a threshold profile and no flag says otherwise.
+
+    Raises:
+      ProfileError: the file's profile is damaged.
+    """
+    if loaded.saved is None or loaded.saved.profile is None or flags.given():
+        return reuse
+    profile = ThresholdProfile.of_plain(loaded.saved.profile, loaded.saved.path)
+    return RunReuse(options=profile.reuse, threshold_profile=profile)
+
+
 def describe(
-    flags: ReuseFlags, options: ReuseOptions, canvas_px: int, dtype: DType, *, finds_objects: bool = True
+    flags: ReuseFlags,
+    options: ReuseOptions,
+    canvas_px: int,
+    dtype: DType,
+    *,
+    finds_objects: bool = True,
+    is_saved: bool = False,
 ) -> str:
     """One line for people: the policy, where its thresholds come from, the canvas, and what all this promises.
 
@@ -135,8 +155,9 @@ def describe(
       canvas_px: how much larger than the image the canvas is, per axis.
       dtype: what features are stored as.
       finds_objects: the head is known; otherwise regions are where the outputs change.
+      is_saved: the thresholds are those that the model was saved with.
     """
-    source = thresholds_of(flags)
+    source = "the saved model's profile" if is_saved else thresholds_of(flags)
     canvas = f", on a canvas of +{canvas_px} px" if canvas_px else ""
     return f"{options.policy} reuse, {source}{canvas}; {_promise(options, dtype, finds_objects)}"
 

@@ -21,7 +21,7 @@ from typing import Any
 from fluxshard.errors import CacheError, CompileError, MissingKernelError, warn
 
 SCHEMA = 1
-_META = "meta.json"
+META = "meta.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +61,31 @@ def cache_root() -> Path:
     return Path(os.environ.get("FLUXSHARD_CACHE_DIR") or Path.home() / ".cache" / "fluxshard")
 
 
-def find_or_build(entry: Entry, root: Path | None = None) -> Path:
+def compiling_is_forbidden() -> bool:
+    """Whether `FLUXSHARD_NO_COMPILE=1`."""
+    return os.environ.get("FLUXSHARD_NO_COMPILE") == "1"
+
+
+def find_or_build(entry: Entry, root: Path | None = None, *, compiles: bool = True) -> Path:
     """The artefact of an entry: from the cache, or built into it.
 
     Processes that race for one entry all succeed, and one entry is left. Where the cache cannot be written, the
     artefact is built in a temporary directory of this process, with a warning.
+
+    Args:
+      entry: what is wanted.
+      root: instead of `cache_root()`.
+      compiles: building runs a compiler, which `FLUXSHARD_NO_COMPILE=1` forbids.
 
     Raises:
       MissingKernelError: `FLUXSHARD_NO_COMPILE=1` and there is no entry.
       CompileError: the compiler refused the source; the message names the file.
     """
     root = root or cache_root()
-    found = _valid(root, entry)
+    found = find(entry, root)
     if found is not None:
         return found
-    if os.environ.get("FLUXSHARD_NO_COMPILE") == "1":
+    if compiles and compiling_is_forbidden():
         raise MissingKernelError(
             f"kernels of {entry.name} ({entry.key}) are not in {root} and FLUXSHARD_NO_COMPILE=1 forbids compiling: "
             "unset it, or run the model once where compiling is allowed and copy the cache"
@@ -83,17 +93,17 @@ def find_or_build(entry: Entry, root: Path | None = None) -> Path:
     try:
         return _build(root, entry)
     except CacheError as error:
-        warn(f"{error}; compiling into a temporary directory")
+        warn(f"{error}; {'compiling' if compiles else 'writing'} into a temporary directory")
         private = Path(tempfile.mkdtemp(prefix="fluxshard-"))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
         return _build(private, entry)
 
 
-def _valid(root: Path, entry: Entry) -> Path | None:
-    """The artefact of a complete and usable entry. Never raises for what is wrong with one."""
+def find(entry: Entry, root: Path) -> Path | None:
+    """The artefact of a complete and usable entry, or None. Never raises for what is wrong with one."""
     artefact = root / entry.directory / entry.artefact
     try:
-        meta = json.loads((artefact.parent / _META).read_text())
+        meta = json.loads((artefact.parent / META).read_text())
         if meta["key"] != entry.key or meta["sha256"] != hashlib.sha256(artefact.read_bytes()).hexdigest():
             return None
         entry.validate(artefact, meta)
@@ -114,7 +124,7 @@ def _build(root: Path, entry: Entry) -> Path:
             (work / file).write_text(text, encoding="utf-8")
         said = entry.build(work)
         digest = hashlib.sha256((work / entry.artefact).read_bytes()).hexdigest()
-        (work / _META).write_text(json.dumps({"key": entry.key, "sha256": digest, **said}, indent=1))
+        (work / META).write_text(json.dumps({"key": entry.key, "sha256": digest, **said}, indent=1))
     except CompileError:
         raise  # the directory stays: it holds the source that the message names
     except BaseException as error:
@@ -128,7 +138,7 @@ def _build(root: Path, entry: Entry) -> Path:
             work.rename(place)
             return place / entry.artefact
         except OSError:  # somebody was faster, or the entry is damaged
-            found = _valid(root, entry)
+            found = find(entry, root)
             if found is not None:
                 shutil.rmtree(work, ignore_errors=True)
                 return found

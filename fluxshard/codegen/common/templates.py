@@ -6,6 +6,7 @@ from functools import cache
 
 import jinja2
 
+from fluxshard.codegen.common.template_cache import TemplateCache
 from fluxshard.errors import RenderError
 
 
@@ -19,6 +20,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         autoescape=False,
         keep_trailing_newline=True,
+        bytecode_cache=TemplateCache(),
     )
 
 

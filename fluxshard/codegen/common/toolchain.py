@@ -6,12 +6,14 @@ import os
 import platform
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from fluxshard.errors import CompileError, ToolchainError
 from fluxshard.ir.kernel import PAIRS_FLAG, CpuDType, Target
 from fluxshard.options import Isa
 
+ISAS: tuple[Isa, ...] = ("avx512", "avx2", "portable")  # the best first
 _COMPILERS = ("g++", "clang++", "c++")
 _VECTORS = {
     "avx512": (16, 32, ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512")),
@@ -42,15 +44,21 @@ def detect_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
     Raises:
       ToolchainError: there is no C++ compiler, or the processor lacks what `isa` names.
     """
-    compiler = os.environ.get("CXX", "").strip() or next(filter(shutil.which, _COMPILERS), None)
-    if compiler is None or shutil.which(compiler.split()[0]) is None:
-        seen = f"CXX={compiler} cannot be run" if compiler else f"none of {', '.join(_COMPILERS)} was found"
-        raise ToolchainError(
-            f"no C++ compiler: {seen}; install g++ (Debian: apt install g++) or use backend='reference'"
-        )
-    has = _processor_has()
+    return with_compiler(processor_target(isa, dtype))
+
+
+def processor_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
+    """The target of this machine without a compiler: no program is run to find it.
+
+    Args:
+      isa, dtype: as for `detect_target`.
+
+    Raises:
+      ToolchainError: the processor lacks what `isa` names.
+    """
+    has = processor_has()
     if isa == "native":
-        isa = next(name for name in ("avx512", "avx2", "portable") if name in has)
+        isa = next(name for name in ISAS if name in has)
     if isa not in has:
         raise ToolchainError(f"this processor has no {isa}; it has {', '.join(sorted(has))}: use isa='native'")
     floats, registers, flags = _VECTORS[isa]
@@ -60,8 +68,8 @@ def detect_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
         isa=isa,
         vector_floats=floats,
         registers=registers,
-        compiler=compiler,
-        compiler_id=_identity(compiler),
+        compiler="",
+        compiler_id="",
         flags=(
             *_FLAGS,
             *flags,
@@ -69,6 +77,21 @@ def detect_target(isa: Isa = "native", dtype: CpuDType = "float32") -> Target:
         ),
         dtype=dtype,
     )
+
+
+def with_compiler(target: Target) -> Target:
+    """A target with the C++ compiler of this machine.
+
+    Raises:
+      ToolchainError: there is none.
+    """
+    compiler = os.environ.get("CXX", "").strip() or next(filter(shutil.which, _COMPILERS), None)
+    if compiler is None or shutil.which(compiler.split()[0]) is None:
+        seen = f"CXX={compiler} cannot be run" if compiler else f"none of {', '.join(_COMPILERS)} was found"
+        raise ToolchainError(
+            f"no C++ compiler: {seen}; install g++ (Debian: apt install g++) or use backend='reference'"
+        )
+    return replace(target, compiler=compiler, compiler_id=_identity(compiler))
 
 
 def multiplies_pairs() -> bool:
@@ -97,7 +120,8 @@ def compile_source(source: Path, output: Path, target: Target) -> None:
         )
 
 
-def _processor_has() -> set[str]:
+def processor_has() -> set[str]:
+    """Names of the instruction sets of this processor that code is generated for."""
     found, words = {"portable"}, _processor_words()
     if {"avx2", "fma"} <= words:
         found.add("avx2")

@@ -37,9 +37,11 @@ class Allocator:
         self._stores: dict[str, StoreLayout] = {}
         self._vectors: dict[str, DenseBuffer] = {}
         self._buffers: dict[str, DenseBuffer] = {}
+        self._values: dict[str, DenseBuffer] = {}
         self._view_masks: dict[str, int] = {}
         self._flags: list[Flags] = []
         self._packed: list[PackedWeight] = []
+        self._islands = self._island_bytes = 0
         self._weight_floats = 0
         take = self.arena.take
         self._fields = tuple(
@@ -130,14 +132,29 @@ class Allocator:
             self._vectors[name] = DenseBuffer(value=name, offset=offset, shape=(widest,))
         return self._vectors[name]
 
+    def value(self, name: str) -> DenseBuffer:
+        """A value off the grids that the program computes, as it is kept from frame to frame."""
+        if name not in self._values:
+            shape = self.plan.value(name).shape
+            # whole vectors are read, the last number's too
+            offset = self.arena.take(4 * int(np.prod(shape)) + ALIGN)
+            self._values[name] = DenseBuffer(value=name, offset=offset, shape=shape)
+        return self._values[name]
+
+    def islands(self, floats: int) -> None:
+        """Takes the memory that generated islands use in turn."""
+        self._island_bytes = 4 * floats
+        self._islands = self.arena.take(self._island_bytes)
+
     def layout(self) -> Layout:
         """Where everything lies; nothing may be taken afterwards."""
         return Layout(
             size=self.arena.size, image=self._image, stores=self._stores, works=self._works, buffers=self._buffers,
-            vectors=self._vectors, off_grid=self._off_grid, current=self._current, shares=self._shares,
-            vector_changed=self._vector_changed, segments=self._segments, view_masks=self._view_masks,
-            axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields, scratch=self._scratch,
-            bases=self._bases, packed=tuple(self._packed), weight_floats=self._weight_floats,
+            vectors=self._vectors, values=self._values, off_grid=self._off_grid, current=self._current,
+            shares=self._shares, vector_changed=self._vector_changed, segments=self._segments,
+            view_masks=self._view_masks, axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields,
+            scratch=self._scratch, islands=self._islands, island_bytes=self._island_bytes, bases=self._bases,
+            packed=tuple(self._packed), weight_floats=self._weight_floats,
         )  # fmt: skip
 
     def _take_image(self) -> ImageLayout:

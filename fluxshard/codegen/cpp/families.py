@@ -184,19 +184,29 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IslandPort:
-    """An island's input or output on a grid: store index, dense buffer."""
+    """An island's input or output on a grid: store index, dense buffer (a C++ expression)."""
 
     store: int
     channels: int
     grid: int
-    offset: int
+    dense: str = ""
     segments: tuple[Segment, ...] = ()
     mask: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IslandCall:
-    """An island: run in torch, through the callback."""
+    """An island.
+
+    Attributes:
+      index: in the plan.
+      name: for the comment.
+      number: among those that run in torch, through the callback; -1 for others.
+      inputs, outputs: on grids.
+      vectors: indices of inputs off the grids.
+      n_off_grid: outputs off the grids.
+      code: the ops, where they are generated (islands.describe.IslandCode); otherwise None.
+    """
 
     family: str = field(default="island", init=False)
     index: int
@@ -206,3 +216,4 @@ class IslandCall:
     vectors: tuple[int, ...]
     outputs: tuple[IslandPort, ...]
     n_off_grid: int
+    code: object = None

@@ -44,6 +44,11 @@ class LevelGeometry(Protocol):
         """Side of the squares whose means are compared."""
         ...
 
+    @property
+    def in_pixels(self) -> bool:
+        """Content moves by single pixels, features by whole cells of what adds up."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTestLevel:
@@ -54,12 +59,14 @@ class ImageTestLevel:
       features: (rows, columns) of the grid that the level moves as.
       shard_px: side of a shard, a multiple of 8.
       low_pass_px: side of the squares whose means are compared: 1, 2, 4 or 8.
+      in_pixels: content moves by single pixels, features by whole cells of what adds up.
     """
 
     stride: tuple[Fraction, Fraction]
     features: tuple[int, int]
     shard_px: int
     low_pass_px: int
+    in_pixels: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +122,7 @@ class ShardArgs(ctypes.Structure):
         ("wait_frames", ctypes.c_int32),
         ("refresh_frames", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("candidates", ctypes.c_int32),
         ("strays", ctypes.c_int32),
     ]
 
@@ -196,6 +204,7 @@ def image_test_params(
                 features=(grids[level.grids[0]].height, grids[level.grids[0]].width),
                 shard_px=level.shard_px,
                 low_pass_px=level.low_pass_px,
+                in_pixels=level.in_pixels,
             )
             for level in levels
         ),

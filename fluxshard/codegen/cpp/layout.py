@@ -72,6 +72,7 @@ class Layout(StateLayout):
       flags: window rules.
       fields: per grid of the plan.
       scratch: what layers use in turn.
+      islands, island_bytes: memory that generated islands use in turn, and its size.
       bases: offset of which map the cache is, int32 per store.
       packed: weights, in order.
       weight_floats: size of the blob.
@@ -84,6 +85,8 @@ class Layout(StateLayout):
     flags: tuple[Flags, ...]
     fields: tuple[FieldLayout, ...]
     scratch: ScratchLayout
+    islands: int
+    island_bytes: int
     bases: int
     packed: tuple[PackedWeight, ...]
     weight_floats: int

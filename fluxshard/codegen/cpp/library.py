@@ -98,6 +98,11 @@ class StepLibrary:
         """Size of a stream's state."""
         return int(self._library.fs_state_bytes())
 
+    @property
+    def in_torch(self) -> Mapping[str, str]:
+        """Islands that the callback is called for, in order, and why; by layer."""
+        return self.spec.in_torch
+
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
         """All weights in one blob, in the order in which kernels read them; shared by all streams."""
         return pack_all(self.layout, weights)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.common.segments import Segment
 from fluxshard.codegen.cpp import families as fam
 from fluxshard.codegen.cpp.allocation import Allocator
+from fluxshard.codegen.cpp.islands.describe import describe_island
+from fluxshard.codegen.cpp.islands.generate import generate_islands
 from fluxshard.codegen.cpp.layout import Layout
 from fluxshard.codegen.cpp.operands import allocate_operands
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target
 from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.step_layout import DenseBuffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,8 @@ class StepSpec:
     plan: Plan
     layout: Layout
     steps: tuple[fam.Layer | fam.View | fam.IslandCall, ...]
-    outputs: tuple[fam.IslandPort, ...]  # plan outputs on grids, in order
+    outputs: tuple[fam.IslandPort | DenseBuffer, ...]  # plan outputs on grids, and kept values off them, in order
+    in_torch: Mapping[str, str]  # islands that the program calls back for, and why
     image_channels: int
     image_stride: int
     longest_row: int
@@ -35,8 +39,14 @@ def describe(plan: Plan, target: Target) -> StepSpec:
     """Resolves every layer of a plan for a target."""
     describer = _Describer(plan, target)
     steps = tuple(describer.step(index, layer) for index, layer in enumerate(plan.layers))
-    outputs = tuple(
+    ports = tuple(
         describer.port(leaf.value) for leaf in plan.outputs if leaf.value and plan.value(leaf.value).grid is not None
+    )
+    values = describer.layout.values
+    outputs = tuple(
+        values[name] if name in values else describer.port(name)
+        for name in (leaf.value for leaf in plan.outputs)
+        if name and (name in values or plan.value(name).grid is not None)
     )
     channels = plan.value(plan.input).channels
     longest = max(
@@ -47,11 +57,12 @@ def describe(plan: Plan, target: Target) -> StepSpec:
         layout=describer.layout,
         steps=tuple(step for step in steps if step is not None),
         outputs=outputs,
+        in_torch=describer.islands.in_torch,
         image_channels=channels,
         image_stride=round_up(channels, 4),
         longest_row=round_up(longest, 64) + 64,
         has_first=any(isinstance(step, fam.Layer) and step.first for step in steps),
-        reads_windows=_reads_windows(describer.layout, [step for step in steps if step is not None], outputs),
+        reads_windows=_reads_windows(describer.layout, [step for step in steps if step is not None], ports),
     )
 
 
@@ -83,12 +94,13 @@ class _Describer:
     def __init__(self, plan: Plan, target: Target) -> None:
         self.plan = plan
         allocator = Allocator(plan, target)
-        self.operands = allocate_operands(plan, target, allocator)
+        self.islands = generate_islands(plan, allocator)
+        self.operands = allocate_operands(plan, target, allocator, self.islands.in_torch)
         self.layout = allocator.layout()
         self.off_grid = {name: index for index, name in enumerate(self.layout.off_grid)}
         self.masks = {plan.input: "image_mask"}
         self.near_image = {plan.input}  # reached from the image through pointwise ops and channel views
-        self.n_islands = 0
+        self.n_in_torch = 0
         self.n_views = 0
 
     def port(self, name: str) -> fam.IslandPort:
@@ -97,7 +109,7 @@ class _Describer:
         assert value.grid is not None
         store = self.layout.stores.get(name)
         return fam.IslandPort(
-            store=-1 if store is None else store.index, channels=value.channels, grid=value.grid, offset=0,
+            store=-1 if store is None else store.index, channels=value.channels, grid=value.grid,
             segments=self.layout.segments[name], mask=self.masks[name],
         )  # fmt: skip
 
@@ -135,20 +147,31 @@ class _Describer:
         )  # fmt: skip
 
     def _island(self, index: int, layer: LayerSpec) -> fam.IslandCall:
-        ports: dict[str, list[fam.IslandPort]] = {"in": [], "out": []}
-        for kind, names in (("in", layer.inputs), ("out", layer.outputs)):
-            for name in names:
-                if self.plan.value(name).grid is None:
-                    continue
-                if kind == "out":
-                    self.masks[name] = f"mask_of(st[{self.layout.stores[name].index}])"
-                ports[kind].append(replace(self.port(name), offset=self.layout.buffers[name].offset))
-        number, self.n_islands = self.n_islands, self.n_islands + 1
+        generated = self.islands.generated.get(layer.name)
+        code, number = None, -1
+        if generated is not None:
+            code = describe_island(generated, self.layout, self.port)
+        else:
+            number, self.n_in_torch = self.n_in_torch, self.n_in_torch + 1
+        inputs = [self.port(name) for name in layer.inputs if self.plan.value(name).grid is not None]
+        if code is None:
+            names = [name for name in layer.inputs if self.plan.value(name).grid is not None]
+            inputs = [replace(port, dense=self._dense(name)) for name, port in zip(names, inputs, strict=True)]
+        outputs = []
+        for name in layer.outputs:
+            if self.plan.value(name).grid is not None:
+                self.masks[name] = f"mask_of(st[{self.layout.stores[name].index}])"
+                dense = self._dense(name) if code is None else code.outputs[name]
+                outputs.append(replace(self.port(name), dense=dense))
         vectors = tuple(self.off_grid[name] for name in layer.inputs if self.plan.value(name).grid is None)
         return fam.IslandCall(
-            index=index, name=layer.name, number=number, inputs=tuple(ports["in"]), vectors=vectors,
-            outputs=tuple(ports["out"]), n_off_grid=len(layer.outputs) - len(ports["out"]),
+            index=index, name=layer.name, number=number, inputs=tuple(inputs), vectors=vectors,
+            outputs=tuple(outputs), n_off_grid=len(layer.outputs) - len(outputs), code=code,
         )  # fmt: skip
+
+    def _dense(self, name: str) -> str:
+        """Where a value lies for an island that runs in torch."""
+        return f"(float*)(m + {self.layout.buffers[name].offset})"
 
     def _sparse(self, index: int, layer: LayerSpec, near: bool) -> fam.Layer:
         first, *others = layer.inputs

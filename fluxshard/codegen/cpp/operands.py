@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from fluxshard.codegen.common.arena import round_up
@@ -37,13 +38,16 @@ class Operands:
     flags: int
 
 
-def allocate_operands(plan: Plan, target: Target, allocator: Allocator) -> dict[str, Operands]:
-    """Takes the memory that layers need, islands' buffers included.
+def allocate_operands(
+    plan: Plan, target: Target, allocator: Allocator, in_torch: Collection[str]
+) -> dict[str, Operands]:
+    """Takes the memory that layers need, and the buffers of islands that run in torch.
 
     Args:
       plan: the network.
       target: decides tiles and the width of vectors.
       allocator: of the plan.
+      in_torch: names of those islands.
 
     Returns:
       the operands of every sparse layer, by name.
@@ -52,7 +56,7 @@ def allocate_operands(plan: Plan, target: Target, allocator: Allocator) -> dict[
     operands: dict[str, Operands] = {}
     for layer in plan.layers:
         if isinstance(layer.params, P.Island):
-            for name in (*layer.inputs, *layer.outputs):
+            for name in (*layer.inputs, *layer.outputs) if layer.name in in_torch else ():
                 if plan.value(name).grid is not None:
                     allocator.buffer(name)
         elif layer.mode == "sparse":

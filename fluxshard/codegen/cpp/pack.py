@@ -28,6 +28,13 @@ def pack_all(layout: Layout, weights: Mapping[str, NDArray[np.generic]]) -> Arra
 def _pack(item: PackedWeight, arrays: list[Array]) -> Array:
     if item.kind == "vector":
         return arrays[0].reshape(-1) if arrays[0].size > 1 else np.full(item.meta[0], arrays[0].item(), np.float32)
+    if item.kind == "plain":
+        return arrays[0].reshape(-1)
+    if item.kind == "strided":
+        rank = (len(item.meta) - 1) // 2
+        shape, strides = item.meta[1 : 1 + rank], [4 * step for step in item.meta[1 + rank :]]
+        flat = np.ascontiguousarray(arrays[0]).reshape(-1)
+        return np.lib.stride_tricks.as_strided(flat[item.meta[0] :], shape, strides).reshape(-1)
     if item.kind == "gemm":
         return panels(arrays[0], *item.meta)
     if item.kind == "joined":

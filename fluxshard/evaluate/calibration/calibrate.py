@@ -33,11 +33,18 @@ class CalibratedNetwork:
       plan: plan at the image size of the calibration.
       network_digest: `runtime.threshold_profile.network_digest` of the plan.
       weights_digest: `runtime.threshold_profile.weights_digest` of the plan and its weights.
+      takes_canvas: it can be compiled for a larger canvas; a saved model cannot.
     """
 
     plan: Plan
     network_digest: str
     weights_digest: str
+    takes_canvas: bool = True
+
+    @property
+    def canvas_px(self) -> int:
+        """Canvas to try, pixels per axis beyond the image; 0 tries none."""
+        return self.plan.s_max if self.takes_canvas else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,9 @@ def inspect_network(setup: Setup, clip: Clip) -> CalibratedNetwork:
     import torch
 
     model.specialise(torch.zeros(1, 3, *shape))
-    return CalibratedNetwork(model.plan, network_digest(model.plan), weights_digest(model.plan, model.weights))
+    return CalibratedNetwork(
+        model.plan, network_digest(model.plan), weights_digest(model.plan, model.weights), loaded.saved is None
+    )
 
 
 def calibrate(
@@ -195,7 +204,7 @@ def _planned(
     progress: ProgressCallbacks,
 ) -> tuple[Reuse, MeasuredPoint, list[MeasuredPoint]]:
     """Method, its point and all measured points of planned reuse."""
-    canvas_px = network.plan.s_max
+    canvas_px = network.canvas_px
     log = SearchLog(log_path, search_key(request, objective, canvas_px, facts))
 
     def report_point(point: MeasuredPoint, count: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fluxshard.api import CompiledModel, compile
+from fluxshard.compile_loaded import compile_loaded
+from fluxshard.compiled.model import CompiledModel
 from fluxshard.errors import OptionError
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.postprocess import decode
@@ -39,9 +40,14 @@ class CompiledNetwork:
         self._models: dict[int, CompiledModel] = {}
 
     def model(self, canvas_px: int = 0) -> CompiledModel:
-        """Model for a canvas `canvas_px` larger than the image per axis; 0 is the image itself. Cached."""
+        """Model for a canvas `canvas_px` larger than the image per axis; 0 is the image itself. Cached.
+
+        Raises:
+          OptionError: a saved model, which was saved with another canvas.
+        """
         if canvas_px not in self._models:
-            self._models[canvas_px] = compile(self.loaded.net, options=replace(self._options, canvas_px=canvas_px))
+            options = replace(self._options, canvas_px=canvas_px)
+            self._models[canvas_px] = compile_loaded(self.loaded, options=options)
         return self._models[canvas_px]
 
     def detect(self, outputs: object, canvas_px: int, confidence: float, iou: float = 0.7) -> Detections:

@@ -14,6 +14,9 @@ from fluxshard.models.detections.mask_moves import Move, Pair, bilinear, sources
 if TYPE_CHECKING:
     from fluxshard.models.detections.mask_windows import MaskWindows
 
+# rows and columns of a picture, and the mask there, `(len(rows), len(columns))` bool
+CroppedMask = tuple[range, range, NDArray[np.bool_]]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masks:
@@ -97,8 +100,13 @@ def window_of(masks: Masks | MaskWindows, index: int, rows: range, columns: rang
     first_row, first_column = int(top.min()), int(left.min())
     logits = masks.logits(index, range(first_row, int(bottom.max()) + 1), range(first_column, int(right.max()) + 1))
     lines = logits[top - first_row] * (1 - ty)[:, None] + logits[bottom - first_row] * ty[:, None]
-    inside = lines[:, left - first_column] * (1 - tx) + lines[:, right - first_column] * tx > 0
-    return np.asarray(inside, np.bool_)
+    # in place, and by `take`: half the time of the same sum of fancy indices
+    at_pixels = lines.take(left - first_column, axis=1)
+    at_pixels *= 1 - tx
+    second = lines.take(right - first_column, axis=1)
+    second *= tx
+    at_pixels += second
+    return np.asarray(at_pixels > 0)
 
 
 def placed(offset: Pair, moves: tuple[Move, ...], index: int) -> Pair:
@@ -182,7 +190,7 @@ class Detections:
             min(max(x1, 0), width), min(max(x2, 0), width)
         )
 
-    def mask(self, index: int) -> tuple[range, range, NDArray[np.bool_]]:
+    def mask(self, index: int) -> CroppedMask:
         """Mask of object `index` cropped to its box: rows, columns and `(len(rows), len(columns))` bool.
 
         Raises:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from fluxshard.errors import ModelError, warn
+from fluxshard.saved.container import SUFFIX, is_container
 
-Kind = Literal["ultralytics", "module", "exported"]
+Kind = Literal["ultralytics", "module", "exported", "saved"]
 
 ALLOWED = (
     "allowed are Ultralytics .pt checkpoints, files that torch.save wrote of a whole nn.Module, "
-    "and torch.export .pt2 programs"
+    "torch.export .pt2 programs, and saved .fluxshard models"
 )
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # header of torch.save before its zip format
 # modules that pickles of plain tensors refer to; any other one means that a class instance is stored
@@ -41,7 +42,8 @@ def identify(path: Path) -> Kind:
     """Identifies the kind of a weights file; nothing in it is executed.
 
     Returns:
-      "ultralytics": Ultralytics checkpoint; "module": other pickled nn.Module; "exported": `torch.export` program.
+      "ultralytics": Ultralytics checkpoint; "module": other pickled nn.Module; "exported": `torch.export` program;
+      "saved": what `CompiledModel.save` wrote, or what is named as if it were.
 
     Raises:
       ModelError: the file is missing, a directory, unreadable, damaged, or of a kind that cannot be compiled.
@@ -54,6 +56,9 @@ def identify(path: Path) -> Kind:
                 raise ModelError(f"weights: {str(path)!r} is empty; {ALLOWED}")
             if path.suffix.lower() == ".onnx":
                 raise ModelError(f"weights: {str(path)!r} is an ONNX file, which cannot be compiled; {ALLOWED}")
+            # by its name, too: what is wrong with a truncated or foreign one is for its reader to say
+            if path.suffix.lower() == SUFFIX or is_container(path):
+                return "saved"
             names = _pickled_modules(file, path)
     except FileNotFoundError:
         raise ModelError(f"weights: {str(path)!r} does not exist; {ALLOWED}") from None

@@ -27,6 +27,8 @@ def load(path: Path | str) -> LoadedModel:
     if kind == "exported":
         program = _load_exported(path)
         return LoadedModel(net=program, input_shape=_input_shape(program, path))
+    if kind == "saved":
+        raise ModelError(f"weights: {str(path)!r} is a saved model; read it with fluxshard.load")
     if kind == "ultralytics":
         raise ModelError(
             f"weights: {str(path)!r} is an Ultralytics checkpoint; "

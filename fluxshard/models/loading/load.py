@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from fluxshard.errors import ModelError
-from fluxshard.models.loading import generic, ultralytics
+from fluxshard.models.loading import generic, saved, ultralytics
 from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.loaded_model import LoadedModel
 
 
 def load(path: Path | str, task: str = "auto") -> LoadedModel:
-    """Loads a weights file of any supported kind.
+    """Loads a weights file of any supported kind, or a saved model.
 
     Args:
       path: weights file.
@@ -22,7 +22,10 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
       OptionError: there is no such task.
     """
     path = Path(path)
-    if identify(path) == "ultralytics":
+    kind = identify(path)
+    if kind == "saved":
+        return saved.load(path, task)
+    if kind == "ultralytics":
         return ultralytics.load(path, task)
     if task not in ("auto", "raw"):
         raise ModelError(f"weights: task {task!r} needs an Ultralytics checkpoint; use --task raw for {str(path)!r}")

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+    from fluxshard.saved.saved_model import SavedModel
+
 Task = Literal["detect", "segment", "pose", "raw"]
+TASKS: tuple[Task, ...] = ("detect", "segment", "pose", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class LoadedModel:
       layout: layout of the outputs; None for "raw".
       names: class names; empty for "raw".
       stride_px: largest stride in pixels; height and width of the input must be multiples of it.
-      input_shape: the only (H, W) that the network accepts; None where it accepts any.
+      input_shape: the only (H, W) that the network accepts; None where it accepts any, or those of `saved`.
+      saved: the file, where it is a saved model: it is opened, not compiled, and `net` is a torch module of its plans.
     """
 
     net: nn.Module | ExportedProgram
@@ -61,3 +65,4 @@ class LoadedModel:
     names: tuple[str, ...] = ()
     stride_px: int = 1
     input_shape: tuple[int, int] | None = None
+    saved: SavedModel | None = None

@@ -57,13 +57,16 @@ def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedMode
     What it means is what `image_shape` says.
 
     Args:
-      size: text of `--size`; None takes the network's own size, or a long side of 640 px.
+      size: text of `--size`; None takes the network's own size, the one of a saved model that fits the pictures best,
+        or a long side of 640 px.
       picture: (h, w) of the pictures.
       loaded: network.
 
     Raises:
       OptionError: the text cannot be parsed, or the network does not accept the size.
     """
+    if loaded.saved is not None:
+        return _saved_shape(size, picture, loaded.saved.image_sizes, loaded.stride_px)
     own = loaded.input_shape if size is None else None
     shape = own or image_shape(size, picture, loaded.stride_px)
     if loaded.input_shape is not None and shape != loaded.input_shape:
@@ -74,3 +77,25 @@ def network_shape(size: str | None, picture: tuple[int, int], loaded: LoadedMode
             f"--size (={size}) must have sides that are multiples of the network's stride, {loaded.stride_px} px"
         )
     return shape
+
+
+def _saved_shape(
+    size: str | None, picture: tuple[int, int], saved: tuple[tuple[int, int], ...], stride_px: int
+) -> tuple[int, int]:
+    if size is not None:
+        shape = image_shape(size, picture, stride_px)
+        if shape not in saved:
+            known = ", ".join(f"{height}x{width}" for height, width in saved)
+            raise OptionError(
+                f"--size (={size}) is {shape[0]}x{shape[1]} for these pictures, and the model was saved for {known}: "
+                "give one of these, or export the model for this size, too"
+            )
+        return shape
+
+    def waste(shape: tuple[int, int]) -> tuple[float, int]:
+        """Share of the image that the letterbox leaves empty; the larger of equals."""
+        scale = min(shape[0] / picture[0], shape[1] / picture[1])
+        empty = 1 - scale * scale * picture[0] * picture[1] / (shape[0] * shape[1])
+        return round(empty, 2), -shape[0] * shape[1]
+
+    return min(saved, key=waste)

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fluxshard.errors import ModelError, OptionError
 from fluxshard.models.loading.checkpoint import identify, warn_of_code
-from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel, Task
+from fluxshard.models.loading.loaded_model import TASKS, HeadLayout, LoadedModel, Task
 
 if TYPE_CHECKING:
     from torch import nn
-
-TASKS: tuple[Task, ...] = ("detect", "segment", "pose", "raw")
 
 
 def load(path: Path | str, task: str = "auto") -> LoadedModel:

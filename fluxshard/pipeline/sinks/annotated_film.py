@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,7 +33,7 @@ class AnnotatedFilm:
         self, path: Path, size: tuple[int, int], fps: float, *, names: tuple[str, ...] = (), show_work: bool = False
     ) -> None:
         self._writer = VideoWriter(path, size, fps)
-        self._names, self._show_work = names, show_work
+        self._names, self.shows_work = names, show_work
 
     def __enter__(self) -> Self:
         return self
@@ -42,13 +44,17 @@ class AnnotatedFilm:
         """Finishes the file."""
         self._writer.__exit__(kind, error, trace)
 
+    def prepare(self, record: FrameRecord, view: FrameView) -> Callable[[], None]:
+        """Draws the frame's picture; what is returned encodes it."""
+        return partial(self._writer.write, annotate(record, view, names=self._names, show_work=self.shows_work))
+
     def write(self, record: FrameRecord, view: FrameView) -> None:
         """Appends the frame's picture, annotated.
 
         Raises:
           VideoError: the disk is full, the file is gone, or the picture has another size.
         """
-        self._writer.write(annotate(record, view, names=self._names, show_work=self._show_work))
+        self.prepare(record, view)()
 
 
 def annotate(record: FrameRecord, view: FrameView, *, names: tuple[str, ...] = (), show_work: bool = False) -> Picture:
@@ -63,14 +69,14 @@ def annotate(record: FrameRecord, view: FrameView, *, names: tuple[str, ...] = (
     Returns:
       a new `(h, w, 3)` uint8 RGB picture.
     """
-    picture = view.frame.picture
+    canvas = view.frame.picture.copy(order="C")
     if show_work:  # below the boxes, whose colours mean something else
         letterbox = view.frame.letterbox
         (top, left), (y, x) = letterbox.offset, record.origin
-        picture = draw_work(picture, view.work_map(), letterbox.scale, (top + y, left + x))
+        draw_work(canvas, view.work_map(), letterbox.scale, (top + y, left + x), in_place=True)
     if view.found is not None:
-        picture = draw_detections(picture, view.found, names)
-    return draw_caption(picture, caption(record))
+        draw_detections(canvas, view.found, names, masks=view.masks, in_place=True)
+    return draw_caption(canvas, caption(record), in_place=True)
 
 
 def caption(record: FrameRecord) -> str:

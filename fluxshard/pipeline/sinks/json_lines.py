@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fluxshard.models.detections.agreement import Agreement
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.json_values import detections_json, outputs_json
-from fluxshard.pipeline.sinks.line_file import LineFile
+from fluxshard.pipeline.sinks.line_file import LineFile, line_of
 from fluxshard.pipeline.sinks.sink import FrameView
 
 _FORMER_MOTION_SOURCES = {"encoded": "encoder"}  # as lines of older versions call them
@@ -30,6 +32,8 @@ class JsonLines(LineFile):
       OSError: the file cannot be written.
     """
 
+    shows_work = False
+
     def __init__(self, path: Path, names: tuple[str, ...] = ()) -> None:
         super().__init__(path)
         self._names = names
@@ -40,6 +44,10 @@ class JsonLines(LineFile):
         Raises:
           OSError: the disk is full.
         """
+        self.prepare(record, view)()
+
+    def prepare(self, record: FrameRecord, view: FrameView) -> Callable[[], None]:
+        """Makes the frame's line; what is returned appends it."""
         line: dict[str, Any] = {"frame": record.frame, "time_s": record.time_s}
         line |= {name: value for name, value in record.stats.items() if name != "frame"}
         line |= {
@@ -61,8 +69,8 @@ class JsonLines(LineFile):
         if view.found is None:
             line["outputs"] = outputs_json(view.outputs)
         else:
-            line["detections"] = detections_json(view.found, self._names)
-        self.append(line)
+            line["detections"] = detections_json(view.found, self._names, view.masks)
+        return partial(self.append_text, line_of(line))
 
 
 def read_records(path: Path) -> list[FrameRecord]:

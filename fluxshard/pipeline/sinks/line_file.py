@@ -44,5 +44,18 @@ class LineFile:
         Raises:
           OSError: the disk is full.
         """
-        self._file.write(json.dumps(plain(values), allow_nan=False) + "\n")
+        self.append_text(line_of(values))
+
+    def append_text(self, line: str) -> None:
+        """Appends what `line_of` has made.
+
+        Raises:
+          OSError: the disk is full.
+        """
+        self._file.write(line)
         self._file.flush()
+
+
+def line_of(values: Mapping[str, Any]) -> str:
+    """A line of JSON, with its end."""
+    return json.dumps(plain(values), allow_nan=False) + "\n"

@@ -1,9 +1,9 @@
-"""Runs a plan through its generated program: one call per frame, islands come back through a callback."""
+"""Runs a plan through its generated program: one call per frame; a callback runs islands that are not generated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +39,11 @@ class StepProgram(Protocol):
         """Size of a stream's state."""
         ...
 
+    @property
+    def in_torch(self) -> Mapping[str, str]:
+        """Islands that the callback is called for, in order, and why; by layer."""
+        ...
+
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
         """All weights in one blob."""
         ...
@@ -69,8 +74,8 @@ class _Data:
     """State of one stream."""
 
     arena: NDArray[np.uint8]
-    buffers: dict[str, Tensor]  # of islands' inputs and outputs on the grids, in the arena
-    cached: dict[str, Tensor] = field(default_factory=dict)  # islands' outputs off the grids
+    buffers: dict[str, Tensor]  # inputs and outputs on the grids of islands that run in torch, in the arena
+    cached: dict[str, Tensor]  # values off the grids: in the arena, where the program computes them
     failure: BaseException | None = None
 
 
@@ -109,12 +114,14 @@ class CppEngine:
                 weights={role: weights[name] for role, name in layer.weights},
             )
             for index, layer in enumerate(plan.layers)
-            if isinstance(layer.params, Island)
+            if isinstance(layer.params, Island) and layer.name in program.in_torch
         ]
         self._blob = program.pack_weights({name: tensor.numpy() for name, tensor in weights.items()})
         self._read_later = {name for layer in plan.layers for name in layer.inputs}
-        self._dense_outputs = [
-            index for index, leaf in enumerate(plan.outputs) if leaf.value and plan.value(leaf.value).grid is not None
+        self._filled = [  # outputs that the program writes
+            index
+            for index, leaf in enumerate(plan.outputs)
+            if leaf.value and (plan.value(leaf.value).grid is not None or leaf.value in self._layout.values)
         ]
 
     def new_state(self) -> StreamState:
@@ -124,7 +131,11 @@ class CppEngine:
             name: torch.from_numpy(_view(arena, buffer.offset, np.float32, (1, *buffer.shape)))
             for name, buffer in self._layout.buffers.items()
         }
-        return StreamState(_Data(arena, buffers), arena.nbytes)
+        cached = {
+            name: torch.from_numpy(_view(arena, value.offset, np.float32, value.shape))
+            for name, value in self._layout.values.items()
+        }
+        return StreamState(_Data(arena, buffers, cached), arena.nbytes)
 
     def new_input_cache(self, options: InputOptions) -> CppInputCache:
         """See `Engine.new_input_cache`."""
@@ -139,7 +150,7 @@ class CppEngine:
         candidates, changed = np.zeros(n_layers, np.int64), np.zeros(n_layers, np.int64)
         tau = np.asarray(control.tau, np.float32)
         leaves = [self._leaf_buffer(index) for index in range(len(self.plan.outputs))]
-        outputs = np.array([leaves[index].data_ptr() for index in self._dense_outputs], np.uint64)  # type: ignore[union-attr]
+        outputs = np.array([leaves[index].data_ptr() for index in self._filled], np.uint64)  # type: ignore[union-attr]
         work, kept = self._work(control)
         args = self._program.new_args()
         callback = self._program.callback(lambda _, number: self._run_island(data, args, tau, number))
@@ -178,7 +189,7 @@ class CppEngine:
             args.island = type(callback)()  # args and callback hold each other, and through them the stream's memory
         del kept, tables
         for index, leaf in enumerate(self.plan.outputs):
-            if leaf.value is not None and index not in self._dense_outputs:
+            if leaf.value is not None and index not in self._filled:
                 leaves[index] = data.cached[leaf.value].clone()
         counts = StepCounts(
             keyframe=keyframe,
@@ -200,7 +211,7 @@ class CppEngine:
         if leaf.value is None:
             return leaf.literal
         value = self.plan.value(leaf.value)
-        return torch.empty(value.shape) if value.grid is not None else None
+        return torch.empty(value.shape) if index in self._filled else None
 
     def _work(self, control: StepControl) -> tuple[NDArray[np.uint64] | None, list[Mask]]:
         if control.work is None:

@@ -99,6 +99,7 @@ class CppImageTest:
         args.state, args.hold, args.taus = (one.ctypes.data for one in (self._state, self._hold, self._taus))
         args.low, args.scale = np.float32(low), np.float32(255 / (high - low))
         args.margin_cells = min(cells(options.margin_px, CELL_PX), max(self._hold.shape[1:]))
+        args.candidates = options.candidates
         args.wait_frames, args.refresh_frames = options.wait_frames, options.refresh_frames
 
     def keyframe(self, image: Tensor) -> bool:
@@ -171,7 +172,7 @@ class CppImageTest:
         """Fills the arguments for a frame; what is returned has to live until the program has read it.
 
         Returns:
-          the pixels, and where the program writes how levels move; None where that is as `motion` says.
+          the pixels, and where the program writes how levels move; None where nothing does.
         """
         if not self._has_keyframe:
             raise StateError("the image test has no frame to compare with: call keyframe() first")
@@ -187,8 +188,6 @@ class CppImageTest:
         args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
         args.cell_px = motion.cell_px
         args.motion_rows, args.motion_columns = motion.valid.shape
-        if not self._options.candidates:
-            return pixels, None
         chosen = self._new_motion()
         args.moved, args.sourced = (array.ctypes.data for array in chosen)
         return pixels, chosen

@@ -29,11 +29,20 @@ def hinted_px(motion: MotionField, level: Level, grid: Grid, size: tuple[int, in
     Returns:
       `(rows, columns, 2)` pixels (dy, dx), and `(rows, columns)` bool.
     """
-    points = []
-    for stride, n_cells, n_px in zip(level.stride, (grid.height, grid.width), size, strict=True):
-        feature = np.minimum(centres(n_px) * stride.denominator // stride.numerator, n_cells - 1)
-        points.append(sample_points(feature, stride, n_px))
-    return sampled(motion, points[0], points[1])
+    return sampled(motion, *feature_points(level, grid, size))
+
+
+def feature_points(level: Level, grid: Grid, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pixel that the features below each 8-px cell look their motion up at, per row and per column of cells.
+
+    Args:
+      level, grid, size: as for `hinted_px`.
+    """
+    rows, columns = (
+        sample_points(np.minimum(centres(n_px) * stride.denominator // stride.numerator, n_cells - 1), stride, n_px)
+        for stride, n_cells, n_px in zip(level.stride, (grid.height, grid.width), size, strict=True)
+    )
+    return rows, columns
 
 
 def level_motion(motion: MotionField | None, level: Level, grid: Grid, size: tuple[int, int]) -> tuple[Pixels, Mask]:
@@ -51,6 +60,23 @@ def level_motion(motion: MotionField | None, level: Level, grid: Grid, size: tup
         return np.zeros((*shape, 2), np.int64), np.ones(shape, np.bool_)
     pixels, valid = hinted_px(motion, level, grid, size)
     return np.where(valid[..., None], whole_features(pixels, level), 0), valid
+
+
+def content_motion(motion: MotionField | None, level: Level, grid: Grid, size: tuple[int, int]) -> tuple[Pixels, Mask]:
+    """Displacement of a level's reference at each 8-px cell, in pixels, as the hint has it.
+
+    That of the features, and `hinted_px` where content moves by single pixels (`Level.in_pixels`).
+
+    Args:
+      motion, level, grid, size: as for `level_motion`.
+
+    Returns:
+      as `level_motion`.
+    """
+    if motion is None or not level.in_pixels:
+        return level_motion(motion, level, grid, size)
+    pixels, valid = hinted_px(motion, level, grid, size)
+    return np.where(valid[..., None], pixels, 0), valid
 
 
 def whole_features(pixels: Pixels, level: Level, more: Pixels | int = 0) -> Pixels:

@@ -2,7 +2,8 @@
 
 The image is tested on cells of 8 px. For each level it keeps what the level's cached features stand for (a reference
 image) and how old they are; all of it moves from frame to frame by what the features move by, which is the motion in
-whole feature cells. Everything is in integers, so all backends agree bit for bit.
+whole feature cells. At some strides the reference moves by single pixels instead (`lags`): there the level also keeps
+how far the content is ahead of its features. Everything is in integers, so all backends agree bit for bit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from torch import Tensor
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
-from fluxshard.runtime.planned.hints import level_motion, sampled
+from fluxshard.runtime.planned.hints import Pixels as Displacements
+from fluxshard.runtime.planned.hints import content_motion, sampled
+from fluxshard.runtime.planned.lags import no_lags, step
 from fluxshard.runtime.planned.levels import FORCED, Level, per_cell
 from fluxshard.runtime.planned.motion_choice import LevelChoice, Trial, chosen_motion
 from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
@@ -35,6 +38,7 @@ class _Pending:
     proposal: ShardProposal
     references: list[Pixels]
     ages: list[NDArray[np.uint8]]
+    lags: list[Displacements]
     hold: dict[int, NDArray[np.uint8]]
 
 
@@ -56,6 +60,7 @@ class ReferenceImageTest:
         self._cells = cells(image.height, CELL_PX), cells(image.width, CELL_PX)
         self._references: list[Pixels] = []
         self._ages: list[NDArray[np.uint8]] = []
+        self._lags: list[Displacements] = []  # zero at levels whose content moves as its features do
         # for how many frames a cell goes on being near an object, and near a small one
         self._hold = {kind: np.zeros(self._cells, np.uint8) for kind in (OBJECT, SMALL_OBJECT)}
         self._has_regions = False
@@ -70,6 +75,7 @@ class ReferenceImageTest:
         self._pending = None
         pixels, finite = quantise(image, self._options.pixel_range)
         self._references = [pixels] * len(self._levels)
+        self._lags = [no_lags(self._size)] * len(self._levels)
         period = self._options.refresh_frames or self._options.wait_frames or 1
         rows, columns = np.ogrid[: self._cells[0], : self._cells[1]]
         self._ages = []
@@ -108,7 +114,7 @@ class ReferenceImageTest:
             return None
         hold = {kind: self._moved_regions(kind, motion) for kind in (OBJECT, SMALL_OBJECT)}
         near, near_small = (self._near(hold[kind]) for kind in (OBJECT, SMALL_OBJECT))
-        masks, references, all_ages, trials = [], [], [], []
+        masks, references, all_ages, lags, trials = [], [], [], [], []
         for index, level in enumerate(self._levels):
             trial = self._trial(index, pixels, motion, near, near_small)
             trials.append(trial)
@@ -116,13 +122,14 @@ class ReferenceImageTest:
             masks.append(mask)
             recomputed = per_cell(mask, level, self._cells)
             all_ages.append(np.where(recomputed, 0, trial.ages).astype(np.uint8))
+            lags.append(np.where(recomputed[..., None], 0, trial.lags))
             references.append(np.where(per_pixel(recomputed, self._size), pixels, self._moved(index, trial)))
         moves = None
-        if motion is not None and self._options.candidates:
+        if motion is not None:
             moves = chosen_motion(motion, trials, self._levels, self._grids, self._size)
         proposal = ShardProposal(tuple(masks), moves)
         left = {kind: np.where(frames > 0, frames - 1, 0).astype(np.uint8) for kind, frames in hold.items()}
-        self._pending = _Pending(proposal, references, all_ages, left)
+        self._pending = _Pending(proposal, references, all_ages, lags, left)
         return proposal
 
     def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
@@ -154,7 +161,8 @@ class ReferenceImageTest:
         pending, self._pending = self._pending, None
         if pending is None or pending.proposal is not proposal:
             raise stale_proposal()
-        self._references, self._ages, self._hold = pending.references, pending.ages, pending.hold
+        self._references, self._ages, self._lags = pending.references, pending.ages, pending.lags
+        self._hold = pending.hold
 
     def _trial(self, index: int, pixels: Pixels, motion: MotionField | None, near: Mask, near_small: Mask) -> Trial:
         """How the shards of a level move, and what comes of it."""
@@ -162,21 +170,49 @@ class ReferenceImageTest:
         grid = self._grids[level.grids[0]]
         limits = self._limits(level, near, near_small)
 
-        def attempt(shift: NDArray[np.int64], valid: Mask) -> Trial:
-            source_y, source_x, known = _sources(shift, valid, self._size)
-            scores = shard_scores(pixels, self._references[index][:, source_y, source_x], known, level)
-            ages = _move_ages(self._ages[index], shift, valid, self._size)
-            return Trial(shift, valid, ages, scores, self._over(level, scores, _largest(ages, level), limits))
+        close = _any(near | near_small, level) | (not self._has_regions)
 
-        hint = attempt(*level_motion(motion, level, grid, self._size))
+        def attempt(content: Displacements, valid: Mask) -> Trial:
+            source_y, source_x, known = _sources(content, valid, self._size)
+            moved = self._references[index][:, source_y, source_x]
+            shift, lags = content, self._lags[index]
+            if level.in_pixels:
+                taken = step(content, self._lags[index], level, grid, self._size)
+                shift, lags = taken.features, taken.lags
+                known &= _sources(shift, valid, self._size)[2]
+            scores = shard_scores(pixels, moved, known, level)
+            if lags.any() and close.any():
+                standing = self._standing_scores(index, pixels, content - lags)
+                scores = np.where(close, np.maximum(scores, standing), scores)
+            ages = _move_ages(self._ages[index], shift, valid, self._size)
+            over = self._over(level, scores, _largest(ages, level), limits)
+            return Trial(content, shift, valid, lags, ages, scores, over)
+
+        hint = attempt(*content_motion(motion, level, grid, self._size))
         if motion is None or not self._options.candidates:
             return hint
         guarded = _any(near | near_small, level) & _any(~hint.valid, level)
         choice = LevelChoice(level=level, grid=grid, size=self._size, attempt=attempt)
         return choice.choose(hint, motion, limits, guarded & self._has_regions)
 
+    def _standing_scores(self, index: int, pixels: Pixels, shift: Displacements) -> NDArray[np.int32]:
+        """Scores against the pixels that the features were computed from, where the features will be.
+
+        Only what looks alike from where its content is and from where its features are may lag near objects, where half
+        a feature matters. Pixels that have left the image since then differ by nothing.
+
+        Args:
+          index: of the level.
+          pixels: `(C, H, W)`, the frame.
+          shift: `(rows, columns, 2)` from these pixels to the features.
+        """
+        everywhere = np.ones(self._cells, np.bool_)
+        source_y, source_x, inside = _sources(shift, everywhere, self._size)
+        moved = np.where(inside, self._references[index][:, source_y, source_x], pixels)
+        return shard_scores(pixels, moved, np.ones(self._size, np.bool_), self._levels[index])
+
     def _moved(self, index: int, trial: Trial) -> Pixels:
-        source_y, source_x, _ = _sources(trial.shift, trial.valid, self._size)
+        source_y, source_x, _ = _sources(trial.content, trial.valid, self._size)
         moved: Pixels = self._references[index][:, source_y, source_x]
         return moved
 

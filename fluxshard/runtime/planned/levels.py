@@ -17,6 +17,7 @@ from fluxshard.runtime.reuse.displacement import sample_points
 
 SCALE = 4080  # scores are sums of 16 differences of pixels in 0..255
 BLOCK_PX = 4  # side of the blocks that the largest mean is taken over; of 8 px where images are smoothed over as many
+FINEST_LAGGING_PX, COARSEST_LAGGING_PX = 8, 16  # strides at which content moves by single pixels
 FORCED = np.int32(1 << 30)  # score of a shard that has no source
 
 
@@ -44,6 +45,11 @@ class Level:
     tau_small: int
     tau_waiting: int
     tau_stray: int
+
+    @property
+    def in_pixels(self) -> bool:
+        """See `moves_in_pixels`."""
+        return moves_in_pixels(self.stride)
 
     @property
     def block_px(self) -> int:
@@ -98,6 +104,15 @@ def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: P
         tau_waiting=_score(options.tau_waiting * gain),
         tau_stray=_score(max(options.tau_stray, options.tau) * gain),
     )
+
+
+def moves_in_pixels(stride: tuple[Fraction, Fraction]) -> bool:
+    """Whether content moves by single pixels in the reference of a level, at whole strides of 8 to 16.
+
+    Finer features follow to within two pixels. Coarser ones see the image smoothed, and half of one is too far from its
+    content to stand for it.
+    """
+    return all(px.denominator == 1 and FINEST_LAGGING_PX <= px <= COARSEST_LAGGING_PX for px in stride)
 
 
 def default_shard_px(stride_px: int) -> int:

@@ -35,10 +35,13 @@ def field_from_vectors(vectors: NDArray[Any], letterbox: Letterbox) -> MotionFie
     covered = (block >= 0) & ~bar
     displacement = np.zeros((*block.shape, 2), np.int64)
     if covered.any():
-        used = vectors[block[covered]]
-        scale = used["motion_scale"].astype(np.int64)
-        displacement[covered, 0] = _divide_half_up(-used["motion_y"].astype(np.int64) * rows, scale * height)
-        displacement[covered, 1] = _divide_half_up(-used["motion_x"].astype(np.int64) * columns, scale * width)
+        used = block[covered]
+        # field by field: gathering whole vectors of 40 bytes takes longer than all the rest
+        scale, motion_y, motion_x = (
+            vectors[name][used].astype(np.int64) for name in ("motion_scale", "motion_y", "motion_x")
+        )
+        displacement[covered, 0] = _divide_half_up(-motion_y * rows, scale * height)
+        displacement[covered, 1] = _divide_half_up(-motion_x * columns, scale * width)
     return MotionField(displacement, covered | bar, CELL_PX)
 
 
@@ -57,24 +60,30 @@ def _blocks_at(
 ) -> NDArray[np.int64]:
     """Index of the vector whose block covers each sampled pixel, `(len(picture_y), len(picture_x))`; -1 without one."""
     usable = np.flatnonzero(vectors["source"] <= 0)
-    if usable.size == 0:
-        return np.full((picture_y.size, picture_x.size), -1, np.int64)
     block_h, block_w = vectors["h"][usable].astype(np.int64), vectors["w"][usable].astype(np.int64)
     top = vectors["dst_y"][usable].astype(np.int64) - block_h // 2
     left = vectors["dst_x"][usable].astype(np.int64) - block_w // 2
+    # blocks may stick out, by less than their size: the raster has room for that, and needs no checks
+    seen = (top < height) & (top + block_h > 0) & (left < width) & (left + block_w > 0)
+    if not seen.all():
+        usable, block_h, block_w, top, left = (values[seen] for values in (usable, block_h, block_w, top, left))
+    if usable.size == 0:
+        return np.full((picture_y.size, picture_x.size), -1, np.int64)
     # decoders report blocks of 16 and 8 px on multiples of 8 px; the raster is finer only for smaller blocks
     unit = int(np.gcd.reduce(np.concatenate((top, left, block_h, block_w, [16]))))
-    raster = np.full((cells(height, unit), cells(width, unit)), -1, np.int64)
-    shape = np.unique(np.stack((block_h, block_w), -1), axis=0)
-    for h, w in shape.tolist():
-        group = np.flatnonzero((block_h == h) & (block_w == w))
-        row, column = top[group] // unit, left[group] // unit
-        for down in range(h // unit):
-            for right in range(w // unit):
-                y, x = row + down, column + right
-                inside = (y >= 0) & (y < raster.shape[0]) & (x >= 0) & (x < raster.shape[1])
-                raster[y[inside], x[inside]] = usable[group[inside]]
-    return raster[picture_y[:, None] // unit, picture_x[None, :] // unit]
+    first_y, first_x = min(int(top.min()), 0), min(int(left.min()), 0)
+    bottom, right = max(int((top + block_h).max()), height), max(int((left + block_w).max()), width)
+    raster = np.full((cells(bottom - first_y, unit), cells(right - first_x, unit)), -1, np.int64)
+    flat, line = raster.reshape(-1), raster.shape[1]
+    corner = (top - first_y) // unit * line + (left - first_x) // unit
+    shape = block_h << 8 | block_w  # each takes a byte; sorted by height, then by width
+    for one in np.unique(shape).tolist():
+        group = np.flatnonzero(shape == one)
+        where, value = corner[group], usable[group]
+        for down in range((one >> 8) // unit):
+            for across in range((one & 255) // unit):
+                flat[where + (down * line + across)] = value
+    return raster[(picture_y - first_y)[:, None] // unit, (picture_x - first_x)[None, :] // unit]
 
 
 def _divide_half_up(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.int64]:

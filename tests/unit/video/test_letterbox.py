@@ -100,3 +100,16 @@ def test_sizes_are_positive_whole_pixels(size: tuple[int, int]) -> None:
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(VideoError, match="expected \\(10, 12, 3\\) and uint8"):
         Letterbox((10, 12)).place(texture(12, 10))
+
+
+@pytest.mark.parametrize("picture", [(181, 307), (96, 128), (40, 300)])
+def test_resizing_has_the_bits_of_torch_on_planes(picture: tuple[int, int]) -> None:
+    pixels, box = texture(*picture), Letterbox(picture, (64, 96))
+    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    resized = torch.nn.functional.interpolate(planes, size=box.content_size, mode="bilinear", antialias=True)
+    y, x = box.crop
+    placed = box.place(pixels)
+    assert np.array_equal(placed[y.start : y.stop, x.start : x.stop], resized[0].permute(1, 2, 0).numpy())
+    bars = np.ones(box.size, np.bool_)
+    bars[y.start : y.stop, x.start : x.stop] = False
+    assert (placed[bars] == GREY).all()

@@ -16,7 +16,7 @@ struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
   Field field;                   // displacement of the image's grid, of the input cache
   const float* tau;              // per layer
   const uint8_t* const* work;    // per grid: cells to recompute, or null; null: none at all
-  float* const* outputs;         // per plan output on a grid: (C, H, W), or null
+  float* const* outputs;         // per plan output that the program has, in order: on a grid (C, H, W); or null
   IslandFn island;
   void* user;
   int64_t input_cells;           // |S_0|: of the input cache, or out

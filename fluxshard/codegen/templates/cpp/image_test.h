@@ -162,13 +162,16 @@ template <int SIDE> static int32_t score_one(const uint8_t* now, const uint8_t* 
   return score;
 }
 
-// Score of a cell of which the border cuts something off: pixels outside the image differ by nothing.
-template <int SIDE> static int32_t score_part(const uint8_t* now, const uint8_t* was, int height, int width) {
+struct Part { int top, left, bottom, right; };  // of a cell, in its pixels
+
+// Score of a cell of which the border cuts something off: pixels outside the part differ by nothing.
+template <int SIDE> static int32_t score_part(const uint8_t* now, const uint8_t* was, Part part) {
+  if (part.left >= part.right) return 0;
   uint8_t a[8][C][8] = {}, b[8][C][8] = {};
-  for (int y = 0; y < height; ++y)
+  for (int y = part.top; y < part.bottom; ++y)
     for (int c = 0; c < C; ++c) {
-      std::memcpy(a[y][c], now + at(y, 0) + c * PITCH, width);
-      std::memcpy(b[y][c], was + at(y, 0) + c * PITCH, width);
+      std::memcpy(&a[y][c][part.left], now + at(y, part.left) + c * PITCH, part.right - part.left);
+      std::memcpy(&b[y][c][part.left], was + at(y, part.left) + c * PITCH, part.right - part.left);
     }
   int32_t score;
   score_cells<SIDE, 8>(a[0][0], b[0][0], 8 * C, 8, 8 * C, 8, &score);
@@ -225,6 +228,13 @@ template <int64_t NUM, int64_t DEN> struct Axis {
 };
 
 struct Shift { int dy, dx; };  // pixels
+struct Steps;
+
+// What lies in the image of a cell, and of where it comes from.
+static inline Part part_of(int cy, int cx, Shift by) {
+  const int y = cy * 8, x = cx * 8;
+  return {most(0, by.dy - y), most(0, by.dx - x), least(8, least(H - y, H - y + by.dy)), least(8, least(W - x, W - x + by.dx))};
+}
 
 struct Level {
   int shard, side;             // pixels; cells
@@ -236,7 +246,11 @@ struct Level {
   void (*hints)(const ShardArgs& a, int at_y, const int32_t* at_x, Shift* shifts);
   void (*score)(const uint8_t* now, const uint8_t* was, int n, int32_t* scores);
   int32_t (*score_one)(const uint8_t* now, const uint8_t* was, int32_t bound);
-  int32_t (*score_part)(const uint8_t* now, const uint8_t* was, int height, int width);
+  int32_t (*score_part)(const uint8_t* now, const uint8_t* was, Part part);
+  // where content moves by single pixels, else null: what the features do, and what is written of it
+  void (*find_points)(int32_t* points_y, int32_t* points_x);
+  void (*step)(const State& s, int index, int cy, int left, int right, const int32_t* dy, const int32_t* dx, Steps& f);
+  bool (*settle)(const ShardArgs& a, State& s, int index, int cy);
 };
 
 template <class Y, class X> static bool rests(int low, int high, bool of_y) {

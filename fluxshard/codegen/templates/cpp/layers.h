@@ -172,26 +172,32 @@ FS_INLINE v4 four(const elem* p) {
   return v;
 }
 
-static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* out) {
-  const size_t cells = (size_t)g.h * g.w;
-#pragma omp parallel for num_threads(c.a->threads) if (cells > 1000)
+// n channels of m rows, one after another: o[k * plane + i] = r[i][k]
+static void spread_rows(const elem* const* r, int m, int n, float* o, size_t plane) {
+  const int fours = m / 4 * 4;
+  int ch = 0;
+  for (; ch + 4 <= n; ch += 4)
+    for (int i = 0; i < fours; i += 4) {
+      v4 a = four(r[i] + ch), b = four(r[i + 1] + ch), d = four(r[i + 2] + ch), e = four(r[i + 3] + ch);
+      transpose(a, b, d, e);
+      float* p = o + ch * plane + i;
+      *(v4*)p = a, *(v4*)(p + plane) = b, *(v4*)(p + 2 * plane) = d, *(v4*)(p + 3 * plane) = e;
+    }
+  for (int i = fours; i < m; ++i) for (int k = 0; k < ch; ++k) o[k * plane + i] = number(r[i][k]);
+  for (; ch < n; ++ch) for (int i = 0; i < m; ++i) o[ch * plane + i] = number(r[i][ch]);
+}
+
+// Channels lie `plane` floats apart.
+static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* out, size_t plane) {
+#pragma omp parallel for num_threads(c.a->threads) if (g.h * g.w > 1000)
   for (int y = 0; y < g.h; ++y)
     for (int x0 = 0; x0 < g.w; x0 += 64) {
-      const int m = g.w - x0 < 64 ? g.w - x0 : 64, fours = m / 4 * 4;
+      const int m = g.w - x0 < 64 ? g.w - x0 : 64;
       float* o = out + (size_t)y * g.w + x0;
-      for (int s = 0; s < ns; o += in[s++].n * cells) {
+      for (int s = 0; s < ns; o += in[s++].n * plane) {
         const elem* r[64];
         for (int i = 0; i < m; ++i) r[i] = row_of(in[s], y, x0 + i);
-        int ch = 0;
-        for (; ch + 4 <= in[s].n; ch += 4)
-          for (int i = 0; i < fours; i += 4) {
-            v4 a = four(r[i] + ch), b = four(r[i + 1] + ch), d = four(r[i + 2] + ch), e = four(r[i + 3] + ch);
-            transpose(a, b, d, e);
-            float* p = o + ch * cells + i;
-            *(v4*)p = a, *(v4*)(p + cells) = b, *(v4*)(p + 2 * cells) = d, *(v4*)(p + 3 * cells) = e;
-          }
-        for (int i = fours; i < m; ++i) for (int k = 0; k < ch; ++k) o[k * cells + i] = number(r[i][k]);
-        for (; ch < in[s].n; ++ch) for (int i = 0; i < m; ++i) o[ch * cells + i] = number(r[i][ch]);
+        spread_rows(r, m, in[s].n, o, plane);
       }
     }
 }

@@ -40,6 +40,20 @@ static inline void add_any(int side, const uint8_t* __restrict cells, uint8_t* _
     for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) shards[i] |= cells[cx];
 }
 
+// Limits of cells whose shard is near an object; without regions, all are.
+static void find_close(const ShardArgs& a, int side, const Row& r, int32_t* __restrict close) {
+  for (int cx = 0; cx < COLUMNS; ++cx) close[cx] = !a.has_regions || r.near[cx / side] ? r.limit[cx / side] : -1;
+}
+
+// What the content of a row of cells moves by as the hint says.
+static void keep_content(State& s, int index, int cy, const Moves& m) {
+  int16_t (*content)[2] = s.content[index] + cy * COLUMNS;
+  for (int cx = 0; cx < COLUMNS; ++cx) {
+    content[cx][0] = (int16_t)m.dy[cx];
+    content[cx][1] = (int16_t)m.dx[cx];
+  }
+}
+
 static void set_limits(const ShardArgs& a, const Taus& tau, Row& r) {
   const int32_t elsewhere = a.has_regions ? tau.elsewhere : tau.near, small = a.has_regions ? tau.near_small : tau.near;
   for (int i = 0; i < COLUMNS; ++i) r.limit[i] = r.near[i] & 2 ? small : r.near[i] ? tau.near : elsewhere;
@@ -67,7 +81,7 @@ static inline int32_t score_at(const State& s, int index, int cy, int cx, Shift 
   const uint8_t* now = s.pixels + at(cy * 8, cx * 8);
   const uint8_t* was = s.references[index][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
   if (kind == WHOLE) return levels[index].score_one(now, was, bound);
-  return levels[index].score_part(now, was, least(H - cy * 8, 8), least(W - cx * 8, 8));
+  return levels[index].score_part(now, was, part_of(cy, cx, shift));
 }
 
 // Zero or the most frequent motion: all open shards of a row at once, so that neighbours share vectors. A shard takes it
@@ -81,8 +95,9 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
   if (level.side == 1)  // the hint is that of all of a shard: what it leaves is known
     for (int i = 0; i < COLUMNS; ++i) wanted[i] &= r.unknown[i] | (shift.dy != own[i].dy) | (shift.dx != own[i].dx);
   for (int i = 0; i < COLUMNS; ++i) limit[i] = least(tau.stray, r.limit[i]);
-  // given up where a score says that the shard will not take it
-  const auto hopes = [&](int i, int32_t score) { return 4LL * score < 3LL * r.score[i] || (r.over[i] && score <= limit[i]); };
+  // Given up where a score says that the shard will not take it. What does not spare a shard may fit better, but is not
+  // taken in the end.
+  const auto hopes = [&](int i, int32_t score) { return score <= limit[i] && (r.over[i] || 4LL * score < 3LL * r.score[i]); };
   if (level.side > 1)  // mostly, what the hint fits least says all
     for (int i = 0; i < level.columns; ++i)
       if (wanted[i]) wanted[i] = hopes(i, score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, INT32_MAX));
@@ -93,7 +108,20 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
       // a few shards between that are not wanted cost less than another run
       for (int k = end; k < least(end + 4, level.columns); ++k)
         if (wanted[k]) end = k + 1;
-      test_run(s, index, cy, i * level.side, least(end * level.side, COLUMNS), shift, level.side == 1 ? score : scores, level.side == 1 ? age : ages);
+      int32_t* to = level.side == 1 ? score : scores;
+      uint8_t* aged = level.side == 1 ? age : ages;
+      test_content(s, index, cy, i * level.side, least(end * level.side, COLUMNS), shift, to, aged);
+      if (!level.step) continue;
+      for (int k = i; k < end; ++k) {
+        const int left = k * level.side, right = least(left + level.side, COLUMNS);
+        wanted[k] &= hopes(k, *std::max_element(to + left, to + right));
+      }
+      for (int k = i, next; k < end; k = next) {  // what features add is looked for where there is hope
+        next = k + 1;
+        if (!wanted[k]) continue;
+        while (next < end && wanted[next]) ++next;
+        follow_run(s, level, index, cy, k * level.side, least(next * level.side, COLUMNS), shift, to, aged);
+      }
     }
     if (level.side == 1) break;
     for (int i = 0; i < level.columns; ++i) {
@@ -123,10 +151,18 @@ static bool spares(const ShardArgs& a, const State& s, int index, int row, int i
   const Taus& tau = a.taus[index];
   const int32_t limit = least(r.limit[i], tau.stray);
   if (level.side == 1) {
-    const int32_t score = score_at(s, index, row, i, shift, limit + 1);
-    return score <= limit && !is_over(a, tau, limit, score, age_at(s.ages[index][s.age], row, i, shift));
+    int32_t scores[COLUMNS];
+    scores[i] = score_at(s, index, row, i, shift, limit + 1);
+    if (scores[i] > limit) return false;
+    const Shift features = level.step ? follow_cell(s, level, index, row, i, shift, scores) : shift;
+    return scores[i] <= limit && !is_over(a, tau, limit, scores[i], age_at(s.ages[index][s.age], row, i, features));
   }
-  if (score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, limit + 1) > limit) return false;
+  int32_t first[COLUMNS];  // of the cell that the hint fits least
+  const int worst_y = r.worst[i] / COLUMNS, worst_x = r.worst[i] % COLUMNS;
+  first[worst_x] = score_at(s, index, worst_y, worst_x, shift, limit + 1);
+  if (first[worst_x] > limit) return false;
+  if (level.step) follow_cell(s, level, index, worst_y, worst_x, shift, first);
+  if (first[worst_x] > limit) return false;
   const int left = i * level.side, right = least(left + level.side, COLUMNS);
   int32_t score = 0;
   uint8_t age = 0;
@@ -170,6 +206,7 @@ static bool find_beside(const ShardArgs& a, const State& s, int index, int row, 
   const Shift beside[] = {hints[1][most(i - 1, 0)], hints[1][least(i + 1, level.columns - 1)], hints[0][i], hints[2][i]};
   for (const Shift& shift : beside)
     if (tried.add(shift) && spares(a, s, index, row, i, r, found = shift)) return true;
+  if (level.step) return false;  // `find_next` goes on
   const size_t at = (size_t)s.at_y[index][row * level.side] * a.motion_columns + s.at_x[index][i * level.side];
   const int down = sign(a.motion[2 * at] - own.dy), right = sign(a.motion[2 * at + 1] - own.dx);
   if (level.side == 1 && !down && !right) return false;  // its own hint, tried or zero
@@ -177,6 +214,37 @@ static bool find_beside(const ShardArgs& a, const State& s, int index, int row, 
   for (const Shift& shift : {Shift{away.dy, own.dx}, Shift{own.dy, away.dx}, away})
     if (tried.add(shift) && spares(a, s, index, row, i, r, found = shift)) return true;
   return false;
+}
+
+// Where content moves by single pixels: shards that are still over take the first displacement a pixel from their hints
+// that spares them. A whole row of shards tries one of the displacements at a time, so that neighbours share vectors.
+static void find_next(const ShardArgs& a, const State& s, int index, int row, const Shift* own, Row& r) {
+  const Level& level = levels[index];
+  const uint8_t* now = s.pixels + at(row * 8, 0);
+  const uint8_t* was = s.references[index][s.reference[index]];
+  for (const Shift& by : {Shift{0, -1}, {0, 1}, {-1, 0}, {1, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}}) {
+    const auto wanted = [&](int i) { return r.open[i] & r.over[i]; };
+    for (int i = 0, end; i < level.columns; i = end) {
+      end = i + 1;
+      if (!wanted(i)) continue;
+      const Shift shift{own[i].dy + by.dy, own[i].dx + by.dx};
+      const auto joins = [&](int k) { return own[k].dy == own[i].dy && own[k].dx == own[i].dx && kind_of(row, k, shift.dy, shift.dx) == WHOLE; };
+      int32_t scores[COLUMNS] = {};
+      if (level.side == 1 && joins(i)) {
+        // a few shards between that are not wanted cost less than another run
+        for (int k = end; k < least(end + 4, level.columns) && joins(k); ++k)
+          if (wanted(k)) end = k + 1;
+        level.score(now + i * 8, was + (at(row * 8 - shift.dy, -shift.dx) + i * 8), end - i, scores + i);
+      }
+      const int32_t stray = a.taus[index].stray;
+      for (int k = i; k < end; ++k)
+        if (wanted(k) && scores[k] <= least(r.limit[k], stray) && spares(a, s, index, row, k, r, shift)) {
+          r.shift[k] = shift;
+          r.strays[k] = 1;
+          r.over[k] = 0;
+        }
+    }
+  }
 }
 
 static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift shift);
@@ -201,8 +269,10 @@ static void choose(const ShardArgs& a, State& s, int index, int row, Row& r) {
       r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
       r.over[i] = !r.strays[i];
     }
-    if (r.strays[i]) stray(a, s, index, row, i, r.shift[i]);
   }
+  if (level.step) find_next(a, s, index, row, hints[1], r);
+  for (int i = 0; i < level.columns; ++i)
+    if (r.open[i] && r.strays[i]) stray(a, s, index, row, i, r.shift[i]);
 }
 
 // Writes what a row of cells moves by as the hint says; the image's, too, beside the finest level.
@@ -224,21 +294,32 @@ static void tell_row(const ShardArgs& a, int index, int cy, const Moves& m) {
   }
 }
 
-// Lets a shard take another displacement than its hint.
+// Lets a shard take another displacement than its hint. Where content moves by single pixels, `settle` has its features.
 static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift shift) {
   const Level& level = levels[index];
-  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy)
-    for (int cx = i * level.side; cx < least((i + 1) * level.side, COLUMNS); ++cx) {
+  const int left = i * level.side, right = least(left + level.side, COLUMNS);
+  for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
+    if (level.step) {
+      int32_t scores[COLUMNS];
+      std::fill(scores + left, scores + right, FORCED - 1);  // it has sources; only ages are looked for
+      follow_run(s, level, index, cy, left, right, shift, scores, s.ages[index][1 - s.age] + cy * COLUMNS);
+    }
+    for (int cx = left; cx < right; ++cx) {
       const int cell = cy * COLUMNS + cx;
       const size_t to = (size_t)index * CELLS + cell, image = (size_t)LEVELS * CELLS + cell;
-      s.ages[index][1 - s.age][cell] = age_at(s.ages[index][s.age], cy, cx, shift);
-      if (a.sourced[to] && a.moved[2 * to] == shift.dy && a.moved[2 * to + 1] == shift.dx) continue;
-      for (const size_t k : {to, image}) {
-        if (k == image && index) break;
-        a.moved[2 * k] = (int16_t)shift.dy;
-        a.moved[2 * k + 1] = (int16_t)shift.dx;
-        a.sourced[k] = 1;
+      int16_t* moved = level.step ? s.content[index][cell] : a.moved + 2 * to;
+      if (!level.step) s.ages[index][1 - s.age][cell] = age_at(s.ages[index][s.age], cy, cx, shift);
+      if (a.sourced[to] && moved[0] == shift.dy && moved[1] == shift.dx) continue;
+      moved[0] = (int16_t)shift.dy;
+      moved[1] = (int16_t)shift.dx;
+      if (!index) {
+        a.moved[2 * image] = (int16_t)shift.dy;
+        a.moved[2 * image + 1] = (int16_t)shift.dx;
+        a.sourced[image] = 1;
       }
-      s.strays[index] = 1;
+      // features where content moves by single pixels are compared with their hint when they are known
+      if (!level.step || !index || !a.sourced[to]) s.strays[index] = 1;
+      a.sourced[to] = 1;
     }
+  }
 }

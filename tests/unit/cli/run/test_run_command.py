@@ -27,8 +27,8 @@ from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
 
 
-def model_of(loaded: LoadedModel, canvas_px: int = 0) -> PreparedModel:
-    compiled = cast(fluxshard.CompiledModel, SimpleNamespace(device=torch.device("cpu")))
+def model_of(loaded: LoadedModel, canvas_px: int = 0, dtype: str = "float32") -> PreparedModel:
+    compiled = cast(fluxshard.CompiledModel, SimpleNamespace(device=torch.device("cpu"), dtype=dtype))
     return PreparedModel(loaded=loaded, compiled=compiled, shape=(64, 96), canvas_px=canvas_px)
 
 
@@ -86,7 +86,7 @@ def test_a_dense_network_that_does_not_run_in_half_precision(tmp_path):
             return super().forward(image.float())
 
     with pytest.raises(OptionError, match=r"^--compare dense: .* does not run in float16 on cpu \(.*\); use --dtype"):
-        _dense_baseline(request_of(tmp_path, dtype="float16"), model_of(LoadedModel(Single(3, 4, 1))))
+        _dense_baseline(request_of(tmp_path), model_of(LoadedModel(Single(3, 4, 1)), dtype="float16"))
 
 
 @pytest.mark.parametrize(

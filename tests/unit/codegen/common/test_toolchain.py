@@ -19,6 +19,7 @@ EXAMPLE = torch.zeros(1, 3, 8, 9)
 @pytest.fixture(params=["cxx", "path"])
 def no_compiler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A machine without a compiler: CXX names nothing, or PATH holds nothing. What the message must say."""
+    monkeypatch.setenv("FLUXSHARD_CACHE_DIR", str(tmp_path / "cache"))
     if request.param == "cxx":
         monkeypatch.setenv("CXX", "/nonexistent")
         return "CXX=/nonexistent cannot be run"
@@ -55,19 +56,19 @@ def test_cpp_does_not_fall_back(no_compiler: str) -> None:
 
 
 def test_an_instruction_set_that_the_processor_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(toolchain, "_processor_has", lambda: {"portable", "avx2"})
+    monkeypatch.setattr(toolchain, "processor_has", lambda: {"portable", "avx2"})
     monkeypatch.setenv("CXX", str(_compiler(tmp_path / "c++")))
     with pytest.raises(ToolchainError, match="no avx512; it has avx2, portable: use isa='native'"):
         detect_target("avx512")
     assert detect_target("native").isa == "avx2"
-    monkeypatch.setattr(toolchain, "_processor_has", lambda: {"portable"})
+    monkeypatch.setattr(toolchain, "processor_has", lambda: {"portable"})
     assert detect_target("native").isa == "portable"
     with pytest.raises(OptionError):
         fluxshard.CompileOptions(isa="sse2")  # type: ignore[arg-type]
 
 
 def test_each_instruction_set_has_its_width_and_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(toolchain, "_processor_has", lambda: {"portable", "avx2", "avx512"})
+    monkeypatch.setattr(toolchain, "processor_has", lambda: {"portable", "avx2", "avx512"})
     monkeypatch.setenv("CXX", str(_compiler(tmp_path / "c++")))
     targets = {isa: detect_target(isa) for isa in ("avx512", "avx2", "portable")}  # type: ignore[arg-type]
     assert {isa: target.vector_floats for isa, target in targets.items()} == {"avx512": 16, "avx2": 8, "portable": 4}

@@ -16,8 +16,8 @@ from fluxshard.geometry import Grid
 from tests.unit.codegen.targets import AVX512, PORTABLE
 
 TWO, FOUR = Fraction(2), Fraction(4)
-FINE = ImageTestLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1)
-COARSE = ImageTestLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2)
+FINE = ImageTestLevel(stride=(TWO, TWO), features=(31, 42), shard_px=8, low_pass_px=1, in_pixels=False)
+COARSE = ImageTestLevel(stride=(FOUR, Fraction(9, 2)), features=(16, 19), shard_px=24, low_pass_px=2, in_pixels=False)
 PARAMS = ImageTestParams(height=61, width=83, channels=3, levels=(FINE, COARSE))
 
 LEVEL_CASES: list[dict[str, Any]] = [
@@ -28,6 +28,7 @@ LEVEL_CASES: list[dict[str, Any]] = [
     {"features": (16, 18)},
     {"shard_px": 16},
     {"low_pass_px": 4},
+    {"in_pixels": True},
 ]
 CASES: list[dict[str, Any]] = [
     {"height": 62},
@@ -47,11 +48,12 @@ class Found:
     grids: tuple[int, ...]
     shard_px: int
     low_pass_px: int
+    in_pixels: bool
     tau: int
 
 
 GRIDS = (Grid(61, 83), Grid(7, 7), Grid(31, 42, TWO, TWO), Grid(30, 41, TWO, TWO))
-LEVEL = Found(stride=(TWO, TWO), grids=(2, 3), shard_px=8, low_pass_px=1, tau=100)
+LEVEL = Found(stride=(TWO, TWO), grids=(2, 3), shard_px=8, low_pass_px=1, in_pixels=False, tau=100)
 
 
 @pytest.mark.parametrize("change", LEVEL_CASES, ids=str)

@@ -21,7 +21,7 @@ from tests.unit.codegen.targets import AVX512, PORTABLE
 
 
 def every_kind() -> PlanBuilder:
-    """Stores, views, islands' buffers, a vector, flags, tables of taps."""
+    """Stores, views, islands of both kinds, a vector, flags, tables of taps."""
     b = PlanBuilder(3, 13, 18)
     first = b.conv("image", 7, (3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
     same = b.conv(first, 17, (3, 3), padding=((1, 1), (1, 1)), act=("silu",))
@@ -31,6 +31,7 @@ def every_kind() -> PlanBuilder:
     b.conv(both, 4)
     vector = b.island("mean", "aten.mean.dim", same, (2, 3), True)
     b.add(P.Binary(kind="mul", operand="vector"), same, vector)
+    b.island("sums", "aten.cumsum.default", same, 1)
     b.add(P.Resize(mode="bilinear", size=(9, 11), align_corners=True), same)
     b.add(P.Resize(mode="nearest", size=(9, 11)), same)
     return b
@@ -62,8 +63,9 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
         found[f"axis {index} crosses"] = axis.crosses, axis.n_out
     for index, flags in enumerate(layout.flags):
         found[f"flags {index}"] = flags.offset, plan.grids[flags.grid_out].cells
-    for buffer in (*layout.buffers.values(), *layout.vectors.values()):
-        found[f"dense {buffer.value}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
+    found["islands"] = layout.islands, layout.island_bytes
+    for buffer in (*layout.buffers.values(), *layout.vectors.values(), *layout.values.values()):
+        found[f"dense {buffer.value} {buffer.shape}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
     cells = max(grid.cells for grid in plan.grids)
     sizes = {"list": 4 * cells, "rows": 4 * cells, "pick": 4 * cells, "used": 2 * cells}
     assert set(sizes) == {f.name for f in fields(layout.scratch)}
@@ -85,7 +87,15 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
 def test_blocks_are_aligned_and_apart(target: object) -> None:
     plan = every_kind().finish()
     layout = describe(plan, target).layout  # type: ignore[arg-type]
-    assert layout.buffers and layout.vectors and layout.view_masks and layout.off_grid and len(layout.flags) > 1
+    assert (
+        layout.buffers
+        and layout.values
+        and layout.island_bytes
+        and layout.vectors
+        and layout.view_masks
+        and layout.off_grid
+        and len(layout.flags) > 1
+    )
     found = blocks(plan, layout)
     assert all(offset % ALIGN == 0 for offset, _ in found.values())
     in_order = sorted(found.items(), key=lambda item: item[1])

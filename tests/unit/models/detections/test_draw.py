@@ -102,3 +102,27 @@ def test_an_empty_frame_is_only_copied():
     before = picture()
     after = draw_detections(before, empty)
     assert (after == before).all() and after is not before
+
+
+def test_drawing_in_place_is_drawing_on_a_copy():
+    masks = Masks(np.ones((1, 1), np.float32), np.ones((1, 6, 8), np.float32), (1 / 40, 1 / 40))
+    found, work = one(masks=masks), np.full((15, 20), 0.5, np.float32)
+    copied = draw_caption(draw_detections(draw_work(picture(), work, (0.5, 0.5), (0.0, 0.0)), found), "a caption")
+    canvas = picture()
+    assert draw_work(canvas, work, (0.5, 0.5), (0.0, 0.0), in_place=True) is canvas
+    assert draw_detections(canvas, found, masks=[found.mask(0)], in_place=True) is canvas
+    assert draw_caption(canvas, "a caption", in_place=True) is canvas
+    assert (canvas == copied).all()
+
+
+def test_tints_follow_the_mask_and_outlines_its_edge():
+    prototypes = np.full((1, 24, 32), -1, np.float32)
+    prototypes[0, 8:14, 12:18] = 1
+    found = one(masks=Masks(np.ones((1, 1), np.float32), prototypes, (1 / 10, 1 / 10)))
+    rows, columns, inside = found.mask(0)
+    after = draw_detections(picture(), found)[rows.start + 8 : rows.stop - 8, columns.start + 8 : columns.stop - 8]
+    inside = inside[8:-8, 8:-8]  # without the box
+    tinted = (GREY * 140 + np.array(colour_of(1)) * 116) >> 8
+    is_edge = (after == colour_of(1)).all(-1)
+    assert (after[~inside] == GREY).all() and (after[inside & ~is_edge] == tinted).all()
+    assert 0 < is_edge.sum() < inside.sum() / 4 and inside[is_edge].all()

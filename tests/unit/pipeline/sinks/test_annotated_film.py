@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fluxshard.errors import FluxShardError, VideoError
-from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.detections import Detections, Masks
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.run_video import run_video
 from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm, annotate, caption
@@ -63,6 +63,32 @@ def test_work_is_tinted_only_when_asked_for():
     work[2, 3] = 1.0
     tinted = (annotate(RECORD, view(work=work), show_work=True)[:100] != 60).any(-1)
     assert tinted[32:48, 48:64].all() and tinted.sum() == 256  # 8 px of the image are 16 of the picture
+
+
+def test_a_frame_is_drawn_first_and_encoded_when_that_is_asked_for(tmp_path):
+    with AnnotatedFilm(tmp_path / "film.mp4", PICTURE, 25.0) as film:
+        first, second = (film.prepare(RECORD, view(FOUND)) for _ in range(2))
+        first()
+        second()
+        film.prepare(RECORD, view(FOUND))  # and never written
+    assert len(pictures_in(tmp_path / "film.mp4")) == 2
+
+
+def test_masks_of_a_view_are_computed_once():
+    class Counting(Detections):
+        counts = 0
+
+        def mask(self, index):
+            Counting.counts += 1
+            return super().mask(index)
+
+    masks = Masks(np.ones((1, 1), np.float32), np.ones((1, 6, 8), np.float32), (1 / 32, 1 / 32))
+    found = Counting(FOUND.boxes, FOUND.scores, FOUND.classes, PICTURE, masks)
+    seen = view(found)
+    assert seen.masks is seen.masks and len(seen.masks) == Counting.counts == 1
+    annotate(RECORD, seen)
+    assert Counting.counts == 1
+    assert view(FOUND).masks is None and view().masks is None
 
 
 def test_the_film_has_every_frame(tmp_path):

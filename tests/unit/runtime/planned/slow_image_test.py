@@ -64,11 +64,13 @@ class SlowShardTest:
         self.cells = [(y, x) for y in range(-(-size[0] // CELL_PX)) for x in range(-(-size[1] // CELL_PX))]
         self.references: list[NDArray[np.int64]] = []
         self.ages: list[dict[Pair, int]] = []
+        self.lags: list[dict[Pair, Pair]] = []
         self.hold = {OBJECT: dict.fromkeys(self.cells, 0), SMALL_OBJECT: dict.fromkeys(self.cells, 0)}
         self.has_regions = False
 
     def keyframe(self, pixels: NDArray[np.integer]) -> None:
         self.references = [pixels.astype(np.int64) for _ in self.levels]
+        self.lags = [dict.fromkeys(self.cells, (0, 0)) for _ in self.levels]
         period = self.options.refresh_frames or self.options.wait_frames or 1
         self.ages = []
         for one in self.levels:
@@ -92,21 +94,27 @@ class SlowShardTest:
     ) -> Mask:
         one, (height, width) = self.levels[index], self.size
         moved = {cell: self._moved_by(cell, motion, one) for cell in self.cells}
+        stepped = {cell: self._stepped_by(cell, moved[cell], one, self.lags[index]) for cell in self.cells}
         before, ages = self.references[index], self.ages[index]
         reference = pixels.copy()  # where there is no source it does not matter: such pixels are always recomputed
+        standing = pixels.copy()  # what the features were computed from; what has left the image differs by nothing
         unknown = np.zeros(self.size, np.bool_)
         for y in range(height):
             for x in range(width):
-                by = moved[y // CELL_PX, x // CELL_PX]
+                by, (features, lag) = moved[y // CELL_PX, x // CELL_PX], stepped[y // CELL_PX, x // CELL_PX]
                 source = None if by is None else (y - by[0], x - by[1])
-                if source is None or not self._has(source):
+                if source is None or not self._has(source) or not self._has((y - features[0], x - features[1])):
                     unknown[y, x] = True
-                else:
-                    reference[:, y, x] = before[:, source[0], source[1]]
+                    continue
+                reference[:, y, x] = before[:, source[0], source[1]]
+                stood = source[0] + lag[0], source[1] + lag[1]
+                if self._has(stood):
+                    standing[:, y, x] = before[:, stood[0], stood[1]]
         aged = {}
         for cell in self.cells:
-            by, (y, x) = moved[cell], self._centre(cell)
-            aged[cell] = 255 if by is None else min(255, ages[self._cell_of((y - by[0], x - by[1]))] + 1)
+            by, (y, x) = stepped[cell][0], self._centre(cell)
+            source = self._cell_of((y - by[0], x - by[1]))
+            aged[cell] = 255 if moved[cell] is None else min(255, ages[source] + 1)
         side = one.shard_px
         mask = np.zeros((-(-height // side), -(-width // side)), np.bool_)
         for shard in np.ndindex(*mask.shape):
@@ -116,6 +124,8 @@ class SlowShardTest:
                 mask[shard] = True
                 continue
             score = self._score(pixels - reference, (top, left), one)
+            if not self.has_regions or any(kind.intersection(members) for kind in near.values()):
+                score = max(score, self._score(pixels - standing, (top, left), one))
             age = max(aged[cell] for cell in members)
             limit = one.tau
             if self.has_regions:
@@ -130,7 +140,9 @@ class SlowShardTest:
                 if mask[y // side, x // side]:
                     reference[:, y, x] = pixels[:, y, x]
         self.references[index] = reference
-        self.ages[index] = {cell: 0 if mask[cell[0] * 8 // side, cell[1] * 8 // side] else aged[cell] for cell in aged}
+        renewed = {cell: bool(mask[cell[0] * 8 // side, cell[1] * 8 // side]) for cell in self.cells}
+        self.ages[index] = {cell: 0 if renewed[cell] else aged[cell] for cell in self.cells}
+        self.lags[index] = {cell: (0, 0) if renewed[cell] else stepped[cell][1] for cell in self.cells}
         return mask
 
     def _score(self, difference: NDArray[np.int64], corner: Pair, one: Level) -> int:
@@ -146,22 +158,40 @@ class SlowShardTest:
                 best = max(best, math.floor(Fraction(total, block * block) * 16))
         return best
 
-    def _moved_by(self, cell: Pair, motion: MotionField | None, one: Level) -> Pair | None:
-        """What the features below a cell move by, in pixels; None where nothing is known."""
-        if motion is None:
-            return 0, 0
+    def _point(self, cell: Pair, one: Level) -> Pair:
+        """The centre of the feature below a cell, in pixels."""
         grid = self.grids[one.grids[0]]
         at = []
         for centre, stride, n, px in zip(
             self._centre(cell), one.stride, (grid.height, grid.width), self.size, strict=True
         ):
             feature = min(math.floor(centre / stride), n - 1)
-            at.append(min(px - 1, math.floor((feature + HALF) * stride)) // motion.cell_px)
-        if not motion.valid[at[0], at[1]]:
+            at.append(min(px - 1, math.floor((feature + HALF) * stride)))
+        return at[0], at[1]
+
+    def _moved_by(self, cell: Pair, motion: MotionField | None, one: Level) -> Pair | None:
+        """What the content of a level moves by below a cell, in pixels; None where nothing is known."""
+        if motion is None:
+            return 0, 0
+        y, x = (at // motion.cell_px for at in self._point(cell, one))
+        if not motion.valid[y, x]:
             return None
-        steps = [
-            math.floor(int(m) / s + HALF) for m, s in zip(motion.displacement[at[0], at[1]], one.stride, strict=True)
-        ]
+        dy, dx = (int(m) for m in motion.displacement[y, x])
+        return (dy, dx) if _is_lagging(one) else self._whole((dy, dx), one)
+
+    def _stepped_by(self, cell: Pair, moved: Pair | None, one: Level, lags: dict[Pair, Pair]) -> tuple[Pair, Pair]:
+        """What the features below a cell move by in pixels, and how far the content is ahead of them afterwards."""
+        by = moved or (0, 0)
+        if not _is_lagging(one):
+            return by, (0, 0)
+        y, x = self._point(cell, one)
+        lag = lags[self._cell_of((y - by[0], x - by[1]))]
+        total = lag[0] + by[0], lag[1] + by[1]
+        step = self._whole(total, one)
+        return step, (total[0] - step[0], total[1] - step[1])
+
+    def _whole(self, by: Pair, one: Level) -> Pair:
+        steps = [math.floor(m / s + HALF) for m, s in zip(by, one.stride, strict=True)]
         y, x = (math.floor(step * stride + HALF) for step, stride in zip(steps, one.stride, strict=True))
         return y, x
 
@@ -188,3 +218,7 @@ class SlowShardTest:
         """The cell that holds a pixel, or the nearest one inside the image."""
         y, x = (min(max(at, 0), px - 1) // CELL_PX for at, px in zip(pixel, self.size, strict=True))
         return y, x
+
+
+def _is_lagging(one: Level) -> bool:
+    return all(stride in range(8, 17) for stride in one.stride)

@@ -47,15 +47,22 @@ def _decide(test: ReferenceImageTest, image: Tensor, motion: MotionField | None 
         ((-8, 0), np.s_[2:]),
         ((0, 8), np.s_[:, :1]),
         ((0, -16), np.s_[:, 3:]),
-        ((3, 3), np.s_[:0]),  # less than half a cell: features stay
     ],
 )
-def test_shards_without_source_are_recomputed(motion: tuple[int, int], forced: slice) -> None:
-    test = _test(level(8))
+@pytest.mark.parametrize("stride", [4, 8])
+def test_shards_without_source_are_recomputed(motion: tuple[int, int], forced: slice, stride: int) -> None:
+    test = _test(level(stride))
     test.keyframe(_flat(9))
     expected = np.zeros((3, 5), np.bool_)
     expected[forced] = True
     assert (_decide(test, _flat(9), MotionField.uniform(*SIZE, *motion)) == expected).all()
+
+
+@pytest.mark.parametrize(("stride", "motion"), [(4, 1), (32, 15)])
+def test_less_than_half_a_feature_leaves_all_in_place(stride: int, motion: int) -> None:
+    test = _test(level(stride, shard_px=8))
+    test.keyframe(_flat(9))
+    assert not _decide(test, _flat(9), MotionField.uniform(*SIZE, motion, motion)).any()
 
 
 def test_shards_of_invalid_motion_are_recomputed() -> None:

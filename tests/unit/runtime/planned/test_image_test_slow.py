@@ -18,8 +18,9 @@ from tests.unit.runtime.planned.slow_image_test import SlowShardTest, grids_of, 
 
 SIZES = ((24, 40), (45, 35), (40, 24))
 STRIDES: tuple[Fraction | tuple[Fraction, Fraction], ...] = (
-    *(Fraction(px) for px in (2, 4, 8, 16)),
+    *(Fraction(px) for px in (2, 4, 8, 8, 12, 16, 32)),
     Fraction(8, 3),
+    (Fraction(16), Fraction(8)),
     (Fraction(8), Fraction(5, 2)),
 )
 

@@ -1,0 +1,273 @@
+"""CompiledModel: joins plans, generated code and sessions; what compile() returns, and load()."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, overload
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
+from fluxshard.compiled.lowered import Lowered, Network
+from fluxshard.errors import OptionError, StateError
+from fluxshard.explain import Explanation
+from fluxshard.ir.plan import Plan
+from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, ReuseOptions
+from fluxshard.runtime.session import Session
+from fluxshard.runtime.stream import Program
+from fluxshard.runtime.threshold_profile import ThresholdProfile
+
+if TYPE_CHECKING:
+    from fluxshard.codegen.cuda.report import KernelReport
+    from fluxshard.saved.saved_model import SavedModel
+
+
+class CompiledModel:
+    """A model ready to run: kernels and weights, shared by its sessions. Made by `compile()` and by `load()`.
+
+    Args:
+      network: gives the plan for an image size.
+      options: see `CompileOptions`.
+      target: from `backends.check_target`.
+      programs: where generated C++ comes from; None: from this machine's compiler and kernel cache.
+      profile: thresholds of sessions that are not told otherwise; None: those that are shipped.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        options: CompileOptions,
+        target: str = "cpu",
+        *,
+        programs: CppPrograms | None = None,
+        profile: ThresholdProfile | None = None,
+    ) -> None:
+        self._network = network
+        self._options = options
+        self._target = target
+        self._programs = programs
+        self._profile = profile
+        self._lock = threading.Lock()
+        self._compiled: dict[tuple[int, ...], Specialisation] = {}
+        self._latest: Specialisation | None = None
+
+    def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False) -> Session:
+        """A new video stream.
+
+        Args:
+          reuse: what to reuse; None: what the model was saved with, otherwise planned reuse at its shipped thresholds,
+            as `fluxshard run`.
+          exact: outputs equal the dense network's up to rounding (`ReuseOptions.exact`); takes the place of `reuse`.
+
+        Raises:
+          ProfileError: a profile that cannot be read; or, at the first frame, one of another network or other weights.
+          OptionError: a profile that was found with another canvas; both `reuse` and `exact`.
+        """
+        if exact and reuse is not None:
+            raise OptionError("session(exact=True) says what to reuse: leave out reuse, or exact")
+        if reuse is None:
+            own = ReuseOptions(policy="planned") if self._profile is None else self._profile.reuse
+            reuse = ReuseOptions.exact() if exact else own
+        if reuse.profile is None:
+            return Session(lambda image: self.specialise(image).program, reuse)
+        profile = ThresholdProfile.load(reuse.profile)
+        if profile.canvas_px != self._options.canvas_px:
+            raise OptionError(
+                f"the profile was found with canvas_px={profile.canvas_px}, and the model is compiled with "
+                f"{self._options.canvas_px}: compile it with CompileOptions(canvas_px={profile.canvas_px})"
+            )
+
+        def checked(image: Tensor) -> Program:
+            found = self.specialise(image)
+            profile.check(found.program.engine.plan, found.weights)
+            return found.program
+
+        return Session(checked, profile.reuse)
+
+    def specialise(self, example: Tensor) -> Specialisation:
+        """Compiles for the shape of `example`, or returns what is already compiled for it."""
+        shape = tuple(example.shape)
+        with self._lock:
+            found = self._compiled.get(shape)
+            if found is None:
+                found = self._compiled[shape] = self._compile(torch.zeros(shape, dtype=example.dtype))
+            self._latest = found
+            return found
+
+    def save(
+        self,
+        path: Path | str,
+        *,
+        loaded: LoadedModel | None = None,
+        profile: ThresholdProfile | None = None,
+        isas: Sequence[Isa] = (),
+        overwrite: bool = False,
+    ) -> SavedModel:
+        """Writes one file that `fluxshard.load` opens without a compiler: plans, weights and compiled programs.
+
+        All sizes that are compiled are kept. It is for machines of the same kind of processor; elsewhere the programs
+        are compiled again when it is loaded. CUDA kernels are not kept.
+
+        Args:
+          path: of the file; its name should end in `.fluxshard`.
+          loaded: the network as read from its weights file: what its outputs mean is kept, too.
+          profile: thresholds for sessions that are not told otherwise; None keeps those that the model was loaded with.
+          isas: instruction sets to keep C++ programs for; without any, the one in use.
+          overwrite: replace an existing file.
+
+        Returns:
+          what was written.
+
+        Raises:
+          StateError: the model is not compiled for any size yet.
+          OptionError: the file exists, or the profile was found with another canvas.
+          ProfileError: the profile belongs to another network or to other weights.
+          ToolchainError: an instruction set that this processor lacks, or no compiler for it.
+          OSError: the file cannot be written.
+        """
+        from fluxshard.compiled.save import save_model
+
+        latest = self._last()
+        sizes = [one for one in self._compiled.values() if one is not latest]
+        return save_model(
+            [*(one.lowered for one in sizes), latest.lowered],
+            replace(self._options, backend=cast(Backend, self.backend), dtype=self.dtype),
+            Path(path),
+            loaded=loaded,
+            profile=profile or self._profile,
+            isas=isas,
+            programs=self._programs,
+            overwrite=overwrite,
+        )
+
+    @property
+    def options(self) -> CompileOptions:
+        """Options that the model is compiled with."""
+        return self._options
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the size compiled last.
+
+        Raises:
+          StateError: nothing is compiled yet.
+        """
+        return self._last().program.engine.plan
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Weights of the plan by name, batch norms folded."""
+        return self._last().weights
+
+    @property
+    def graph_module(self) -> torch.fx.GraphModule:
+        """The final graph: printable, drawable and runnable (densely).
+
+        Raises:
+          StateError: the model was loaded from a file, which holds plans, and no graph; or is not compiled yet.
+        """
+        graph = self._last().lowered.graph_module
+        if graph is None:
+            raise StateError(
+                "a loaded model has no graph_module: its file holds plans (model.plan); compile the network for a graph"
+            )
+        return graph
+
+    @property
+    def backend(self) -> str:
+        """Backend of the engine: "cpp", "cuda", "reference" or "emulated"."""
+        return self._last().program.engine.name
+
+    @property
+    def device(self) -> torch.device:
+        """Device of images and results; the emulator takes and gives tensors of the CPU."""
+        return torch.device("cpu" if self._options.backend == "emulated" else self._target)
+
+    @property
+    def dtype(self) -> DType:
+        """What features are stored as, on this machine; the reference backend stands in with float32."""
+        stands_in = self._latest is not None and self.backend == "reference"
+        return "float32" if stands_in else stored_type(self._target, self._options)
+
+    @overload
+    def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
+
+    @overload
+    def explain(
+        self, example: Tensor | tuple[int, ...] | None = None, *, target: str, dtype: AnyDType | None = None
+    ) -> KernelReport: ...
+
+    def explain(
+        self,
+        example: Tensor | tuple[int, ...] | None = None,
+        *,
+        target: str | None = None,
+        dtype: AnyDType | None = None,
+    ) -> Explanation | KernelReport:
+        """Describes each layer: how it runs, and why; print it.
+
+        Args:
+          example: an image or its shape `(1, C, H, W)`; None takes the size compiled last.
+          target: None explains what was compiled. "cuda:sm_90" compiles the kernels for that architecture, without a
+            GPU, and reports registers, shared memory and spills of each.
+          dtype: of the kernels of `target`; None takes that of the options.
+
+        Raises:
+          ToolchainError: a CUDA target without NVRTC, or one that it does not know.
+          OptionError: a target or dtype that kernels are not generated for.
+        """
+        from fluxshard.codegen.cuda.report import kernel_report, parse_arch
+
+        arch = None if target is None else parse_arch(target)
+        if example is not None:
+            tensor = example if isinstance(example, Tensor) else torch.zeros(example)
+            self.specialise(tensor)
+        if arch is not None:
+            options = CompileOptions(dtype=dtype or self._options.dtype)
+            return kernel_report(self.plan, arch, stored_type("cuda", options))
+        return Explanation(self.plan, self.backend, self._last().notes, 4 if self.dtype == "float32" else 2)
+
+    def _last(self) -> Specialisation:
+        if self._latest is None:
+            raise StateError("model is not compiled for any size yet: pass an example to compile(), or run a frame")
+        return self._latest
+
+    def _compile(self, image: Tensor) -> Specialisation:
+        lowered = self._network.lower(image)
+        plan = lowered.plan
+        spec = pytree.treespec_loads(plan.output_tree)
+        engine, notes = make_engine(plan, lowered.weights, self._options, self._target, self._programs)
+        program = Program(
+            engine,
+            lambda leaves: pytree.tree_unflatten(leaves, spec),
+            make_test=image_tests(plan, self._options, self._programs),
+            canvas_px=self._options.canvas_px,
+            dense_macs=lowered.dense_macs,
+        )
+        return Specialisation(program=program, lowered=lowered, notes=notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Specialisation:
+    """All that belongs to one image size.
+
+    Attributes:
+      program: runs it.
+      lowered: what it was generated from.
+      notes: by layer, why it does not run as planned.
+    """
+
+    program: Program
+    lowered: Lowered
+    notes: Mapping[str, str]
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Weights of the plan by name."""
+        return self.lowered.weights

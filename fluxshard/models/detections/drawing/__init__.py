@@ -1,0 +1,1 @@
+"""What is drawn into pictures, in place; `models.detections.draw` puts it together."""
