@@ -3,9 +3,9 @@
     python -m benchmarks.user_cost --model yolo11n-seg.pt --size 384 640 --clip davis/JPEGImages/480p/camel ...
 
 A planned frame counts with all of it: the image test, planning, the network, decoding and regions. Dense engines run
-the network alone. All take the same uint8 pictures. Contenders run in blocks of frames, one after the other: threads of one
-that still spin would take the cores of the next. Ratios are within a round of blocks; medians over rounds are shown.
-The goal for YOLO11n-seg at 384x640: at most the compute ratio + 0.10, and never more than 1.05.
+the network alone. All take the same uint8 pictures. Contenders run in blocks of frames, one after the other: threads of
+one that still spin would take the cores of the next. Ratios are within a round of blocks; medians over rounds are
+shown. The goal for YOLO11n-seg at 384x640: at most the compute ratio + 0.10, and never more than 1.05.
 """
 
 from __future__ import annotations
