@@ -78,8 +78,8 @@ app.add_typer(evaluate_app, name="evaluate")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits; `sys.argv[1:]` unless arguments are given."""
-    # Threads that wait must sleep: decoders, encoders and other programs want the cores that they would spin on, and a
-    # spinning pool makes a frame take ten times as long. OpenMP reads it when torch loads it.
+    # Torch's threads that wait must sleep: decoders, encoders and generated code want the cores that they would spin
+    # on, and a spinning pool makes a frame take ten times as long. OpenMP reads it when torch loads it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     # C-core's notes on failed handshakes and lost links are for its developers; it reads this when it is loaded

@@ -13,15 +13,16 @@ from fluxshard.codegen.cuda.device.driver import device_of
 from fluxshard.diagnostics.check import Check
 from fluxshard.errors import CompileError, FluxShardError, ToolchainError
 
-# what generated code uses of a compiler: C++17 and OpenMP
+# what generated code uses of a compiler: C++17, its vectors and its threads
 _PROBE = """
-#include <omp.h>
-#include <cstddef>
-extern "C" int probe(std::size_t n) {
-  int sum = 0;
-#pragma omp parallel for reduction(+ : sum)
-  for (std::size_t i = 0; i < n; ++i) sum += omp_get_num_threads() > 0;
-  return sum;
+#include <atomic>
+#include <thread>
+typedef float v4 __attribute__((vector_size(16)));
+extern "C" float probe(float x) {
+  std::atomic<int> n{0};
+  std::thread([&] { ++n; }).join();
+  const v4 v = x + v4{};
+  return v[0] * n;
 }
 """
 
@@ -41,7 +42,7 @@ def check_compiler() -> Check:
             compile_source(source, source.with_suffix(".so"), target)
         except CompileError as error:
             first = (error.log.strip().splitlines() or [str(error)])[0].replace(directory, "")
-            advice = "install its C++ headers and OpenMP (Debian: apt install g++, or libomp-dev for clang)"
+            advice = "install its C++ headers and threads (Debian: apt install g++)"
             # without a compiler there is the reference backend; a compiler that fails is taken, and stops everything
             return Check(
                 name=name, status="missing", seen=f"{seen} cannot build ({first})", advice=advice, required=True

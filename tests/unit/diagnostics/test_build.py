@@ -27,12 +27,14 @@ def test_no_compiler_is_not_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_compiler_that_fails_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = tmp_path / "c++"
-    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "broken 1.0" && exit 0\necho "no omp.h" >&2\nexit 1\n')
+    compiler.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "broken 1.0" && exit 0\necho "no thread" >&2\nexit 1\n'
+    )
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     found = build.check_compiler()
-    assert found.fatal and found.seen.startswith("broken 1.0") and "no omp.h" in found.seen
-    assert "OpenMP" in found.advice
+    assert found.fatal and found.seen.startswith("broken 1.0") and "no thread" in found.seen
+    assert "headers and threads" in found.advice
 
 
 def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

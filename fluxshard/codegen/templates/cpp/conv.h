@@ -53,67 +53,63 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
   size_t depth = 0;
   for (int s = 0; s < steps; ++s) depth += packed_depth(lens[s] = joined ? joined : c.in[s % c.ns].n);
   const size_t panel = depth * NV * FS_VL;
+  const int* const lengths = lens;
   const bool plain = c.ns == 1 && (in.uy | in.ux) == 1;
   const int threads = w.x.a->threads;
   int groups = 4;  // as many as share a panel of weights, as few as keep all threads busy
   while (groups > 1 && n < groups * MR * threads * 2) groups /= 2;
   const int chunk = groups * MR, chunks = (n + chunk - 1) / chunk;
-  const bool parallel = threads > 1 && chunks > 1 && depth * c.co * (size_t)n > 200000;
-#pragma omp parallel num_threads(threads) if (parallel)
-  {
+  const bool split = depth * c.co * (size_t)n > 200000;
+  parallel(split ? threads : 1, chunks, 1, [&](int i) {
     const elem* table[(size_t)chunk * steps];
     float* out[chunk];
     alignas(64) float nowhere[FS_MAX_ROW];
     alignas(64) float raw[NARROW ? (size_t)chunk * w.s.stride : 1];
     elem cut[joined ? (size_t)chunk * steps * joined : 1];  // rows of windows that the border of the image cuts
-#pragma omp for schedule(dynamic, 1)
-    for (int i = 0; i < chunks; ++i) {
-      const int k0 = i * chunk, cells = n - k0 < chunk ? n - k0 : chunk, used = (cells + MR - 1) / MR;
-      Place place{w.g.w};
-      for (int j = 0; j < used * MR; ++j) {
-        const elem** t = table + (size_t)(j / MR) * steps * MR + j % MR;
-        if (j >= cells) {
-          for (int s = 0; s < steps; ++s) t[(size_t)s * MR] = zero_row;
-          out[j] = nowhere;
-          continue;
-        }
-        const int k = pick ? pick[k0 + j] : k0 + j;
-        place.go(w.list[k]);
-        const int y = place.y, x = place.x;
-        out[j] = raw_row(raw + (NARROW ? (size_t)j * w.s.stride : 0), w.fresh(k));
-        if (joined) {
-          join_taps<MR>(c, y, x, t, cut + (size_t)j * steps * joined);
-          continue;
-        }
-        const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * c.ax->taps;
-        for (int a = 0; a < c.ay->taps; ++a) {
-          if (ty[a] < 0) {
-            for (int s = 0; s < c.ax->taps * c.ns; ++s, t += MR) *t = zero_row;
-            continue;
-          }
-          if (plain) {
-            const int32_t* map = in.map ? in.map + ty[a] * in.w : nullptr;
-            const int base = map ? 0 : ty[a] * in.w;
-            for (int b = 0; b < c.ax->taps; ++b, t += MR)
-              *t = tx[b] < 0 ? zero_row : in.pool + (size_t)(map ? map[tx[b]] : base + tx[b]) * in.stride;
-            continue;
-          }
-          for (int b = 0; b < c.ax->taps; ++b)
-            for (int s = 0; s < c.ns; ++s, t += MR) *t = tx[b] < 0 ? zero_row : row_of(c.in[s], ty[a], tx[b]);
-        }
+    const int k0 = i * chunk, cells = n - k0 < chunk ? n - k0 : chunk, used = (cells + MR - 1) / MR;
+    Place place{w.g.w};
+    for (int j = 0; j < used * MR; ++j) {
+      const elem** t = table + (size_t)(j / MR) * steps * MR + j % MR;
+      if (j >= cells) {
+        for (int s = 0; s < steps; ++s) t[(size_t)s * MR] = zero_row;
+        out[j] = nowhere;
+        continue;
       }
-      gemm<MR, NV>(table, lens, steps, c.weights, panel, c.co, out, used);
-      if (pick) for (int j = 0; j < cells; ++j) c.finish(w, c.e, pick[k0 + j], pick[k0 + j] + 1, raw + (NARROW ? (size_t)j * w.s.stride : 0));
-      else c.finish(w, c.e, k0, k0 + cells, raw);
+      const int k = pick ? pick[k0 + j] : k0 + j;
+      place.go(w.list[k]);
+      const int y = place.y, x = place.x;
+      out[j] = raw_row(raw + (NARROW ? (size_t)j * w.s.stride : 0), w.fresh(k));
+      if (joined) {
+        join_taps<MR>(c, y, x, t, cut + (size_t)j * steps * joined);
+        continue;
+      }
+      const int32_t *ty = c.ay->tap + y * c.ay->taps, *tx = c.ax->tap + x * c.ax->taps;
+      for (int a = 0; a < c.ay->taps; ++a) {
+        if (ty[a] < 0) {
+          for (int s = 0; s < c.ax->taps * c.ns; ++s, t += MR) *t = zero_row;
+          continue;
+        }
+        if (plain) {
+          const int32_t* map = in.map ? in.map + ty[a] * in.w : nullptr;
+          const int base = map ? 0 : ty[a] * in.w;
+          for (int b = 0; b < c.ax->taps; ++b, t += MR)
+            *t = tx[b] < 0 ? zero_row : in.pool + (size_t)(map ? map[tx[b]] : base + tx[b]) * in.stride;
+          continue;
+        }
+        for (int b = 0; b < c.ax->taps; ++b)
+          for (int s = 0; s < c.ns; ++s, t += MR) *t = tx[b] < 0 ? zero_row : row_of(c.in[s], ty[a], tx[b]);
+      }
     }
-  }
+    gemm<MR, NV>(table, lengths, steps, c.weights, panel, c.co, out, used);
+    if (pick) for (int j = 0; j < cells; ++j) c.finish(w, c.e, pick[k0 + j], pick[k0 + j] + 1, raw + (NARROW ? (size_t)j * w.s.stride : 0));
+    else c.finish(w, c.e, k0, k0 + cells, raw);
+  });
 }
 
 // f(y, x, row) writes a candidate's raw values; finish() does the rest
 template <class F> static void each_cell(const Work& w, FinishFn finish, const Epilogue& e, size_t cost, F f) {
   const int threads = w.x.a->threads, n = w.n;
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && cost * n > 100000)
-  for (int i = 0; i < (n + 63) / 64; ++i) {
+  parallel(cost * n > 100000 ? threads : 1, (n + 63) / 64, 1, [&](int i) {
     alignas(64) float raw[NARROW ? (size_t)64 * w.s.stride : 1];
     const int k0 = i * 64, k1 = k0 + 64 < n ? k0 + 64 : n;
     for (int k = k0; k < k1; ++k) {
@@ -121,7 +117,7 @@ template <class F> static void each_cell(const Work& w, FinishFn finish, const E
       f(p / w.g.w, p % w.g.w, raw_row(raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), w.fresh(k)));
     }
     finish(w, e, k0, k1, raw);
-  }
+  });
 }
 
 // one input channel per output channel: weights [tap][C rounded up]
@@ -147,13 +143,12 @@ template <int GROUPS, int CIG, int COG> static void grouped(const Work& w, const
   constexpr int BLOCKS = (COG + FS_VL - 1) / FS_VL;
   const int ty = c.ay->taps, tx = c.ax->taps, taps = ty * tx;
   const int threads = w.x.a->threads;
-#pragma omp parallel num_threads(threads) if (threads > 1 && n > 64)
-  {
+  constexpr int CELLS = 16;  // that are taken at once
+  parallel(n > 64 ? threads : 1, (n + CELLS - 1) / CELLS, 1, [&](int task) {
     elem gathered[(size_t)taps * GROUPS * CIG];
     const elem* rows[taps];
     alignas(64) float raw[NARROW ? w.s.stride : 1];
-#pragma omp for schedule(static)
-    for (int i = 0; i < n; ++i) {
+    for (int i = task * CELLS; i < n && i < (task + 1) * CELLS; ++i) {
       const int k = pick ? pick[i] : i, p = w.list[k], y = p / w.g.w, x = p % w.g.w;
       float* out = raw_row(raw, w.fresh(k));
       for (int t = 0; t < taps; ++t) {
@@ -171,7 +166,7 @@ template <int GROUPS, int CIG, int COG> static void grouped(const Work& w, const
         }
       c.finish(w, c.e, k, k + 1, raw);
     }
-  }
+  });
 }
 
 // candidates of one output phase of a transposed convolution

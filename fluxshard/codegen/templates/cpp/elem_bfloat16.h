@@ -45,7 +45,9 @@ FS_INLINE void narrow(const float* from, elem* to, size_t n) {
 }
 FS_INLINE float* raw_row(float* raw, elem*) { return raw; }
 static const elem* fed_rows(const float* fed, elem* to, size_t n, int threads) {
-#pragma omp parallel for num_threads(threads)
-  for (size_t i = 0; i < (n + 4095) / 4096; ++i) narrow(fed + i * 4096, to + i * 4096, n - i * 4096 < 4096 ? n - i * 4096 : 4096);
+  parallel(threads, (int)((n + 4095) / 4096), 0, [&](int i) {
+    const size_t at = (size_t)i * 4096;
+    narrow(fed + at, to + at, n - at < 4096 ? n - at : 4096);
+  });
   return to;
 }

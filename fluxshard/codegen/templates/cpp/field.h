@@ -22,7 +22,7 @@ static inline int sample(long cell, long num, long den, int pixels) {
 
 // Cells of a row that move alike are filled at once: those in [x0, from) and [to, x1) have their source outside the grid.
 static void make_field(Field& f, const Grid& g, const Grid& image, const int16_t* motion, const uint8_t* known, int cell, int mw, int threads) {
-  bool moves = false;
+  std::atomic<bool> moving{false};
   int first[g.w + 1], column[g.w], n = 0;  // cells that sample one motion cell: where they start, and which it is
   for (int j = 0; j < g.w; ++j) {
     const int c = sample(j, g.sx_num, g.sx_den, image.w) / cell;
@@ -30,8 +30,8 @@ static void make_field(Field& f, const Grid& g, const Grid& image, const int16_t
   }
   first[n] = g.w;
   const int *firsts = first, *columns = column;
-#pragma omp parallel for num_threads(threads) reduction(|| : moves) if (g.h * g.w > 20000)
-  for (int i = 0; i < g.h; ++i) {
+  parallel(g.h * g.w > 20000 ? threads : 1, g.h, 0, [&](int i) {
+    bool moves = false;
     const size_t row = (size_t)(sample(i, g.sy_num, g.sy_den, image.h) / cell) * mw;
     int16_t *dys = f.dy + (size_t)i * g.w, *dxs = f.dx + (size_t)i * g.w;
     uint8_t* valid = f.valid + (size_t)i * g.w;
@@ -58,6 +58,7 @@ static void make_field(Field& f, const Grid& g, const Grid& image, const int16_t
       }
       moves = moves || from != x0 || to != x1 || dy || dx;
     }
-  }
-  f.still = !moves;
+    if (moves) moving.store(true, std::memory_order_relaxed);
+  });
+  f.still = !moving.load(std::memory_order_relaxed);
 }

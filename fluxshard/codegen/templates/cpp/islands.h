@@ -197,12 +197,17 @@ FS_CALLED void read_lanes(const Seg* in, int ns, int width, int cell, int m, int
   }
 }
 
+// iterations of a loop
+constexpr int turns(int limit, int step) { return (limit + step - 1) / step; }
+
 FS_INLINE bool has_changed(const Mask& mask, int cell, int m) { return mask.any && has_any(mask.cells + cell, m); }
 
 FS_CALLED void copy_floats(float* to, const float* from, size_t n, int threads) {
   constexpr size_t most = 16384;
-#pragma omp parallel for num_threads(threads) if (n > 8 * most)
-  for (size_t i = 0; i < n; i += most) std::memcpy(to + i, from + i, 4 * (n - i < most ? n - i : most));
+  parallel(n > 8 * most ? threads : 1, (int)((n + most - 1) / most), 1, [&](int part) {
+    const size_t i = part * most;
+    std::memcpy(to + i, from + i, 4 * (n - i < most ? n - i : most));
+  });
 }
 
 // A result off the grids: keeps what is cached where the fresh one is within tau of it. Returns whether it is new.

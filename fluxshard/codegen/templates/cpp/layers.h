@@ -143,8 +143,9 @@ static Mask upsampled_mask(Ctx& c, uint8_t* out, Mask parent, int grid_in, int g
   }
   bool some = false;
   if (!parent.any && fi.still && fo.still) { std::memset(out, 0, cells); return {out, false}; }
-#pragma omp parallel for num_threads(c.a->threads) reduction(|| : some) if (cells > 4000)
-  for (int y = 0; y < g.h; ++y)
+  std::atomic<bool> found{false};
+  parallel(cells > 4000 ? c.a->threads : 1, g.h, 0, [&](int y) {
+    bool some = false;
     for (int x = 0; x < g.w; ++x) {
       const int p = y * g.w + x, q = y / ry * wi + x / rx;
       out[p] = 0;
@@ -161,7 +162,9 @@ static Mask upsampled_mask(Ctx& c, uint8_t* out, Mask parent, int grid_in, int g
       out[p] = differs;
       some = some || differs;
     }
-  return {out, some};
+    if (some) found.store(true, std::memory_order_relaxed);
+  });
+  return {out, found.load(std::memory_order_relaxed)};
 }
 
 // ---- dense tensors: islands and outputs
@@ -189,8 +192,7 @@ static void spread_rows(const elem* const* r, int m, int n, float* o, size_t pla
 
 // Channels lie `plane` floats apart.
 static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* out, size_t plane) {
-#pragma omp parallel for num_threads(c.a->threads) if (g.h * g.w > 1000)
-  for (int y = 0; y < g.h; ++y)
+  parallel(g.h * g.w > 1000 ? c.a->threads : 1, g.h, 0, [&](int y) {
     for (int x0 = 0; x0 < g.w; x0 += 64) {
       const int m = g.w - x0 < 64 ? g.w - x0 : 64;
       float* o = out + (size_t)y * g.w + x0;
@@ -200,6 +202,7 @@ static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* 
         spread_rows(r, m, in[s].n, o, plane);
       }
     }
+  });
 }
 
 // An island's output on a grid: every cell is a candidate.

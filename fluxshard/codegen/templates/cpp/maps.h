@@ -110,13 +110,13 @@ FS_INLINE void meet_row(int32_t* __restrict to, const int32_t* __restrict from, 
 static void window_flags(uint8_t* out, const Field& fi, const Field& fo, const Axis& ay, const Axis& ax, int32_t* common, int threads) {
   const int wi = ax.n_in, wo = ax.n_out;
   const Margin margin = margin_of(ax);
-#pragma omp parallel num_threads(threads) if (ay.n_out * wo > 8000)
-  {
-    int32_t buffer[margin.before + wi + margin.after], wide[margin.span], all[wo];
+  if (ay.n_out * wo <= 8000) threads = 1;
+  constexpr int ROWS = 8;  // of both grids that are taken at once
+  parallel(threads, (ay.n_in + ROWS - 1) / ROWS, 1, [&](int task) {
+    int32_t buffer[margin.before + wi + margin.after], wide[margin.span];
     int32_t* row = buffer + margin.before;
     for (int32_t& b : buffer) b = NO_TAP;
-#pragma omp for
-    for (int y = 0; y < ay.n_in; ++y) {
+    for (int y = task * ROWS; y < ay.n_in && y < (task + 1) * ROWS; ++y) {
       for (int x = 0; x < wi; ++x) row[x] = fi.still ? 0 : packed(fi.dy[(size_t)y * wi + x], fi.dx[(size_t)y * wi + x]);
       int32_t* c = common + (size_t)y * wo;
       if (ax.shifts) {
@@ -133,8 +133,10 @@ static void window_flags(uint8_t* out, const Field& fi, const Field& fo, const A
         c[x] = v;
       }
     }
-#pragma omp for
-    for (int y = 0; y < ay.n_out; ++y) {
+  });
+  parallel(threads, (ay.n_out + ROWS - 1) / ROWS, 1, [&](int task) {
+    int32_t all[wo];
+    for (int y = task * ROWS; y < ay.n_out && y < (task + 1) * ROWS; ++y) {
       for (int x = 0; x < wo; ++x) all[x] = NO_TAP;
       for (int k = 0; k < ay.taps; ++k)
         if (ay.tap[y * ay.taps + k] >= 0) meet_row(all, common + (size_t)ay.tap[y * ay.taps + k] * wo, wo);
@@ -154,7 +156,7 @@ static void window_flags(uint8_t* out, const Field& fi, const Field& fo, const A
         out[p] = !fits;
       }
     }
-  }
+  });
 }
 
 // Pixels of one axis cut into bands between the lines where the state of pixels may change.

@@ -48,12 +48,12 @@ static int64_t given_pixels(const Ctx& c, Picture& q) {
 // Puts all pixels of this frame in order.
 template <int C, int STRIDE> static void order_pixels(const Ctx& c, Picture& q) {
   const Grid& g = c.grids[0];
-#pragma omp parallel for num_threads(c.a->threads)
-  for (int y = 0; y < g.h; ++y)
+  parallel(c.a->threads, g.h, 0, [&](int y) {
     for (int p = y * g.w, end = p + g.w, n; p < end; p += n) {
       n = end - p >= 4 ? 4 : 1;
       take_pixels<C, STRIDE>(c.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
     }
+  });
 }
 
 // Takes the frame's input; where pixels may be put in order on demand, layers ask for theirs. Returns |S_0|.
@@ -101,8 +101,7 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
     }
     end_row(y);
   }
-#pragma omp parallel for num_threads(w.x.a->threads) schedule(dynamic, 4)
-  for (int i = 0; i < rows; ++i)
+  parallel(w.x.a->threads, rows, 4, [&](int i) {
     for (int j = 0; j < columns; ++j) {
       uint8_t& block = q.blocks[(size_t)i * columns + j];
       if (block != 2) continue;
@@ -116,4 +115,5 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
           take_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
         }
     }
+  });
 }

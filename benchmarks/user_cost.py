@@ -1,0 +1,186 @@
+"""What a user pays for a frame of video, against the fastest dense engine of the same precision, in one run.
+
+    python -m benchmarks.user_cost --model yolo11n-seg.pt --size 384 640 --clip davis/JPEGImages/480p/camel ...
+
+A planned frame counts with all of it: the image test, planning, the network, decoding and regions. Dense engines run
+the network alone. All take the same uint8 pictures. Contenders run in blocks of frames, one after the other: threads of
+one that still spin would take the cores of the next. Ratios are within a round of blocks; medians over rounds are
+shown. The goal for YOLO11n-seg at 384x640: at most the compute ratio + 0.10, and never more than 1.05.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import fluxshard
+from benchmarks.dense_engines import Engine, Picture, dense_engines, has_bfloat16, normalised
+from benchmarks.frame import cpu_name
+from fluxshard.models.loading import ultralytics
+from fluxshard.motion import MotionField
+from fluxshard.options import DType
+from fluxshard.pipeline.detection_head import DetectionHead
+from fluxshard.pipeline.stream_loop import StreamLoop
+
+CLIPS = (
+    "davis/JPEGImages/480p/camel", "davis/JPEGImages/480p/parkour", "davis/JPEGImages/480p/breakdance",
+    "videos/carnd_solidWhiteRight_540p25.mp4", "videos/sam2_juggle_720p24.mp4",
+)  # fmt: skip
+Frames = list[tuple[Picture, MotionField | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One clip in one precision.
+
+    Attributes:
+      clip: its name; "every frame whole" is the first clip without any reuse.
+      precision: of both.
+      compute: mean compute ratio of frames after the first.
+      cost: time of a frame over that of the fastest dense engine of the precision.
+      ours_ms, dense_ms: medians over the rounds.
+      dense: the fastest engine.
+    """
+
+    clip: str
+    precision: str
+    compute: float
+    cost: float
+    ours_ms: float
+    dense_ms: float
+    dense: str
+
+
+def frames_of(source: Path, size: tuple[int, int], most: int) -> Frames:
+    """Letterboxed pictures, as a camera's driver would give them, and their motion."""
+    with fluxshard.video.open(source, size=size, max_frames=most) as video:
+        return [
+            (
+                np.ascontiguousarray((frame.image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()),
+                frame.motion,
+            )
+            for frame in video
+        ]
+
+
+def block(run: Callable[[Picture, MotionField | None], object], frames: Frames) -> float:
+    """Median milliseconds of the frames after the first."""
+    times = []
+    for picture, motion in frames:
+        started = time.perf_counter()
+        run(picture, motion)
+        times.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(times[1:])
+
+
+def measure(model: fluxshard.CompiledModel, head: DetectionHead, frames: Frames, engines: Sequence[Engine],
+            rounds: int, *, whole: bool) -> tuple[float, list[float], dict[str, list[float]]]:  # fmt: skip
+    """Compute ratio, and milliseconds of a frame per round: of FluxShard, and of each engine by name."""
+    ours: list[float] = []
+    dense: dict[str, list[float]] = {engine.name: [] for engine in engines}
+    compute = 0.0
+    for number in range(rounds + 1):  # the first warms up
+        for engine in engines:
+            taken = block(lambda picture, _, run=engine.run: run(picture), frames)  # type: ignore[misc]
+            dense[engine.name] += [taken] if number else []
+        taken, compute = _our_block(model, head, frames, whole=whole)
+        ours += [taken] if number else []
+    return compute, ours, dense
+
+
+def _our_block(
+    model: fluxshard.CompiledModel, head: DetectionHead, frames: Frames, *, whole: bool
+) -> tuple[float, float]:
+    """Milliseconds and compute ratio of the frames after the first."""
+    reuse = fluxshard.ReuseOptions(policy="planned")
+    ratios = []
+    with model.session(reuse) as session, torch.inference_mode():
+        loop = StreamLoop(session=session, detect=head, objects=reuse.planned)
+
+        def step(picture: Picture, motion: MotionField | None) -> None:
+            if whole:
+                session.reset()
+            loop.step(normalised(picture), motion)
+            ratios.append(session.stats.compute_ratio)
+
+        return block(step, frames), statistics.mean(ratios[1:])
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="yolo11n-seg.pt", help="weights, looked for in FLUXSHARD_DATA/weights")
+    parser.add_argument("--size", type=int, nargs="+", default=[384, 640], help="H W, or one number for a square")
+    parser.add_argument("--clip", nargs="+", default=list(CLIPS), help="videos, looked for in FLUXSHARD_DATA")
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--out", type=Path, default=None, help="JSON file")
+    args = parser.parse_args()
+    data = Path(os.environ.get("FLUXSHARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    size = (args.size[0], args.size[-1])
+    weights = Path(args.model) if Path(args.model).exists() else data / "weights" / args.model
+    loaded = ultralytics.load(weights)
+    assert loaded.layout is not None
+    engines, missing = dense_engines(loaded.net, size)
+    clips = [place if (place := Path(clip)).exists() else data / clip for clip in args.clip]
+    inputs = {clip.stem: frames_of(clip, size, args.frames) for clip in clips}
+    head = DetectionHead(loaded.layout, size, confidence=0.1)
+    rows: list[Row] = []
+    table: dict[str, list[float]] = {}
+    for dtype in args.dtype:
+        if dtype == "bfloat16" and not has_bfloat16():
+            continue
+        rivals = [engine for engine in engines if engine.precision == dtype]
+        model = _compiled(loaded.net, size, dtype)
+        for clip, whole in [(next(iter(inputs)), True), *((name, False) for name in inputs)]:
+            compute, ours, dense = measure(model, head, inputs[clip], rivals, args.rounds, whole=whole)
+            medians = {name: statistics.median(times) for name, times in dense.items()}
+            fastest = min(medians, key=medians.__getitem__)
+            for name, times in dense.items():
+                table.setdefault(name, []).extend(times)
+            rows.append(Row(
+                clip="every frame whole" if whole else clip, precision=dtype, compute=compute,
+                cost=statistics.median(a / b for a, b in zip(ours, dense[fastest], strict=True)),
+                ours_ms=statistics.median(ours), dense_ms=medians[fastest], dense=fastest,
+            ))  # fmt: skip
+            print(_line(rows[-1]), flush=True)
+    heading = f"{weights.name} at {size[0]}x{size[1]}, {cpu_name()}, {torch.get_num_threads()} threads"
+    print(f"\n{heading}, torch {torch.__version__}\n")
+    print("| clip | precision | compute ratio | cost | cost - compute | ms | fastest dense, ms | |")
+    print("|---|---|---:|---:|---:|---:|---:|---|")
+    for row in rows:
+        print(_line(row))
+    print("\n| dense engine | median ms |\n|---|---:|")
+    for name, times in table.items():
+        print(f"| {name} | {statistics.median(times):.1f} |")
+    for reason in missing:
+        print(f"not measured: {reason}")
+    if args.out:
+        args.out.write_text(json.dumps({"network": heading, "rows": [asdict(row) for row in rows], "dense": table}))
+
+
+def _compiled(net: torch.nn.Module, size: tuple[int, int], dtype: DType) -> fluxshard.CompiledModel:
+    return fluxshard.compile(
+        net, torch.zeros(1, 3, *size), options=fluxshard.CompileOptions(backend="cpp", dtype=dtype)
+    )
+
+
+def _line(row: Row) -> str:
+    return (
+        f"| {row.clip} | {row.precision} | {row.compute:.3f} | {row.cost:.3f} | {row.cost - row.compute:+.3f} "
+        f"| {row.ours_ms:.1f} | {row.dense_ms:.1f} | {row.dense} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
