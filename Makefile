@@ -78,6 +78,7 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.frame --model $(MODEL)
+	$(BIN)/python -m benchmarks.user_cost
 
 bench-gpu:
 	$(PYTHON) -m benchmarks.gpu
