@@ -39,9 +39,10 @@ def test_an_order_asks_for_the_pixels_that_were_proposed(program: Program, name:
         proposal = policy.propose(changed, motion)
         order = orders.of(proposal)
         assert not order.keyframe and tuple(mask.shape for mask in order.masks) == orders.shapes
-        assert (orders.pixels(order, motion) == proposal.input_mask()).all()
+        moved = proposal.motion or motion  # what travels with the order: that of the levels, where they chose their own
+        assert (orders.pixels(order, moved) == proposal.input_mask()).all()
         assert proposal.control.work is not None
-        work = orders.work(order, motion)
+        work = orders.work(order, moved)
         assert all((work[grid] == mask).all() for grid, mask in proposal.control.work.items())
 
 
