@@ -97,7 +97,11 @@ def test_no_compiler_for_the_emulator(net: SmallNet, monkeypatch: pytest.MonkeyP
             {"backend": "reference"},
             "backend (='reference') must be one of auto, cuda, emulated on target 'cuda'",
         ),
-        ("cpu", {"dtype": "float16"}, "dtype (='float16') must be 'float32' on target 'cpu'"),
+        (
+            "cpu",
+            {"dtype": "float16"},
+            "dtype (='float16') must be one of 'auto', 'float32', 'bfloat16' on target 'cpu'",
+        ),
         ("cuda", {"backend": "emulated", "arch": "sm_100"}, "arch (='sm_100') must be one of sm_72, sm_75, sm_80"),
         ("cuda", {"arch": "hopper"}, "arch (='hopper') must be one of sm_72"),
         ("cpu", {"arch": "sm_1"}, "arch (='sm_1') must be one of sm_72"),
@@ -109,10 +113,13 @@ def test_what_does_not_go_together(net: SmallNet, target: str, options: dict[str
 
 
 def test_a_dtype_that_a_backend_never_has() -> None:
-    for backend in ("cpp", "reference"):
-        with pytest.raises(OptionError, match=f"must be 'float32' on the backend '{backend}'"):
-            fluxshard.CompileOptions(backend=backend, dtype="bfloat16")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match=r"dtype .*'int8'.* must be one of 'float32', 'float16', 'bfloat16'"):
+    for backend, dtype, allowed in (
+        ("cpp", "float16", "'float32', 'bfloat16'"),
+        ("reference", "bfloat16", "'float32'"),
+    ):
+        with pytest.raises(OptionError, match=f"must be one of 'auto', {allowed} on the backend '{backend}'"):
+            fluxshard.CompileOptions(backend=backend, dtype=dtype)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"dtype .*'int8'.* must be one of 'auto', 'float32', 'float16', 'bfloat16'"):
         fluxshard.CompileOptions(dtype="int8")  # type: ignore[arg-type]
 
 
