@@ -6,7 +6,7 @@ alignas(64) static const float fs_zeros[FS_ZEROS] = {};
 static const elem* const zero_row = (const elem*)fs_zeros;
 
 // `raw`: values of candidates from k0 on, `w.s.stride` apart; not used where they lie in the rows that are kept
-typedef void (*FinishFn)(const Work& w, const Epilogue&, int k0, int k1, const float* raw);
+typedef void (*FinishFn)(const Work& w, const Epilogue&, int k0, int k1, float* raw);
 
 struct ConvArgs {
   const Seg* in;
@@ -78,7 +78,7 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
       const int k = pick ? pick[k0 + j] : k0 + j;
       place.go(w.list[k]);
       const int y = place.y, x = place.x;
-      out[j] = raw_row(raw + (NARROW ? (size_t)j * w.s.stride : 0), w.fresh(k));
+      out[j] = raw_row(raw, w.s.stride, j, w.fresh(k));
       if (joined) {
         join_taps<MR>(c, y, x, t, cut + (size_t)j * steps * joined);
         continue;
@@ -101,7 +101,7 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
       }
     }
     gemm<MR, NV>(table, lengths, steps, c.weights, panel, c.co, out, used);
-    if (pick) for (int j = 0; j < cells; ++j) c.finish(w, c.e, pick[k0 + j], pick[k0 + j] + 1, raw + (NARROW ? (size_t)j * w.s.stride : 0));
+    if (pick) for (int j = 0; j < cells; ++j) c.finish(w, c.e, pick[k0 + j], pick[k0 + j] + 1, out[j]);
     else c.finish(w, c.e, k0, k0 + cells, raw);
   });
 }
@@ -114,7 +114,7 @@ template <class F> static void each_cell(const Work& w, FinishFn finish, const E
     const int k0 = i * 64, k1 = k0 + 64 < n ? k0 + 64 : n;
     for (int k = k0; k < k1; ++k) {
       const int p = w.list[k];
-      f(p / w.g.w, p % w.g.w, raw_row(raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), w.fresh(k)));
+      f(p / w.g.w, p % w.g.w, raw_row(raw, w.s.stride, k - k0, w.fresh(k)));
     }
     finish(w, e, k0, k1, raw);
   });
@@ -150,7 +150,7 @@ template <int GROUPS, int CIG, int COG> static void grouped(const Work& w, const
     alignas(64) float raw[NARROW ? w.s.stride : 1];
     for (int i = task * CELLS; i < n && i < (task + 1) * CELLS; ++i) {
       const int k = pick ? pick[i] : i, p = w.list[k], y = p / w.g.w, x = p % w.g.w;
-      float* out = raw_row(raw, w.fresh(k));
+      float* out = raw_row(raw, w.s.stride, 0, w.fresh(k));
       for (int t = 0; t < taps; ++t) {
         const int iy = c.ay->tap[y * ty + t / tx], ix = c.ax->tap[x * tx + t % tx];
         rows[t] = iy < 0 || ix < 0 ? zero_row : tap_row(c.in, c.ns, iy, ix, gathered + (size_t)t * GROUPS * CIG);

@@ -43,7 +43,8 @@ FS_INLINE void narrow(const float* from, elem* to, size_t n) {
   store(few, load(left));
   std::memcpy(to + i, few, 2 * (n - i));
 }
-FS_INLINE float* raw_row(float* raw, elem*) { return raw; }
+// Where values of the i-th candidate of some are put before they are finished: rows of `raw`.
+FS_INLINE float* raw_row(float* raw, int stride, int i, elem*) { return raw + (size_t)i * stride; }
 static const elem* fed_rows(const float* fed, elem* to, size_t n, int threads) {
   parallel(threads, (int)((n + 4095) / 4096), 0, [&](int i) {
     const size_t at = (size_t)i * 4096;

@@ -4,5 +4,6 @@ constexpr bool NARROW = false;
 
 FS_INLINE float number(elem x) { return x; }
 FS_INLINE void widen(const elem* from, float* to, size_t n) { std::memcpy(to, from, n * sizeof *to); }
-FS_INLINE float* raw_row(float*, elem* kept) { return kept; }
+// Where values of the i-th candidate of some are put before they are finished.
+FS_INLINE float* raw_row(float*, int, int, elem* kept) { return kept; }
 FS_INLINE const elem* fed_rows(const float* fed, elem*, size_t, int) { return fed; }

@@ -195,7 +195,7 @@ template <Act A, Act B> FS_INLINE vf finished(vf v, const Epilogue& e, int c, co
 }
 
 // bias, activation, residual, activation, comparison with the cached row, and the mask, for candidates [k0, k1)
-template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue& e, int k0, int k1, const float* raw) {
+template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue& e, int k0, int k1, float* raw) {
   constexpr int FULL = C / FS_VL * FS_VL;
   elem gathered[C + FS_VL];
   vi lanes{};
@@ -204,7 +204,7 @@ template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue&
   if (w.x.key || w.forced) {  // nothing is compared
     for (int k = k0; k < k1; ++k) {
       elem* row = w.fresh(k);
-      const float* values = raw_row((float*)raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), row);
+      const float* values = raw_row(raw, w.s.stride, k - k0, row);
       const elem* residual = nullptr;
       if (e.n_residual) residual = tap_row(e.residual, e.n_residual, w.list[k] / w.g.w, w.list[k] % w.g.w, gathered);
       for (int c = 0; c < C; c += FS_VL) store(row + c, finished<A, B>(load(values + c), e, c, residual));
@@ -215,7 +215,7 @@ template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue&
   for (int k = k0; k < k1; ++k) {
     const int p = w.list[k];
     elem* row = w.fresh(k);
-    const float* values = raw_row((float*)raw + (NARROW ? (size_t)(k - k0) * w.s.stride : 0), row);
+    const float* values = raw_row(raw, w.s.stride, k - k0, row);
     const elem* cached = w.cached(p);
     const elem* residual = e.n_residual ? tap_row(e.residual, e.n_residual, p / w.g.w, p % w.g.w, gathered) : nullptr;
     vi differs{};
