@@ -17,6 +17,7 @@ from fluxshard.testing.moving_frames import KINDS, frames
 from fluxshard.testing.session_checks import EXACT, assert_same_decisions, check_against_dense
 from tests.laws import planned
 from tests.laws.nets import RandomNet
+from tests.laws.not_finite import check_nan_and_infinity
 
 pytestmark = pytest.mark.requires_compiler
 SEEDS = tuple(range(100, 108))
@@ -123,18 +124,7 @@ def test_predicted_work_is_executed_work(net_seed: int, kind: str, seed: int, wh
 
 
 def test_nan_and_infinity_pass_through_and_leave() -> None:
-    net, model = _compiled(SEEDS[0], "native")
-    (clean, _), *_ = frames("static", net.size, 1, SEEDS[0])
-    broken = clean.clone()
-    broken[0, 1, 7, 9] = float("nan")
-    broken[0, 0, 12, 3] = float("inf")
-    with model.session(EXACT) as session, torch.inference_mode():
-        session.run(clean)
-        for image in (broken, broken, clean):
-            out, dense = session.run(image), net(image)
-            for name in out:
-                assert (out[name].isfinite() == dense[name].isfinite()).all()
-        assert_same(out, dense, NEAR)
+    check_nan_and_infinity(*_compiled(SEEDS[0], "native"), SEEDS[0], NEAR)
 
 
 def test_a_stream_holds_half_as_much() -> None:

@@ -16,6 +16,7 @@ from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import KINDS, frames
 from fluxshard.testing.session_checks import EXACT, assert_same_decisions, check_against_dense
 from tests.laws.nets import RandomNet
+from tests.laws.not_finite import check_nan_and_infinity
 
 pytestmark = pytest.mark.requires_compiler
 SEEDS = tuple(range(100, 112))
@@ -174,17 +175,5 @@ def test_deterministic_in_threads_and_isolated() -> None:
 
 
 def test_nan_and_infinity_pass_through_and_leave() -> None:
-    """A NaN spreads as in the dense net, is recomputed while it is there, and is gone with its pixel."""
     for seed in SEEDS[:3]:
-        net, model = _compiled(seed)
-        (clean, _), *_ = frames("static", net.size, 1, seed)
-        broken = clean.clone()
-        broken[0, 1, 7, 9] = float("nan")
-        broken[0, 0, 12, 3] = float("inf")
-        with model.session(EXACT) as session, torch.inference_mode():
-            session.run(clean)
-            for image in (broken, broken, clean):
-                out, dense = session.run(image), net(image)
-                for name in out:
-                    assert (out[name].isfinite() == dense[name].isfinite()).all()
-            assert_same(out, dense)
+        check_nan_and_infinity(*_compiled(seed), seed)
