@@ -91,12 +91,12 @@ class CompiledModel:
         return Session(checked, profile.reuse)
 
     def specialise(self, example: Tensor) -> Specialisation:
-        """Compiles for the shape of `example`, or returns what is already compiled for it."""
+        """Compiles for the shape of `example`, float32 or bytes, or returns what is already compiled for it."""
         shape = tuple(example.shape)
         with self._lock:
             found = self._compiled.get(shape)
             if found is None:
-                found = self._compiled[shape] = self._compile(torch.zeros(shape, dtype=example.dtype))
+                found = self._compiled[shape] = self._compile(torch.zeros(shape, dtype=_network_type(example)))
             self._latest = found
             return found
 
@@ -251,6 +251,11 @@ class CompiledModel:
             dense_macs=lowered.dense_macs,
         )
         return Specialisation(program=program, lowered=lowered, notes=notes)
+
+
+def _network_type(example: Tensor) -> torch.dtype:
+    """Type in which the network takes an image: pictures of bytes stand for float32."""
+    return torch.float32 if example.dtype == torch.uint8 else example.dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

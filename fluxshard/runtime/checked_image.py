@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError
 
+Picture: TypeAlias = Tensor | NDArray[np.uint8]
 
-def check_image(image: Tensor) -> None:
-    """Refuses what is not `(1, C, H, W)` float32.
+_EXPECTED = "(1, C, H, W) torch.float32 or torch.uint8, or a picture (H, W, 3) of uint8"
+
+
+def checked_image(given: Any) -> Tensor:
+    """An image, or a picture as one: `(1, C, H, W)` float32, or uint8 of any strides.
+
+    Nothing is copied but what torch has no view of: arrays that are mirrored or read-only.
+
+    Args:
+      given: `(1, C, H, W)` float32 or uint8, or `(H, W, 3)` uint8 of torch or numpy.
 
     Raises:
-      ShapeError: an image of another shape or type.
+      ShapeError: anything else.
     """
-    if not isinstance(image, torch.Tensor):
-        raise ShapeError(f"image is a {type(image).__name__}; expected a float32 tensor of shape (1, C, H, W)")
-    if image.dim() != 4 or image.dtype != torch.float32:
-        raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected (1, C, H, W) torch.float32")
-    if image.shape[0] != 1:
+    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 3:
+        # an array in the order of its own memory: pixels stay together
+        given = torch.from_numpy(given if min(given.strides) >= 0 and given.flags.writeable else given.copy("C"))
+    if not isinstance(given, torch.Tensor):
+        seen = f"{tuple(given.shape)} {given.dtype}, " if isinstance(given, np.ndarray) else ""
         raise ShapeError(
-            f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream"
+            f"image is a {type(given).__name__}; expected a float32 tensor or bytes: {seen}not {_EXPECTED}"
         )
+    seen = f"image is {tuple(given.shape)} {given.dtype}"
+    if given.dim() == 3 and given.dtype == torch.uint8:
+        if given.shape[2] != 3:
+            raise ShapeError(f"{seen}; expected {_EXPECTED}: pass planes as image[None]")
+        return given.permute(2, 0, 1)[None]
+    if given.dim() != 4 or given.dtype not in (torch.float32, torch.uint8):
+        raise ShapeError(f"{seen}; expected {_EXPECTED}: pass {'image.float()' if given.dim() == 4 else 'image[None]'}")
+    if given.shape[0] != 1:
+        raise ShapeError(
+            f"image has batch {given.shape[0]}; a session runs one frame at a time: make one session per stream, and "
+            "pass image[:1]"
+        )
+    return given
 
 
 def check_device(image: Tensor, expected: torch.device) -> None:

@@ -16,8 +16,9 @@ from torch import Tensor
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.checked_image import check_device, check_image
+from fluxshard.runtime.checked_image import Picture, check_device, checked_image
 from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts, StreamState
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
 from fluxshard.runtime.reuse.canvas import Canvas
@@ -25,7 +26,7 @@ from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
 from fluxshard.runtime.reuse.propagated import PropagatedPolicy
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.stats import FrameStats
-from fluxshard.runtime.stream import Program, Stream, propose
+from fluxshard.runtime.stream import Program, Stream, laid_out, propose
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
 
@@ -165,7 +166,7 @@ class Session:
         """Memory that the stream's caches take; 0 before the first frame, or `prepare`."""
         return 0 if self._stream is None else self._stream.state.n_bytes + self._stream.policy.n_bytes
 
-    def prepare(self, image: Tensor) -> None:
+    def prepare(self, image: Picture) -> None:
         """Takes the memory of a stream now, not at its first frame.
 
         Args:
@@ -174,14 +175,18 @@ class Session:
         Raises:
           ShapeError, StateError: as `run`.
         """
+        image = checked_image(image)
         self._prepare(self._check(image, None), tuple(image.shape))
 
-    def run(self, image: Tensor, motion: MotionField | None = None) -> Any:
+    def run(self, image: Picture, motion: MotionField | None = None) -> Any:
         """Runs one frame.
 
         Args:
-          image: `(1, C, H, W)` float32 in the range that the model expects; only read. A new size starts the stream
-            anew. NaN and infinity are computed with as the model would, and never kept as reusable.
+          image: `(1, C, H, W)` float32 in the range that the model expects, or uint8, whose values p stand for
+            `low + p * (high - low) / 255` with `PlannedOptions.pixel_range`, `p / 255` unless it says otherwise; or a
+            picture `(H, W, 3)` uint8 of torch or numpy, RGB. Pictures with the channels the other way round are
+            `picture[..., ::-1]`. Only read; a C++ program takes uint8 as it lies in memory. A new size starts the
+            stream anew. NaN and infinity are computed with as the model would, and never kept as reusable.
           motion: where each cell's content was in the frame of the previous call; None compares at zero displacement.
 
         Returns:
@@ -193,7 +198,7 @@ class Session:
         """
         return self._run(image, motion, None)
 
-    def run_whole(self, image: Tensor) -> Any:
+    def run_whole(self, image: Picture) -> Any:
         """Runs one frame whole: nothing is reused, and the frames after it reuse what it computed.
 
         Running a frame again, whole, tells what reuse has cost.
@@ -209,7 +214,7 @@ class Session:
         """
         return self._run(image, None, None, whole=True)
 
-    def run_with_work(self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask]) -> Any:
+    def run_with_work(self, image: Picture, motion: MotionField | None, work: Mapping[int, Mask]) -> Any:
         """Runs one frame and recomputes exactly the given cells, whatever the values say: for benchmarks and planning.
 
         Args:
@@ -244,7 +249,7 @@ class Session:
             raise StateError("session is closed" if self._closed else "session has run no frame yet")
         return self._stream
 
-    def propose(self, image: Tensor, motion: MotionField | None = None) -> Proposal:
+    def propose(self, image: Picture, motion: MotionField | None = None) -> Proposal:
         """What `run` would recompute of a frame; evaluates no layer and changes nothing.
 
         Args:
@@ -253,13 +258,14 @@ class Session:
         Raises:
           ShapeError, StateError: as `run`.
         """
+        image = checked_image(image)
         program = self._check(image, motion)
         stream, size = self._stream, tuple(image.shape)
         if stream is None or stream.size != size:
             return propose(self._policy(program), self._canvas(program, size), image, motion, None).proposal
         return propose(stream.policy, stream.canvas, image, motion, None).proposal
 
-    def glance(self, image: Tensor, motion: MotionField | None = None) -> Mask | None:
+    def glance(self, image: Picture, motion: MotionField | None = None) -> Mask | None:
         """What `run` would recompute of the coarsest level, for a small part of what `propose` costs.
 
         Nothing is planned, and nothing is changed: the frame may be run afterwards, or left out.
@@ -275,19 +281,19 @@ class Session:
         Raises:
           ShapeError, StateError: as `run`.
         """
+        image = checked_image(image)
         self._check(image, motion)
         stream = self._stream
         if stream is None or stream.size != tuple(image.shape) or stream.canvas is not None:
             return None
         if not isinstance(stream.policy, PlannedPolicy):
             return None
-        return stream.policy.glance(image.detach().contiguous(), motion)
+        return stream.policy.glance(laid_out(image), motion)
 
     def _check(self, image: Tensor, motion: MotionField | None) -> Program:
         """The program for a frame; refuses what cannot be one."""
         if self._closed:
             raise StateError("session is closed; make a new one with model.session()")
-        check_image(image)
         if motion is not None:
             motion.check_covers(image.shape[2], image.shape[3])
         same = self._stream is not None and self._stream.size == tuple(image.shape)
@@ -296,7 +302,7 @@ class Session:
         return program
 
     def _run(
-        self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
+        self, image: Picture, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
     ) -> Any:
         if not self._running.acquire(blocking=False):
             raise StateError(
@@ -304,7 +310,7 @@ class Session:
                 "session for every stream"
             )
         try:
-            return self._run_alone(image, motion, work, whole=whole)
+            return self._run_alone(checked_image(image), motion, work, whole=whole)
         finally:
             self._running.release()
 
@@ -373,4 +379,5 @@ class Session:
         """A canvas without an image, where the program has one."""
         if not program.canvas_px:
             return None
-        return Canvas((size[2], size[3]), program.canvas_px, self._reuse.canvas_fill)
+        pixels = PixelValues(*self._reuse.planned.pixel_range)
+        return Canvas((size[2], size[3]), program.canvas_px, self._reuse.canvas_fill, pixels)

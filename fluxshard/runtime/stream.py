@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fluxshard.motion import MotionField
@@ -57,6 +58,12 @@ class Offer:
     motion: MotionField | None
 
 
+def laid_out(image: Tensor) -> Tensor:
+    """An image as policies and engines take it: detached, and contiguous where it is not bytes."""
+    image = image.detach()
+    return image if image.dtype == torch.uint8 else image.contiguous()
+
+
 def propose(
     policy: WorkPolicy,
     canvas: Canvas | None,
@@ -70,11 +77,10 @@ def propose(
       ShapeError: work that does not fit the plan.
     """
     given = motion = None if policy.is_fresh else motion
-    image, placement = image.detach(), None
+    image, placement = laid_out(image), None
     if canvas is not None:
         placement = canvas.place(image, motion)
         image, motion = placement.image, placement.motion
-    image = image.contiguous()
     if work is None:
         return Offer(policy.propose(image, motion), placement, given)
     return Offer(policy.propose_given(image, motion, work), placement, given)

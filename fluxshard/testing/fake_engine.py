@@ -114,6 +114,7 @@ class FakeEngine:
           FluxShardError: this is the call that `fail_at` names.
         """
         self.calls.append(EngineCall(image.clone(), motion, control))
+        image = control.pixels.floats(image)
         if len(self.calls) - 1 == self._fail_at:
             raise FluxShardError(f"the fake engine fails at call {self._fail_at}, as fail_at={self._fail_at} asks")
         data: _Data = state.data

@@ -156,7 +156,11 @@ class CppEngine:
         callback = self._program.callback(lambda _, number: self._run_island(data, args, tau, number))
         args.arena = data.arena.ctypes.data
         args.weights = self._blob.ctypes.data
-        args.image = image.data_ptr()
+        if image.dtype == torch.uint8:
+            args.bytes, args.byte_steps[:] = image.data_ptr(), image.stride()[1:]
+            args.byte_values = control.pixels.table.ctypes.data
+        else:
+            args.image = image.data_ptr()
         image_motion, tables = motion_of(motion, 0), None
         if image_motion is not None:
             args.motion = image_motion.displacement.ctypes.data

@@ -184,7 +184,7 @@ class CudaEngine:
         held = self._upload(stream, control, outputs)
         if takes_image:
             given = None if control.work is None else control.work[0]
-            inputs.write(image, motion, keyframe=control.keyframe, given=given)
+            inputs.write(control.pixels.floats(image), motion, keyframe=control.keyframe, given=given)
         start = device.event()
         run_captured(captured, device, lambda: self._launch(stream, captured), self.plan.name)
         end = device.event()

@@ -14,6 +14,7 @@ from torch import Tensor
 from fluxshard.ir.plan import Plan
 from fluxshard.options import Rfap
 from fluxshard.runtime.level_motion import Motion
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal
 
 Mask = NDArray[np.bool_]
@@ -31,6 +32,7 @@ class StepControl:
         values. Nothing is compared, invalid cells are added.
       input: S_0 and what the network reads, from the input cache that belongs to the engine. None feeds the image
         itself: then the frame is a keyframe, or `work` has cells for every grid that features live on, and the image's.
+      pixels: what the bytes of an image stand for.
     """
 
     keyframe: bool
@@ -39,6 +41,7 @@ class StepControl:
     tau: tuple[float, ...]
     work: dict[int, Mask] | None = None
     input: InputProposal | None = None
+    pixels: PixelValues = field(default_factory=PixelValues)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +146,7 @@ class Engine(Protocol):
 
         Args:
           state: made by this engine's `new_state`.
-          image: `(1, C, H, W)` float32, contiguous, on `torch_device`; only read.
+          image: `(1, C, H, W)` float32, contiguous, or uint8, of any strides, on `torch_device`; only read.
           motion: from the frame that the cache stands for; None for zero displacement.
           control: how to run it.
         """

@@ -143,7 +143,7 @@ class ReferenceEngine:
         grids, given = self.plan.grids, control.input
         keyframe = control.keyframe
         if given is None:
-            fed = previous = image.clone()
+            fed = previous = control.pixels.floats(image).clone()
         elif isinstance(given, ReferenceInput):
             keyframe, fed, previous = given.keyframe, given.fed, given.previous
         else:

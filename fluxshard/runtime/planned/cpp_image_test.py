@@ -15,6 +15,7 @@ from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.level_motion import LevelMotion
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.levels import Level, level_of_grids
 from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
 
@@ -96,6 +97,7 @@ class CppImageTest:
         self._pending: _Pending | None = None
         self._args = args = program.new_args()
         low, high = options.pixel_range
+        self._values = PixelValues(low, high)
         args.state, args.hold, args.taus = (one.ctypes.data for one in (self._state, self._hold, self._taus))
         args.low, args.scale = np.float32(low), np.float32(255 / (high - low))
         args.margin_cells = min(cells(options.margin_px, CELL_PX), max(self._hold.shape[1:]))
@@ -205,10 +207,18 @@ class CppImageTest:
 
     def _take(self, image: Tensor) -> Tensor:
         """Passes the image on; what is returned has to live until the program has read it."""
-        if tuple(image.shape) != self._shape or image.dtype != torch.float32:
-            raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected {self._shape} torch.float32")
-        pixels = image.detach().cpu().contiguous()
-        self._args.image, self._args.threads = pixels.data_ptr(), torch.get_num_threads()
+        if tuple(image.shape) != self._shape or image.dtype not in (torch.float32, torch.uint8):
+            raise ShapeError(
+                f"image is {tuple(image.shape)} {image.dtype}; expected {self._shape} torch.float32 or torch.uint8"
+            )
+        pixels, args = image.detach().cpu(), self._args
+        args.threads = torch.get_num_threads()
+        args.image = args.bytes = None
+        if pixels.dtype == torch.uint8 and self._values.exact:
+            args.bytes, args.byte_steps[:] = pixels.data_ptr(), pixels.stride()[1:]
+        else:
+            pixels = self._values.floats(pixels)
+            args.image = pixels.data_ptr()
         return pixels
 
 

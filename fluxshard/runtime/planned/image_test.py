@@ -19,6 +19,7 @@ from torch import Tensor
 from fluxshard.geometry import Grid
 from fluxshard.motion import CELL_PX, MotionField, cells, centres
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.hints import Pixels as Displacements
 from fluxshard.runtime.planned.hints import content_motion, sampled
 from fluxshard.runtime.planned.lags import no_lags, step
@@ -250,11 +251,11 @@ def quantise(image: Tensor, pixel_range: tuple[float, float]) -> tuple[Pixels, b
     """Pixels `(C, H, W)` in 0..255, halves to even, and whether all were finite; what is not becomes 0.
 
     Args:
-      image: `(1, C, H, W)` float32.
+      image: `(1, C, H, W)` float32, or uint8 with the values of `PixelValues`.
       pixel_range: what 0 and 255 stand for.
     """
     low, high = pixel_range
-    values = image[0].cpu().numpy()
+    values = PixelValues(low, high).floats(image.cpu())[0].numpy()
     finite = np.isfinite(values)
     whole = bool(finite.all())
     if not whole:

@@ -15,6 +15,7 @@ from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import Motion
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, MakeInputCache
 from fluxshard.runtime.reuse.policy import Proposal
@@ -63,6 +64,9 @@ class PlannedPolicy:
         self._cache: InputCache | None = None
         if reuse.input_mode == "assembled":
             self._cache = make_cache(options)
+        # given work is compared with nothing; values off the grids count as changed whenever they are computed
+        self._tau = (-1.0,) * len(plan.layers)
+        self._pixels = PixelValues(*reuse.planned.pixel_range)
         self._fresh = True  # the next frame must be a keyframe
 
     @property
@@ -132,7 +136,9 @@ class PlannedPolicy:
     def _control(self, image: Tensor, motion: Motion | None, work: dict[int, Mask] | None) -> StepControl:
         keyframe, given = work is None, None
         if self._cache is not None:
-            given = self._cache.propose(image, motion, keyframe=keyframe, given=None if work is None else work.get(0))
-        # given work is compared with nothing; values off the grids count as changed whenever they are computed
-        tau = (-1.0,) * len(self._plan.layers)
-        return StepControl(keyframe=keyframe, rfap=self._reuse.rfap, remap=True, tau=tau, work=work, input=given)
+            floats = self._pixels.floats(image)
+            given = self._cache.propose(floats, motion, keyframe=keyframe, given=None if work is None else work.get(0))
+        return StepControl(
+            keyframe=keyframe, rfap=self._reuse.rfap, remap=True, tau=self._tau, work=work, input=given,
+            pixels=self._pixels,
+        )  # fmt: skip

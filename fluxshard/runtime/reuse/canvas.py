@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fluxshard.motion import CELL_PX, MotionField, centres
+from fluxshard.runtime.pixel_values import PixelValues
 
 Offset = tuple[int, int]
 
@@ -40,12 +41,17 @@ class Canvas:
       size: (H, W) of the images.
       canvas_px: how much larger the canvas is, per axis; offsets are taken modulo it.
       fill: value of the canvas around the image.
+      pixels: what the bytes of images stand for.
     """
 
-    def __init__(self, size: tuple[int, int], canvas_px: int, fill: float) -> None:
+    def __init__(
+        self, size: tuple[int, int], canvas_px: int, fill: float, pixels: PixelValues | None = None
+    ) -> None:
         self._size = size
         self._canvas_px = canvas_px
         self._fill = fill
+        self._pixels = pixels or PixelValues()
+        self._fill_byte = self._pixels.byte(fill)  # None: no byte stands for it, and the canvas is of floats
         self._buffer: Tensor | None = None
         self.origin: Offset = (0, 0)
 
@@ -58,9 +64,12 @@ class Canvas:
         """Places the next frame; the offset is kept by `commit`.
 
         Args:
-          image: `(1, C, H, W)`.
+          image: `(1, C, H, W)`, float32 or bytes.
           motion: since the frame before, in pixels of the image; None where nothing is known: the offset stays.
         """
+        fill = self._fill_byte if image.dtype == torch.uint8 else None
+        if fill is None:
+            image = self._pixels.floats(image)
         origin = before = self.origin
         if motion is not None:
             dominant = dominant_motion(motion)
@@ -68,8 +77,12 @@ class Canvas:
             origin = y, x
         (height, width), (top, left) = self._size, origin
         if self._buffer is None or self._buffer.device != image.device or self._buffer.dtype != image.dtype:
-            self._buffer = image.new_empty((1, image.shape[1], *self.size))
-        canvas = self._buffer.fill_(self._fill)
+            # bytes stay in the order in which pictures come
+            kept = torch.channels_last if image.dtype == torch.uint8 else torch.contiguous_format
+            self._buffer = torch.empty(
+                (1, image.shape[1], *self.size), dtype=image.dtype, device=image.device, memory_format=kept
+            )
+        canvas = self._buffer.fill_(self._fill if fill is None else fill)
         canvas[:, :, top : top + height, left : left + width] = image
         if motion is None:
             return Placement(canvas, None, origin)

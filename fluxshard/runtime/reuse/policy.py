@@ -83,7 +83,7 @@ class WorkPolicy(Protocol):
         """What a frame would recompute; evaluates no layer and changes nothing.
 
         Args:
-          image: `(1, C, H, W)` float32, contiguous, on the engine's device; only read.
+          image: `(1, C, H, W)` float32, contiguous, or uint8, of any strides, on the engine's device; only read.
           motion: from the frame committed last; None for zero displacement.
         """
         ...

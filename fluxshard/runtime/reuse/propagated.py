@@ -13,6 +13,7 @@ from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import motion_of
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.reuse.input_cache import InputOptions, MakeInputCache
 from fluxshard.runtime.reuse.policy import Proposal
 
@@ -33,6 +34,7 @@ class PropagatedPolicy:
         self._tau = tau
         options = InputOptions(tau=reuse.tau_input, scene_cut=reuse.scene_cut, mode=reuse.input_mode, remap=reuse.remap)
         self._cache = make_cache(options)
+        self._pixels = PixelValues(*reuse.planned.pixel_range)
         self._fresh = True  # the next frame must be a keyframe
         self._since_keyframe: MotionField | None = None  # accumulated motion, for remap=False
 
@@ -77,11 +79,13 @@ class PropagatedPolicy:
         self._fresh, self._since_keyframe = True, None
 
     def _propose(self, image: Tensor, motion: MotionField | None, work: dict[int, Mask] | None) -> Proposal:
+        image = self._pixels.floats(image)  # pixels are compared, and kept, as the network reads them
         motion = None if self._fresh else self._since_cache(motion, image)
         given = self._cache.propose(image, motion, keyframe=self._fresh, given=None if work is None else work.get(0))
         control = StepControl(
-            keyframe=self._fresh, rfap=self._reuse.rfap, remap=self._reuse.remap, tau=self._tau, work=work, input=given
-        )
+            keyframe=self._fresh, rfap=self._reuse.rfap, remap=self._reuse.remap, tau=self._tau, work=work, input=given,
+            pixels=self._pixels,
+        )  # fmt: skip
         return Proposal(image=image, motion=motion, control=control, grid_cells=self._plan.grids[0].cells)
 
     def _since_cache(self, motion: MotionField | None, image: Tensor) -> MotionField | None:

@@ -4,7 +4,10 @@ typedef int (*IslandFn)(void* user, int island);
 struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
   uint8_t* arena;          // the stream's state, FS_STATE_BYTES, 64-byte aligned
   const float* weights;    // packed, shared by all streams
-  const float* image;      // (C, H, W)
+  const float* image;      // (C, H, W), or null where the image is bytes
+  const uint8_t* bytes;
+  const float* byte_values;  // (256) what they stand for
+  int64_t byte_steps[3];   // from channel to channel, row to row, pixel to pixel
   const int16_t* motion;   // (rows, columns, 2) input pixels (dy, dx), or null: nothing moved
   const uint8_t* motion_valid;
   const int16_t* const* grid_motion;       // per grid, in the place of `motion`, in cells of 8 px; or null: all move by it

@@ -31,6 +31,29 @@ static bool quantise(const float* image, float low, float scale, int cy, uint8_t
   return odd != 0;
 }
 
+// Eight rows of bytes, in planes. Where STEP is given, pixels are that far apart and their channels side by side.
+template <int STEP> static void take_bytes(const ShardArgs& a, int cy, uint8_t* pixels) {
+  const int64_t channel = STEP ? 1 : a.byte_steps[0], step = STEP ? STEP : a.byte_steps[2];
+  for (int y = cy * 8; y < least(cy * 8 + 8, H); ++y) {
+    const uint8_t* __restrict from = a.bytes + y * a.byte_steps[1];
+    uint8_t* __restrict to = pixels + at(y, 0);
+    if constexpr (STEP == 3) {
+      for (int x = 0; x < W; ++x) to[x] = from[3 * x], to[PITCH + x] = from[3 * x + 1], to[2 * PITCH + x] = from[3 * x + 2];
+      continue;
+    }
+    for (int c = 0; c < C; ++c)
+      for (int x = 0; x < W; ++x) to[c * PITCH + x] = from[c * channel + x * step];
+  }
+}
+
+// Eight rows of the frame as bytes. Returns whether anything was not finite.
+static bool take_rows(const ShardArgs& a, int cy, uint8_t* pixels) {
+  if (!a.bytes) return quantise(a.image, a.low, a.scale, cy, pixels);
+  if (a.byte_steps[0] == 1 && a.byte_steps[2] == C) take_bytes<C>(a, cy, pixels);
+  else take_bytes<0>(a, cy, pixels);
+  return false;
+}
+
 // 16-bit lanes, one a pixel, of one cell and of as many as a vector of the processor holds.
 template <int PIXELS> struct Lanes;
 {% for n in [8, 2 * t.vector_floats] | unique %}

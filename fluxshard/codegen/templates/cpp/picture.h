@@ -5,17 +5,37 @@ struct Picture {
   uint8_t* blocks;    // of FS_BLOCK_H x FS_BLOCK_W pixels: 1 where `fresh` has been filled, while it is filled on demand
   const elem* fed;
   bool on_demand;
+  elem values[256];   // of bytes
 };
 
-// Pixels [p, p + n) of a planar image as rows; n is 4, or 1
-template <int C, int STRIDE> FS_INLINE void take_pixels(const float* image, int cells, int p, int n, elem* to) {
+// Pixels [x0, x1) of a row of a planar image, as rows
+template <int C, int STRIDE> static void take_floats(const float* image, const Grid& g, int y, int x0, int x1, elem* to) {
+  const int cells = g.h * g.w;
+  for (int p = y * g.w + x0, end = y * g.w + x1, n; p < end; p += n, to += n * STRIDE) {
+    n = end - p >= 4 ? 4 : 1;
 {% if t.dtype == "float32" %}
-  read_pixels<C, STRIDE>(image, cells, p, n, to);
+    read_pixels<C, STRIDE>(image, cells, p, n, to);
 {% else %}
-  float floats[4 * STRIDE];
-  read_pixels<C, STRIDE>(image, cells, p, n, floats);
-  narrow(floats, to, n * STRIDE);
+    float floats[4 * STRIDE];
+    read_pixels<C, STRIDE>(image, cells, p, n, floats);
+    narrow(floats, to, n * STRIDE);
 {% endif %}
+  }
+}
+
+// The same of bytes. Where STEP is given, pixels are that far apart and their channels side by side.
+template <int C, int STRIDE, int STEP> FS_INLINE void take_bytes(const StepArgs& a, const elem* values, int y, int x0, int x1, elem* to) {
+  const int64_t channel = STEP ? 1 : a.byte_steps[0], step = STEP ? STEP : a.byte_steps[2];
+  const uint8_t* from = a.bytes + y * a.byte_steps[1] + x0 * step;
+  for (int x = x0; x < x1; ++x, from += step, to += STRIDE)
+    for (int ch = 0; ch < STRIDE; ++ch) to[ch] = ch < C ? values[from[ch * channel]] : elem{};
+}
+
+template <int C, int STRIDE> static void take_run(const StepArgs& a, const Picture& q, const Grid& g, int y, int x0, int x1) {
+  elem* to = q.fresh + ((size_t)y * g.w + x0) * STRIDE;
+  if (!a.bytes) take_floats<C, STRIDE>(a.image, g, y, x0, x1, to);
+  else if (a.byte_steps[0] == 1 && a.byte_steps[2] == C) take_bytes<C, STRIDE, C>(a, q.values, y, x0, x1, to);
+  else take_bytes<C, STRIDE, 0>(a, q.values, y, x0, x1, to);
 }
 
 // S_0 of given pixels, to which those without a source are added. Returns its size.
@@ -48,12 +68,7 @@ static int64_t given_pixels(const Ctx& c, Picture& q) {
 // Puts all pixels of this frame in order.
 template <int C, int STRIDE> static void order_pixels(const Ctx& c, Picture& q) {
   const Grid& g = c.grids[0];
-  parallel(c.a->threads, g.h, 0, [&](int y) {
-    for (int p = y * g.w, end = p + g.w, n; p < end; p += n) {
-      n = end - p >= 4 ? 4 : 1;
-      take_pixels<C, STRIDE>(c.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
-    }
-  });
+  parallel(c.a->threads, g.h, 0, [&](int y) { take_run<C, STRIDE>(*c.a, q, g, y, 0, g.w); });
 }
 
 // Takes the frame's input; where pixels may be put in order on demand, layers ask for theirs. Returns |S_0|.
@@ -67,6 +82,11 @@ template <int C, int STRIDE> static int64_t take_picture(const Ctx& c, Picture& 
     std::memcpy(q.mask, a.input_mask, cells);
     return a.input_cells;
   }
+{% if t.dtype == "float32" %}
+  if (a.bytes) std::memcpy(q.values, a.byte_values, sizeof q.values);
+{% else %}
+  if (a.bytes) narrow(a.byte_values, q.values, 256);
+{% endif %}
   int64_t count = cells;
   if (c.key) std::memset(q.mask, 1, cells);
   else count = given_pixels(c, q);
@@ -108,12 +128,7 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
       block = 1;
       const int y0 = FS_BLOCK_H * i, y1 = y0 + FS_BLOCK_H < g.h ? y0 + FS_BLOCK_H : g.h;
       const int x0 = FS_BLOCK_W * j, x1 = x0 + FS_BLOCK_W < g.w ? x0 + FS_BLOCK_W : g.w;
-      for (int y = y0; y < y1; ++y)
-        for (int x = x0, n; x < x1; x += n) {
-          n = x1 - x >= 4 ? 4 : 1;
-          const int p = y * g.w + x;
-          take_pixels<C, STRIDE>(w.x.a->image, g.h * g.w, p, n, q.fresh + (size_t)p * STRIDE);
-        }
+      for (int y = y0; y < y1; ++y) take_run<C, STRIDE>(*w.x.a, q, g, y, x0, x1);
     }
   });
 }
