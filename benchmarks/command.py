@@ -74,7 +74,7 @@ def main() -> None:
     def network() -> list[float]:
         with compiled.session(reuse) as session:
             loop = loop_over(session)
-            return [loop.step(frame.image, frame.motion, frame).run_ms for frame in read]
+            return [loop.step(frame.planes, frame.motion, frame).run_ms for frame in read]
 
     def command(out: Path, *, film: bool, overlap: Overlap | None) -> list[float]:
         recording = Recording()

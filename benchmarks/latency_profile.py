@@ -81,7 +81,7 @@ def clip_of(source: str, data: Path, size: tuple[int, int]) -> Clip:
             return
         with fluxshard.video.open(place, size=size) as frames:
             for frame in frames:
-                yield frame.image, frame.motion
+                yield frame.planes, frame.motion
 
     return opened
 

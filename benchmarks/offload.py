@@ -112,7 +112,7 @@ def image_tests(program: Program, reuse: ReuseOptions, frames: list[video.Frame]
         start = time.perf_counter()
         for mirror in mirrors:
             mirror.advance(frame.motion)
-        proposals = [mirror.propose(frame.image) for mirror in mirrors]
+        proposals = [mirror.propose(frame.planes) for mirror in mirrors]
         for mirror, proposal in zip(mirrors, proposals, strict=True):
             mirror.commit(proposal)
         times.append(1e3 * (time.perf_counter() - start))

@@ -67,7 +67,7 @@ class Stream:
         closed = self.endpoint.closed_because(frame)
         if closed:
             return closed, 0.0
-        proposal = self.endpoint.propose(frame.image)
+        proposal = self.endpoint.propose(frame.planes)
         record = PlacementRecord(
             frame=0, inputs=DispatchInputs(edge_ms=None, cloud_ms=None),
             decision=Decision(endpoint="cloud", edge_ms=None, cloud_ms=None, reason=""),

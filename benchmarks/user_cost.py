@@ -19,17 +19,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import fluxshard
-from benchmarks.dense_engines import Engine, Picture, dense_engines, has_bfloat16, normalised
+from benchmarks.dense_engines import Engine, Picture, dense_engines, has_bfloat16
 from benchmarks.frame import cpu_name
 from fluxshard.models.loading import ultralytics
 from fluxshard.motion import MotionField
 from fluxshard.options import DType
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.stream_loop import StreamLoop
+from fluxshard.video.letterbox import to_planes
 
 CLIPS = (
     "davis/JPEGImages/480p/camel", "davis/JPEGImages/480p/parkour", "davis/JPEGImages/480p/breakdance",
@@ -63,13 +63,7 @@ class Row:
 def frames_of(source: Path, size: tuple[int, int], most: int) -> Frames:
     """Letterboxed pictures, as a camera's driver would give them, and their motion."""
     with fluxshard.video.open(source, size=size, max_frames=most) as video:
-        return [
-            (
-                np.ascontiguousarray((frame.image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()),
-                frame.motion,
-            )
-            for frame in video
-        ]
+        return [(frame.pixels, frame.motion) for frame in video]
 
 
 def block(run: Callable[[Picture, MotionField | None], object], frames: Frames) -> float:
@@ -109,7 +103,7 @@ def _our_block(
         def step(picture: Picture, motion: MotionField | None) -> None:
             if whole:
                 session.reset()
-            loop.step(normalised(picture), motion)
+            loop.step(to_planes(picture), motion)
             ratios.append(session.stats.compute_ratio)
 
         return block(step, frames), statistics.mean(ratios[1:])

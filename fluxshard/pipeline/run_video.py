@@ -51,7 +51,7 @@ def run_video(
         frame = next(iterator, None)
         if frame is None:
             return
-        image = loop.device.place(frame.image)
+        image = loop.device.place(frame.planes)
         source_ms = 1e3 * (time.perf_counter() - start)
         record, view = run_frame(
             frame, image, loop, confidence=confidence, source_ms=source_ms, dense=dense, dense_first=count % 2 == 1
@@ -75,7 +75,7 @@ def run_frame(
 
     Args:
       frame: of a video.
-      image: the frame's, on the loop's device.
+      image: the frame's planes, on the loop's device.
       loop, confidence, dense: see `run_video`.
       source_ms: for the record.
       dense_first: runs the dense network before the session.
@@ -105,12 +105,13 @@ def _run(
     """One frame through both; whoever runs second finds the image in the processor's cache, so they take turns."""
     if dense is None:
         return loop.step(image, frame.motion, frame), None
+    floats = loop.device.place(frame.image)
     if dense_first:
-        outputs, run_ms = loop.device.timed(dense.run, image)
+        outputs, run_ms = loop.device.timed(dense.run, floats)
         result = loop.step(image, frame.motion, frame)
     else:
         result = loop.step(image, frame.motion, frame)
-        outputs, run_ms = loop.device.timed(dense.run, image)
+        outputs, run_ms = loop.device.timed(dense.run, floats)
     return result, _Reference(dense, loop.device.fetch(outputs), run_ms)
 
 

@@ -122,7 +122,7 @@ class StreamLoop:
         """Runs the next frame and focuses the session for the one after it.
 
         Args:
-          image: `(1, 3, H, W)` float32 on the device.
+          image: `(1, 3, H, W)` uint8 or float32 on the device.
           motion: since the frame before; None compares at zero displacement.
           frame: of the video; None where there is none.
 

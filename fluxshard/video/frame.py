@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.motion import MotionField, MotionSource
-from fluxshard.video.letterbox import Letterbox
+from fluxshard.video.letterbox import Letterbox, to_image, to_planes
 from fluxshard.video.packet import Packet
 
 
@@ -18,8 +18,9 @@ from fluxshard.video.packet import Packet
 class Frame:
     """A letterboxed picture and its motion since the previously yielded frame.
 
+    Sessions take `planes`, or `pixels`, as well as `image`, which is made when it is asked for.
+
     Attributes:
-      image: `(1, 3, H, W)` float32, RGB, 0..1, letterboxed.
       motion: motion since the previously yielded frame, whole pixels of `image`, on cells of 8 px; None where unknown.
       index: frame number in the source from 0, dropped frames included.
       time_s: seconds since the first frame of the source.
@@ -35,7 +36,6 @@ class Frame:
       captured_s: when the frame was there, on this machine's monotonic clock.
     """
 
-    image: Tensor
     motion: MotionField | None
     index: int
     time_s: float
@@ -46,3 +46,17 @@ class Frame:
     packets: tuple[Packet, ...] = ()
     packet_number: int | None = None
     captured_s: float = field(default_factory=time.monotonic)
+    _image: Tensor | None = field(default=None, init=False, repr=False)
+
+    @property
+    def image(self) -> Tensor:
+        """`(1, 3, H, W)` float32, RGB, 0..1, letterboxed; made of `pixels` the first time, and kept."""
+        if self._image is None:
+            object.__setattr__(self, "_image", to_image(self.pixels))
+        assert self._image is not None
+        return self._image
+
+    @property
+    def planes(self) -> Tensor:
+        """`(1, 3, H, W)` uint8, RGB, letterboxed: a view of `pixels`."""
+        return to_planes(self.pixels)

@@ -140,6 +140,15 @@ def to_image(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(image)
 
 
+def to_planes(pixels: NDArray[np.uint8]) -> Tensor:
+    """`(H, W, 3)` uint8 as `(1, 3, H, W)`: a view, whose channels stay together in memory.
+
+    What is read-only is copied.
+    """
+    pixels = pixels if pixels.flags.writeable else pixels.copy()  # torch has no tensors that are
+    return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+
+
 def _divide_half_up(numerator: int, denominator: int) -> int:
     """Quotient rounded to the nearest integer, halves up."""
     return (2 * numerator + denominator) // (2 * denominator)

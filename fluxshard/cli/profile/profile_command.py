@@ -178,7 +178,7 @@ def _clip(source: str | None, shape: tuple[int, int]) -> Iterator[tuple[Tensor, 
         return
     with video.open(source, size=shape) as frames:
         for frame in frames:
-            yield frame.image, frame.motion
+            yield frame.planes, frame.motion
 
 
 def _facts(request: ProfileRequest, model: PreparedModel) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.runtime.offload.pacing import most_backlog_bytes
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
-from fluxshard.video.letterbox import to_image
+from fluxshard.video.letterbox import to_planes
 
 _WEIGHT = 0.2  # of the newest frame in the mean size
 
@@ -173,7 +173,7 @@ class CloudEndpoint:
         messages = self._payload.messages(frame, order, proposal.motion, envelope)
         received = self._payload.received
         if received is not None:  # the mirror takes what the server will have, not what the camera saw
-            proposal = self._mirror.propose_seen(to_image(received.pixels), proposal)
+            proposal = self._mirror.propose_seen(to_planes(received.pixels), proposal)
         self._estimates.encoded(1e3 * (time.perf_counter() - began))
         self._learn_size(sum(map(len, messages)), proposal.input_cells)
         upload = Upload(self._seq, messages, self._wake, only_frame=self._payload.is_sparse)

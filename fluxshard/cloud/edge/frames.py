@@ -20,16 +20,19 @@ def frame_of(image: Tensor, motion: MotionField | None, index: int) -> Frame:
     Raises:
       ShapeError: it is none, or its values are not whole steps of 1/255: they could not be sent as they are.
     """
-    if not isinstance(image, Tensor) or image.dim() != 4 or image.shape[:2] != (1, 3) or image.dtype != torch.float32:
+    types = torch.float32, torch.uint8
+    if not isinstance(image, Tensor) or image.dim() != 4 or image.shape[:2] != (1, 3) or image.dtype not in types:
         seen = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-        raise ShapeError(f"image is {seen}; expected a frame of a video, or (1, 3, H, W) torch.float32")
+        raise ShapeError(f"image is {seen}; expected a frame of a video, or (1, 3, H, W) torch.float32 or torch.uint8")
     if motion is not None:
         motion.check_covers(image.shape[2], image.shape[3])
-    pixels = np.rint(image[0].permute(1, 2, 0).cpu().numpy() * np.float32(255)).astype(np.uint8)
-    if not torch.equal(to_image(pixels), image.cpu()):
+    pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).cpu().numpy())
+    if image.dtype == torch.float32:
+        pixels = np.rint(pixels * np.float32(255)).astype(np.uint8)
+    if image.dtype == torch.float32 and not torch.equal(to_image(pixels), image.cpu()):
         raise ShapeError("image has values that are not whole steps of 1/255 in 0..1: pass frames of fluxshard.video")
     size = (pixels.shape[0], pixels.shape[1])
-    return Frame(to_image(pixels), motion, index, 0.0, "given", Letterbox(size, size), pixels, pixels)
+    return Frame(motion, index, 0.0, "given", Letterbox(size, size), pixels, pixels)
 
 
 def frame_stats(answer: TwoPlacesAnswer, size: tuple[int, int]) -> FrameStats:

@@ -160,8 +160,8 @@ class OffloadedSession:
         """Answers a frame.
 
         Args:
-          image: a frame of `fluxshard.video`, with its motion and packets; or an image `(1, 3, H, W)` float32 in whole
-            steps of 1/255, for payloads that need no packets. Another size starts the stream anew.
+          image: a frame of `fluxshard.video`, with its motion and packets; or an image `(1, 3, H, W)` uint8, or
+            float32 in whole steps of 1/255, for payloads that need no packets. Another size starts the stream anew.
           motion: of an image; None compares at zero displacement.
 
         Returns:
@@ -175,7 +175,7 @@ class OffloadedSession:
             raise StateError("session is closed; make a new one with fluxshard.offload()")
         frame = image if isinstance(image, Frame) else frame_of(image, motion, self._frames)
         self._frames += 1
-        size = (frame.image.shape[2], frame.image.shape[3])
+        size = (frame.pixels.shape[0], frame.pixels.shape[1])
         if self._places is not None and self._places.cloud.unlike_pixels >= _MOST_UNLIKE:
             warn("the server decodes JPEG to other pixels than this machine: the stream goes on with payload 'packed'")
             self._options = replace(self._options, payload="packed")

@@ -134,7 +134,7 @@ class TwoPlaces:
         self._edge.advance(frame.motion)
         cloud_lost = self._cloud.advance(frame.motion)
         self._settle()
-        image = frame.image.to(self._runner.device)
+        image = frame.planes.to(self._runner.device)
         edge_proposal = self._edge.propose(image)
         closed = self._cloud.closed_because(frame)
         cloud_proposal = None if closed else self._cloud.propose(image)

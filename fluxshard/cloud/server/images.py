@@ -14,7 +14,7 @@ from torch import Tensor
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import WireError
 from fluxshard.motion import MotionField
-from fluxshard.video.letterbox import to_image
+from fluxshard.video.letterbox import to_planes
 
 Mask = NDArray[np.bool_]
 DigestOf = Callable[[NDArray[np.uint8], Mask], int]
@@ -80,7 +80,7 @@ class StreamImages(Protocol):
         ...
 
     async def image(self, frame: pb.Frame, payload: bytes, mask: Callable[[], Mask], threads: Executor) -> Tensor:
-        """The image, `(1, 3, H, W)` float32 in 0..1.
+        """The image, `(1, 3, H, W)` uint8.
 
         Args:
           frame: its head.
@@ -142,4 +142,4 @@ class SparseImages:
         blank = np.zeros((*pixels.shape, 3), np.uint8)
         decoded = self._codec.decode(payload, pixels, blank)
         self.digest = 0 if self._digest_of is None else self._digest_of(decoded, pixels)
-        return to_image(decoded)
+        return to_planes(decoded)

@@ -20,7 +20,7 @@ from fluxshard.cloud.server.running.picture_motion import PictureMotion
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import WireError
 from fluxshard.motion import MotionField
-from fluxshard.video.letterbox import Letterbox, to_image
+from fluxshard.video.letterbox import Letterbox, to_planes
 
 _MOST_WAITING = 256  # packets that are not decoded yet: eight seconds of video
 
@@ -213,7 +213,7 @@ class PictureImages:
         if picture is None:
             return None
         motion = None if follow is None else follow.wanted()
-        return _Seen(to_image(self._letterbox.place(picture)), motion)
+        return _Seen(to_planes(self._letterbox.place(picture)), motion)
 
     def _end(self) -> None:
         """In a decoder's thread."""

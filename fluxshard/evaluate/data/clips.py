@@ -126,8 +126,7 @@ def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None) ->
         with video.open(clip.source, size=size, max_frames=max_frames) as source:
             letterbox = source.letterbox
             for frame in source:
-                values = frame.image[0].numpy().transpose(1, 2, 0)
-                pixels.append(np.rint(values * np.float32(255)).astype(np.uint8))
+                pixels.append(frame.pixels)
                 motion.append(frame.motion)
     except VideoError as error:
         raise EvaluationError(f"clip {clip.name!r}: {error}") from error

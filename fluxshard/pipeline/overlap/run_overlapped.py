@@ -64,7 +64,7 @@ def run_overlapped(
         try:
             for frame, read_ms in reader:
                 start = time.perf_counter()
-                image = loop.device.place(frame.image)
+                image = loop.device.place(frame.planes)
                 source_ms = read_ms + 1e3 * (time.perf_counter() - start)
                 record, view = run_frame(frame, image, loop, confidence=confidence, source_ms=source_ms)
                 writer.put(record, _lasting(view) if shows_work else view)

@@ -67,7 +67,7 @@ class EngineStream:
         """Runs a frame and waits for it.
 
         Args:
-          image: `(1, C, H, W)` on the engine's device.
+          image: `(1, C, H, W)`, float32 or uint8, on the engine's device.
           motion: since the frame that this stream ran last; None for zero.
           control: as proposed by the stream's policy.
         """

@@ -67,7 +67,7 @@ class Mirror:
         """What the endpoint would recompute of the frame that was advanced last; changes nothing.
 
         Args:
-          image: `(1, C, H, W)` float32, contiguous.
+          image: `(1, C, H, W)` uint8, or float32, contiguous.
         """
         return self._policy.propose(image, self._since)
 
@@ -79,7 +79,7 @@ class Mirror:
         stays as it is.
 
         Args:
-          image: `(1, C, H, W)` float32, contiguous, right in S_0.
+          image: `(1, C, H, W)` uint8, or float32, contiguous; right in S_0.
           proposal: the last one.
         """
         if isinstance(proposal, PlannedProposal):

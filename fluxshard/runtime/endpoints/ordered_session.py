@@ -11,9 +11,10 @@ from fluxshard.runtime.endpoints.engine_stream import EngineStream, Ran
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders, work_orders
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import Motion, motion_of
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
-from fluxshard.runtime.stream import Program
+from fluxshard.runtime.stream import Program, laid_out
 
 
 class OrderedSession:
@@ -42,6 +43,7 @@ class OrderedSession:
             mode = "assembled" if sparse_image else reuse.input_mode
             options = InputOptions(tau=0.0, scene_cut=1.0, mode=mode, remap=True)
             self._cache = program.engine.new_input_cache(options)
+        self._pixels = PixelValues(*reuse.planned.pixel_range)
         self._has_cache = False
 
     @property
@@ -67,7 +69,8 @@ class OrderedSession:
         """Runs a frame.
 
         Args:
-          image: `(1, C, H, W)` float32, on the CPU or the engine's device; where images are sparse, right in S_0.
+          image: `(1, C, H, W)` float32 or uint8, on the CPU or the engine's device; where images are sparse, right in
+            S_0.
           motion: since the frame that ran last here; None for zero displacement.
           order: its work.
 
@@ -77,8 +80,10 @@ class OrderedSession:
         """
         plan = self._program.engine.plan
         expected = plan.value(plan.input).shape
-        if tuple(image.shape) != expected or image.dtype != torch.float32:
-            raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected {expected} torch.float32")
+        if tuple(image.shape) != expected or image.dtype not in (torch.float32, torch.uint8):
+            raise ShapeError(
+                f"image is {tuple(image.shape)} {image.dtype}; expected {expected} torch.float32 or torch.uint8"
+            )
         if self.needs_key and not order.keyframe:
             raise StateError("nothing is cached for this stream: its next frame has to be a keyframe")
         motion = None if order.keyframe else motion
@@ -86,7 +91,7 @@ class OrderedSession:
         if moved is not None:
             moved.check_covers(*plan.image_size)
         work = None if order.keyframe else self._orders.work(order, motion)
-        image = image.to(self._program.engine.torch_device).contiguous()
+        image = laid_out(image.to(self._program.engine.torch_device))
         self._has_cache = False  # a frame that fails leaves nothing to reuse
         control = self._control(image, motion, order, work)
         ran = self._stream.run(image, motion, control)
@@ -99,8 +104,9 @@ class OrderedSession:
         given = None
         if self._cache is not None:
             pixels = None if work is None else work[0]
-            given = self._cache.propose(image, motion, keyframe=order.keyframe, given=pixels)
+            given = self._cache.propose(self._pixels.floats(image), motion, keyframe=order.keyframe, given=pixels)
             self._cache.commit(given)
         return StepControl(
-            keyframe=order.keyframe, rfap=self._reuse.rfap, remap=True, tau=self._tau, work=work, input=given
-        )
+            keyframe=order.keyframe, rfap=self._reuse.rfap, remap=True, tau=self._tau, work=work, input=given,
+            pixels=self._pixels,
+        )  # fmt: skip

@@ -44,9 +44,7 @@ class Canvas:
       pixels: what the bytes of images stand for.
     """
 
-    def __init__(
-        self, size: tuple[int, int], canvas_px: int, fill: float, pixels: PixelValues | None = None
-    ) -> None:
+    def __init__(self, size: tuple[int, int], canvas_px: int, fill: float, pixels: PixelValues | None = None) -> None:
         self._size = size
         self._canvas_px = canvas_px
         self._fill = fill

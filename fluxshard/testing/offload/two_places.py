@@ -29,7 +29,7 @@ from fluxshard.runtime.threshold_profile import weights_digest
 from fluxshard.testing.fake_engine import FakeEngine
 from fluxshard.testing.networks import TwoStrides
 from fluxshard.video.frame import Frame
-from fluxshard.video.letterbox import Letterbox, to_image
+from fluxshard.video.letterbox import Letterbox
 
 SIZE = (32, 48)
 
@@ -77,7 +77,7 @@ def moving_frames(n: int, size: tuple[int, int] = SIZE, seed: int = 0, dx: int =
         y, x = rng.integers(0, size[0] - 8), rng.integers(0, size[1] - 8)
         pixels[y : y + 8, x : x + 8] = rng.integers(0, 256, (8, 8, 3), np.uint8)
         motion = fluxshard.MotionField.uniform(*size, 0, dx) if index else None
-        yield Frame(to_image(pixels), motion, index, index / 25, "codec", letterbox, pixels, pixels)
+        yield Frame(motion, index, index / 25, "codec", letterbox, pixels, pixels)
 
 
 def session_of(

@@ -17,7 +17,7 @@ from fluxshard.errors import VideoError
 from fluxshard.motion import MotionField, MotionSource
 from fluxshard.video.frame import Frame
 from fluxshard.video.h264.stream_encoder import StreamEncoder
-from fluxshard.video.letterbox import Letterbox, to_image
+from fluxshard.video.letterbox import Letterbox
 from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
 from fluxshard.video.packet import Packet, PacketStream
 from fluxshard.video.picture import quarter_turns, to_picture
@@ -175,7 +175,6 @@ class VideoSource:
                 raise
             self._yielded += 1
             return Frame(
-                to_image(pixels),
                 motion,
                 index,
                 time_s,

@@ -26,7 +26,7 @@ def frames(n):
         picture = np.full((*PICTURE, 3), 60, np.uint8)
         pixels = letterbox.place(picture)
         still = MotionField.zero(*IMAGE)
-        yield Frame(letterbox.apply(picture), still, index, index / 25, "codec", letterbox, picture, pixels)
+        yield Frame(still, index, index / 25, "codec", letterbox, picture, pixels)
 
 
 @dataclass

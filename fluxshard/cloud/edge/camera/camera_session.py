@@ -162,7 +162,7 @@ class CameraSession:
             sent = self._send(frame, record, until).began
         outputs, answered = self._answer(record, until)
         record.latency_ms = 1e3 * (time.monotonic() - started)
-        size = (frame.image.shape[2], frame.image.shape[3])
+        size = (frame.pixels.shape[0], frame.pixels.shape[1])
         self._record = record
         self._stats = camera_stats(record, answered, size, pre_ms=1e3 * (sent - started))
         return outputs

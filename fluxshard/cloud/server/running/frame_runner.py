@@ -77,7 +77,7 @@ class FrameRunner(Protocol):
         Args:
           frame: its head.
           work: what `read` made of it.
-          image: `(1, 3, H, W)` float32.
+          image: `(1, 3, H, W)` uint8.
           motion: of the video since the frame that was run last; None where it is unknown, or comes with the head.
         """
         ...

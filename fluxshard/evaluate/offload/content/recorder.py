@@ -78,7 +78,7 @@ def record_content(
     """
     frames = _frames_of(clip, network.shape, options)
     model = network.model()
-    program = model.specialise(frames[0].image).program
+    program = model.specialise(frames[0].planes).program
     marked = _regions_of(frames, network, options.reuse) if options.reuse.policy == "planned" else None
     ruler = _Ruler(program, network.shape, options.reuse)
     shape = (len(frames), len(options.ages))
@@ -90,7 +90,7 @@ def record_content(
         """The endpoint runs a frame right after the one before."""
         mirror = Mirror(policy, network.shape)
         mirror.advance(frames[index].motion)
-        mirror.commit(mirror.propose(frames[index].image))
+        mirror.commit(mirror.propose(frames[index].planes))
         if marked is not None:
             mirror.focus(marked[index])
 
@@ -102,7 +102,7 @@ def record_content(
             if frame - ran not in options.ages:
                 continue
             column = options.ages.index(frame - ran)
-            proposal = mirror.propose(frames[frame].image)
+            proposal = mirror.propose(frames[frame].planes)
             features = work_features(proposal)
             work = np.full((*shape, len(features)), np.nan) if work is None else work
             work[frame, column] = features
@@ -168,7 +168,7 @@ def _regions_of(frames: Sequence[Frame], network: CompiledNetwork, reuse: ReuseO
     with network.model().session() as session:
         for frame in frames:
             session.reset()
-            outputs = session.run(frame.image)
+            outputs = session.run(frame.planes)
             objects = network.detect(outputs, 0, confidence=planned.region_confidence)
             found.append(regions(objects, planned.region_confidence, planned.small_px))
     return found
