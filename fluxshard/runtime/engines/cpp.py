@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ from fluxshard.runtime.reuse.compare import close
 from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache, InputProgram
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
 
+Leaf = Tensor | bool | int | float | str | None
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 
 
@@ -71,11 +72,27 @@ class StepProgram(Protocol):
 
 @dataclass(slots=True)
 class _Data:
-    """State of one stream."""
+    """State of one stream.
+
+    Attributes:
+      arena: its memory.
+      buffers: inputs and outputs on the grids of islands that run in torch, in the arena.
+      cached: values off the grids: in the arena, where the program computes them.
+      args: of the program; what is the same for all frames is filled in.
+      outputs: addresses of the tensors that the program writes, in order.
+      alive: what else `args` point to.
+      tau, thresholds: those of the last frame, as they were given and as the program reads them.
+      failure: of an island.
+    """
 
     arena: NDArray[np.uint8]
-    buffers: dict[str, Tensor]  # inputs and outputs on the grids of islands that run in torch, in the arena
-    cached: dict[str, Tensor]  # values off the grids: in the arena, where the program computes them
+    buffers: dict[str, Tensor]
+    cached: dict[str, Tensor]
+    args: Any
+    outputs: NDArray[np.uint64]
+    alive: tuple[object, ...]
+    tau: tuple[float, ...] | None = None
+    thresholds: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     failure: BaseException | None = None
 
 
@@ -118,10 +135,15 @@ class CppEngine:
         ]
         self._blob = program.pack_weights({name: tensor.numpy() for name, tensor in weights.items()})
         self._read_later = {name for layer in plan.layers for name in layer.inputs}
+        self._leaves: list[Leaf] = [leaf.literal for leaf in plan.outputs]  # None where there are values
         self._filled = [  # outputs that the program writes
-            index
+            (index, plan.value(leaf.value).shape)
             for index, leaf in enumerate(plan.outputs)
             if leaf.value and (plan.value(leaf.value).grid is not None or leaf.value in self._layout.values)
+        ]
+        filled = {index for index, _ in self._filled}
+        self._cloned = [
+            (index, leaf.value) for index, leaf in enumerate(plan.outputs) if leaf.value and index not in filled
         ]
 
     def new_state(self) -> StreamState:
@@ -135,7 +157,11 @@ class CppEngine:
             name: torch.from_numpy(_view(arena, value.offset, np.float32, value.shape))
             for name, value in self._layout.values.items()
         }
-        return StreamState(_Data(arena, buffers, cached), arena.nbytes)
+        args = self._program.new_args()
+        outputs, changed = np.zeros(len(self._filled), np.uint64), np.zeros(len(self.plan.layers), np.int64)
+        args.arena, args.weights = arena.ctypes.data, self._blob.ctypes.data
+        args.outputs, args.changed = outputs.ctypes.data, changed.ctypes.data
+        return StreamState(_Data(arena, buffers, cached, args, outputs, (changed, self._blob)), arena.nbytes)
 
     def new_input_cache(self, options: InputOptions) -> CppInputCache:
         """See `Engine.new_input_cache`."""
@@ -145,93 +171,75 @@ class CppEngine:
     def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         data: _Data = state.data
-        data.failure = None
-        n_layers = len(self.plan.layers)
-        candidates, changed = np.zeros(n_layers, np.int64), np.zeros(n_layers, np.int64)
-        tau = np.asarray(control.tau, np.float32)
-        leaves = [self._leaf_buffer(index) for index in range(len(self.plan.outputs))]
-        outputs = np.array([leaves[index].data_ptr() for index in self._filled], np.uint64)  # type: ignore[union-attr]
-        work, kept = self._work(control)
-        args = self._program.new_args()
-        callback = self._program.callback(lambda _, number: self._run_island(data, args, tau, number))
-        args.arena = data.arena.ctypes.data
-        args.weights = self._blob.ctypes.data
+        args, data.failure = data.args, None
+        candidates, leaves = np.zeros(len(self.plan.layers), np.int64), list(self._leaves)  # views have none
+        for number, (index, shape) in enumerate(self._filled):
+            tensor = leaves[index] = torch.empty(shape)
+            data.outputs[number] = tensor.data_ptr()
+        if control.tau is not data.tau:
+            data.tau, data.thresholds = control.tau, np.asarray(control.tau, np.float32)
+            args.tau = data.thresholds.ctypes.data
         if image.dtype == torch.uint8:
-            args.bytes, args.byte_steps[:] = image.data_ptr(), image.stride()[1:]
+            args.image, args.bytes, args.byte_steps[:] = None, image.data_ptr(), image.stride()[1:]
             args.byte_values = control.pixels.table.ctypes.data
         else:
-            args.image = image.data_ptr()
-        image_motion, tables = motion_of(motion, 0), None
-        if image_motion is not None:
-            args.motion = image_motion.displacement.ctypes.data
-            args.motion_valid = image_motion.valid.ctypes.data
-            args.cell_px, args.motion_columns = image_motion.cell_px, image_motion.valid.shape[1]
-        if isinstance(motion, LevelMotion):
-            tables = _tables([motion.of_grid(index) for index in range(len(self.plan.grids))])
-            args.grid_motion, args.grid_motion_valid = (table.ctypes.data for table in tables)
-        keyframe = control.keyframe
-        if isinstance(control.input, CppInput):
-            given, keyframe = control.input, control.input.keyframe
-            if given.serial != given.latest.serial:
-                raise stale_input()
-            args.fed, args.input_mask, args.input_cells = given.fed, given.changed.ctypes.data, given.pixels
-            args.field.dy, args.field.dx, args.field.valid = given.dy, given.dx, given.valid
-            args.field.source, args.field.still = given.source, given.still
-        elif control.input is not None:
-            seen = type(control.input).__name__
-            raise StateError(f"the input was assembled by another backend ({seen}): take this engine's")
+            args.image, args.bytes = image.data_ptr(), None
+        alive = self._set_motion(args, motion), self._set_work(args, control)
+        keyframe = _set_input(args, control)
         args.keyframe, args.rfap, args.remap = keyframe, _RFAP[control.rfap], control.remap
-        args.tau, args.outputs = tau.ctypes.data, outputs.ctypes.data
-        args.work = None if work is None else work.ctypes.data
-        args.island, args.threads = callback, torch.get_num_threads()
-        args.candidates, args.changed = candidates.ctypes.data, changed.ctypes.data
+        args.candidates, args.threads = candidates.ctypes.data, torch.get_num_threads()
+        if self._islands:
+            args.island = self._program.callback(lambda _, number: self._run_island(data, number))
         try:
             self._program.step(args)
         except KernelError as error:
             raise KernelError(f"{error}: {data.failure}") from data.failure
         finally:
-            args.island = type(callback)()  # args and callback hold each other, and through them the stream's memory
-        del kept, tables
-        for index, leaf in enumerate(self.plan.outputs):
-            if leaf.value is not None and index not in self._filled:
-                leaves[index] = data.cached[leaf.value].clone()
-        counts = StepCounts(
-            keyframe=keyframe,
-            input_cells=int(args.input_cells),
-            candidates=candidates,
-            executed=candidates > 0,
-            total_ms=args.total_ns / 1e6,
-            conv_ms=args.conv_ns / 1e6,
-            island_ms=args.island_ns / 1e6,
-        )
-        return StepResult(leaves=leaves, counts=lambda: counts)
+            if self._islands:  # args and callback hold each other, and through them the stream's memory
+                args.island = type(args.island)()
+        del alive
+        for index, name in self._cloned:
+            leaves[index] = data.cached[name].clone()
+        numbers = args.input_cells, args.total_ns, args.conv_ns, args.island_ns  # the next frame has others
+        return StepResult(leaves=leaves, counts=lambda: _counts(keyframe, candidates, *numbers))
 
     def inspect(self, state: StreamState) -> CppInspection:
         """See `Engine.inspect`."""
         return CppInspection(self.plan, self._layout, state.data.arena)
 
-    def _leaf_buffer(self, index: int) -> Tensor | None | bool | int | float | str:
-        leaf = self.plan.outputs[index]
-        if leaf.value is None:
-            return leaf.literal
-        value = self.plan.value(leaf.value)
-        return torch.empty(value.shape) if index in self._filled else None
+    def _set_motion(self, args: Any, motion: Motion | None) -> object:
+        """Returns what has to live until the program has read it."""
+        image_motion = motion_of(motion, 0)
+        args.grid_motion = args.grid_motion_valid = None
+        if image_motion is None:
+            args.motion = args.motion_valid = None
+            return None
+        args.motion = image_motion.displacement.ctypes.data
+        args.motion_valid = image_motion.valid.ctypes.data
+        args.cell_px, args.motion_columns = image_motion.cell_px, image_motion.valid.shape[1]
+        if not isinstance(motion, LevelMotion):
+            return None
+        tables = _tables([motion.of_grid(index) for index in range(len(self.plan.grids))])
+        args.grid_motion, args.grid_motion_valid = (table.ctypes.data for table in tables)
+        return tables
 
-    def _work(self, control: StepControl) -> tuple[NDArray[np.uint64] | None, list[Mask]]:
+    def _set_work(self, args: Any, control: StepControl) -> object:
+        """Returns what has to live until the program has read it."""
         if control.work is None:
-            return None, []
-        kept = []
+            args.work = None
+            return None
+        kept = {index: np.ascontiguousarray(mask, np.bool_) for index, mask in control.work.items()}
         pointers = np.zeros(len(self.plan.grids), np.uint64)
-        for index, mask in control.work.items():
-            kept.append(np.ascontiguousarray(mask, np.bool_))
-            pointers[index] = kept[-1].ctypes.data
-        return pointers, kept
+        for index, mask in kept.items():
+            pointers[index] = mask.ctypes.data
+        args.work = pointers.ctypes.data
+        return kept, pointers
 
-    def _run_island(self, data: _Data, args: Any, tau: NDArray[np.float32], number: int) -> int:
+    def _run_island(self, data: _Data, number: int) -> int:
         """Called from the generated program; must not raise."""
         island = self._islands[number]
         try:
-            self._evaluate(data, island, bool(args.keyframe), float(tau[island.index]))
+            self._evaluate(data, island, bool(data.args.keyframe), float(data.thresholds[island.index]))
         except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
             data.failure = error
             return 1
@@ -310,8 +318,43 @@ class CppInspection:
         store = self.layout.stores.get(value)
         if store is None:
             return None
-        grid = self.plan.grids[store.grid]
-        return _view(self.arena, getattr(store, kind), np.bool_, (grid.height, grid.width)).copy()
+        grid, offset = self.plan.grids[store.grid], getattr(store, kind)
+        shares = _view(self.arena, self.layout.shares, np.bool_, (len(self.layout.stores),))
+        if shares[store.index]:  # the masks of all that share the maps of a grid are those of the first
+            same = [one for one in self.layout.stores.values() if one.grid == store.grid and shares[one.index]]
+            offset = min(same, key=lambda one: one.index).cand
+        return _view(self.arena, offset, np.bool_, (grid.height, grid.width)).copy()
+
+
+def _counts(
+    keyframe: bool, candidates: NDArray[np.int64], input_cells: int, total_ns: int, conv_ns: int, island_ns: int
+) -> StepCounts:
+    return StepCounts(
+        keyframe=keyframe,
+        input_cells=input_cells,
+        candidates=candidates,
+        executed=candidates > 0,
+        total_ms=total_ns / 1e6,
+        conv_ms=conv_ns / 1e6,
+        island_ms=island_ns / 1e6,
+    )
+
+
+def _set_input(args: Any, control: StepControl) -> bool:
+    """Takes what an input cache has assembled, where there is one; returns whether the frame is a keyframe."""
+    given = control.input
+    if given is None:
+        args.fed = args.input_mask = None
+        return control.keyframe
+    if not isinstance(given, CppInput):
+        seen = type(given).__name__
+        raise StateError(f"the input was assembled by another backend ({seen}): take this engine's")
+    if given.serial != given.latest.serial:
+        raise stale_input()
+    args.fed, args.input_mask, args.input_cells = given.fed, given.changed.ctypes.data, given.pixels
+    args.field.dy, args.field.dx, args.field.valid = given.dy, given.dx, given.valid
+    args.field.source, args.field.still = given.source, given.still
+    return given.keyframe
 
 
 def _view(arena: NDArray[np.uint8], offset: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -105,8 +105,7 @@ struct Work {
       if (!work.leader) lead(work);
       n = work.n;
       s.cur = work.leader->cur;
-      if (work.leader != &s) std::memcpy(s.cand, work.leader->cand, cells);
-      std::memcpy(s.mask, s.cand, cells);
+      s.cand = s.mask = work.leader->cand;  // in this frame
       return n > 0;
     }
     if (*s.shares) {  // it goes its own way from here on
@@ -170,6 +169,41 @@ struct Work {
     x.a->changed[layer] = n_changed;
   }
 };
+
+// Does the same as the leader of a grid, and before the first layer, where all stores of the grid share its maps and nobody
+// asks for its displacement field: of that only `still` is found.
+static void move_maps(Ctx& x, Store& s, const int16_t* motion, const uint8_t* known) {
+  const Grid& g = x.grids[s.grid];
+  GridWork& work = x.works[s.grid];
+  const int cells = g.h * g.w, base = *s.maps.base;
+  const int32_t* old = s.maps.map[base];
+  int32_t* map = s.maps.map[1 - base];
+  const uint8_t* given = x.a->work[s.grid];
+  const Moves moves{motion, known, x.a->cell_px, x.a->motion_columns};
+  int first[g.w + 1], column[g.w];
+  Samples samples{0, first, column};
+  find_samples(samples, g, x.grids[0], moves.cell);
+  std::atomic<bool> moving{false};
+  parallel(cells > 20000 ? x.a->threads : 1, g.h, 0, [&](int i) {
+    uint8_t* cand = s.cand + (size_t)i * g.w;
+    int32_t* row = map + (size_t)i * g.w;
+    std::memcpy(cand, given + (size_t)i * g.w, g.w);
+    const bool some = each_run(g, x.grids[0], moves, samples, i, [&](int x0, int from, int to, int x1, int dy, int dx) {
+      for (int p = x0; p < from; ++p) cand[p] = 1;
+      for (int p = to; p < x1; ++p) cand[p] = 1;
+      const int32_t* source = old + (ptrdiff_t)(i - dy) * g.w - dx;
+      for (int p = from; p < to; ++p) row[p] = source[p];
+    });
+    if (some) moving.store(true, std::memory_order_relaxed);
+  });
+  Field& f = x.fields[s.grid];
+  f.still = !moving.load(std::memory_order_relaxed);
+  work.leader = &s;
+  work.n = compact(s.cand, cells, work.list);
+  s.cur = f.still && work.n == 0 ? base : 1 - base;
+  if (work.n) free_rows(old, cells, x.used, work.rows, work.n);
+  for (int k = 0; k < work.n; ++k) map[work.list[k]] = work.rows[k];
+}
 
 struct Epilogue {
   const float* bias;     // padded to whole vectors, or null
