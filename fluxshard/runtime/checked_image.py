@@ -28,13 +28,10 @@ def checked_image(given: Any) -> Tensor:
       ShapeError: anything else.
     """
     if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 3:
-        # an array in the order of its own memory: pixels stay together
         given = torch.from_numpy(given if min(given.strides) >= 0 and given.flags.writeable else given.copy("C"))
     if not isinstance(given, torch.Tensor):
-        seen = f"{tuple(given.shape)} {given.dtype}, " if isinstance(given, np.ndarray) else ""
-        raise ShapeError(
-            f"image is a {type(given).__name__}; expected a float32 tensor or bytes: {seen}not {_EXPECTED}"
-        )
+        seen = f"; this is {given.shape} {given.dtype}" if isinstance(given, np.ndarray) else ""
+        raise ShapeError(f"image is a {type(given).__name__}; expected a float32 tensor, or bytes: {_EXPECTED}{seen}")
     seen = f"image is {tuple(given.shape)} {given.dtype}"
     if given.dim() == 3 and given.dtype == torch.uint8:
         if given.shape[2] != 3:
@@ -42,6 +39,8 @@ def checked_image(given: Any) -> Tensor:
         return given.permute(2, 0, 1)[None]
     if given.dim() != 4 or given.dtype not in (torch.float32, torch.uint8):
         raise ShapeError(f"{seen}; expected {_EXPECTED}: pass {'image.float()' if given.dim() == 4 else 'image[None]'}")
+    if given.dtype == torch.uint8 and given.shape[3] == 3 and given.shape[1] != 3:
+        raise ShapeError(f"{seen}; expected {_EXPECTED}, one at a time: pass image[0]")
     if given.shape[0] != 1:
         raise ShapeError(
             f"image has batch {given.shape[0]}; a session runs one frame at a time: make one session per stream, and "

@@ -126,8 +126,16 @@ def test_closed(model: fluxshard.CompiledModel) -> None:
         (torch.zeros(2, 3, *SIZE), "batch 2"),
         (torch.zeros(3, *SIZE), r"expected \(1, C, H, W\)"),
         (torch.zeros(1, 3, *SIZE, dtype=torch.float64), "float64"),
-        (torch.zeros(1, 3, *SIZE, dtype=torch.uint8), "uint8"),
+        (torch.zeros(3, *SIZE, dtype=torch.uint8), r"uint8; expected .* pass planes as image\[None\]"),
+        (torch.zeros(1, *SIZE, 3, dtype=torch.uint8), r"expected .*\(H, W, 3\).* pass image\[0\]"),
+        (torch.zeros(1, 3, *SIZE, dtype=torch.int32), "int32; expected .* pass image.float()"),
+        (torch.zeros(2, 3, *SIZE, dtype=torch.uint8), r"batch 2.* pass image\[:1\]"),
+        (torch.zeros(*SIZE, 4, dtype=torch.uint8), r"expected .*\(H, W, 3\)"),
         (np.zeros((1, 3, *SIZE), np.float32), "ndarray"),
+        (np.zeros((*SIZE, 3), np.float32), r"ndarray; expected .*\(H, W, 3\) of uint8; this is \(.*, 3\) float32"),
+        (np.zeros((1, 3, *SIZE), np.uint8), r"ndarray; expected .*\(H, W, 3\) of uint8; this is .* uint8"),
+        (np.zeros(SIZE, np.uint8), r"ndarray; expected .*\(H, W, 3\) of uint8; this is .* uint8"),
+        ([[0]], "list; expected"),
     ],
 )
 def test_wrong_images(model: fluxshard.CompiledModel, image: Tensor, message: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fluxshard.errors import VideoError
 from fluxshard.testing.pictures import texture
 from fluxshard.video import Letterbox
-from fluxshard.video.letterbox import GREY
+from fluxshard.video.letterbox import GREY, to_image, to_planes
 
 sides = st.integers(1, 400)
 
@@ -113,3 +113,14 @@ def test_resizing_has_the_bits_of_torch_on_planes(picture: tuple[int, int]) -> N
     bars = np.ones(box.size, np.bool_)
     bars[y.start : y.stop, x.start : x.stop] = False
     assert (placed[bars] == GREY).all()
+
+
+def test_planes_are_a_view_of_pixels() -> None:
+    pixels = texture(10, 12)
+    planes = to_planes(pixels)
+    assert planes.dtype == torch.uint8 and planes.shape == (1, 3, 10, 12)
+    assert torch.equal(planes.to(torch.float32) / 255, to_image(pixels))
+    pixels[3, 4, 1] ^= 255
+    assert planes[0, 1, 3, 4] == pixels[3, 4, 1]
+    pixels.flags.writeable = False
+    assert np.array_equal(to_planes(pixels)[0].permute(1, 2, 0).numpy(), pixels)

@@ -114,10 +114,17 @@ template <int C, int STRIDE> static void feed(const Work& w, Picture& q, const A
   for (int y = 0, k = 0; k < w.n; ++y) {
     const int start = y * w.g.w, end = start + w.g.w;
     if (w.list[k] >= end) continue;
-    for (; k < w.n && w.list[k] < end; ++k) {
-      const int32_t* taps = ax.tap + (w.list[k] - start) * ax.taps;
-      for (int t = 0; t < ax.taps; ++t)
-        if (taps[t] >= 0) wanted[taps[t] / FS_BLOCK_W] = 2;
+    while (k < w.n && w.list[k] < end) {
+      const int x0 = w.list[k] - start;
+      int x1 = x0 + 1;  // candidates [x0, x1) lie side by side
+      for (++k; k < w.n && w.list[k] == start + x1 && x1 < w.g.w; ++k) ++x1;
+      if (ax.shifts) {  // the window slides: what is read lies between the first tap and the last
+        const int first = x0 * ax.in_step + ax.shifts[0], last = (x1 - 1) * ax.in_step + ax.shifts[ax.taps - 1];
+        for (int b = (first < 0 ? 0 : first) / FS_BLOCK_W; b < columns && b * FS_BLOCK_W <= last; ++b) wanted[b] = 2;
+        continue;
+      }
+      for (const int32_t *t = ax.tap + x0 * ax.taps, *to = ax.tap + x1 * ax.taps; t < to; ++t)
+        if (*t >= 0) wanted[*t / FS_BLOCK_W] = 2;
     }
     end_row(y);
   }

@@ -29,6 +29,14 @@ def test_an_image_is_a_frame() -> None:
     assert frame.motion is motion and frame.index == 7 and frame.packets == () and frame.packet_number is None
 
 
+def test_bytes_are_a_frame() -> None:
+    planes = torch.from_numpy(PIXELS).permute(2, 0, 1)[None]
+    for image in (planes, planes.contiguous()):
+        frame = frame_of(image, None, 0)
+        assert (frame.pixels == PIXELS).all() and torch.equal(frame.image, to_image(PIXELS))
+        assert frame.image is frame.image and torch.equal(frame.planes, planes)
+
+
 @pytest.mark.parametrize(
     ("image", "motion", "message"),
     [

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from fluxshard.cloud.server.images import SparseImages
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
@@ -25,8 +26,8 @@ def test_the_pixels_of_the_mask() -> None:
     assert images.is_sparse and images.can_have(frame) and images.has(frame) and images.digest == 0
     with ThreadPoolExecutor(1) as threads:
         image = asyncio.run(images.image(frame, codec.encode(pixels, mask), lambda: mask, threads))
-        expected = np.where(mask[..., None], pixels, 0).transpose(2, 0, 1)[None] / np.float32(255)
-        assert np.allclose(image.numpy(), expected) and image.shape == (1, 3, *SIZE)
+        expected = np.where(mask[..., None], pixels, 0).transpose(2, 0, 1)[None]
+        assert image.dtype == torch.uint8 and np.array_equal(image.numpy(), expected) and image.shape == (1, 3, *SIZE)
         with pytest.raises(WireError, match="its mask asks for"):
             asyncio.run(images.image(frame, b"abc", lambda: np.zeros(SIZE, np.bool_), threads))
     images.close()

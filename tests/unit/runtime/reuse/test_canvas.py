@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fluxshard.motion import MotionField, cells
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.reuse.canvas import Canvas, dominant_motion, zero_canvas
 
 SIZE = (40, 48)
@@ -208,3 +209,12 @@ def test_dominant_motion_counts_cells(seed: int, spread: int) -> None:
 def test_zero_canvas() -> None:
     example = zero_canvas(torch.ones(1, 4, 30, 20), 8)
     assert example.shape == (1, 4, 38, 28) and example.dtype == torch.float32 and not example.any()
+
+
+@pytest.mark.parametrize(("fill", "dtype"), [(0.4, torch.uint8), (0.3999, torch.float32)])
+def test_bytes_stay_bytes_where_one_stands_for_the_fill(fill: float, dtype: torch.dtype) -> None:
+    pixels = torch.randint(0, 256, (1, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    values = PixelValues()
+    placed, _ = _place(Canvas(SIZE, CANVAS_PX, fill), pixels, None)
+    expected, _ = _place(Canvas(SIZE, CANVAS_PX, fill), values.floats(pixels), None)
+    assert placed.dtype == dtype and torch.equal(values.floats(placed), expected)
