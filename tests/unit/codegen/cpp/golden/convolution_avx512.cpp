@@ -67,9 +67,20 @@ extern "C" int fs_step(StepArgs* a) {
   bool on_demand = !c.key && !a->fed;
   for (const Store& s : st) on_demand = on_demand && a->work[s.grid];
   if (a->fed) fields[0] = a->field;
-  if (a->motion && !c.key)
-    for (int i = on_demand || a->fed; i < 2; ++i)
-      make_field(fields[i], grids[i], grids[0], a->grid_motion ? a->grid_motion[i] : a->motion, a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid, a->cell_px, a->motion_columns, a->threads);
+  if (a->motion && !c.key) {
+    Store* leaders[2] = {};  // of grids whose maps can be moved at once
+    bool mixed[2] = {};
+    for (Store& s : st) {
+      if (!leaders[s.grid]) leaders[s.grid] = &s;
+      mixed[s.grid] |= !*s.shares;
+    }
+    for (int i = on_demand || a->fed; i < 2; ++i) {
+      const int16_t* motion = a->grid_motion ? a->grid_motion[i] : a->motion;
+      const uint8_t* known = a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid;
+      if (on_demand && a->remap && leaders[i] && !mixed[i]) move_maps(c, *leaders[i], motion, known);
+      else make_field(fields[i], grids[i], grids[0], motion, known, a->cell_px, a->motion_columns, a->threads);
+    }
+  }
   Picture pic{(elem*)(m + 576), m + 1344, m + 1408, m + 1472, nullptr, false};
   a->input_cells = take_picture<3, 4>(c, pic, on_demand);
   if (c.key) for (Field& f : fields) f.still = 1;
