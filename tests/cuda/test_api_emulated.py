@@ -251,3 +251,16 @@ def test_half_precision_through_the_command_line(
     assert (code, error) == (0, "") and "rounding to float16" in text
     summary = json.loads((out / "summary.json").read_text())
     assert summary["dtype"] == "float16" and 0 < summary["agreement"]["max_difference"] < 0.05
+
+
+@pytest.mark.parametrize("policy", ["planned", "propagated"])
+def test_bytes_are_floats(model: fluxshard.CompiledModel, policy: str) -> None:
+    """Masks, work and outputs of pictures are, bit for bit, those of the floats that they stand for."""
+    reuse = fluxshard.ReuseOptions(policy="planned", scene_cut=1.0) if policy == "planned" else EXACT
+    with model.session(reuse) as given, model.session(reuse) as expected:
+        for image, motion in frames("blocks", SIZE, 4, 5):
+            picture = (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            wanted = expected.run(torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32) / 255, motion)
+            assert_same(given.run(picture, motion), wanted, tolerance=0.0)
+            assert np.array_equal(given.counted.candidates, expected.counted.candidates)
+            assert np.array_equal(given.recompute_mask(), expected.recompute_mask())

@@ -114,7 +114,7 @@ def _check(model: fluxshard.CompiledModel, reuse: fluxshard.ReuseOptions, stream
             for name, session in zip(names, sessions, strict=True):
                 given = _views(pixels)[name]
                 assert np.array_equal(session.propose(given, motion).input_mask(), proposed), name
-                assert_same(session.run(given, motion), wanted)
+                assert_same(session.run(given, motion), wanted, tolerance=0.0)
                 assert np.array_equal(session.counted.candidates, expected.counted.candidates), name
                 glanced, same = session.glance(given, motion), expected.glance(floats(pixels), motion)
                 assert (glanced is None) == (same is None), name
