@@ -16,6 +16,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from fluxshard.errors import VideoError
+from fluxshard.video.h264.sequence_parameters import most_references
 from fluxshard.video.h264.source_packets import PicturePackets, SourcePackets, may_be_sent
 from fluxshard.video.sources.reader import DecodedPicture, Reader
 
@@ -47,8 +48,9 @@ class ContainerReader:
         self._container, self._strict = container, strict
         self._stream = self._pick_stream()
         codec = self._stream.codec_context
-        # B-frames: vectors do not refer to the previous picture in presentation order
-        self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames
+        # B-frames, several references: vectors need not refer to the previous picture in presentation order
+        several = codec.name == "h264" and (most_references(codec.extradata or b"") or 1) > 1
+        self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames and not several
         self._vectors = vectors and self.has_vectors
         if self._vectors:
             codec.options = {"flags2": "+export_mvs"}  # must be set before the first picture

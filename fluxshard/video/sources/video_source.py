@@ -49,8 +49,9 @@ def open(
         frame rate (default 30).
       stride: yields every `stride`-th frame, starting with the first.
       vectors: where motion comes from. "auto": the stream's own vectors where each refers to the frame before (H.264
-        and MPEG-4 without B-frames, progressive, not rotated), otherwise the images are encoded on the fly and the
-        encoder's vectors are used; "codec": never encodes; "encode": always does; "none": no motion.
+        with one reference and MPEG-4, without B-frames, progressive, upright), otherwise a search in the images
+        (`MotionEstimator`); "codec": nothing but the stream's; "search": nothing but a search; "encode": the vectors of
+        a fast encoder that the images go through; "none": no motion.
       strict: whether damage is an error, raised after all frames before it were yielded. False skips what cannot be
         decoded and ends without error.
       packets: whether frames carry H.264 packets, from which another machine decodes the same pictures. They are those
