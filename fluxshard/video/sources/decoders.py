@@ -48,8 +48,9 @@ class ContainerReader:
         self._container, self._strict = container, strict
         self._stream = self._pick_stream()
         codec = self._stream.codec_context
-        # B-frames, several references: vectors need not refer to the previous picture in presentation order
-        several = codec.name == "h264" and (most_references(codec.extradata or b"") or 1) > 1
+        # B-frames, several references: vectors need not refer to the previous picture in presentation order. Where
+        # packets are sent on, the receiver finds the motion in them, and has to find the same
+        several = not packets and codec.name == "h264" and (most_references(codec.extradata or b"") or 1) > 1
         self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames and not several
         self._vectors = vectors and self.has_vectors
         if self._vectors:
