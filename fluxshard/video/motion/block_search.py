@@ -7,8 +7,8 @@ Coarse to fine, in grey values:
    then what is beside the best of these, in steps of 2 and three times 1 px.
 3. Blocks try what their eight neighbours have found; what sets a block apart from its neighbours costs.
 4. Cells of 8x8 px take the motion of their block, or of one of the three blocks beside them where it leaves less than
-   three quarters as much. A cell that does not look like its source has none, nor has one whose block does not, or is the
-   only one around to move like that: such motion is found by chance more often than not.
+   three quarters as much. A cell that does not look like its source has none, nor has one whose block does not, or has
+   not two neighbours that move like that: such motion is found by chance more often than not.
 
 Blocks that hardly differ from what was in their place before stay there. Pictures are continued by their borders; sources
 lie in a rim of `rim_px` at most. All of it is in integers. Every step looks only at what the step before it has left, so
@@ -27,6 +27,7 @@ from fluxshard.motion import CELL_PX, cells
 
 _BLOCK, _AREA, _SCALE = 16, 32, 4
 _DISTANT = 8  # px between neighbours' motions, beyond which it is all the same
+_COMPANY = 2  # neighbours that have to move alike
 _AROUND = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))
 _NEXT = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x)
 _STEPS = (2, 1, 1, 1)
@@ -144,27 +145,25 @@ class ReferenceBlockSearch:
             better = (rest < least) & (4 * rest < 3 * own)
             best, least = np.where(better[..., None], other, best), np.where(better, rest, least)
             known = np.where(better, _nearest(matched, y, x), known)
-        known = known & self._alike(now, CELL_PX, least, self._params.flat)
+        known = known & self._alike(now, before, CELL_PX, best, self._params.flat)
         return np.where(known[..., None], best, 0).astype(np.int16), known
 
     def _matched(self, now: Plane, before: Plane, vectors: Vectors) -> NDArray[np.bool_]:
         """Blocks that look like their sources, and do not move alone."""
         zero = self._rest(now, before, _BLOCK, np.zeros_like(vectors))
-        alike = self._alike(now, _BLOCK, self._rest(now, before, _BLOCK, vectors), self._params.settled)
-        if alike.size == 1:
-            return alike
+        alike = self._alike(now, before, _BLOCK, vectors, self._params.settled)
         rows, columns = np.indices(self._blocks)
-        company = zero <= self._params.settled
+        company = np.zeros(self._blocks, np.int64)
         for y, x in _NEXT:
             near = np.abs(_nearest(vectors, rows + y, columns + x) - vectors).sum(-1) < _DISTANT
-            company = company | (self._inside(rows + y, columns + x) & _nearest(alike, rows + y, columns + x) & near)
-        return alike & company
+            company += self._inside(rows + y, columns + x) & _nearest(alike, rows + y, columns + x) & near
+        return alike & ((zero <= self._params.settled) | (company >= min(_COMPANY, alike.size - 1)))
 
-    def _alike(self, now: Plane, side: int, rest: Plane, hardly: int) -> NDArray[np.bool_]:
-        """Which squares look like their sources, which differ from them by `rest`."""
-        patches, area = self._patches(now, side, np.zeros((*rest.shape, 2), np.int64), 1), side * side
-        mean = (patches.sum((-2, -1)) + area // 2) // area
-        spread = np.abs(patches - mean[..., None, None]).sum((-2, -1))
+    def _alike(self, now: Plane, before: Plane, side: int, vectors: Vectors, hardly: int) -> NDArray[np.bool_]:
+        """Which squares look like their sources."""
+        here = self._patches(now, side, np.zeros_like(vectors), 1)
+        there = self._patches(before, side, vectors, 1)
+        rest, spread = np.abs(here - there).sum((-2, -1)), np.minimum(_spread(here), _spread(there))
         return np.asarray((rest <= hardly) | (4 * rest <= self._params.rough * spread))
 
     def _rest(self, now: Plane, before: Plane, side: int, vectors: Vectors, scale: int = 1) -> Plane:
@@ -198,3 +197,11 @@ def _nearest(values: NDArray[T], rows: Plane, columns: Plane) -> NDArray[T]:
     """Values at places, or where these are outside, the nearest inside."""
     found: NDArray[T] = values[np.clip(rows, 0, values.shape[0] - 1), np.clip(columns, 0, values.shape[1] - 1)]
     return found
+
+
+def _spread(patches: Plane) -> Plane:
+    """What `(..., side, side)` values differ from their own mean by."""
+    area = patches.shape[-1] * patches.shape[-2]
+    mean = (patches.sum((-2, -1)) + area // 2) // area
+    spread: Plane = np.abs(patches - mean[..., None, None]).sum((-2, -1))
+    return spread

@@ -19,8 +19,9 @@ from fluxshard.video.frame import Frame
 from fluxshard.video.h264.stream_encoder import StreamEncoder
 from fluxshard.video.letterbox import Letterbox, to_image
 from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
+from fluxshard.video.orientation import orientation_of
 from fluxshard.video.packet import Packet, PacketStream
-from fluxshard.video.picture import quarter_turns, to_picture
+from fluxshard.video.picture import to_picture
 from fluxshard.video.sources.decoders import IMAGES_FPS, ImageReader, open_reader
 from fluxshard.video.sources.reader import DecodedPicture, Reader
 
@@ -117,8 +118,8 @@ class VideoSource:
         try:
             self._first: DecodedPicture | None = next(self._frames)
             frame = self._first.frame
-            self._coded_size, self._turns = (frame.height, frame.width), quarter_turns(frame)
-            self.picture_size = self._coded_size if self._turns % 2 == 0 else self._coded_size[::-1]
+            self._coded_size, self._orientation = (frame.height, frame.width), orientation_of(frame)
+            self.picture_size = self._orientation.size(*self._coded_size)
             self.letterbox = Letterbox(self.picture_size, size)
             if packets and not reader.carries_packets:
                 self._encoder = StreamEncoder(self.letterbox.size)
@@ -126,7 +127,7 @@ class VideoSource:
             self._tracker = MotionTracker(
                 self.letterbox,
                 "none" if self._encoder_moves else vectors,
-                has_vectors=reader.has_vectors and self._turns == 0,
+                has_vectors=reader.has_vectors and self._orientation.upright,
             )
         except BaseException:
             reader.close()
@@ -245,10 +246,15 @@ class VideoSource:
             if taken is None:
                 return None
             frame = taken.frame
-            if (frame.height, frame.width) != self._coded_size or quarter_turns(frame) != self._turns:
+            if (frame.height, frame.width) != self._coded_size:
                 raise VideoError(
                     f"video {self._reader.name!r} changes from {self._coded_size[0]}x{self._coded_size[1]} to "
                     f"{frame.height}x{frame.width} px at frame {self._position}; open it again from there"
+                )
+            if orientation_of(frame) != self._orientation:
+                raise VideoError(
+                    f"video {self._reader.name!r} is turned or mirrored in another way from frame {self._position} on; "
+                    "open it again from there"
                 )
             self._tracker.decoded(frame, intact=taken.intact)
         except BaseException:

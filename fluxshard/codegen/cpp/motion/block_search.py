@@ -28,8 +28,8 @@ class BlockSearchParams:
       settled: largest difference of a block of 16x16 px to the one before in the same place that stays there unsearched,
         and to its source at which the two always look alike.
       stray: what a motion other than zero has to gain for a block, and what it costs to differ from neighbours by 4 px.
-      rough: squares look like their sources, too, if they differ from these by no more than `rough` quarters of what they
-        differ from their own mean by.
+      rough: squares look like their sources, too, if they differ from these by no more than `rough` quarters of what either
+        differs from its own mean by.
       flat: largest difference of a cell of 8x8 px to its source at which the two always look alike.
     """
 
