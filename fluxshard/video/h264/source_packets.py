@@ -11,8 +11,8 @@ from av.video.stream import VideoStream
 from fluxshard.errors import VideoError
 from fluxshard.video.h264.access_unit_decoder import PIXEL_FORMATS, AccessUnitDecoder
 from fluxshard.video.h264.nal_units import ParameterSets, starts_stream
-from fluxshard.video.packet import Packet
 from fluxshard.video.orientation import orientation_of
+from fluxshard.video.packet import Packet
 
 PicturePackets = tuple[av.VideoFrame, tuple[Packet, ...]]
 

@@ -1,4 +1,4 @@
-"""Motion between pictures, found by comparing blocks: the definition, in numpy. Generated code finds the same, bit for bit.
+"""Motion between pictures, found by comparing blocks: the definition, in numpy; generated code finds the same.
 
 Coarse to fine, in grey values:
 
@@ -10,9 +10,9 @@ Coarse to fine, in grey values:
    three quarters as much. A cell that does not look like its source has none, nor has one whose block does not, or has
    not two neighbours that move like that: such motion is found by chance more often than not.
 
-Blocks that hardly differ from what was in their place before stay there. Pictures are continued by their borders; sources
-lie in a rim of `rim_px` at most. All of it is in integers. Every step looks only at what the step before it has left, so
-its blocks can be searched in any order.
+Blocks that hardly differ from what was in their place before stay there. Pictures are continued by their borders;
+sources lie in a rim of `rim_px` at most. All of it is in integers, and every step looks only at what the step before it
+has left, so its blocks can be searched in any order.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class ReferenceBlockSearch:
         """Grey values, continued by their borders, and the same at a fourth of the size; both with a rim."""
         red, green, blue = (pixels[..., channel].astype(np.int64) for channel in range(3))
         grey = (red + 2 * green + blue + 2) >> 2
-        full = np.pad(grey, [(0, whole - part) for whole, part in zip(self._full, grey.shape, strict=True)], mode="edge")
+        full = np.pad(
+            grey, [(0, whole - part) for whole, part in zip(self._full, grey.shape, strict=True)], mode="edge"
+        )
         parts = full.reshape(full.shape[0] // _SCALE, _SCALE, full.shape[1] // _SCALE, _SCALE).sum((1, 3))
         far = (parts + _SCALE * _SCALE // 2) // (_SCALE * _SCALE)
         rim = self._params.rim_px

@@ -23,8 +23,8 @@ class MotionEstimator:
         for picture in pictures:
             outputs = session.run(image_of(picture), estimator(picture))
 
-    Motion of up to 32 px a picture along an axis is found anew, faster motion where it grows to that. Cells that look like
-    nothing in the picture before are invalid. `video.motion.block_search` says what is computed.
+    Motion of up to 32 px a picture along an axis is found anew, faster motion where it grows to that. Cells that look
+    like nothing in the picture before are invalid. `video.motion.block_search` says what is computed.
 
     Args:
       size: (H, W) of the pictures in pixels: those that the network gets, letterboxed.

@@ -313,7 +313,7 @@ def _read_image(path: Path) -> av.VideoFrame:
 
 
 def _upright(frame: av.VideoFrame, data: bytes) -> av.VideoFrame:
-    """The frame as EXIF says that it is shown: PyAV does not tell a mirrored picture from one that is turned by half."""
+    """The frame as EXIF says that it is shown: PyAV tells no mirrored picture from one that is turned by half."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             orientation = orientation_of_exif(image.getexif().get(ExifTags.Base.Orientation))

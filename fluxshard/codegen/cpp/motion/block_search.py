@@ -25,11 +25,11 @@ class BlockSearchParams:
     Attributes:
       reach_px: largest motion along an axis that is found anew, a multiple of 4; faster motion is followed once found.
       rim_px: how far outside the picture a source may lie, a multiple of 4 that is at least `reach_px`.
-      settled: largest difference of a block of 16x16 px to the one before in the same place that stays there unsearched,
-        and to its source at which the two always look alike.
+      settled: largest difference of a block of 16x16 px to the one before in the same place that stays there
+        unsearched, and to its source at which the two always look alike.
       stray: what a motion other than zero has to gain for a block, and what it costs to differ from neighbours by 4 px.
-      rough: squares look like their sources, too, if they differ from these by no more than `rough` quarters of what either
-        differs from its own mean by.
+      rough: squares look like their sources, too, if they differ from these by no more than `rough` quarters of what
+        either differs from its own mean by.
       flat: largest difference of a cell of 8x8 px to its source at which the two always look alike.
     """
 
@@ -37,7 +37,7 @@ class BlockSearchParams:
     rim_px: int = 64
     settled: int = 256
     stray: int = 16
-    rough: int = 3
+    rough: int = 5
     flat: int = 128
 
 

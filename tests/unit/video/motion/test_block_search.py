@@ -54,11 +54,19 @@ def same(one: Found | None, other: Found | None) -> bool:
     st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_size=1, max_size=3), st.integers(1, 3),
 )  # fmt: skip
 def test_generated_code_finds_the_same(
-    library: BlockSearchLibrary, height: int, width: int, seed: int, softness: int, path: list[tuple[int, int]], threads: int
+    library: BlockSearchLibrary,
+    height: int,
+    width: int,
+    seed: int,
+    softness: int,
+    path: list[tuple[int, int]],
+    threads: int,
 ) -> None:
     content = scene(height, width, seed, softness)
     pictures = [window(content, y, x, height, width) for y, x in [(0, 0), *path]]
-    pictures[-1][: height // 2, : width // 2] = 255 - pictures[-1][: height // 2, : width // 2]  # of which nothing was there
+    pictures[-1][: height // 2, : width // 2] = (
+        255 - pictures[-1][: height // 2, : width // 2]
+    )  # of which nothing was there
     reference = ReferenceBlockSearch(height, width, library.params)
     for ours, picture in zip(found_by(library, pictures, threads), pictures, strict=True):
         assert same(ours, reference.motion(picture))
