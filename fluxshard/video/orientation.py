@@ -71,7 +71,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
         return _OF_TURNS[round(frame.rotation / 90) % 4]
     if found is None:
         return Orientation()
-    matrix = np.frombuffer(found, np.int32).tolist()
+    matrix = np.frombuffer(bytes(found), np.int32).tolist()
     # column x and row y of what is stored are shown at column a x + c y and row b x + d y, up to where these begin
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     if abs(a) + abs(d) >= abs(b) + abs(c):

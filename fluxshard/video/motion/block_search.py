@@ -171,7 +171,8 @@ class ReferenceBlockSearch:
     def _rest(self, now: Plane, before: Plane, side: int, vectors: Vectors, scale: int = 1) -> Plane:
         """Sums of absolute differences of squares to their sources."""
         here = self._patches(now, side, np.zeros_like(vectors), scale)
-        return np.abs(here - self._patches(before, side, vectors, scale)).sum((-2, -1))
+        rest: Plane = np.abs(here - self._patches(before, side, vectors, scale)).sum((-2, -1))
+        return rest
 
     def _patches(self, plane: Plane, side: int, vectors: Vectors, scale: int) -> Plane:
         """`(rows, columns, side, side)` values of the sources of squares."""
