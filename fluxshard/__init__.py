@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fluxshard.options import ReuseOptions as ReuseOptions
     from fluxshard.runtime.session import Session as Session
     from fluxshard.runtime.stats import FrameStats as FrameStats
+    from fluxshard.video.motion.motion_estimator import MotionEstimator as MotionEstimator
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ _HOMES = {
     "CompiledModel": "fluxshard.compiled.model",
     "FluxShardError": "fluxshard.errors",
     "FrameStats": "fluxshard.runtime.stats",
+    "MotionEstimator": "fluxshard.video.motion.motion_estimator",
     "MotionField": "fluxshard.motion",
     "OffloadOptions": "fluxshard.cloud.edge.options",
     "Plan": "fluxshard.ir.plan",
@@ -52,6 +54,7 @@ __all__ = [
     "CompiledModel",
     "FluxShardError",
     "FrameStats",
+    "MotionEstimator",
     "MotionField",
     "OffloadOptions",
     "Plan",

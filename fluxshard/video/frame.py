@@ -24,8 +24,8 @@ class Frame:
       motion: motion since the previously yielded frame, whole pixels of `image`, on cells of 8 px; None where unknown.
       index: frame number in the source from 0, dropped frames included.
       time_s: seconds since the first frame of the source.
-      motion_source: "codec" (vectors of the stream itself), "encoder" (vectors of a fast encoder that the images run
-        through) or "none" (no motion).
+      motion_source: "codec" (vectors of the stream itself), "block_matching" (a search in the images), "encoder"
+        (vectors of a fast encoder that the images run through) or "none" (no motion).
       letterbox: how the picture was placed into `image`.
       picture: `(h, w, 3)` uint8, RGB, the frame as it was decoded.
       pixels: `(H, W, 3)` uint8, RGB, what `image` was made from: the letterboxed picture, or what is decoded from its

@@ -8,10 +8,23 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from fluxshard.errors import VideoError
+from fluxshard.video.orientation import orientation_of
 
 
 def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """Converts a decoded frame to `(h, w, 3)` uint8 RGB, rotated by the container's display matrix.
+    """Converts a decoded frame to `(h, w, 3)` uint8 RGB, turned and mirrored as the display matrix says.
+
+    Args:
+      frame, reformatter: as for `to_pixels`.
+
+    Raises:
+      VideoError: as `to_pixels`.
+    """
+    return np.ascontiguousarray(orientation_of(frame).apply(to_pixels(frame, reformatter)))
+
+
+def to_pixels(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """Converts a decoded frame to `(h, w, 3)` uint8 RGB, as it is stored.
 
     Args:
       frame: decoded frame.
@@ -33,10 +46,4 @@ def to_picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[n
             f"a picture in {frame.format.name} cannot be converted to RGB: its colour space has the number "
             f"{frame.colorspace} and its range {frame.color_range}; encode the video with BT.709 or BT.601"
         ) from error
-    picture = np.asarray(rgb.to_ndarray(), np.uint8)
-    return np.ascontiguousarray(np.rot90(picture, quarter_turns(frame)))
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Number of counterclockwise quarter turns that make the frame upright."""
-    return round(frame.rotation / 90) % 4
+    return np.asarray(rgb.to_ndarray(), np.uint8)

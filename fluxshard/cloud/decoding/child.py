@@ -32,7 +32,8 @@ from fluxshard.errors import VideoError
 from fluxshard.video.h264.access_unit_decoder import PIXEL_FORMATS, AccessUnitDecoder
 from fluxshard.video.h264.nal_units import START_CODE, has_slice, starts_stream
 from fluxshard.video.motion.picture_vectors import refers_to_last, vectors_of
-from fluxshard.video.picture import quarter_turns, to_picture
+from fluxshard.video.orientation import orientation_of
+from fluxshard.video.picture import to_picture
 
 
 class StreamDecoder:
@@ -105,7 +106,7 @@ class StreamDecoder:
             return Reply.CORRUPT
         if picture.pts != number:
             return Reply.OTHER_PICTURE
-        if (picture.height, picture.width) != self._size or quarter_turns(picture) != 0:
+        if (picture.height, picture.width) != self._size or not orientation_of(picture).upright:
             return Reply.OTHER_SIZE
         return None if picture.format.name in PIXEL_FORMATS else Reply.OTHER_FORMAT
 

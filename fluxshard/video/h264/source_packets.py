@@ -11,8 +11,8 @@ from av.video.stream import VideoStream
 from fluxshard.errors import VideoError
 from fluxshard.video.h264.access_unit_decoder import PIXEL_FORMATS, AccessUnitDecoder
 from fluxshard.video.h264.nal_units import ParameterSets, starts_stream
+from fluxshard.video.orientation import orientation_of
 from fluxshard.video.packet import Packet
-from fluxshard.video.picture import quarter_turns
 
 PicturePackets = tuple[av.VideoFrame, tuple[Packet, ...]]
 
@@ -73,7 +73,7 @@ class SourcePackets:
                 pictures = made.decode(packet)
             except av.FFmpegError:  # as for the stream's own decoder: it was joined midway
                 continue
-        if len(pictures) != 1 or quarter_turns(first) != 0:
+        if len(pictures) != 1 or not orientation_of(first).upright:
             return None
         picture, sent = pictures[0]
         if made._waiting or not sent[-1].keyframe or _looks(picture) != _looks(first) or not _is_flawless(sent[-1]):

@@ -11,12 +11,18 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
+from PIL import ExifTags, Image
 
 from fluxshard.errors import VideoError
+from fluxshard.video.h264.sequence_parameters import most_references
 from fluxshard.video.h264.source_packets import PicturePackets, SourcePackets, may_be_sent
+from fluxshard.video.orientation import orientation_of_exif
+from fluxshard.video.picture import to_pixels
 from fluxshard.video.sources.reader import DecodedPicture, Reader
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
@@ -47,8 +53,10 @@ class ContainerReader:
         self._container, self._strict = container, strict
         self._stream = self._pick_stream()
         codec = self._stream.codec_context
-        # B-frames: vectors do not refer to the previous picture in presentation order
-        self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames
+        # B-frames, several references: vectors need not refer to the previous picture in presentation order. Where
+        # packets are sent on, the receiver finds the motion in them, and has to find the same
+        several = not packets and codec.name == "h264" and (most_references(codec.extradata or b"") or 1) > 1
+        self.has_vectors = codec.name in _CODECS_WITH_VECTORS and not codec.has_b_frames and not several
         self._vectors = vectors and self.has_vectors
         if self._vectors:
             codec.options = {"flags2": "+export_mvs"}  # must be set before the first picture
@@ -205,6 +213,10 @@ def open_reader(
       VideoError: the source does not exist, cannot be opened or is not a video.
     """
     text = str(source)
+    if not text:
+        raise VideoError(
+            "the source's name is empty; give a video file, a directory of images, a camera number or a URL"
+        )
     path = Path(text)
     if text.isdecimal() and (isinstance(source, int) or not path.exists()):
         return _open_camera(int(text), strict=strict, vectors=vectors, packets=packets)
@@ -214,7 +226,7 @@ def open_reader(
         container = _open_container(text, None, options, f"video {text!r} cannot be opened")
         return ContainerReader(container, text, strict=strict, live=True, vectors=vectors, packets=packets)
     if path.is_dir():
-        images = sorted((entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES), key=_natural_key)
+        images = sorted((entry for entry in path.iterdir() if _is_image(entry)), key=_natural_key)
         if not images:
             raise VideoError(f"directory {text!r} has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         return ImageReader(images, text, fps=fps)
@@ -278,20 +290,39 @@ def _open_camera(number: int, *, strict: bool, vectors: bool, packets: bool) -> 
     return ContainerReader(container, name, strict=strict, live=True, vectors=vectors, packets=packets)
 
 
+def _is_image(entry: Path) -> bool:
+    """Whether a directory's entry is a picture: hidden files are what other programs leave beside pictures."""
+    return entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+
+
 def _read_image(path: Path) -> av.VideoFrame:
-    """Decodes an image file.
+    """Decodes an image file, upright.
 
     Raises:
       VideoError: it cannot be read.
     """
     try:
+        data = path.read_bytes()
         # from memory: FFmpeg interprets "%" in the file name of an image as a pattern
-        with av.open(io.BytesIO(path.read_bytes()), "r") as container:
+        with av.open(io.BytesIO(data), "r") as container:
             for frame in container.decode(video=0):
-                return frame
+                return _upright(frame, data)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise VideoError(f"image {str(path)!r} cannot be read: {reason(error)}") from error
     raise VideoError(f"image {str(path)!r} cannot be read: it has no picture")
+
+
+def _upright(frame: av.VideoFrame, data: bytes) -> av.VideoFrame:
+    """The frame as EXIF says that it is shown: PyAV tells no mirrored picture from one that is turned by half."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            orientation = orientation_of_exif(image.getexif().get(ExifTags.Base.Orientation))
+    except (OSError, ValueError, SyntaxError):  # a format that only FFmpeg knows, or damage that only it forgives
+        return frame
+    if orientation.upright:
+        return frame
+    stored = to_pixels(frame, VideoReformatter())
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(orientation.apply(stored)), format="rgb24")
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:

@@ -19,8 +19,9 @@ from fluxshard.video.frame import Frame
 from fluxshard.video.h264.stream_encoder import StreamEncoder
 from fluxshard.video.letterbox import Letterbox
 from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
+from fluxshard.video.orientation import orientation_of
 from fluxshard.video.packet import Packet, PacketStream
-from fluxshard.video.picture import quarter_turns, to_picture
+from fluxshard.video.picture import to_picture
 from fluxshard.video.sources.decoders import IMAGES_FPS, ImageReader, open_reader
 from fluxshard.video.sources.reader import DecodedPicture, Reader
 
@@ -49,8 +50,9 @@ def open(
         frame rate (default 30).
       stride: yields every `stride`-th frame, starting with the first.
       vectors: where motion comes from. "auto": the stream's own vectors where each refers to the frame before (H.264
-        and MPEG-4 without B-frames, progressive, not rotated), otherwise the images are encoded on the fly and the
-        encoder's vectors are used; "codec": never encodes; "encode": always does; "none": no motion.
+        with one reference and MPEG-4, without B-frames, progressive, upright), otherwise a search in the images
+        (`MotionEstimator`); "codec": nothing but the stream's; "search": nothing but a search; "encode": the vectors of
+        a fast encoder that the images go through; "none": no motion.
       strict: whether damage is an error, raised after all frames before it were yielded. False skips what cannot be
         decoded and ends without error.
       packets: whether frames carry H.264 packets, from which another machine decodes the same pictures. They are those
@@ -116,8 +118,8 @@ class VideoSource:
         try:
             self._first: DecodedPicture | None = next(self._frames)
             frame = self._first.frame
-            self._coded_size, self._turns = (frame.height, frame.width), quarter_turns(frame)
-            self.picture_size = self._coded_size if self._turns % 2 == 0 else self._coded_size[::-1]
+            self._coded_size, self._orientation = (frame.height, frame.width), orientation_of(frame)
+            self.picture_size = self._orientation.size(*self._coded_size)
             self.letterbox = Letterbox(self.picture_size, size)
             if packets and not reader.carries_packets:
                 self._encoder = StreamEncoder(self.letterbox.size)
@@ -125,7 +127,7 @@ class VideoSource:
             self._tracker = MotionTracker(
                 self.letterbox,
                 "none" if self._encoder_moves else vectors,
-                has_vectors=reader.has_vectors and self._turns == 0,
+                has_vectors=reader.has_vectors and self._orientation.upright,
             )
         except BaseException:
             reader.close()
@@ -243,10 +245,15 @@ class VideoSource:
             if taken is None:
                 return None
             frame = taken.frame
-            if (frame.height, frame.width) != self._coded_size or quarter_turns(frame) != self._turns:
+            if (frame.height, frame.width) != self._coded_size:
                 raise VideoError(
                     f"video {self._reader.name!r} changes from {self._coded_size[0]}x{self._coded_size[1]} to "
                     f"{frame.height}x{frame.width} px at frame {self._position}; open it again from there"
+                )
+            if orientation_of(frame) != self._orientation:
+                raise VideoError(
+                    f"video {self._reader.name!r} is turned or mirrored in another way from frame {self._position} on; "
+                    "open it again from there"
                 )
             self._tracker.decoded(frame, intact=taken.intact)
         except BaseException:

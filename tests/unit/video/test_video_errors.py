@@ -168,7 +168,7 @@ def test_unknown_scheme() -> None:
         ("max_frames", 0, "max_frames (=0) must be at least 1"),
         ("fps", 0, "fps (=0) must be a finite number above 0"),
         ("fps", float("nan"), "fps (=nan) must be"),
-        ("vectors", "best", "vectors (='best') must be one of 'auto', 'codec', 'encode', 'none'"),
+        ("vectors", "best", "vectors (='best') must be one of 'auto', 'codec', 'search', 'encode', 'none'"),
     ],
 )
 def test_arguments(tmp_path: Path, argument: str, value: object, message: str) -> None:

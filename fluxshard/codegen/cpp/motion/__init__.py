@@ -1,0 +1,1 @@
+"""Motion between pictures as generated C++."""
