@@ -127,11 +127,12 @@ class TileBench:
 
         def keep(array: NDArray[np.generic]) -> int:
             kept.append(array)
-            return int(array.ctypes.data)
+            address: int = array.ctypes.data
+            return address
 
         def numbers(count: int) -> int:
-            memory = zeroed(self._target.itemsize * (count + 64))
-            memory[:] = 0x3C  # 0.01 in either type: what is computed is no matter, but that it is a common number
+            memory: NDArray[np.uint8] = zeroed(self._target.itemsize * (count + 64))
+            memory.fill(0x3C)  # 0.01 in either type: what is computed is no matter, but that it is a common number
             return keep(memory)
 
         lanes, args = self._target.vector_floats, _Args()

@@ -8,13 +8,15 @@ from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.common.axes import AxisLayout
 from fluxshard.codegen.cpp import families as fam
 from fluxshard.codegen.cpp.lowering import StepSpec
-from fluxshard.codegen.cpp.tiles import Tile
+from fluxshard.codegen.cpp.tiles import Tile, room_for
 from fluxshard.ir.kernel import Target
+
+_CELLS = (14, 10, 8, 5)  # most of a tile
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Axis:
-    """One axis of a window: cells of the input and of the output, taps, input cells from one output cell to the next."""
+    """One axis of a window: cells of input and output, taps, input cells from one output cell to the next."""
 
     n_in: int
     n_out: int
@@ -74,11 +76,11 @@ def _axis(axis: AxisLayout) -> Axis:
 
 
 def tiles_of(target: Target) -> tuple[Tile, ...]:
-    """All tiles that are ever tried on a target: for each number of vectors, all registers, and about two thirds."""
+    """All tiles that are ever tried on a target."""
     found = []
     for vectors in range(1, 8 if target.registers >= 32 else 4):
-        most = min((target.registers - 1 - vectors) // vectors, 14)
-        found += [Tile(cells, vectors) for cells in dict.fromkeys((most, max(1, 2 * most // 3))) if cells]
+        room = room_for(vectors, target)
+        found += [Tile(cells, vectors) for cells in dict.fromkeys(min(room, most) for most in _CELLS)]
     return tuple(found)
 
 
