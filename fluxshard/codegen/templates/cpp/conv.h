@@ -22,12 +22,11 @@ struct ConvArgs {
 // numbers of a packed panel that `n` channels of a segment take
 FS_INLINE int packed_depth(int n) { return (n + TAKEN - 1) / TAKEN * TAKEN; }
 
-// Sums of MR cells at a time over table rows times packed weights, for channels [c0, c1), whole panels, to `out`. `weights`
-// are those of c0.
+// Sums of MR cells at a time over table rows times packed weights, to `out`.
 template <int MR, int NV>
-static __attribute__((noinline)) void gemm(const elem* const* table, const int* lens, int steps, const elem* weights, size_t panel, int c0, int c1, float* const* out, int groups) {
+static __attribute__((noinline)) void gemm(const elem* const* table, const int* lens, int steps, const elem* weights, size_t panel, int co, float* const* out, int groups) {
   constexpr int NB = NV * FS_VL;
-  for (; c0 < c1; c0 += NB, weights += panel)
+  for (int c0 = 0; c0 < co; c0 += NB, weights += panel)
     for (int g = 0; g < groups; ++g) {
       vf acc[MR][NV] = {};
       const elem* b = weights;
@@ -60,7 +59,7 @@ static __attribute__((noinline)) void gemm(const elem* const* table, const int* 
       for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 7
         for (int v = 0; v < NV; ++v)
-          if (c0 + v * FS_VL < c1) store(out[g * MR + m] + c0 + v * FS_VL, acc[m][v]);
+          if (c0 + v * FS_VL < co) store(out[g * MR + m] + c0 + v * FS_VL, acc[m][v]);
     }
 }
 
@@ -191,19 +190,16 @@ static int groups_of(int n, int mr, int threads) {
 
 // candidates [0, n) of the work, or those of `pick` where given (transposed convolutions take one output phase at a time)
 template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, const int32_t* pick, int n) {
-  constexpr int NB = NV * FS_VL, FEW = 64;
   const int joined = c.joined ? c.ax->taps * c.in[0].stride : 0;
   const int steps = joined ? c.ay->taps : c.ay->taps * c.ax->taps * c.ns;
   int lens[steps];
   size_t depth = 0;
   for (int s = 0; s < steps; ++s) depth += packed_depth(lens[s] = joined ? joined : c.in[s % c.ns].n);
-  const size_t panel = depth * NB;
+  const size_t panel = depth * NV * FS_VL;
   const int* const lengths = lens;
-  const int threads = depth * c.co * (size_t)n > 200000 ? w.x.a->threads : 1, panels = (c.co + NB - 1) / NB;
+  const int threads = depth * c.co * (size_t)n > 200000 ? w.x.a->threads : 1;
   const ReadFn read = reader_of<MR>(c);
-  // Few cells: what takes time is to fetch the weights, so each thread takes some of them, for all cells.
-  const bool few = threads > 1 && n <= FEW && panels > 1;
-  const int chunk = few ? (n + MR - 1) / MR * MR : groups_of(n, MR, threads) * MR, chunks = (n + chunk - 1) / chunk;
+  const int chunk = groups_of(n, MR, threads) * MR, chunks = (n + chunk - 1) / chunk;
   parallel(threads, chunks, 1, [&](int i) {
     const elem* table[(size_t)chunk * steps];
     float* out[chunk];
@@ -219,23 +215,8 @@ template <int MR, int NV> static void conv(const Work& w, const ConvArgs& c, con
       part.list = picked, part.rows = picked + chunk;
     }
     read(w, c, steps, {part.list, part.rows, cells, table, out, raw, nowhere, cut});
-    if (!few) {
-      gemm<MR, NV>(table, lengths, steps, c.weights, panel, 0, c.co, out, used);
-      c.finish(part, c.e, 0, cells, raw);
-      return;
-    }
-    const elem* const* rows = table;
-    float* const* to = out;
-    float* const values = raw;
-    const int shares = threads < panels ? threads : panels;
-    parallel(threads, shares, 1, [&](int share) {
-      const int from = panels * share / shares, end = panels * (share + 1) / shares * NB;
-      gemm<MR, NV>(rows, lengths, steps, c.weights + from * panel, panel, from * NB, end < c.co ? end : c.co, to, used);
-    });
-    parallel(cells * c.co > 4096 ? threads : 1, used, 1, [&](int g) {
-      const int from = g * MR, end = from + MR < cells ? from + MR : cells;
-      c.finish(part, c.e, from, end, NARROW ? values + (size_t)from * w.s.stride : values);
-    });
+    gemm<MR, NV>(table, lengths, steps, c.weights, panel, c.co, out, used);
+    c.finish(part, c.e, 0, cells, raw);
   });
 }
 
