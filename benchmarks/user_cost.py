@@ -201,7 +201,7 @@ def main() -> None:
     size = (args.size[0], args.size[-1])
     weights = Path(args.model) if Path(args.model).exists() else data / "weights" / args.model
     loaded = ultralytics.load(weights) if args.seeded is None else seeded(args.seeded)
-    name = weights.name if args.seeded is None else f"{Path(args.seeded).stem}, seeded"
+    network = weights.name if args.seeded is None else f"{Path(args.seeded).stem}, seeded"
     assert loaded.layout is not None
     engines, missing = dense_engines(loaded.net, size)
     clips = [place if (place := Path(clip)).exists() else data / clip for clip in args.clip]
@@ -241,7 +241,7 @@ def main() -> None:
             table[engine.name] = [
                 block(lambda picture, _, run=engine.run: run(picture), first) for _ in range(args.rounds)
             ]  # type: ignore[misc]
-    heading = f"{name} at {size[0]}x{size[1]}, {cpu_name()}, {torch.get_num_threads()} threads"
+    heading = f"{network} at {size[0]}x{size[1]}, {cpu_name()}, {torch.get_num_threads()} threads"
     print(f"\n{heading}, torch {torch.__version__}\n")
     print("| clip | precision | compute ratio | cost | cost - compute | ms | fastest dense, ms | |")
     print("|---|---|---:|---:|---:|---:|---:|---|")

@@ -133,7 +133,7 @@ class TileBench:
         def numbers(count: int) -> int:
             memory: NDArray[np.uint8] = zeroed(self._target.itemsize * (count + 64))
             memory.fill(0x3C)  # 0.01 in either type: what is computed is no matter, but that it is a common number
-            return keep(memory)
+            return keep(memory.view())
 
         lanes, args = self._target.vector_floats, _Args()
         segments = (_Segment * len(problem.inputs))()
