@@ -133,7 +133,7 @@ class TileBench:
         def numbers(count: int) -> int:
             memory: NDArray[np.uint8] = zeroed(self._target.itemsize * (count + 64))
             memory.fill(0x3C)  # 0.01 in either type: what is computed is no matter, but that it is a common number
-            return keep(memory.view())
+            return keep(memory)
 
         lanes, args = self._target.vector_floats, _Args()
         segments = (_Segment * len(problem.inputs))()
@@ -148,7 +148,7 @@ class TileBench:
         args.segments, args.n_segments = segments, len(segments)
         for name, axis in (("y", problem.y), ("x", problem.x)):
             taps = _taps(axis)
-            crosses = (taps < 0).any(axis=1).astype(np.uint8)
+            crosses: NDArray[np.uint8] = np.asarray((taps < 0).any(axis=1), np.uint8)
             setattr(args, name, _Axis(axis.n_in, axis.n_out, axis.taps, axis.step, keep(taps), keep(crosses)))
         chosen = _cells(problem, share)
         n_cells, stride = problem.y.n_out * problem.x.n_out, round_up(problem.outputs, lanes)
