@@ -80,6 +80,7 @@ check: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.frame --model $(MODEL)
 	$(BIN)/python -m benchmarks.user_cost
+	$(BIN)/python -m benchmarks.user_cost --seeded yolo11m-seg.yaml --size 1024 --frames 10 --rounds 2
 
 bench-gpu:
 	$(PYTHON) -m benchmarks.gpu

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ def compile(
     *,
     options: CompileOptions | None = None,
     target: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
 ) -> CompiledModel:
     """Compiles a CNN for incremental execution over video.
 
@@ -42,6 +43,8 @@ def compile(
         another size is compiled when it first comes.
       options: see `CompileOptions`.
       target: "cpu", "cuda" (the current device) or "cuda:1". On a GPU images and results are CUDA tensors.
+      progress: told of each measurement while tiles are tuned (`CompileOptions.autotune`): how many are made, and how
+        many there are.
 
     Returns:
       the compiled model; make one session per video stream.
@@ -52,7 +55,7 @@ def compile(
       OptionError: an option or target that is not allowed.
     """
     options = options or CompileOptions()
-    model = CompiledModel(CapturedNetwork(net, options), options, check_target(target, options))
+    model = CompiledModel(CapturedNetwork(net, options), options, check_target(target, options), progress=progress)
     if example is not None:
         model.specialise(example)
     return model

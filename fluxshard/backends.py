@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from fluxshard.runtime.engines.reference import ReferenceEngine
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.levels import Level
 from fluxshard.runtime.planned.planner import ImageTest, MakeTest
+
+if TYPE_CHECKING:
+    from fluxshard.codegen.cpp.tiles import Tile
 
 _ON_CPU, _ON_CUDA = ("auto", "cpp", "reference"), ("auto", "cuda", "emulated")
 
@@ -106,6 +110,7 @@ def make_engine(
     options: CompileOptions,
     target: str,
     programs: CppPrograms | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Engine, Mapping[str, str]]:
     """The engine that options ask for.
 
@@ -115,6 +120,7 @@ def make_engine(
       options: backend, instruction set or architecture, and type.
       target: from `check_target`.
       programs: where generated C++ comes from; None: from `cpp_programs`.
+      progress: told how many layers (on a GPU: tiles of all layers) are measured, and how many there are.
 
     Returns:
       the engine, and by layer why it does not run as planned.
@@ -127,7 +133,7 @@ def make_engine(
         index = None if options.backend == "emulated" else _device_index(target)
         from fluxshard.cuda_engines import cuda_engine  # its bindings take longer to import than a CPU's model to open
 
-        return cuda_engine(plan, weights, options, target, index, stored_type(target, options))
+        return cuda_engine(plan, weights, options, target, index, stored_type(target, options), progress)
     if options.backend == "reference":
         return ReferenceEngine(plan, weights), {}
     from fluxshard.codegen.cpp import build_step
@@ -136,7 +142,8 @@ def make_engine(
     try:
         programs = programs or cpp_programs(options.isa)
         stored = programs.storing(cpu_type(stored_type(target, options)))
-        library = build_step(plan, stored, programs.cache_dir)
+        tiles = _measured_tiles(plan, stored, programs.cache_dir, progress) if options.autotune else {}
+        library = build_step(plan, stored, programs.cache_dir, tiles)
     except CompileError:
         raise
     except ToolchainError as error:
@@ -147,7 +154,25 @@ def make_engine(
     if programs.without:
         warn(f"{programs.without.partition(';')[0]}; running kernels from the cache")
     notes = {name: f"{plan.layer(name).reason}; in torch: {why}" for name, why in library.in_torch.items()}
-    return CppEngine(plan, library, weights), notes
+    return CppEngine(plan, library, weights, {name: str(tile) for name, tile in tiles.items()}), notes
+
+
+def _measured_tiles(
+    plan: Plan, target: Target, cache_dir: Path | None, progress: Callable[[int, int], None] | None
+) -> Mapping[str, Tile]:
+    """Tiles that are faster here than the rule's; none where kernels cannot be compiled to find out."""
+    from fluxshard.codegen.cpp.tuning.bench import TileBench, identity_of
+    from fluxshard.codegen.cpp.tuning.tune import tune
+
+    threads = torch.get_num_threads()
+    try:
+        identity = identity_of(target, threads)
+        return tune(plan, target, lambda: TileBench(target, threads, cache_dir), identity, cache_dir, progress)
+    except CompileError:
+        raise
+    except ToolchainError as error:
+        warn(f"tiles are chosen by rule, as they cannot be measured: {error}")
+        return {}
 
 
 def image_tests(plan: Plan, options: CompileOptions, programs: CppPrograms | None = None) -> MakeTest:

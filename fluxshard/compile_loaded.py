@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
@@ -19,6 +20,7 @@ def compile_loaded(
     *,
     options: CompileOptions | None = None,
     target: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
 ) -> CompiledModel:
     """Compiles a network from a file, or opens it where it is a saved model; nothing that compiles is imported then.
 
@@ -26,7 +28,7 @@ def compile_loaded(
 
     Args:
       loaded: as read from its file.
-      example, options, target: as for `fluxshard.compile`.
+      example, options, target, progress: as for `fluxshard.compile`.
 
     Raises:
       OptionError: a canvas that a saved model was not saved with.
@@ -37,7 +39,7 @@ def compile_loaded(
     if loaded.saved is None:
         from fluxshard.api import compile  # brings torch.export and all passes
 
-        return compile(loaded.net, example, options=options, target=target)
+        return compile(loaded.net, example, options=options, target=target, progress=progress)
     saved_px = loaded.saved.options.canvas_px
     if options.canvas_px != saved_px:
         raise OptionError(

@@ -10,7 +10,7 @@ from torch import Tensor
 from fluxshard.codegen.cuda.device.driver import create_stream
 from fluxshard.codegen.cuda.launches.kernels import GemmTile
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
-from fluxshard.codegen.cuda.tune import tune
+from fluxshard.codegen.cuda.tune import Progress, tune
 from fluxshard.errors import CompileError, ToolchainError, warn
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
@@ -30,7 +30,13 @@ def gpu_device(index: int) -> GpuDevice:
 
 
 def cuda_engine(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, target: str, index: int | None, dtype: DType
+    plan: Plan,
+    weights: Mapping[str, Tensor],
+    options: CompileOptions,
+    target: str,
+    index: int | None,
+    dtype: DType,
+    progress: Progress | None = None,
 ) -> tuple[Engine, Mapping[str, str]]:
     """The engine of a GPU, or of the emulator.
 
@@ -38,6 +44,7 @@ def cuda_engine(
       plan, weights, options, target: as for `backends.make_engine`.
       index: torch's number of the GPU; None: the emulator.
       dtype: storage type of features.
+      progress: as for `tune`.
 
     Returns:
       the engine, and by layer why it does not run as planned.
@@ -65,17 +72,23 @@ def cuda_engine(
         loader = gpu = GpuLoader(index, options.arch, dtype)
         goal, device = gpu.target, gpu_device(index)
     with device.current():
-        return _with_refusals(plan, weights, options, goal, loader, device)
+        return _with_refusals(plan, weights, options, goal, loader, device, progress)
 
 
 def _with_refusals(
-    plan: Plan, weights: Mapping[str, Tensor], options: CompileOptions, goal: CudaTarget, loader: Loader, device: Device
+    plan: Plan,
+    weights: Mapping[str, Tensor],
+    options: CompileOptions,
+    goal: CudaTarget,
+    loader: Loader,
+    device: Device,
+    progress: Progress | None,
 ) -> tuple[Engine, Mapping[str, str]]:
     """The engine, with layers in torch whose kernels are refused."""
     tiles: Mapping[str, GemmTile] = {}
     if options.autotune:
         name = device.backend if options.backend == "emulated" else torch.cuda.get_device_name(device.torch_device)
-        tiles = tune(plan, goal, loader, DeviceBench(device), name)
+        tiles = tune(plan, goal, loader, DeviceBench(device), name, progress=progress)
     notes: dict[str, str] = {}
     while True:
         program = CudaProgram(plan, goal, loader, tiles, frozenset(notes))

@@ -45,12 +45,14 @@ class Explanation:
       backend: what executes it.
       notes: by layer, why it does not run as planned.
       itemsize: bytes of a stored number.
+      tuned: by layer, the tile that was measured to be faster than the rule's.
     """
 
     plan: Plan
     backend: str
     notes: Mapping[str, str] = field(default_factory=dict)
     itemsize: int = 4
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -115,6 +117,8 @@ class Explanation:
             field_px = f"{y.size} {x.size}@{y.offset} {x.offset}"
         in_torch = bool(note) or (self.backend != "cpp" and layer.mode == "dense")
         kernel = "torch" if in_torch else "none" if layer.mode == "view" else f"{self.backend}:{layer.op}"
+        if layer.name in self.tuned:
+            kernel += f" tile {self.tuned[layer.name]}, tuned"
         stride = "" if grid is None else f"{grid.stride_y} {grid.stride_x}"
         shape = "x".join(map(str, value.shape))
         return Row(

@@ -63,8 +63,8 @@ class CompileOptions:
         the image itself.
       isa: vector instruction set of the C++ backend; "native" is the best of this machine.
       arch: GPU architecture to generate for, such as "sm_90"; "native" is that of the device (the emulator: sm_80).
-      autotune: True measures several tiles for each convolution on the GPU (minutes, once per device: the results are
-        kept in the kernel cache); False chooses tiles by rule.
+      autotune: True measures several tiles for each convolution, once per device: minutes on a GPU, seconds on a
+        processor. Results are kept in the kernel cache. False chooses tiles by rule.
       dump_dir: directory that receives the graph after every pass, as `NN_pass.txt`; None writes nothing.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fluxshard.cli.support.option_types import Backend, Debug, DType, Model, Task
+from fluxshard.cli.support.option_types import Autotune, Backend, Debug, DType, Model, Task
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -18,6 +18,7 @@ def explain(
         str | None, typer.Option(help="Side in px, or HEIGHTxWIDTH; 640 unless given.", show_default=False)
     ] = None,
     backend: Backend = "auto",
+    autotune: Autotune = False,
     target: Annotated[
         str | None,
         typer.Option(
@@ -31,5 +32,7 @@ def explain(
     """Prints what every layer of a model becomes, and why; with --target, the registers and memory of its kernels."""
     from fluxshard.cli.explain_command import ExplainRequest, explain_command
 
-    request = ExplainRequest(model=model, task=task, size=size, backend=backend, target=target, dtype=dtype)
+    request = ExplainRequest(
+        model=model, task=task, size=size, backend=backend, autotune=autotune, target=target, dtype=dtype
+    )
     print(explain_command(request))

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from fluxshard.cli.support.messages import warnings_as_notes
+from fluxshard.cli.support.progress import TuningProgress
 from fluxshard.codegen.cuda.report import parse_arch
 from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError
@@ -25,6 +26,7 @@ class ExplainRequest:
     task: str = "auto"
     size: str | None = None
     backend: Backend = "auto"
+    autotune: bool = False
     target: str | None = None
     dtype: AnyDType = "float32"
 
@@ -49,8 +51,12 @@ def explain_command(request: ExplainRequest) -> str:
         canvas_px = 0 if loaded.saved is None else loaded.saved.options.canvas_px
         options = CompileOptions(backend="reference", canvas_px=canvas_px)
         if request.target is None:
-            options = CompileOptions(backend=request.backend, dtype=request.dtype, canvas_px=canvas_px)
-        model = compile_loaded(loaded, torch.zeros(1, 3, *shape), options=options)
+            options = CompileOptions(
+                backend=request.backend, dtype=request.dtype, canvas_px=canvas_px, autotune=request.autotune
+            )
+        with screen.status(f"compiling {request.model.name} ...") as status:
+            example, progress = torch.zeros(1, 3, *shape), TuningProgress(status)
+            model = compile_loaded(loaded, example, options=options, progress=progress)
         if request.target is None:
             return str(model.explain())
         with screen.status(f"compiling the kernels of {request.model.name} for {request.target} ..."):

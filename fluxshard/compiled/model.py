@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
@@ -37,6 +37,7 @@ class CompiledModel:
       target: from `backends.check_target`.
       programs: where generated C++ comes from; None: from this machine's compiler and kernel cache.
       profile: thresholds of sessions that are not told otherwise; None: those that are shipped.
+      progress: as for `compile`.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class CompiledModel:
         *,
         programs: CppPrograms | None = None,
         profile: ThresholdProfile | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._network = network
         self._options = options
         self._target = target
         self._programs = programs
         self._profile = profile
+        self._progress = progress
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, ...], Specialisation] = {}
         self._latest: Specialisation | None = None
@@ -231,7 +234,9 @@ class CompiledModel:
         if arch is not None:
             options = CompileOptions(dtype=dtype or self._options.dtype)
             return kernel_report(self.plan, arch, stored_type("cuda", options))
-        return Explanation(self.plan, self.backend, self._last().notes, 4 if self.dtype == "float32" else 2)
+        last = self._last()
+        tuned = getattr(last.program.engine, "tuned", {})
+        return Explanation(self.plan, self.backend, last.notes, 4 if self.dtype == "float32" else 2, tuned)
 
     def _last(self) -> Specialisation:
         if self._latest is None:
@@ -242,7 +247,7 @@ class CompiledModel:
         lowered = self._network.lower(image)
         plan = lowered.plan
         spec = pytree.treespec_loads(plan.output_tree)
-        engine, notes = make_engine(plan, lowered.weights, self._options, self._target, self._programs)
+        engine, notes = make_engine(plan, lowered.weights, self._options, self._target, self._programs, self._progress)
         program = Program(
             engine,
             lambda leaves: pytree.tree_unflatten(leaves, spec),

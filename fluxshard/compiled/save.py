@@ -62,7 +62,8 @@ def save_model(
             # beside a GPU only the image test is C++, which numpy does where there is no compiler
             warn(f"no C++ programs are kept: {error}")
     saved = SavedModel(
-        options=replace(options, dump_dir=None),
+        # tiles that were measured here mean nothing elsewhere: a file holds the programs of the rule
+        options=replace(options, dump_dir=None, autotune=options.autotune and options.backend != "cpp"),
         sizes=tuple(
             SavedSize(
                 plan=size.plan,

@@ -11,16 +11,18 @@ from fluxshard.codegen.cuda.device.driver import device_of
 from fluxshard.diagnostics.check import Check
 from fluxshard.errors import FluxShardError
 
+LOOKS_US = 50  # LOOKS_NS in templates/cpp/pool.h
+
 
 def check_threads(root: Path) -> Iterator[Check]:
-    """Threads of torch and of generated code against processors, and how threads wait.
+    """Threads of torch and of generated code against processors, and how torch's wait.
 
     Args:
       root: where sys/ is.
     """
     usable = len(os.sched_getaffinity(0))
     quota = _cpu_quota(root)
-    cpus = usable if quota is None else min(usable, quota)
+    cpus = _processors(root)
     threads = _torch_threads()
     seen = f"{threads} on {usable} processors" + ("" if quota is None else f", of which a quota allows {quota:g}")
     if threads > cpus:
@@ -39,6 +41,21 @@ def check_threads(root: Path) -> Iterator[Check]:
     else:
         seen += " (this command sets it where it is not set; a program of your own has to)"
         yield Check(name="waiting threads", status="ok", seen=seen)
+
+
+def check_generated_code(root: Path) -> Check:
+    """How many threads generated C++ takes, how they wait, and how that is changed. They are its own, not OpenMP's.
+
+    Args:
+      root: where sys/ is.
+    """
+    threads, cpus = _torch_threads(), _processors(root)
+    seen = f"{threads} threads of its own; one without work looks for some for {LOOKS_US} us, then sleeps"
+    advice = "torch.set_num_threads(N), or OMP_NUM_THREADS=N before torch is imported, changes how many"
+    return Check(
+        name="generated code", status="warn" if threads > cpus else "ok", seen=seen,
+        advice=f"there are fewer processors, so they take turns: {advice}" if threads > cpus else advice,
+    )  # fmt: skip
 
 
 def check_gpu(root: Path) -> Check:
@@ -97,6 +114,12 @@ def check_energy(root: Path) -> Check:
             "where no other user could spy on what they tell",
         )
     return Check(name=name, status="ok", seen=", ".join(readable))
+
+
+def _processors(root: Path) -> float:
+    """Processors that this process may use at once."""
+    usable, quota = len(os.sched_getaffinity(0)), _cpu_quota(root)
+    return usable if quota is None else min(usable, quota)
 
 
 def _cpu_quota(root: Path) -> float | None:

@@ -26,6 +26,7 @@ def examine(root: Path = Path("/")) -> Iterator[Check]:
             ("c++ compiler", lambda: [build.check_compiler()]),
             ("kernel cache", lambda: [build.check_cache()]),
             ("threads", lambda: devices.check_threads(root)),
+            ("generated code", lambda: [devices.check_generated_code(root)]),
             ("ffmpeg", software.check_ffmpeg),
             ("extras", software.check_extras),
             ("cuda device", lambda: [devices.check_gpu(root)]),

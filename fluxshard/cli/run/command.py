@@ -8,6 +8,7 @@ import typer
 
 from fluxshard.cli.support.option_types import (
     AnyBackend,
+    Autotune,
     Confidence,
     Debug,
     Device,
@@ -106,6 +107,7 @@ def run(
     device: Device = "cpu",
     dtype: DType = "float32",
     backend: AnyBackend = "auto",
+    autotune: Autotune = False,
     conf: Confidence = 0.25,
     iou: Overlap = 0.7,
     overwrite: Overwrite = False,
@@ -139,6 +141,7 @@ def run(
         device=device,
         dtype=dtype,
         backend=backend,
+        autotune=autotune,
         confidence=conf,
         iou=iou,
         overwrite=overwrite,

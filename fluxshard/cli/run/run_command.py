@@ -17,6 +17,7 @@ from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_f
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
+from fluxshard.cli.support.progress import TuningProgress
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle, with_saved_profile
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
@@ -51,6 +52,7 @@ class RunRequest:
     device: str = "cpu"
     dtype: AnyDType = "float32"
     backend: Backend = "auto"
+    autotune: bool = False
     confidence: float = 0.25
     iou: float = 0.7
     overwrite: bool = False
@@ -79,6 +81,7 @@ class RunRequest:
             device=self.device,
             dtype=self.dtype,
             backend=self.backend,
+            autotune=self.autotune,
         )
 
 
@@ -101,8 +104,8 @@ def run_command(request: RunRequest) -> int:
         loaded = load(request.model, request.task)
         reuse = _for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
         shape = network_shape(request.size, picture_size, loaded)
-        with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ..."):
-            model = prepare(request.network, reuse, loaded, shape)
+        with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ...") as status:
+            model = prepare(request.network, reuse, loaded, shape, TuningProgress(status))
             _check_pipeline(request, reuse, model)
             full_float32(model.compiled.device)
             dense = _dense_baseline(request, model) if request.dense else None

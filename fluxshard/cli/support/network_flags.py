@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +30,11 @@ class NetworkFlags:
     device: str = "cpu"
     dtype: AnyDType = "float32"
     backend: Backend = "auto"
+    autotune: bool = False
 
     def options(self, canvas_px: int = 0) -> CompileOptions:
         """Options for compiling the model."""
-        return CompileOptions(backend=self.backend, dtype=self.dtype, canvas_px=canvas_px)
+        return CompileOptions(backend=self.backend, dtype=self.dtype, canvas_px=canvas_px, autotune=self.autotune)
 
     def check(self) -> None:
         """Checks what can be checked before anything is read.
@@ -81,7 +83,10 @@ class PreparedModel:
         return self.shape[0] + self.canvas_px, self.shape[1] + self.canvas_px
 
 
-def prepare(flags: NetworkFlags, reuse: RunReuse, loaded: LoadedModel, shape: tuple[int, int]) -> PreparedModel:
+def prepare(
+    flags: NetworkFlags, reuse: RunReuse, loaded: LoadedModel, shape: tuple[int, int],
+    progress: Callable[[int, int], None] | None = None,
+) -> PreparedModel:  # fmt: skip
     """Compiles a model, or opens a saved one, and checks that a threshold profile is its own.
 
     Args:
@@ -89,13 +94,15 @@ def prepare(flags: NetworkFlags, reuse: RunReuse, loaded: LoadedModel, shape: tu
       reuse: what to reuse; it decides the canvas.
       loaded: as read from its file.
       shape: (H, W) of the image.
+      progress: as for `fluxshard.compile`.
 
     Raises:
       FluxShardError: it cannot be compiled, or the threshold profile belongs to another.
     """
     canvas_px = reuse.canvas_px(loaded)
     options = flags.options(canvas_px)
-    compiled = compile_loaded(loaded, torch.zeros(1, 3, *shape), options=options, target=flags.device)
+    example = torch.zeros(1, 3, *shape)
+    compiled = compile_loaded(loaded, example, options=options, target=flags.device, progress=progress)
     if reuse.threshold_profile is not None:
         reuse.threshold_profile.check(compiled.plan, compiled.weights)
     return PreparedModel(loaded=loaded, compiled=compiled, shape=shape, canvas_px=canvas_px)

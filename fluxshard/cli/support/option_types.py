@@ -22,6 +22,12 @@ AnyBackend = Annotated[
     Literal["auto", "cpp", "cuda", "reference", "emulated"],
     typer.Option(help="What executes the model; emulated runs the CUDA kernels on the CPU, very slowly."),
 ]
+Autotune = Annotated[
+    bool,
+    typer.Option(
+        "--autotune", help="Measure tiles of convolutions once per device, and keep the fastest in the cache."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")]
 DType = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],

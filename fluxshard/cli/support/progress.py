@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
 
 from fluxshard.pipeline.frame_record import FrameRecord
 
@@ -68,6 +69,22 @@ class FrameProgress(_Bar):
         if later:
             figures += f", compute {sum(later) / len(later):.0%}"
         self._bar.update(self._task, advance=1, line=figures)
+
+
+class TuningProgress:
+    """Says on a terminal how many layers are measured, in the status that is shown there already.
+
+    Args:
+      status: of the compilation.
+    """
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._before = status.status
+
+    def __call__(self, done: int, total: int) -> None:
+        """Told after each layer: how many are measured, and how many there are."""
+        self._status.update(f"{self._before} measuring tiles: {done} of {total}" if done < total else self._before)
 
 
 class StepProgress(_Bar):

@@ -13,6 +13,7 @@ from fluxshard.codegen.cpp.islands.describe import describe_island
 from fluxshard.codegen.cpp.islands.generate import generate_islands
 from fluxshard.codegen.cpp.layout import Layout
 from fluxshard.codegen.cpp.operands import allocate_operands
+from fluxshard.codegen.cpp.tiles import Tile
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target
 from fluxshard.ir.plan import LayerSpec, Plan
@@ -35,9 +36,14 @@ class StepSpec:
     reads_windows: bool  # the image is read through windows only, and nothing else lies on its grid
 
 
-def describe(plan: Plan, target: Target) -> StepSpec:
-    """Resolves every layer of a plan for a target."""
-    describer = _Describer(plan, target)
+def describe(plan: Plan, target: Target, tiles: Mapping[str, Tile] | None = None) -> StepSpec:
+    """Resolves every layer of a plan for a target.
+
+    Args:
+      plan, target: what is generated, and for what.
+      tiles: measured ones, by layer; the rule has those of others.
+    """
+    describer = _Describer(plan, target, tiles or {})
     steps = tuple(describer.step(index, layer) for index, layer in enumerate(plan.layers))
     ports = tuple(
         describer.port(leaf.value) for leaf in plan.outputs if leaf.value and plan.value(leaf.value).grid is not None
@@ -91,11 +97,11 @@ def _reads_windows(
 class _Describer:
     """Allocates, and then holds what accumulates over layers while they are described."""
 
-    def __init__(self, plan: Plan, target: Target) -> None:
+    def __init__(self, plan: Plan, target: Target, tiles: Mapping[str, Tile]) -> None:
         self.plan = plan
         allocator = Allocator(plan, target)
         self.islands = generate_islands(plan, allocator)
-        self.operands = allocate_operands(plan, target, allocator, self.islands.in_torch)
+        self.operands = allocate_operands(plan, target, allocator, self.islands.in_torch, tiles)
         self.layout = allocator.layout()
         self.off_grid = {name: index for index, name in enumerate(self.layout.off_grid)}
         self.masks = {plan.input: "image_mask"}

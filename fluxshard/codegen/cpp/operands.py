@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fluxshard.codegen.common.arena import round_up
@@ -39,7 +39,7 @@ class Operands:
 
 
 def allocate_operands(
-    plan: Plan, target: Target, allocator: Allocator, in_torch: Collection[str]
+    plan: Plan, target: Target, allocator: Allocator, in_torch: Collection[str], tiles: Mapping[str, Tile]
 ) -> dict[str, Operands]:
     """Takes the memory that layers need, and the buffers of islands that run in torch.
 
@@ -48,11 +48,12 @@ def allocate_operands(
       target: decides tiles and the width of vectors.
       allocator: of the plan.
       in_torch: names of those islands.
+      tiles: measured ones, by layer; the rule has those of others.
 
     Returns:
       the operands of every sparse layer, by name.
     """
-    families = _Families(plan, target, allocator)
+    families = _Families(plan, target, allocator, tiles)
     operands: dict[str, Operands] = {}
     for layer in plan.layers:
         if isinstance(layer.params, P.Island):
@@ -67,10 +68,11 @@ def allocate_operands(
 class _Families:
     """Chooses the family of a layer and takes its memory."""
 
-    def __init__(self, plan: Plan, target: Target, allocator: Allocator) -> None:
+    def __init__(self, plan: Plan, target: Target, allocator: Allocator, tiles: Mapping[str, Tile]) -> None:
         self._plan = plan
         self._target = target
         self._allocator = allocator
+        self._tiles = tiles
 
     def operands(self, layer: LayerSpec) -> Operands:
         """Everything of one sparse layer, in the order in which it has always been laid out."""
@@ -144,11 +146,14 @@ class _Families:
         y, x = self._allocator.axes_of(layer)
         return self._allocator.axes[y].taps * self._allocator.axes[x].taps
 
+    def _tile(self, layer: LayerSpec, outputs: int) -> Tile:
+        return self._tiles.get(layer.name) or Tile.of(outputs, self._target)
+
     def _conv(self, p: P.Conv2d, weight: str, layer: LayerSpec, outputs: int) -> tuple[str, object]:
         width, taps = self._target.vector_floats, self._taps(layer)
         inputs = self._plan.value(layer.inputs[0]).channels
         if p.groups == 1:
-            tile = Tile.of(outputs, self._target)
+            tile = self._tile(layer, outputs)
             block = tile.vectors * width
             if self._joins(layer, p):
                 columns = self._allocator.axes[self._allocator.axes_of(layer)[1]].taps
@@ -193,7 +198,7 @@ class _Families:
         tables = [
             transposed_taps(k, s, pad, d) for k, s, pad, d in zip(kernel, p.stride, p.padding, p.dilation, strict=True)
         ]
-        tile = Tile.of(outputs, self._target)
+        tile = self._tile(layer, outputs)
         block = tile.vectors * self._target.vector_floats if p.groups == 1 else self._target.vector_floats
         cig, cog = inputs // p.groups, outputs // p.groups
         depths = self._depths(layer) if p.groups == 1 else ()

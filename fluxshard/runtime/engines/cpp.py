@@ -113,13 +113,17 @@ class CppEngine:
       plan: what to run.
       program: generated from the same plan.
       weights: by name.
+      tuned: by layer, the tile that was measured to be faster than the rule's; for people.
     """
 
     name = "cpp"
     torch_device = torch.device("cpu")
 
-    def __init__(self, plan: Plan, program: StepProgram, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, plan: Plan, program: StepProgram, weights: Mapping[str, Tensor], tuned: Mapping[str, str] | None = None
+    ) -> None:
         self.plan = plan
+        self.tuned = dict(tuned or {})
         self._program = program
         self._layout = program.layout
         self._off_grid = {name: index for index, name in enumerate(self._layout.off_grid)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,14 @@ def test_energy(tmp_path: Path) -> None:
     (zones / "intel-rapl:0/energy_uj").mkdir()  # root reads any file, but no directory
     found = devices.check_energy(tmp_path)
     assert found.status == "warn" and found.seen.startswith("1 of 2") and "chmod" in found.advice
+
+
+@pytest.mark.parametrize(("threads", "status"), [(4, "ok"), (5, "warn")])
+def test_how_generated_code_waits(threads, status, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = devices.check_generated_code(tmp_path)
+    assert found.status == status
+    assert f"{threads} threads" in found.seen and "torch.set_num_threads" in found.advice
+    pool = files("fluxshard.codegen").joinpath("templates/cpp/pool.h").read_text()
+    assert f"LOOKS_NS = {devices.LOOKS_US}000;" in pool and f"{devices.LOOKS_US} us" in found.seen

@@ -1,13 +1,13 @@
 // Vectors of FS_VL floats through the compiler's vector extensions: one body for AVX-512, AVX2 and SSE/NEON.
-// No instruction is written by hand, so the same text serves every processor that the compiler knows.
+// Instructions are written by hand only where a fallback says the same, so the text serves every processor that the
+// compiler knows.
+#include <climits>
 #include <cstdint>
 #include <cstring>
 #include <cmath>
-{% if t.dtype != "float32" %}
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
-{% endif %}
 
 typedef float vf __attribute__((vector_size(FS_VL * 4), may_alias));
 typedef int32_t vi __attribute__((vector_size(FS_VL * 4), may_alias));
@@ -17,6 +17,25 @@ FS_INLINE vf load(const float* p) { vf v; std::memcpy(&v, p, sizeof v); return v
 FS_INLINE void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
 FS_INLINE vf splat(float x) { return x - vf{}; }
 FS_INLINE vf pick(vi mask, vf a, vf b) { return mask ? a : b; }
+// the nearest number that is not below, or not above, a bound; NaN stays NaN, as of two operands the second is kept then
+FS_INLINE vf at_least(vf x, float low) {
+#if defined(__AVX512F__) && FS_VL == 16
+  return (vf)_mm512_max_ps(_mm512_set1_ps(low), (__m512)x);
+#elif defined(__AVX2__) && FS_VL == 8
+  return (vf)_mm256_max_ps(_mm256_set1_ps(low), (__m256)x);
+#else
+  return pick(x < splat(low), splat(low), x);
+#endif
+}
+FS_INLINE vf at_most(vf x, float high) {
+#if defined(__AVX512F__) && FS_VL == 16
+  return (vf)_mm512_min_ps(_mm512_set1_ps(high), (__m512)x);
+#elif defined(__AVX2__) && FS_VL == 8
+  return (vf)_mm256_min_ps(_mm256_set1_ps(high), (__m256)x);
+#else
+  return pick(x > splat(high), splat(high), x);
+#endif
+}
 FS_INLINE vf magnitude(vf a) { return (vf)((vi)a & 0x7fffffff); }
 FS_INLINE bool any(vi v) {
   int32_t r = 0;
@@ -25,10 +44,9 @@ FS_INLINE bool any(vi v) {
 }
 
 // exp(x): x = n ln2 + r, a polynomial for r, n put into the exponent. Relative error below 2e-7 on [-87, 88]; NaN stays NaN
-// because clamping is by comparison.
+// when it is clamped.
 FS_INLINE vf exp_v(vf x) {
-  x = pick(x > splat(88.0f), splat(88.0f), x);
-  x = pick(x < splat(-87.0f), splat(-87.0f), x);
+  x = at_least(at_most(x, 88.0f), -87.0f);
   const vf shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
   vf t = x * 1.44269504088896341f + shift;
   vi n = (vi)t - (int32_t)0x4b400000;
@@ -57,13 +75,27 @@ FS_INLINE vf erf_v(vf x) {
   return (vf)((vi)y | ((vi)x & (int32_t)0x80000000));
 }
 
-FS_INLINE vf clamp_v(vf x, float low, float high) {
-  x = pick(x < splat(low), splat(low), x);
-  return pick(x > splat(high), splat(high), x);
-}
+FS_INLINE vf clamp_v(vf x, float low, float high) { return at_most(at_least(x, low), high); }
 
 {% if t.dtype == "float32" %}
-FS_INLINE vf silu_v(vf x) { return x / (1.0f + exp_v(-x)); }
+// To 3e-7 of its value above -87, as x / (1 + exp_v(-x)) is. The commonest activation costs as much as a narrow convolution,
+// most of all its exponential: e^-x = 2^n 2^r with n = round(-x log2 e), whose lowest bits are those of t.
+FS_INLINE vf silu_v(vf x) {
+#if defined(__AVX512F__) && FS_VL == 16
+  const vf a = at_least(at_most(x, 87.0f), -87.0f), shift = splat(12582912.0f);
+  const vf t = shift - a * 1.44269502f, n = t - shift;
+  const __m512 high = _mm512_fnmsub_ps((__m512)a, _mm512_set1_ps(1.44269502f), (__m512)n);  // rounded once
+  const vf r = (vf)_mm512_fnmadd_ps((__m512)a, _mm512_set1_ps(1.92596303e-8f), high);
+  vf p = splat(0.00132647273f) * r + 0.00967151299f;
+  p = p * r + 0.0555073358f;
+  p = p * r + 0.240222424f;
+  p = p * r + 0.693147004f;
+  p = p * r + 1.0f;
+  return x / (1.0f + (vf)((vi)p + ((vi)t << 23)));
+#else
+  return x / (1.0f + exp_v(-x));
+#endif
+}
 {% else %}
 // To 2^-12 of its value: bfloat16 keeps 2^-9. The commonest activation costs as much as a narrow convolution otherwise.
 FS_INLINE vf silu_v(vf x) {
@@ -87,7 +119,7 @@ enum Act { NONE, RELU, RELU6, SILU, HARDSWISH, HARDSIGMOID, GELU, GELU_TANH, SIG
 // `slope` points to the channel's prelu slopes; p0 and p1 are the activation's numbers.
 template <Act A> FS_INLINE vf activate(vf x, const float* slope, float p0, float p1) {
   if constexpr (A == NONE) return x;
-  if constexpr (A == RELU) return pick(x < splat(0.0f), splat(0.0f), x);
+  if constexpr (A == RELU) return at_least(x, 0.0f);
   if constexpr (A == RELU6) return clamp_v(x, 0.0f, 6.0f);
   if constexpr (A == SILU) return silu_v(x);
   if constexpr (A == HARDSWISH) return x * clamp_v(x + 3.0f, 0.0f, 6.0f) / 6.0f;
@@ -97,7 +129,7 @@ template <Act A> FS_INLINE vf activate(vf x, const float* slope, float p0, float
   if constexpr (A == SIGMOID) return sigmoid_v(x);
   if constexpr (A == TANH) return tanh_v(x);
   if constexpr (A == MISH) {  // x tanh(log(1 + e^x)) with e^x = e: e (e + 2) / (e (e + 2) + 2)
-    vf e = exp_v(pick(x > splat(20.0f), splat(20.0f), x));
+    vf e = exp_v(at_most(x, 20.0f));
     vf n = e * (e + 2.0f);
     return x * (n / (n + 2.0f));
   }

@@ -114,7 +114,7 @@ extern "C" int fs_step(StepArgs* a) {
       feed<3, 4>(w, pic, ay, ax);
       const int ns = 1;
       const int64_t t = now_ns();
-      conv<14, 1>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 0), 8, done, e, true}, nullptr, w.n);
+      conv<10, 1>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 0), 8, done, e, true}, nullptr, w.n);
       c.conv_ns += now_ns() - t;
     }
     w.done();
@@ -135,7 +135,7 @@ extern "C" int fs_step(StepArgs* a) {
       const Axis &ay = axes[2], &ax = axes[2];
       const int ns = 1;
       const int64_t t = now_ns();
-      conv<14, 1>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 640), 8, done, e, false}, nullptr, w.n);
+      conv<10, 1>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 640), 8, done, e, false}, nullptr, w.n);
       c.conv_ns += now_ns() - t;
     }
     w.done();

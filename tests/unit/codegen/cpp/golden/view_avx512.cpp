@@ -116,7 +116,7 @@ extern "C" int fs_step(StepArgs* a) {
       const Axis &ay = axes[0], &ax = axes[1];
       const int ns = 1;
       const int64_t t = now_ns();
-      conv<14, 1>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 0), 4, done, e, true}, nullptr, w.n);
+      conv<10, 1>(w, {in, ns, &ay, &ax, (const elem*)(a->weights + 0), 4, done, e, true}, nullptr, w.n);
       c.conv_ns += now_ns() - t;
     }
     w.done();

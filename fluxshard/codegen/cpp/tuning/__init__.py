@@ -1,0 +1,1 @@
+"""Measured tiles of convolutions, in the place of those of the rule."""
