@@ -1,13 +1,14 @@
 """Dense engines of other projects on the CPU: all take the same uint8 picture, and normalise it themselves.
 
 Each comes with the precision that it computes in. OpenVINO takes bfloat16 by itself where the processor has it, so both
-are asked for. What is not installed, or does not take the network, is left out with the reason.
+are asked for. Its int8 comes from NNCF's quantisation after training, calibrated on pictures. What is not installed, or
+does not take the network, is left out with the reason.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,20 +61,24 @@ def has_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & words)
 
 
-def dense_engines(net: torch.nn.Module, size: tuple[int, int]) -> tuple[list[Engine], list[str]]:
+def dense_engines(
+    net: torch.nn.Module, size: tuple[int, int], calibration: Sequence[Picture] = ()
+) -> tuple[list[Engine], list[str]]:
     """All that can be had here, and why others cannot.
 
     Args:
       net: takes `(1, 3, H, W)` float32.
       size: (H, W).
+      calibration: pictures of that size, from which int8 engines take their ranges; none: there are no int8 engines.
     """
     engines: list[Engine] = []
     missing: list[str] = []
-    for make in (_openvino, _onnxruntime, _torch):
+    for make in (_openvino, _openvino_int8, _onnxruntime, _torch):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                engines += make(_Tensors(deepcopy(net)).eval(), size)  # exporters leave traces in networks
+                # exporters leave traces in networks
+                engines += make(_Tensors(deepcopy(net)).eval(), size, calibration)
         except Exception as error:  # whatever an exporter may raise: the others are measured all the same
             missing.append(f"{make.__name__[1:]}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
     if not has_bfloat16():
@@ -82,28 +87,54 @@ def dense_engines(net: torch.nn.Module, size: tuple[int, int]) -> tuple[list[Eng
     return engines, missing
 
 
-def _openvino(net: torch.nn.Module, size: tuple[int, int]) -> Iterator[Engine]:
+def _openvino(net: torch.nn.Module, size: tuple[int, int], _: Sequence[Picture]) -> Iterator[Engine]:
+    model = _converted(net, size)
+    for hint, precision in (("f32", "float32"), ("bf16", "bfloat16")):
+        yield _openvino_engine(model, hint, precision)
+
+
+def _openvino_int8(net: torch.nn.Module, size: tuple[int, int], calibration: Sequence[Picture]) -> Iterator[Engine]:
+    """Eight bits by NNCF: weights with a range per output channel, activations with one per tensor, not symmetric.
+
+    What NNCF leaves a float is bfloat16 where the processor has it.
+    """
+    import nncf
+
+    if not calibration:
+        raise ValueError("no pictures to calibrate on")
+    pictures = nncf.Dataset(list(calibration), lambda picture: normalised(picture).numpy())
+    model = nncf.quantize(
+        _converted(net, size), pictures, preset=nncf.QuantizationPreset.MIXED, subset_size=len(calibration)
+    )
+    yield _openvino_engine(model, "bf16" if has_bfloat16() else "f32", "int8")
+
+
+def _converted(net: torch.nn.Module, size: tuple[int, int]) -> Any:
+    """The network as an OpenVINO model that takes `(1, 3, H, W)` float32."""
+    import openvino as ov
+
+    with torch.no_grad():
+        return ov.convert_model(torch.export.export(net, (torch.zeros(1, 3, *size),)))
+
+
+def _openvino_engine(model: Any, hint: str, precision: str) -> Engine:
     import openvino as ov
     from openvino.preprocess import PrePostProcessor
 
-    with torch.no_grad():
-        model = ov.convert_model(torch.export.export(net, (torch.zeros(1, 3, *size),)))
-    steps = PrePostProcessor(model)
+    steps = PrePostProcessor(model.clone())
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().preprocess().convert_element_type(ov.Type.f32).scale(255.0)
     steps.input().model().set_layout(ov.Layout("NCHW"))
-    model = steps.build()
-    for hint, precision in (("f32", "float32"), ("bf16", "bfloat16")):
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": THREADS}
-        request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
-
-        def run(picture: Picture, request: Any = request) -> object:
-            return request.infer({0: picture[None]}, share_inputs=True, share_outputs=True)
-
-        yield Engine(f"OpenVINO {ov.__version__.partition('-')[0]}, {precision}", precision, run)
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": THREADS}
+    request = ov.Core().compile_model(steps.build(), "CPU", settings).create_infer_request()
+    return Engine(
+        f"OpenVINO {ov.__version__.partition('-')[0]}, {precision}",
+        precision,
+        lambda picture: request.infer({0: picture[None]}, share_inputs=True, share_outputs=True),
+    )
 
 
-def _onnxruntime(net: torch.nn.Module, size: tuple[int, int]) -> Iterator[Engine]:
+def _onnxruntime(net: torch.nn.Module, size: tuple[int, int], _: Sequence[Picture]) -> Iterator[Engine]:
     import onnxruntime as ort
 
     with TemporaryDirectory() as directory:
@@ -121,7 +152,7 @@ def _onnxruntime(net: torch.nn.Module, size: tuple[int, int]) -> Iterator[Engine
     )
 
 
-def _torch(net: torch.nn.Module, size: tuple[int, int]) -> Iterator[Engine]:
+def _torch(net: torch.nn.Module, size: tuple[int, int], _: Sequence[Picture]) -> Iterator[Engine]:
     for dtype, precision in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
         if precision == "bfloat16" and not has_bfloat16():
             continue
