@@ -57,13 +57,17 @@ class CompiledModel:
         self._compiled: dict[tuple[int, ...], Specialisation] = {}
         self._latest: Specialisation | None = None
 
-    def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False) -> Session:
+    def session(
+        self, reuse: ReuseOptions | None = None, *, exact: bool = False, keep_all: bool = False
+    ) -> Session:
         """A new video stream.
 
         Args:
           reuse: what to reuse; None: what the model was saved with, otherwise planned reuse at its shipped thresholds,
             as `fluxshard run`.
           exact: outputs equal the dense network's up to rounding (`ReuseOptions.exact`); takes the place of `reuse`.
+          keep_all: keep all features for `Session.inspect`. Otherwise a stream of planned reuse keeps those that later
+            frames read, which takes less memory; outputs are the same.
 
         Raises:
           ProfileError: a profile that cannot be read; or, at the first frame, one of another network or other weights.
@@ -75,7 +79,7 @@ class CompiledModel:
             own = ReuseOptions(policy="planned") if self._profile is None else self._profile.reuse
             reuse = ReuseOptions.exact() if exact else own
         if reuse.profile is None:
-            return Session(lambda image: self.specialise(image).program, reuse)
+            return Session(lambda image: self.specialise(image).program, reuse, keep_all=keep_all)
         profile = ThresholdProfile.load(reuse.profile)
         if profile.canvas_px != self._options.canvas_px:
             raise OptionError(
@@ -88,7 +92,7 @@ class CompiledModel:
             profile.check(found.program.engine.plan, found.weights)
             return found.program
 
-        return Session(checked, profile.reuse)
+        return Session(checked, profile.reuse, keep_all=keep_all)
 
     def specialise(self, example: Tensor) -> Specialisation:
         """Compiles for the shape of `example`, or returns what is already compiled for it."""

@@ -39,10 +39,14 @@ class Session:
     Args:
       program_for: the program for an image of `(1, C, H, W)`; compiles on the first use of a size.
       reuse: what to reuse.
+      keep_all: keep all features for `inspect`, also those that no later frame reads.
     """
 
-    def __init__(self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions) -> None:
+    def __init__(
+        self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions, *, keep_all: bool = False
+    ) -> None:
         self._program_for = program_for
+        self._given_only = reuse.policy == "planned" and not keep_all
         self._given = self._reuse = reuse
         self._stream: Stream | None = None
         self._frame = 0
@@ -221,6 +225,8 @@ class Session:
     def inspect(self) -> Inspection:
         """Masks, slot maps and features that the last frame left, as copies.
 
+        A stream of planned reuse does not keep features that no later frame reads, unless it was made with `keep_all`.
+
         Raises:
           StateError: no frame has run.
         """
@@ -354,7 +360,7 @@ class Session:
 
     def _prepare(self, program: Program, size: tuple[int, ...]) -> Stream:
         if self._stream is None or self._stream.size != size:
-            self._stream = self._start(program, program.engine.new_state(), size)
+            self._stream = self._start(program, program.engine.new_state(given=self._given_only), size)
         return self._stream
 
     def _start(self, program: Program, state: StreamState, size: tuple[int, ...]) -> Stream:

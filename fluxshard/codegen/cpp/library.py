@@ -16,6 +16,7 @@ from fluxshard.codegen.cpp.lowering import StepSpec
 from fluxshard.codegen.cpp.pack import pack_all
 from fluxshard.errors import KernelError
 from fluxshard.ir.kernel import Target
+from fluxshard.ir.step_layout import Keep
 
 ISLAND_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 
@@ -37,6 +38,7 @@ class StepArgs(ctypes.Structure):
 
     _fields_ = [
         ("arena", ctypes.c_void_p),
+        ("scratch", ctypes.c_void_p),
         ("weights", ctypes.c_void_p),
         ("image", ctypes.c_void_p),
         ("motion", ctypes.c_void_p),
@@ -49,6 +51,7 @@ class StepArgs(ctypes.Structure):
         ("rfap", ctypes.c_int32),
         ("remap", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("keeps", ctypes.c_int32),
         ("fed", ctypes.c_void_p),
         ("input_mask", ctypes.c_void_p),
         ("field", FieldArgs),
@@ -94,11 +97,6 @@ class StepLibrary:
         return self.spec.layout
 
     @property
-    def state_bytes(self) -> int:
-        """Size of a stream's state."""
-        return int(self._library.fs_state_bytes())
-
-    @property
     def in_torch(self) -> Mapping[str, str]:
         """Islands that the callback is called for, in order, and why; by layer."""
         return self.spec.in_torch
@@ -107,11 +105,15 @@ class StepLibrary:
         """All weights in one blob, in the order in which kernels read them; shared by all streams."""
         return pack_all(self.layout, weights)
 
-    def new_state(self) -> NDArray[np.uint8]:
-        """A stream's zeroed and prepared state, 64-byte aligned."""
-        state = zeroed(self.state_bytes)
-        self._library.fs_init(state.ctypes.data)
-        return state
+    def new_state(self, keep: Keep) -> NDArray[np.uint8]:
+        """A stream's zeroed state, 64-byte aligned; its first frame must be a keyframe."""
+        return zeroed(self.layout.sizes[keep])
+
+    def new_scratch(self) -> NDArray[np.uint8]:
+        """What a step has to itself while it runs, prepared, 64-byte aligned."""
+        scratch = zeroed(self.layout.scratch_size)
+        self._library.fs_init(scratch.ctypes.data)
+        return scratch
 
     def input_program(self) -> InputCacheLibrary:
         """The program of the input caches that belong to this one, from the same kernel cache.

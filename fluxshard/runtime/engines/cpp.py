@@ -14,9 +14,10 @@ from torch import Tensor
 from fluxshard.errors import KernelError, StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
-from fluxshard.ir.step_layout import StateLayout
+from fluxshard.ir.step_layout import Keep
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import IslandProgram
+from fluxshard.runtime.engines.cpp_memory import CppInspection, CppState, Memory, Scratch, ScratchBlocks, new_cpp_state, values_in, view
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
 from fluxshard.runtime.reuse.compare import close
@@ -26,18 +27,8 @@ from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 
 
-class StepProgram(Protocol):
+class StepProgram(Memory, Protocol):
     """The loaded program of an engine; `codegen.StepLibrary` is one."""
-
-    @property
-    def layout(self) -> StateLayout:
-        """Offsets in the state."""
-        ...
-
-    @property
-    def state_bytes(self) -> int:
-        """Size of a stream's state."""
-        ...
 
     @property
     def in_torch(self) -> Mapping[str, str]:
@@ -46,10 +37,6 @@ class StepProgram(Protocol):
 
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
         """All weights in one blob."""
-        ...
-
-    def new_state(self) -> NDArray[np.uint8]:
-        """A stream's state before its first frame."""
         ...
 
     def input_program(self) -> InputProgram:
@@ -67,16 +54,6 @@ class StepProgram(Protocol):
     def step(self, args: Any) -> None:
         """Runs one frame."""
         ...
-
-
-@dataclass(slots=True)
-class _Data:
-    """State of one stream."""
-
-    arena: NDArray[np.uint8]
-    buffers: dict[str, Tensor]  # inputs and outputs on the grids of islands that run in torch, in the arena
-    cached: dict[str, Tensor]  # values off the grids: in the arena, where the program computes them
-    failure: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +93,7 @@ class CppEngine:
             for index, layer in enumerate(plan.layers)
             if isinstance(layer.params, Island) and layer.name in program.in_torch
         ]
+        self._blocks = ScratchBlocks(program)
         self._blob = program.pack_weights({name: tensor.numpy() for name, tensor in weights.items()})
         self._read_later = {name for layer in plan.layers for name in layer.inputs}
         self._filled = [  # outputs that the program writes
@@ -124,18 +102,10 @@ class CppEngine:
             if leaf.value and (plan.value(leaf.value).grid is not None or leaf.value in self._layout.values)
         ]
 
-    def new_state(self) -> StreamState:
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
-        arena = self._program.new_state()
-        buffers = {
-            name: torch.from_numpy(_view(arena, buffer.offset, np.float32, (1, *buffer.shape)))
-            for name, buffer in self._layout.buffers.items()
-        }
-        cached = {
-            name: torch.from_numpy(_view(arena, value.offset, np.float32, value.shape))
-            for name, value in self._layout.values.items()
-        }
-        return StreamState(_Data(arena, buffers, cached), arena.nbytes)
+        data = new_cpp_state(self._program, Keep.GIVEN if given else Keep.ALL)
+        return StreamState(data, data.arena.nbytes)
 
     def new_input_cache(self, options: InputOptions) -> CppInputCache:
         """See `Engine.new_input_cache`."""
@@ -144,7 +114,13 @@ class CppEngine:
     @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
-        data: _Data = state.data
+        with self._blocks.borrowed() as scratch:
+            return self._step(state, image, motion, control, scratch)
+
+    def _step(
+        self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl, scratch: Scratch
+    ) -> StepResult:
+        data: CppState = state.data
         data.failure = None
         n_layers = len(self.plan.layers)
         candidates, changed = np.zeros(n_layers, np.int64), np.zeros(n_layers, np.int64)
@@ -153,8 +129,7 @@ class CppEngine:
         outputs = np.array([leaves[index].data_ptr() for index in self._filled], np.uint64)  # type: ignore[union-attr]
         work, kept = self._work(control)
         args = self._program.new_args()
-        callback = self._program.callback(lambda _, number: self._run_island(data, args, tau, number))
-        args.arena = data.arena.ctypes.data
+        callback = self._program.callback(lambda _, number: self._run_island(data, scratch, args, tau, number))
         args.weights = self._blob.ctypes.data
         args.image = image.data_ptr()
         image_motion, tables = motion_of(motion, 0), None
@@ -176,6 +151,8 @@ class CppEngine:
         elif control.input is not None:
             seen = type(control.input).__name__
             raise StateError(f"the input was assembled by another backend ({seen}): take this engine's")
+        self._fit(state, control, keyframe)
+        args.arena, args.scratch, args.keeps = data.arena.ctypes.data, scratch.memory.ctypes.data, data.keep
         args.keyframe, args.rfap, args.remap = keyframe, _RFAP[control.rfap], control.remap
         args.tau, args.outputs = tau.ctypes.data, outputs.ctypes.data
         args.work = None if work is None else work.ctypes.data
@@ -204,7 +181,32 @@ class CppEngine:
 
     def inspect(self, state: StreamState) -> CppInspection:
         """See `Engine.inspect`."""
-        return CppInspection(self.plan, self._layout, state.data.arena)
+        return CppInspection(self.plan, self._layout, state.data.arena, state.data.keep)
+
+    def _fit(self, state: StreamState, control: StepControl, keyframe: bool) -> None:
+        """Makes sure that a stream keeps what a frame reads; a keyframe reads nothing.
+
+        Raises:
+          StateError: the frame asks for more than is there.
+        """
+        data: CppState = state.data
+        if not control.remap:
+            if data.keep is Keep.UNMOVED:
+                return
+            if not keyframe:
+                raise StateError(
+                    "this stream's cache moves with the content: before a frame that leaves it where it was "
+                    "(remap=False), run a keyframe with remap=False"
+                )
+            data.keep, data.arena = Keep.UNMOVED, self._program.new_state(Keep.UNMOVED)
+            data.cached, state.n_bytes = values_in(data.arena, self._layout), data.arena.nbytes
+        elif data.keep is Keep.GIVEN and not keyframe:
+            missing = sorted({store.grid for store in self._layout.stores.values()} - set(control.work or ()))
+            if missing:
+                raise StateError(
+                    f"this stream keeps only what frames read whose work is given, and no work is given for grids "
+                    f"{missing}: give the cells of every grid, or make the stream with given=False"
+                )
 
     def _leaf_buffer(self, index: int) -> Tensor | None | bool | int | float | str:
         leaf = self.plan.outputs[index]
@@ -223,27 +225,27 @@ class CppEngine:
             pointers[index] = kept[-1].ctypes.data
         return pointers, kept
 
-    def _run_island(self, data: _Data, args: Any, tau: NDArray[np.float32], number: int) -> int:
+    def _run_island(self, data: CppState, scratch: Scratch, args: Any, tau: NDArray[np.float32], number: int) -> int:
         """Called from the generated program; must not raise."""
         island = self._islands[number]
         try:
-            self._evaluate(data, island, bool(args.keyframe), float(tau[island.index]))
+            self._evaluate(data, scratch, island, bool(args.keyframe), float(tau[island.index]))
         except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
             data.failure = error
             return 1
         return 0
 
-    def _evaluate(self, data: _Data, island: _Island, keyframe: bool, tau: float) -> None:
+    def _evaluate(self, data: CppState, scratch: Scratch, island: _Island, keyframe: bool, tau: float) -> None:
         names = dict(island.weights)
         for name in island.layer.inputs:
-            names[name] = data.buffers[name] if name in data.buffers else data.cached[name]
+            names[name] = scratch.buffers[name] if name in scratch.buffers else data.cached[name]
         given = {tensor.untyped_storage().data_ptr() for tensor in names.values()}
         results = island.program(names)
         for name in island.layer.outputs:
             fresh = results[name]
             assert isinstance(fresh, Tensor)
-            if name in data.buffers:
-                data.buffers[name].copy_(fresh)
+            if name in scratch.buffers:
+                scratch.buffers[name].copy_(fresh)
                 continue
             cached = data.cached.get(name)
             new = keyframe or cached is None or name not in self._read_later or not close(fresh, cached, tau)
@@ -254,66 +256,8 @@ class CppEngine:
             vector = self._layout.vectors.get(name)
             if vector is not None and new:
                 flat = fresh.reshape(-1)
-                target = _view(data.arena, vector.offset, np.float32, vector.shape)
+                target = view(data.arena, vector.offset, np.float32, vector.shape)
                 target[:] = flat.numpy() if flat.numel() > 1 else flat.item()
-
-
-@dataclass(frozen=True, slots=True)
-class CppInspection:
-    """See `Inspection`: reads the state through the program's layout."""
-
-    plan: Plan
-    layout: StateLayout
-    arena: NDArray[np.uint8]
-
-    def input_mask(self) -> Mask:
-        """See `Inspection.input_mask`."""
-        return _view(self.arena, self.layout.image.mask, np.bool_, self.plan.image_size).copy()
-
-    def candidates(self, layer: str) -> Mask | None:
-        """See `Inspection.candidates`."""
-        spec = self.plan.layer(layer)
-        return self._cells(spec.output, "cand") if spec.mode == "sparse" else None
-
-    def mask(self, value: str) -> Mask | None:
-        """See `Inspection.mask`."""
-        return self._cells(value, "mask")
-
-    def slots(self, value: str) -> NDArray[np.int32] | None:
-        """See `Inspection.slots`."""
-        store = self.layout.stores.get(value)
-        if store is None:
-            return None
-        grid, count = self.plan.grids[store.grid], (len(self.layout.stores),)
-        current = _view(self.arena, self.layout.current, np.int32, count)[store.index]
-        shares = _view(self.arena, self.layout.shares, np.bool_, count)[store.index]
-        maps = self.layout.works[store.grid] if shares else store
-        return _view(self.arena, maps.map1 if current else maps.map0, np.int32, (grid.height, grid.width)).copy()
-
-    def value(self, value: str) -> Tensor | None:
-        """See `Inspection.value`."""
-        store, slots = self.layout.stores.get(value), self.slots(value)
-        if store is None or slots is None:
-            return None
-        kind = np.float32 if store.itemsize == 4 else np.uint16
-        pool = _view(self.arena, store.pool, kind, (2 * slots.size, store.stride))
-        rows = pool[slots.ravel(), : store.channels]
-        if store.itemsize == 2:  # bfloat16: the upper half of a float32
-            rows = (rows.astype(np.uint32) << 16).view(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(rows.T)).view(1, store.channels, *slots.shape)
-
-    def _cells(self, value: str, kind: str) -> Mask | None:
-        store = self.layout.stores.get(value)
-        if store is None:
-            return None
-        grid = self.plan.grids[store.grid]
-        return _view(self.arena, getattr(store, kind), np.bool_, (grid.height, grid.width)).copy()
-
-
-def _view(arena: NDArray[np.uint8], offset: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    count = int(np.prod(shape)) * np.dtype(kind).itemsize
-    view: NDArray[Any] = arena[offset : offset + count].view(kind).reshape(shape)
-    return view
 
 
 def _tables(fields: Sequence[MotionField]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

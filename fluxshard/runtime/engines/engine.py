@@ -78,6 +78,11 @@ class StepResult:
 class Inspection(Protocol):
     """Masks and maps of the last frame, for tests and pictures. Arrays are copies."""
 
+    @property
+    def rows_in_place(self) -> bool:
+        """Which rule gives rows to fresh features: `slot_map.place`; otherwise `slot_map.allocate`."""
+        ...
+
     def input_mask(self) -> Mask:
         """S_0, `(H, W)`."""
         ...
@@ -130,8 +135,13 @@ class Engine(Protocol):
         """Device of images and results."""
         ...
 
-    def new_state(self) -> StreamState:
-        """Buffers of a stream that has seen nothing; its first frame must be a keyframe."""
+    def new_state(self, *, given: bool = False) -> StreamState:
+        """Buffers of a stream that has seen nothing; its first frame must be a keyframe.
+
+        Args:
+          given: every frame that is no keyframe will come with the cells of all grids (`StepControl.work`), as those of
+            planned reuse do. An engine may then keep less; what it does not keep cannot be inspected.
+        """
         ...
 
     def new_input_cache(self, options: InputOptions) -> InputCache:
