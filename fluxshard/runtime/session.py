@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, get_num_threads
 
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.checked_image import check_device, check_image
-from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts, StreamState
+from fluxshard.runtime.engines.engine import Inspection, Mask, ParkingEngine, StepCounts, StreamState
+from fluxshard.runtime.parking import Block, Parked, park
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
 from fluxshard.runtime.reuse.canvas import Canvas
@@ -56,6 +57,7 @@ class Session:
         )
         self._counts: Callable[[], StepCounts] | None = None
         self._planned: PlannedFrame | None = None
+        self._parked: Parked | None = None
         self._closed = False
         self._running = threading.Lock()
 
@@ -70,11 +72,12 @@ class Session:
         if self._stats is None and self._measure is not None:
             with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
                 self._stats = self._measure()
-        self._stream = self._measure = self._counts = self._planned = None
+        self._stream = self._measure = self._counts = self._planned = self._parked = None
         self._closed = True
 
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
+        self.unpark()
         self._frame = 0
         self._stats = self._measure = self._counts = self._planned = None
         stream = self._stream
@@ -166,8 +169,42 @@ class Session:
 
     @property
     def state_bytes(self) -> int:
-        """Memory that the stream's caches take; 0 before the first frame, or `prepare`."""
+        """Memory that the stream's caches take, packed where it is parked; 0 before the first frame, or `prepare`."""
+        if self._parked is not None:
+            return self._parked.n_bytes
         return 0 if self._stream is None else self._stream.state.n_bytes + self._stream.policy.n_bytes
+
+    @property
+    def parked(self) -> bool:
+        """The stream is packed away (`park`)."""
+        return self._parked is not None
+
+    def park(self) -> None:
+        """Packs an idle stream away, to take less memory: `zstandard` packs best, where it is installed.
+
+        The next frame brings it back, and gives the bits that it would have given. So does whatever else asks for the
+        stream.
+
+        Raises:
+          StateError: the session is closed, is parked already, has run no frame, or runs one in another thread; or its
+            backend cannot park streams.
+        """
+        with self._alone():
+            stream = self._ran()
+            if self._parked is not None:
+                raise StateError("session is parked already: run a frame, or call unpark(), before you park it again")
+            engine = stream.program.engine
+            if not isinstance(engine, ParkingEngine):
+                raise StateError(f"streams of backend {engine.name!r} cannot be parked: close the session instead")
+            self.stats  # noqa: B018 - counts are taken while they are there
+            blocks = [*engine.blocks(stream.state), *map(Block, stream.policy.memory())]
+            self._parked = park(blocks, get_num_threads())
+
+    def unpark(self) -> None:
+        """Brings a parked stream back now, not with its next frame; does nothing where it is not parked."""
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            parked.restore(get_num_threads())
 
     def prepare(self, image: Tensor) -> None:
         """Takes the memory of a stream now, not at its first frame.
@@ -231,6 +268,7 @@ class Session:
           StateError: no frame has run.
         """
         stream = self._ran()
+        self.unpark()
         return stream.program.engine.inspect(stream.state)
 
     def recompute_mask(self) -> Mask:
@@ -260,6 +298,7 @@ class Session:
           ShapeError, StateError: as `run`.
         """
         program = self._check(image, motion)
+        self.unpark()
         stream, size = self._stream, tuple(image.shape)
         if stream is None or stream.size != size:
             return propose(self._policy(program), self._canvas(program, size), image, motion, None).proposal
@@ -282,6 +321,7 @@ class Session:
           ShapeError, StateError: as `run`.
         """
         self._check(image, motion)
+        self.unpark()
         stream = self._stream
         if stream is None or stream.size != tuple(image.shape) or stream.canvas is not None:
             return None
@@ -304,13 +344,23 @@ class Session:
     def _run(
         self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
     ) -> Any:
+        with self._alone():
+            return self._run_alone(image, motion, work, whole=whole)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else uses the stream meanwhile.
+
+        Raises:
+          StateError: somebody does.
+        """
         if not self._running.acquire(blocking=False):
             raise StateError(
                 "session is running a frame in another thread: run a stream's frames one after another, and make a "
                 "session for every stream"
             )
         try:
-            return self._run_alone(image, motion, work, whole=whole)
+            yield
         finally:
             self._running.release()
 
@@ -359,6 +409,7 @@ class Session:
         stream.policy.reset()
 
     def _prepare(self, program: Program, size: tuple[int, ...]) -> Stream:
+        self.unpark()
         if self._stream is None or self._stream.size != size:
             self._stream = self._start(program, program.engine.new_state(given=self._given_only), size)
         return self._stream

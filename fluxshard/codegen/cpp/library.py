@@ -90,6 +90,9 @@ class StepLibrary:
         self._library = load_library(path, "fs", StepArgs)
         self._library.fs_step.argtypes = [ctypes.POINTER(StepArgs)]
         self._library.fs_init.argtypes = [ctypes.c_void_p]
+        for name in ("fs_split", "fs_join"):
+            getattr(self._library, name).argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p]
+            getattr(self._library, name).restype = None
 
     @property
     def layout(self) -> Layout:
@@ -114,6 +117,19 @@ class StepLibrary:
         scratch = zeroed(self.layout.scratch_size)
         self._library.fs_init(scratch.ctypes.data)
         return scratch
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored number."""
+        return self.target.itemsize
+
+    def split(self, numbers: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
+        """Stored numbers as planes, each of one byte of every number; both as long as whole numbers are."""
+        self._library.fs_split(numbers.ctypes.data, numbers.nbytes // self.target.itemsize, planes.ctypes.data)
+
+    def join(self, planes: NDArray[np.uint8], numbers: NDArray[np.uint8]) -> None:
+        """The numbers that `split` was given."""
+        self._library.fs_join(numbers.ctypes.data, numbers.nbytes // self.target.itemsize, planes.ctypes.data)
 
     def input_program(self) -> InputCacheLibrary:
         """The program of the input caches that belong to this one, from the same kernel cache.

@@ -17,9 +17,10 @@ from fluxshard.ir.plan import LayerSpec, Plan
 from fluxshard.ir.step_layout import Keep
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import IslandProgram
-from fluxshard.runtime.engines.cpp_memory import CppInspection, CppState, Memory, Scratch, ScratchBlocks, new_cpp_state, values_in, view
+from fluxshard.runtime.engines.cpp_memory import CppInspection, CppState, Memory, Scratch, ScratchBlocks, forget_unread, new_cpp_state, values_in, view
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
+from fluxshard.runtime.parking import Block, Bytes, Planes
 from fluxshard.runtime.reuse.compare import close
 from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache, InputProgram
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
@@ -53,6 +54,19 @@ class StepProgram(Memory, Protocol):
 
     def step(self, args: Any) -> None:
         """Runs one frame."""
+        ...
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored number."""
+        ...
+
+    def split(self, numbers: Bytes, planes: Bytes) -> None:
+        """See `parking.Planes`."""
+        ...
+
+    def join(self, planes: Bytes, numbers: Bytes) -> None:
+        """See `parking.Planes`."""
         ...
 
 
@@ -182,6 +196,12 @@ class CppEngine:
     def inspect(self, state: StreamState) -> CppInspection:
         """See `Engine.inspect`."""
         return CppInspection(self.plan, self._layout, state.data.arena, state.data.keep)
+
+    def blocks(self, state: StreamState) -> tuple[Block, ...]:
+        """See `ParkingEngine.blocks`."""
+        data: CppState = state.data
+        forget_unread(data, self.plan, self._layout)
+        return (Block(data.arena, Planes(self._program.itemsize, self._program.split, self._program.join)),)
 
     def _fit(self, state: StreamState, control: StepControl, keyframe: bool) -> None:
         """Makes sure that a stream keeps what a frame reads; a keyframe reads nothing.

@@ -65,6 +65,19 @@ def values_in(arena: NDArray[np.uint8], layout: StateLayout) -> dict[str, Tensor
     return _tensors(arena, layout.values, batch=False)
 
 
+def forget_unread(state: CppState, plan: Plan, layout: StateLayout) -> None:
+    """Clears rows that no cell of the cache reads: the next frame writes them before it reads them."""
+    seen = CppInspection(plan, layout, state.arena, state.keep)
+    for name, store in layout.stores.items():
+        slots = seen.slots(name)
+        if slots is None or state.keep is Keep.UNMOVED or (state.keep is Keep.GIVEN and store.passing):
+            continue
+        unread = np.ones(slots.size, np.bool_)
+        unread[slots.ravel()] = False
+        if unread.any():
+            view(state.arena, store.pools[state.keep], np.uint8, (slots.size, store.row_bytes(1)))[unread] = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Scratch:
     """A block that one step has to itself.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from fluxshard.ir.plan import Plan
 from fluxshard.options import Rfap
 from fluxshard.runtime.level_motion import Motion
+from fluxshard.runtime.parking import Block
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal
 
 Mask = NDArray[np.bool_]
@@ -161,6 +162,15 @@ class Engine(Protocol):
 
     def inspect(self, state: StreamState) -> Inspection:
         """Masks and maps that the last frame left."""
+        ...
+
+
+@runtime_checkable
+class ParkingEngine(Protocol):
+    """An engine whose streams can be packed away while they are idle."""
+
+    def blocks(self, state: StreamState) -> tuple[Block, ...]:
+        """All memory of a stream; rows that no cell reads are cleared first."""
         ...
 
 
