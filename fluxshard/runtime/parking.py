@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 PART = 1 << 20  # bytes of a block that are packed at once, where it is taken apart
 _LONG = 24  # log2 of how far back repetitions are looked for: images of several levels repeat each other
+_SPARE = 8192  # bytes that packing may add to a part
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 _PAYS = 0.9  # share of its size below which zlib, slow as it is, is worth its time
 
 
@@ -65,15 +68,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of a block: what it holds, plane by plane."""
+    """A part of a block, and where in the packed memory each of its planes lies: `(start, end)`."""
 
     memory: Bytes
     planes: Planes | None
-    packed: tuple[bytes, ...]
-
-    @property
-    def n_bytes(self) -> int:
-        return sum(map(len, self.packed))
+    places: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,7 @@ class Parked:
     """
 
     n_bytes: int
+    _packed: _Packed
     _parts: tuple[_Part, ...]
 
     def restore(self, threads: int) -> None:
@@ -93,7 +93,18 @@ class Parked:
         Args:
           threads: that work at it.
         """
-        _each(threads, _restore, self._parts)
+        _each(threads, self._restore, self._parts)
+        self._packed.memory.close()
+
+    def _restore(self, part: _Part) -> None:
+        with memoryview(self._packed.memory) as packed:
+            if part.planes is None:
+                _expand(packed, part.places[0], part.memory)
+                return
+            apart = np.empty_like(part.memory)
+            for place, plane in zip(part.places, apart.reshape(part.planes.count, -1), strict=True):
+                _expand(packed, place, plane)
+            part.planes.join(apart, part.memory)
 
 
 def park(blocks: Sequence[Block], threads: int) -> Parked:
@@ -104,9 +115,28 @@ def park(blocks: Sequence[Block], threads: int) -> Parked:
       threads: that work at it.
     """
     cut = [(part, block.planes) for block in blocks for part in _parts_of(block)]
-    parts = _each(threads, _pack, cut)
+    cut.sort(key=lambda one: -one[0].nbytes)  # the largest first: nobody waits for one that was begun last
+    packed = _Packed(mmap.mmap(-1, sum(block.memory.nbytes for block in blocks) + _SPARE * len(cut), **_PRIVATE))
+    parts = _each(threads, lambda given: _pack(packed, *given), cut)
     kept = sum(block.memory.nbytes - _release(block.memory) for block in blocks)
-    return Parked(kept + sum(part.n_bytes for part in parts), tuple(parts))
+    return Parked(kept + packed.size, packed, tuple(parts))
+
+
+@dataclass(slots=True)
+class _Packed:
+    """What is packed, part after part, in pages of its own: they are gone when they are given back, and not before
+    they are filled do they take memory."""
+
+    memory: mmap.mmap
+    size: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, content: bytes) -> tuple[int, int]:
+        """Puts something behind what is there; returns where it lies."""
+        with self.lock:
+            start, self.size = self.size, self.size + len(content)
+            self.memory[start : self.size] = content
+            return start, self.size
 
 
 def _parts_of(block: Block) -> list[Bytes]:
@@ -114,23 +144,13 @@ def _parts_of(block: Block) -> list[Bytes]:
     return [block.memory[at : at + step] for at in range(0, block.memory.nbytes, step)]
 
 
-def _pack(given: tuple[Bytes, Planes | None]) -> _Part:
-    memory, planes = given
+def _pack(packed: _Packed, memory: Bytes, planes: Planes | None) -> _Part:
     if planes is None or memory.nbytes % planes.count:
-        return _Part(memory, None, (_compressed(memory),))
+        return _Part(memory, None, (packed.add(_compressed(memory)),))
     apart = np.empty_like(memory)
     planes.split(memory, apart)
-    return _Part(memory, planes, tuple(_compressed(plane) for plane in apart.reshape(planes.count, -1)))
-
-
-def _restore(part: _Part) -> None:
-    if part.planes is None:
-        _expand(part.packed[0], part.memory)
-        return
-    apart = np.empty_like(part.memory)
-    for packed, plane in zip(part.packed, apart.reshape(part.planes.count, -1), strict=True):
-        _expand(packed, plane)
-    part.planes.join(apart, part.memory)
+    places = tuple(packed.add(_compressed(plane)) for plane in apart.reshape(planes.count, -1))
+    return _Part(memory, planes, places)
 
 
 def _each(threads: int, function: Callable[[A], B], given: Sequence[A]) -> list[B]:
@@ -156,18 +176,18 @@ def _compressed(content: Bytes) -> bytes:
     return b"s" + zstandard.ZstdCompressor(compression_params=how).compress(content)
 
 
-def _expand(packed: bytes, to: Bytes) -> None:
-    kind, rest = packed[:1], memoryview(packed)[1:]
-    if kind == b"s":
-        import zstandard
+def _expand(packed: memoryview, place: tuple[int, int], to: Bytes) -> None:
+    with packed[place[0] : place[0] + 1] as kind, packed[place[0] + 1 : place[1]] as rest:
+        if kind == b"s":
+            import zstandard
 
-        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _LONG)
-        with decompressor.stream_reader(rest) as reader:
-            view, at = memoryview(to), 0  # type: ignore[arg-type]
-            while at < to.nbytes:
-                at += reader.readinto(view[at:])
-        return
-    to[:] = np.frombuffer(zlib.decompress(rest) if kind == b"z" else rest, np.uint8)
+            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _LONG)
+            with decompressor.stream_reader(rest) as reader, memoryview(to) as view:  # type: ignore[arg-type]
+                at = 0
+                while at < to.nbytes:
+                    at += reader.readinto(view[at:])
+            return
+        to[:] = np.frombuffer(zlib.decompress(rest) if kind == b"z" else bytes(rest), np.uint8)
 
 
 def _release(memory: Bytes) -> int:

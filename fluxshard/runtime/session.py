@@ -396,10 +396,10 @@ class Session:
         outputs = stream.program.unflatten(result.leaves)
         times = Times(started, ready, stepped, time.perf_counter())
         number, pixels, dense_macs = self._frame, image.shape[2] * image.shape[3], stream.program.dense_macs
+        counts, moved = result.counts, offer.motion  # and not the outputs and the image, which are the caller's
         self._measure = lambda: frame_stats(
-            stream.macs, result.counts(), offer.motion, times, number, pixels=pixels,
-            dense_macs=dense_macs or engine.plan.macs,
-        )  # fmt: skip
+            stream.macs, counts(), moved, times, number, pixels=pixels, dense_macs=dense_macs or engine.plan.macs
+        )
         self._frame += 1
         return outputs
 
