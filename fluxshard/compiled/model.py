@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
@@ -15,10 +15,15 @@ from torch.utils import _pytree as pytree
 from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
 from fluxshard.compiled.lowered import Lowered, Network
 from fluxshard.errors import OptionError, StateError
-from fluxshard.explain import Explanation
+from fluxshard.explain import Explanation, Memory
 from fluxshard.ir.plan import Plan
+from fluxshard.ir.step_layout import Keep
+from fluxshard.ir.step_memory import memory_parts
 from fluxshard.models.loading.loaded_model import LoadedModel
-from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, ReuseOptions
+from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, PlannedOptions, ReuseOptions
+from fluxshard.runtime.engines.cpp import CppEngine
+from fluxshard.runtime.parking import memory_of
+from fluxshard.runtime.planned.levels import levels_of
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
@@ -57,9 +62,7 @@ class CompiledModel:
         self._compiled: dict[tuple[int, ...], Specialisation] = {}
         self._latest: Specialisation | None = None
 
-    def session(
-        self, reuse: ReuseOptions | None = None, *, exact: bool = False, keep_all: bool = False
-    ) -> Session:
+    def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False, keep_all: bool = False) -> Session:
         """A new video stream.
 
         Args:
@@ -235,7 +238,26 @@ class CompiledModel:
         if arch is not None:
             options = CompileOptions(dtype=dtype or self._options.dtype)
             return kernel_report(self.plan, arch, stored_type("cuda", options))
-        return Explanation(self.plan, self.backend, self._last().notes, 4 if self.dtype == "float32" else 2)
+        itemsize = 4 if self.dtype == "float32" else 2
+        return Explanation(self.plan, self.backend, self._last().notes, itemsize, self._find_memory())
+
+    def _find_memory(self) -> Callable[[], Memory] | None:
+        program = self._last().program
+        engine = program.engine
+        if not isinstance(engine, CppEngine):
+            return None
+
+        def find() -> Memory:
+            plan, layout, options = engine.plan, engine.layout, PlannedOptions()
+            test = program.make_test(plan.grids[0], levels_of(plan, options), plan.grids, options)
+            tested = sum(block.nbytes for block in memory_of(test))
+            return Memory(
+                planned=memory_parts(plan, layout, Keep.GIVEN) | {"image test": tested},
+                propagated=layout.sizes[Keep.ALL],
+                scratch=layout.scratch_size,
+            )
+
+        return find
 
     def _last(self) -> Specialisation:
         if self._latest is None:

@@ -28,7 +28,7 @@ class Span:
 
 
 def read_at_once(plan: Plan) -> dict[str, Span]:
-    """Values of sparse layers that are read in the frame that computes them, at cells that it computes, and nowhere else.
+    """Values of sparse layers that are read in the frame that computes them, at cells that it computes, and only there.
 
     Args:
       plan: the network.

@@ -1,7 +1,7 @@
 """Packs the memory of an idle stream away, and brings it back in the same place, bit for bit.
 
-Blocks keep their addresses, so whoever points into one need not know: what a block held is packed, and its pages go back
-to the operating system until it is restored. Nobody may read or write it meanwhile.
+Blocks keep their addresses, so whoever points into one need not know: what a block held is packed, and its pages go
+back to the operating system until it is restored. Nobody may read or write it meanwhile.
 """
 
 from __future__ import annotations
@@ -124,8 +124,7 @@ def park(blocks: Sequence[Block], threads: int) -> Parked:
 
 @dataclass(slots=True)
 class _Packed:
-    """What is packed, part after part, in pages of its own: they are gone when they are given back, and not before
-    they are filled do they take memory."""
+    """What is packed, part after part, in pages of its own: once filled, they take memory until all is back."""
 
     memory: mmap.mmap
     size: int = 0
@@ -169,15 +168,16 @@ def _compressed(content: Bytes) -> bytes:
     try:
         import zstandard
     except ImportError:
-        packed = zlib.compress(content, 1)
+        packed = zlib.compress(content.data, 1)
         return b"z" + packed if len(packed) < _PAYS * content.nbytes else b"r" + content.tobytes()
     log = min(_LONG, max(10, int(content.nbytes).bit_length()))
     how = zstandard.ZstdCompressionParameters.from_level(1, window_log=log, enable_ldm=content.nbytes > PART)
-    return b"s" + zstandard.ZstdCompressor(compression_params=how).compress(content)
+    return b"s" + zstandard.ZstdCompressor(compression_params=how).compress(content.data)
 
 
 def _expand(packed: memoryview, place: tuple[int, int], to: Bytes) -> None:
-    with packed[place[0] : place[0] + 1] as kind, packed[place[0] + 1 : place[1]] as rest:
+    kind = bytes(packed[place[0] : place[0] + 1])
+    with packed[place[0] + 1 : place[1]] as rest:
         if kind == b"s":
             import zstandard
 

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, get_num_threads
+from torch import Tensor
 
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.checked_image import check_device, check_image
-from fluxshard.runtime.engines.engine import Inspection, Mask, ParkingEngine, StepCounts, StreamState
-from fluxshard.runtime.parking import Block, Parked, park
+from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts
+from fluxshard.runtime.idle import Parking
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
 from fluxshard.runtime.reuse.canvas import Canvas
-from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
-from fluxshard.runtime.reuse.propagated import PropagatedPolicy
-from fluxshard.runtime.reuse.thresholds import tau_per_layer
+from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.runtime.stats import FrameStats
-from fluxshard.runtime.stream import Program, Stream, propose
+from fluxshard.runtime.stream import Program, Stream, new_policy, propose
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
 
-class Session:
+class Session(Parking):
     """Runs the frames of one stream, reusing what earlier frames computed. Make one per stream.
 
     Frames may come from any thread, one at a time: a second one at once is refused.
@@ -46,6 +43,7 @@ class Session:
     def __init__(
         self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions, *, keep_all: bool = False
     ) -> None:
+        super().__init__()
         self._program_for = program_for
         self._given_only = reuse.policy == "planned" and not keep_all
         self._given = self._reuse = reuse
@@ -57,9 +55,7 @@ class Session:
         )
         self._counts: Callable[[], StepCounts] | None = None
         self._planned: PlannedFrame | None = None
-        self._parked: Parked | None = None
         self._closed = False
-        self._running = threading.Lock()
 
     def __enter__(self) -> Session:
         return self
@@ -72,7 +68,8 @@ class Session:
         if self._stats is None and self._measure is not None:
             with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
                 self._stats = self._measure()
-        self._stream = self._measure = self._counts = self._planned = self._parked = None
+        self._stream = self._measure = self._counts = self._planned = None
+        self._forget_parked()
         self._closed = True
 
     def reset(self) -> None:
@@ -170,41 +167,9 @@ class Session:
     @property
     def state_bytes(self) -> int:
         """Memory that the stream's caches take, packed where it is parked; 0 before the first frame, or `prepare`."""
-        if self._parked is not None:
-            return self._parked.n_bytes
+        if self.parked:
+            return self.parked_bytes
         return 0 if self._stream is None else self._stream.state.n_bytes + self._stream.policy.n_bytes
-
-    @property
-    def parked(self) -> bool:
-        """The stream is packed away (`park`)."""
-        return self._parked is not None
-
-    def park(self) -> None:
-        """Packs an idle stream away, to take less memory: `zstandard` packs best, where it is installed.
-
-        The next frame brings it back, and gives the bits that it would have given. So does whatever else asks for the
-        stream.
-
-        Raises:
-          StateError: the session is closed, is parked already, has run no frame, or runs one in another thread; or its
-            backend cannot park streams.
-        """
-        with self._alone():
-            stream = self._ran()
-            if self._parked is not None:
-                raise StateError("session is parked already: run a frame, or call unpark(), before you park it again")
-            engine = stream.program.engine
-            if not isinstance(engine, ParkingEngine):
-                raise StateError(f"streams of backend {engine.name!r} cannot be parked: close the session instead")
-            self.stats  # noqa: B018 - counts are taken while they are there
-            blocks = [*engine.blocks(stream.state), *map(Block, stream.policy.memory())]
-            self._parked = park(blocks, get_num_threads())
-
-    def unpark(self) -> None:
-        """Brings a parked stream back now, not with its next frame; does nothing where it is not parked."""
-        parked, self._parked = self._parked, None
-        if parked is not None:
-            parked.restore(get_num_threads())
 
     def prepare(self, image: Tensor) -> None:
         """Takes the memory of a stream now, not at its first frame.
@@ -301,7 +266,7 @@ class Session:
         self.unpark()
         stream, size = self._stream, tuple(image.shape)
         if stream is None or stream.size != size:
-            return propose(self._policy(program), self._canvas(program, size), image, motion, None).proposal
+            return propose(new_policy(program, self._reuse), self._canvas(program, size), image, motion, None).proposal
         return propose(stream.policy, stream.canvas, image, motion, None).proposal
 
     def glance(self, image: Tensor, motion: MotionField | None = None) -> Mask | None:
@@ -346,23 +311,6 @@ class Session:
     ) -> Any:
         with self._alone():
             return self._run_alone(image, motion, work, whole=whole)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else uses the stream meanwhile.
-
-        Raises:
-          StateError: somebody does.
-        """
-        if not self._running.acquire(blocking=False):
-            raise StateError(
-                "session is running a frame in another thread: run a stream's frames one after another, and make a "
-                "session for every stream"
-            )
-        try:
-            yield
-        finally:
-            self._running.release()
 
     def _run_alone(
         self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool
@@ -411,20 +359,10 @@ class Session:
     def _prepare(self, program: Program, size: tuple[int, ...]) -> Stream:
         self.unpark()
         if self._stream is None or self._stream.size != size:
-            self._stream = self._start(program, program.engine.new_state(given=self._given_only), size)
+            plan, state = program.engine.plan, program.engine.new_state(given=self._given_only)
+            policy, canvas = new_policy(program, self._reuse), self._canvas(program, size)
+            self._stream = Stream(program, state, policy, canvas, WorkCounter(plan), size)
         return self._stream
-
-    def _start(self, program: Program, state: StreamState, size: tuple[int, ...]) -> Stream:
-        """A stream that has seen nothing."""
-        macs = WorkCounter(program.engine.plan)
-        return Stream(program, state, self._policy(program), self._canvas(program, size), macs, size)
-
-    def _policy(self, program: Program) -> WorkPolicy:
-        """What decides the work of a stream that has seen nothing."""
-        plan, make_cache = program.engine.plan, program.engine.new_input_cache
-        if self._reuse.policy == "planned":
-            return PlannedPolicy(plan, self._reuse, program.make_test, make_cache)
-        return PropagatedPolicy(plan, self._reuse, tau_per_layer(plan, self._reuse.tau), make_cache)
 
     def _canvas(self, program: Program, size: tuple[int, ...]) -> Canvas | None:
         """A canvas without an image, where the program has one."""

@@ -90,7 +90,7 @@ def assert_same_inspections(one: Inspection, two: Inspection, plan: Plan, values
 
 
 def _same_rows(one: Inspection, two: Inspection, name: str) -> bool:
-    """Whether slot maps are equal; where backends choose rows by rules of their own, whether the same cells share rows."""
+    """Whether slot maps are equal; where backends choose rows by different rules, whether the same cells share rows."""
     a, b = one.slots(name), two.slots(name)
     if a is None or b is None or one.rows_in_place == two.rows_in_place:
         return _equal(a, b)

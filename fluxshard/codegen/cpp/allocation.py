@@ -218,7 +218,8 @@ class Allocator:
         self._segments[self.plan.input] = (Segment(-1, 0, channels, 1, 1, width),)
         return ImageLayout(
             fresh=take(self.target.itemsize * (pixels * round_up(channels, 4) + ALIGN)),
-            mask=self.state.take(pixels), flags=take(pixels), blocks=take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1])),
+            mask=self.state.take(pixels), flags=take(pixels),
+            blocks=take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1])),
             block=IMAGE_BLOCK,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Where everything lies: of a stream's state in one block of memory, of a step's scratch in another, of weights in a blob.
+"""Where everything lies: a stream's state in one block of memory, a step's scratch in another, weights in a blob.
 
 All offsets are known before a line is generated (allocation.py): the step allocates nothing.
 """

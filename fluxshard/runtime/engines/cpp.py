@@ -14,10 +14,20 @@ from torch import Tensor
 from fluxshard.errors import KernelError, StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
-from fluxshard.ir.step_layout import Keep
+from fluxshard.ir.step_layout import Keep, StateLayout
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import IslandProgram
-from fluxshard.runtime.engines.cpp_memory import CppInspection, CppState, Memory, Scratch, ScratchBlocks, forget_unread, new_cpp_state, values_in, view
+from fluxshard.runtime.engines.cpp_memory import (
+    CppInspection,
+    CppState,
+    Memory,
+    Scratch,
+    ScratchBlocks,
+    forget_unread,
+    new_cpp_state,
+    values_in,
+    view,
+)
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
 from fluxshard.runtime.parking import Block, Bytes, Planes
@@ -115,6 +125,11 @@ class CppEngine:
             for index, leaf in enumerate(plan.outputs)
             if leaf.value and (plan.value(leaf.value).grid is not None or leaf.value in self._layout.values)
         ]
+
+    @property
+    def layout(self) -> StateLayout:
+        """Where everything lies in the memory of a stream, and of a step."""
+        return self._layout
 
     def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""

@@ -1,7 +1,7 @@
 """Slot maps: which row of a pool holds the features of a cell.
 
-Moving a cache along motion vectors is a gather on the slot map, never on the features. Where fresh rows go is a backend's
-own choice, of two:
+Moving a cache along motion vectors is a gather on the slot map, never on the features. Where fresh rows go is a
+backend's own choice, of two:
 
 * `allocate`: a row is free iff the old map does not refer to it (the remapped map refers to a subset of the same rows).
   Fresh rows and those that they are compared with are there at the same time; `2 * cells` rows are always enough.
