@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fluxshard.ir.params import Cat, ChannelSlice
+from fluxshard.ir.params import Cat, ChannelSlice, Resize
 from fluxshard.ir.plan import LayerSpec, Plan
 
 
@@ -76,4 +76,6 @@ def _read_by(plan: Plan, index: int, name: str) -> int | None:
     layer = plan.layers[index]
     if layer.mode != "sparse" or plan.value(layer.output).grid != plan.value(name).grid:
         return None
+    if isinstance(layer.params, Resize):
+        return None  # a neighbour whose share is zero is read all the same
     return None if layer.is_windowed and name == layer.inputs[0] else index

@@ -157,7 +157,7 @@ def test_rows_are_placed_as_defined(seed: int, kind: str) -> None:
                     moved += (expected != slot_map.identity(slots.size)).any()
                 assert (slots.ravel() == expected).all(), name
                 before[name] = slots
-    assert moved
+    assert moved or kind == "cut"  # where nothing moves, rows stay in place
 
 
 @pytest.mark.parametrize("seed", SEEDS)
