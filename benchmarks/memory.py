@@ -66,7 +66,10 @@ def measure(model: fluxshard.CompiledModel, frames: Frames, streams: int) -> Non
     def report(state: str, ms: float | None = None) -> None:
         gc.collect()
         taken, stated = (resident() - before) / streams / MIB, sessions[0].state_bytes / MIB
-        print(f"{state:8} {taken:7.1f} MiB resident a stream, {stated:.1f} stated" + ("" if ms is None else f", {ms:.0f} ms"))
+        print(
+            f"{state:8} {taken:7.1f} MiB resident a stream, {stated:.1f} stated"
+            + ("" if ms is None else f", {ms:.0f} ms")
+        )
 
     for session in sessions:
         for frame in frames[:half]:
