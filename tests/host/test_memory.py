@@ -128,7 +128,7 @@ def resident_per_stream(sessions: list[fluxshard.Session], before: int) -> float
 
 @pytest.mark.parametrize("policy", ["planned", "propagated"])
 def test_streams_take_what_they_say(deep: fluxshard.CompiledModel, policy: Literal["planned", "propagated"]) -> None:
-    """Resident memory of 12 streams: what is counted, hardly more; parked less, then as before; a cut changes nothing."""
+    """Resident memory of 12 streams: what is counted, hardly more; parked less, then as before. A cut adds nothing."""
     reuse = fluxshard.ReuseOptions(policy=policy, tau_input=0.01) if policy == "propagated" else None
     with deep.session(reuse) as first:
         run_all([first], 0)
