@@ -66,7 +66,7 @@ def test_frames_take_no_memory(model: fluxshard.CompiledModel) -> None:
 
 def test_sessions_give_back_what_they_took(model: fluxshard.CompiledModel) -> None:
     """50 sessions leave less than two of them hold, without the cyclic collector: it runs too rarely."""
-    image = torch.rand(1, 3, 96, 128)
+    image = torch.rand(1, 3, 192, 256)
     gc.collect()
     gc.disable()
     try:
@@ -151,7 +151,7 @@ def test_streams_take_what_they_say(deep: fluxshard.CompiledModel, policy: Liter
             session.park()
         parked = resident_per_stream(sessions, before)
         assert sessions[0].state_bytes < 0.85 * stated
-        assert parked < sessions[0].state_bytes + 0.2 * stated + (1 << 18)
+        assert parked < sessions[0].state_bytes + 0.3 * stated + (1 << 18)  # some of it is Python's, parked or not
         run_all(sessions, 2)
         assert abs(resident_per_stream(sessions, before) - taken) < 0.25 * stated
         for session in sessions:
