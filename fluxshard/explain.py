@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.plan import LayerSpec, Plan, ValueSpec
+from fluxshard.ir.retention import read_at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Row:
       receptive_field: size and offset in pixels, `y x`; empty where there is none.
       kernel: what executes it.
       macs: multiply-accumulates when everything is computed.
-      cache_bytes: what a stream keeps for it.
+      cache_bytes: what a stream keeps for it: of planned reuse, in generated C++.
       note: why it is dense, or what it contains.
     """
 
@@ -36,6 +37,32 @@ class Row:
     note: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Where memory goes, in bytes.
+
+    Attributes:
+      planned: of a stream of planned reuse, what it keeps between frames, by what that is; the image test included.
+      propagated: of a stream that compares values, in all, without the pixels that it keeps.
+      scratch: what a frame borrows while it runs: as much for every frame that runs at a time, for all streams.
+    """
+
+    planned: Mapping[str, int]
+    propagated: int
+    scratch: int
+
+    def __str__(self) -> str:
+        mib = 1 << 20
+        parts = [f"  {n / mib:7.2f} MiB  {name}" for name, n in self.planned.items()]
+        return "\n".join(
+            [
+                f"a stream of planned reuse keeps {sum(self.planned.values()) / mib:.1f} MiB:", *parts,
+                f"a stream that compares values keeps {self.propagated / mib:.1f} MiB, and pixels; a frame borrows "
+                f"{self.scratch / mib:.1f} MiB while it runs",
+            ]
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """A plan explained; `str()` gives the table.
@@ -46,6 +73,7 @@ class Explanation:
       notes: by layer, why it does not run as planned.
       itemsize: bytes of a stored number.
       tuned: by layer, the tile that was measured to be faster than the rule's.
+      find_memory: says where memory goes; None where the backend does not.
     """
 
     plan: Plan
@@ -53,14 +81,21 @@ class Explanation:
     notes: Mapping[str, str] = field(default_factory=dict)
     itemsize: int = 4
     tuned: Mapping[str, str] = field(default_factory=dict)
+    find_memory: Callable[[], Memory] | None = None
+
+    @property
+    def memory(self) -> Memory | None:
+        """Where memory goes; None where the backend does not say."""
+        return None if self.find_memory is None else self.find_memory()
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """One row per layer, in order."""
-        return tuple(self._row(layer) for layer in self.plan.layers)
+        passing = None if self.find_memory is None else frozenset(read_at_once(self.plan))
+        return tuple(self._row(layer, passing) for layer in self.plan.layers)
 
     def __str__(self) -> str:
-        rows = self.rows
+        rows, memory = self.rows, self.memory
         header = (
             "layer",
             "op",
@@ -96,20 +131,17 @@ class Explanation:
             f"{share:.1%} of them in sparse layers",
             f"R_max {self.plan.r_max} px, S_max {self.plan.s_max} px, "
             f"cache {sum(row.cache_bytes for row in rows) / 1e6:.1f} MB a stream, plan {self.plan.digest()[:16]}",
+            *(() if memory is None else (str(memory),)),
         ]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *foot])
 
-    def _row(self, layer: LayerSpec) -> Row:
+    def _row(self, layer: LayerSpec, passing: frozenset[str] | None) -> Row:
         plan, note = self.plan, self.notes.get(layer.name, "")
         value = plan.value(layer.outputs[0])
         grid = None if value.grid is None else plan.grids[value.grid]
         stored = [plan.value(name) for name in layer.outputs if layer.mode != "view"]
-        # capacity is two rows a cell; three maps of 4 bytes, two masks of 1
         cache = sum(
-            plan.grids[v.grid].cells * (2 * self.itemsize * v.channels + 14)
-            if v.grid is not None
-            else 4 * _size(v.shape)
-            for v in stored
+            4 * _size(v.shape) if v.grid is None else self._kept(v, plan.grids[v.grid].cells, passing) for v in stored
         )
         field_px = ""
         if layer.fields is not None:
@@ -124,6 +156,11 @@ class Explanation:
         return Row(
             layer.name, layer.op, shape, stride, layer.mode, field_px, kernel, layer.macs, cache, note or layer.reason
         )
+
+    def _kept(self, value: ValueSpec, cells: int, passing: frozenset[str] | None) -> int:
+        if passing is None:  # two rows a cell; three maps of 4 bytes, two masks of 1
+            return cells * (2 * self.itemsize * value.channels + 14)
+        return 0 if value.name in passing else cells * self.itemsize * value.channels
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -15,10 +15,15 @@ from torch.utils import _pytree as pytree
 from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
 from fluxshard.compiled.lowered import Lowered, Network
 from fluxshard.errors import OptionError, StateError
-from fluxshard.explain import Explanation
+from fluxshard.explain import Explanation, Memory
 from fluxshard.ir.plan import Plan
+from fluxshard.ir.step_layout import Keep
+from fluxshard.ir.step_memory import memory_parts
 from fluxshard.models.loading.loaded_model import LoadedModel
-from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, ReuseOptions
+from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, PlannedOptions, ReuseOptions
+from fluxshard.runtime.engines.cpp import CppEngine
+from fluxshard.runtime.parking import memory_of
+from fluxshard.runtime.planned.levels import levels_of
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
@@ -60,13 +65,15 @@ class CompiledModel:
         self._compiled: dict[tuple[int, ...], Specialisation] = {}
         self._latest: Specialisation | None = None
 
-    def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False) -> Session:
+    def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False, keep_all: bool = False) -> Session:
         """A new video stream.
 
         Args:
           reuse: what to reuse; None: what the model was saved with, otherwise planned reuse at its shipped thresholds,
             as `fluxshard run`.
           exact: outputs equal the dense network's up to rounding (`ReuseOptions.exact`); takes the place of `reuse`.
+          keep_all: keep all features for `Session.inspect`. Otherwise a stream of planned reuse keeps those that later
+            frames read, which takes less memory; outputs are the same.
 
         Raises:
           ProfileError: a profile that cannot be read; or, at the first frame, one of another network or other weights.
@@ -78,7 +85,7 @@ class CompiledModel:
             own = ReuseOptions(policy="planned") if self._profile is None else self._profile.reuse
             reuse = ReuseOptions.exact() if exact else own
         if reuse.profile is None:
-            return Session(lambda image: self.specialise(image).program, reuse)
+            return Session(lambda image: self.specialise(image).program, reuse, keep_all=keep_all)
         profile = ThresholdProfile.load(reuse.profile)
         if profile.canvas_px != self._options.canvas_px:
             raise OptionError(
@@ -91,7 +98,7 @@ class CompiledModel:
             profile.check(found.program.engine.plan, found.weights)
             return found.program
 
-        return Session(checked, profile.reuse)
+        return Session(checked, profile.reuse, keep_all=keep_all)
 
     def specialise(self, example: Tensor) -> Specialisation:
         """Compiles for the shape of `example`, float32 or bytes, or returns what is already compiled for it."""
@@ -236,7 +243,26 @@ class CompiledModel:
             return kernel_report(self.plan, arch, stored_type("cuda", options))
         last = self._last()
         tuned = getattr(last.program.engine, "tuned", {})
-        return Explanation(self.plan, self.backend, last.notes, 4 if self.dtype == "float32" else 2, tuned)
+        itemsize = 4 if self.dtype == "float32" else 2
+        return Explanation(self.plan, self.backend, last.notes, itemsize, tuned, self._find_memory())
+
+    def _find_memory(self) -> Callable[[], Memory] | None:
+        program = self._last().program
+        engine = program.engine
+        if not isinstance(engine, CppEngine):
+            return None
+
+        def find() -> Memory:
+            plan, layout, options = engine.plan, engine.layout, PlannedOptions()
+            test = program.make_test(plan.grids[0], levels_of(plan, options), plan.grids, options)
+            tested = sum(block.nbytes for block in memory_of(test))
+            return Memory(
+                planned=memory_parts(plan, layout, Keep.GIVEN) | {"image test": tested},
+                propagated=layout.sizes[Keep.ALL],
+                scratch=layout.scratch_size,
+            )
+
+        return find
 
     def _last(self) -> Specialisation:
         if self._latest is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,20 +16,19 @@ from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.checked_image import Picture, check_device, checked_image
-from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts, StreamState
+from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts
+from fluxshard.runtime.idle import Parking
 from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
 from fluxshard.runtime.reuse.canvas import Canvas
-from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
-from fluxshard.runtime.reuse.propagated import PropagatedPolicy
-from fluxshard.runtime.reuse.thresholds import tau_per_layer
+from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.runtime.stats import FrameStats
-from fluxshard.runtime.stream import Program, Stream, laid_out, propose
+from fluxshard.runtime.stream import Program, Stream, laid_out, new_policy, propose
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
 
-class Session:
+class Session(Parking):
     """Runs the frames of one stream, reusing what earlier frames computed. Make one per stream.
 
     Frames may come from any thread, one at a time: a second one at once is refused.
@@ -40,10 +38,15 @@ class Session:
     Args:
       program_for: the program for an image of `(1, C, H, W)`; compiles on the first use of a size.
       reuse: what to reuse.
+      keep_all: keep all features for `inspect`, also those that no later frame reads.
     """
 
-    def __init__(self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions) -> None:
+    def __init__(
+        self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions, *, keep_all: bool = False
+    ) -> None:
+        super().__init__()
         self._program_for = program_for
+        self._given_only = reuse.policy == "planned" and not keep_all
         self._given = self._reuse = reuse
         self._stream: Stream | None = None
         self._frame = 0
@@ -54,7 +57,6 @@ class Session:
         self._counts: Callable[[], StepCounts] | None = None
         self._planned: PlannedFrame | None = None
         self._closed = False
-        self._running = threading.Lock()
 
     def __enter__(self) -> Session:
         return self
@@ -68,10 +70,12 @@ class Session:
             with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
                 self._stats = self._measure()
         self._stream = self._measure = self._counts = self._planned = None
+        self._forget_parked()
         self._closed = True
 
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
+        self.unpark()
         self._frame = 0
         self._stats = self._measure = self._counts = self._planned = None
         stream = self._stream
@@ -163,7 +167,9 @@ class Session:
 
     @property
     def state_bytes(self) -> int:
-        """Memory that the stream's caches take; 0 before the first frame, or `prepare`."""
+        """Memory that the stream's caches take, packed where it is parked; 0 before the first frame, or `prepare`."""
+        if self.parked:
+            return self.parked_bytes
         return 0 if self._stream is None else self._stream.state.n_bytes + self._stream.policy.n_bytes
 
     def prepare(self, image: Picture) -> None:
@@ -226,10 +232,13 @@ class Session:
     def inspect(self) -> Inspection:
         """Masks, slot maps and features that the last frame left, as copies.
 
+        A stream of planned reuse does not keep features that no later frame reads, unless it was made with `keep_all`.
+
         Raises:
           StateError: no frame has run.
         """
         stream = self._ran()
+        self.unpark()
         return stream.program.engine.inspect(stream.state)
 
     def recompute_mask(self) -> Mask:
@@ -260,9 +269,10 @@ class Session:
         """
         image = checked_image(image)
         program = self._check(image, motion)
+        self.unpark()
         stream, size = self._stream, tuple(image.shape)
         if stream is None or stream.size != size:
-            return propose(self._policy(program), self._canvas(program, size), image, motion, None).proposal
+            return propose(new_policy(program, self._reuse), self._canvas(program, size), image, motion, None).proposal
         return propose(stream.policy, stream.canvas, image, motion, None).proposal
 
     def glance(self, image: Picture, motion: MotionField | None = None) -> Mask | None:
@@ -283,6 +293,7 @@ class Session:
         """
         image = checked_image(image)
         self._check(image, motion)
+        self.unpark()
         stream = self._stream
         if stream is None or stream.size != tuple(image.shape) or stream.canvas is not None:
             return None
@@ -304,15 +315,8 @@ class Session:
     def _run(
         self, image: Picture, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
     ) -> Any:
-        if not self._running.acquire(blocking=False):
-            raise StateError(
-                "session is running a frame in another thread: run a stream's frames one after another, and make a "
-                "session for every stream"
-            )
-        try:
+        with self._alone():
             return self._run_alone(checked_image(image), motion, work, whole=whole)
-        finally:
-            self._running.release()
 
     def _run_alone(
         self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool
@@ -346,10 +350,10 @@ class Session:
         outputs = stream.program.unflatten(result.leaves)
         times = Times(started, ready, stepped, time.perf_counter())
         number, pixels, dense_macs = self._frame, image.shape[2] * image.shape[3], stream.program.dense_macs
+        counts, moved = result.counts, offer.motion  # and not the outputs and the image, which are the caller's
         self._measure = lambda: frame_stats(
-            stream.macs, result.counts(), offer.motion, times, number, pixels=pixels,
-            dense_macs=dense_macs or engine.plan.macs,
-        )  # fmt: skip
+            stream.macs, counts(), moved, times, number, pixels=pixels, dense_macs=dense_macs or engine.plan.macs
+        )
         self._frame += 1
         return outputs
 
@@ -359,21 +363,12 @@ class Session:
         stream.policy.reset()
 
     def _prepare(self, program: Program, size: tuple[int, ...]) -> Stream:
+        self.unpark()
         if self._stream is None or self._stream.size != size:
-            self._stream = self._start(program, program.engine.new_state(), size)
+            plan, state = program.engine.plan, program.engine.new_state(given=self._given_only)
+            policy, canvas = new_policy(program, self._reuse), self._canvas(program, size)
+            self._stream = Stream(program, state, policy, canvas, WorkCounter(plan), size)
         return self._stream
-
-    def _start(self, program: Program, state: StreamState, size: tuple[int, ...]) -> Stream:
-        """A stream that has seen nothing."""
-        macs = WorkCounter(program.engine.plan)
-        return Stream(program, state, self._policy(program), self._canvas(program, size), macs, size)
-
-    def _policy(self, program: Program) -> WorkPolicy:
-        """What decides the work of a stream that has seen nothing."""
-        plan, make_cache = program.engine.plan, program.engine.new_input_cache
-        if self._reuse.policy == "planned":
-            return PlannedPolicy(plan, self._reuse, program.make_test, make_cache)
-        return PropagatedPolicy(plan, self._reuse, tau_per_layer(plan, self._reuse.tau), make_cache)
 
     def _canvas(self, program: Program, size: tuple[int, ...]) -> Canvas | None:
         """A canvas without an image, where the program has one."""

@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from fluxshard.motion import MotionField
+from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Engine, Mask, StreamState, Unflatten
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.planner import MakeTest
+from fluxshard.runtime.planned.policy import PlannedPolicy
 from fluxshard.runtime.reuse.canvas import Canvas, Placement
 from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
+from fluxshard.runtime.reuse.propagated import PropagatedPolicy
+from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.work_stats import WorkCounter
 
 
@@ -47,6 +51,14 @@ class Stream:
     canvas: Canvas | None
     macs: WorkCounter
     size: tuple[int, ...]
+
+
+def new_policy(program: Program, reuse: ReuseOptions) -> WorkPolicy:
+    """What decides the work of a stream that has seen nothing."""
+    plan, make_cache = program.engine.plan, program.engine.new_input_cache
+    if reuse.policy == "planned":
+        return PlannedPolicy(plan, reuse, program.make_test, make_cache)
+    return PropagatedPolicy(plan, reuse, tau_per_layer(plan, reuse.tau), make_cache)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class FakeEngine:
         """A new stream through this engine; it returns one tensor per frame. See `CompiledModel.session`."""
         return Session(lambda _: Program(self, lambda leaves: leaves[0]), reuse or ReuseOptions())
 
-    def new_state(self) -> StreamState:
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
         image, cells = self.plan.grids
         means = torch.zeros(self.plan.value(MEAN).shape)
@@ -142,6 +142,11 @@ class FakeInspection:
     """Masks and features of the last frame of a `FakeEngine`; implements `Inspection`."""
 
     _data: _Data
+
+    @property
+    def rows_in_place(self) -> bool:
+        """See `Inspection.rows_in_place`."""
+        return True
 
     def input_mask(self) -> Mask:
         """See `Inspection.input_mask`."""

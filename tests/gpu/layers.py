@@ -71,9 +71,9 @@ class Marked(HostEngine):
         self._caches.append(cache.inner)
         return cache
 
-    def new_state(self) -> StreamState:
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
-        state = super().new_state()
+        state = super().new_state(given=given)
         for _, gap in self._gaps(state):
             gap.fill_(_MARK)
         self._states.append(state)

@@ -128,9 +128,9 @@ class HostEngine:
         self.plan = inner.plan
         self.name = inner.name
 
-    def new_state(self) -> StreamState:
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
-        return self.inner.new_state()
+        return self.inner.new_state(given=given)
 
     def new_input_cache(self, options: InputOptions) -> HostInputCache:
         """See `Engine.new_input_cache`."""

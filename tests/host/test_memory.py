@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_frames_take_no_memory(model: fluxshard.CompiledModel) -> None:
 
 def test_sessions_give_back_what_they_took(model: fluxshard.CompiledModel) -> None:
     """50 sessions leave less than two of them hold, without the cyclic collector: it runs too rarely."""
-    image = torch.rand(1, 3, 96, 128)
+    image = torch.rand(1, 3, 192, 256)
     gc.collect()
     gc.disable()
     try:
@@ -81,3 +82,103 @@ def test_sessions_give_back_what_they_took(model: fluxshard.CompiledModel) -> No
         gc.enable()
     assert one > 2e6
     assert grown < 2 * one, f"{grown / 1e6:.1f} MB more after 50 sessions of {one / 1e6:.1f} MB"
+
+
+class Deep(nn.Module):
+    """A megabyte a layer: 3x3 convolutions, each behind a 1x1, which reads what is not kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, 2, 1)
+        self.blocks = nn.Sequential(
+            *(nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.SiLU(), nn.Conv2d(64, 32, 1)) for _ in range(4))
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.blocks(self.stem(image))
+        return out
+
+
+SIZE = 128, 192
+CELLS = 64 * 96
+IMAGES = 3  # that are kept of a level by the image test, and no more than four levels of bytes
+
+
+@pytest.fixture(scope="module")
+def deep() -> fluxshard.CompiledModel:
+    torch.manual_seed(0)
+    options = fluxshard.CompileOptions(backend="cpp")
+    return fluxshard.compile(Deep().eval(), torch.zeros(1, 3, *SIZE), options=options)
+
+
+def run_all(sessions: list[fluxshard.Session], seed: int, changed: int = 24) -> None:
+    """Frames of which a part changes, and then, if asked, a cut."""
+    rng = torch.Generator().manual_seed(seed)
+    image = torch.rand(1, 3, *SIZE, generator=rng)
+    for number in range(4):
+        image[:, :, 8 * number : 8 * number + changed, :64] = torch.rand(1, 3, changed, 64, generator=rng)
+        for session in sessions:
+            session.run(image)
+
+
+def resident_per_stream(sessions: list[fluxshard.Session], before: int) -> float:
+    gc.collect()
+    return (resident_bytes() - before) / len(sessions)
+
+
+@pytest.mark.parametrize("policy", ["planned", "propagated"])
+def test_streams_take_what_they_say(deep: fluxshard.CompiledModel, policy: Literal["planned", "propagated"]) -> None:
+    """Resident memory of 12 streams: what is counted, hardly more; parked less, then as before. A cut adds nothing."""
+    reuse = fluxshard.ReuseOptions(policy=policy, tau_input=0.01) if policy == "propagated" else None
+    with deep.session(reuse) as first:
+        run_all([first], 0)
+        first.park()
+        first.unpark()  # scratch, threads and all that comes with the first use are there now
+        gc.collect()
+        before = resident_bytes()
+        sessions = [deep.session(reuse) for _ in range(12)]
+        run_all(sessions, 1)
+        stated = sessions[0].state_bytes
+        taken = resident_per_stream(sessions, before)
+        assert 0.8 * stated < taken < 1.15 * stated + (1 << 18)
+        features = 4 * CELLS * 32 * 5
+        if policy == "planned":  # the stem, and every 1x1: the 3x3 between them are not kept
+            assert features < stated < features + IMAGES * 4 * 3 * (SIZE[0] + 8) * 320 + 30 * CELLS
+        run_all(sessions, 2)  # begins with a cut
+        assert resident_per_stream(sessions, before) < taken + 0.1 * stated
+        assert all(session.state_bytes == stated for session in sessions)
+        for session in sessions:
+            session.park()
+        parked = resident_per_stream(sessions, before)
+        assert sessions[0].state_bytes < 0.85 * stated
+        assert parked < sessions[0].state_bytes + 0.3 * stated + (1 << 18)  # some of it is Python's, parked or not
+        run_all(sessions, 2)
+        assert abs(resident_per_stream(sessions, before) - taken) < 0.25 * stated
+        for session in sessions:
+            session.close()
+
+
+def test_a_cut_takes_nothing_that_stays(deep: fluxshard.CompiledModel) -> None:
+    """Where values are compared, fresh rows wait in scratch that all streams share: however many there are."""
+    reuse = fluxshard.ReuseOptions(tau_input=0.0, tau=0.0, scene_cut=1.0)
+    with deep.session(reuse) as session:
+        run_all([session], 3, changed=8)
+        gc.collect()
+        before = resident_bytes()
+        for seed in range(4, 10):
+            run_all([session], seed, changed=96)
+        assert resident_per_stream([session], before) < 0.1 * session.state_bytes
+
+
+def test_explain_says_where_memory_goes(deep: fluxshard.CompiledModel) -> None:
+    memory = deep.explain().memory
+    assert memory is not None
+    with deep.session() as session:
+        session.run(torch.rand(1, 3, *SIZE))
+        assert sum(memory.planned.values()) == session.state_bytes
+    assert memory.planned["features at stride 2"] == 4 * CELLS * 32 * 5 and memory.planned["image test"] > 0
+    assert memory.propagated > sum(memory.planned.values()) - memory.planned["image test"]
+    text = str(deep.explain())
+    assert "features at stride 2" in text and "a frame borrows" in text
+    rows = {row.name: row.cache_bytes for row in deep.explain().rows}
+    assert sorted(set(rows.values())) == [0, 4 * CELLS * 32]

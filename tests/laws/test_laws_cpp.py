@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fluxshard
+from fluxshard.runtime.reuse import slot_map
+from fluxshard.runtime.reuse.displacement import displacement_field
 from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import KINDS, frames
 from fluxshard.testing.session_checks import EXACT, assert_same_decisions, check_against_dense
@@ -129,6 +131,33 @@ def test_given_and_found_work_in_turns(remap: bool, net_seed: int, kind: str, se
                 else:
                     session.run(image, motion)
             assert_same_decisions(a, b, model.plan, True)
+
+
+@pytest.mark.parametrize("seed", INTEGER_SEEDS[:4])
+@pytest.mark.parametrize("kind", ["blocks", "pan", "cut"])
+def test_rows_are_placed_as_defined(seed: int, kind: str) -> None:
+    """`slot_map.place` says where fresh rows go, from the map before, how cells moved, and which of them changed."""
+    net, model = _compiled(seed, integer=True)
+    plan, grids = model.plan, model.plan.grids
+    before: dict[str, np.ndarray] = {}
+    moved = 0
+    with model.session(fluxshard.ReuseOptions(rfap="per_layer", tau_input=0.5, tau=0.5, scene_cut=1.0)) as session:
+        for image, motion in frames(kind, net.size, 6, seed, integer=True):
+            session.run(image, motion)
+            seen = session.inspect()
+            for name in [name for layer in plan.layers for name in layer.outputs if seen.slots(name) is not None]:
+                grid = plan.value(name).grid
+                assert grid is not None
+                slots, mask = seen.slots(name), seen.mask(name)
+                assert slots is not None and mask is not None and slots.max() < slots.size
+                expected = slot_map.identity(slots.size)
+                if not session.stats.keyframe:
+                    field = displacement_field(motion, grids[grid], grids[0])
+                    expected = slot_map.place(slot_map.remap(before[name].ravel(), field), mask.ravel())
+                    moved += (expected != slot_map.identity(slots.size)).any()
+                assert (slots.ravel() == expected).all(), name
+                before[name] = slots
+    assert moved or kind == "cut"  # where nothing moves, rows stay in place
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._pytree import tree_leaves
 
 import fluxshard
-from fluxshard.testing.moving_frames import KINDS
+from fluxshard.ir.retention import read_at_once
+from fluxshard.testing.moving_frames import KINDS, frames
+from fluxshard.testing.session_checks import assert_same_decisions
 from tests.laws import level_motions, planned
 from tests.laws.nets import RandomNet
 
@@ -54,7 +57,47 @@ def test_backends_agree(net_seed: int, kind: str, seed: int) -> None:
     """Law 4: masks, slot maps and, on nets of integers, values."""
     _, reference = _compiled(net_seed, "reference", integer=True)
     _, cpp = _compiled(net_seed, "cpp", integer=True)
-    planned.check_decisions(cpp.session, reference.session, reference.plan, kind, seed, which=1)
+    keeps = partial(cpp.session, keep_all=True)
+    planned.check_decisions(keeps, reference.session, reference.plan, kind, seed, which=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    net_seed=st.sampled_from(SEEDS),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 2**31),
+    which=st.integers(0, len(planned.SETTINGS) - 1),
+)
+def test_what_is_not_kept_is_not_read(net_seed: int, kind: str, seed: int, which: int) -> None:
+    """A stream that keeps what later frames read gives the bits of one that keeps all, and others run in between."""
+    net, model = _compiled(net_seed, "cpp")
+    reuse = planned.options(planned.SETTINGS[which])
+    with model.session(reuse) as few, model.session(reuse, keep_all=True) as all_, model.session(reuse) as other:
+        for number, (image, motion) in enumerate(frames(kind, net.size, 6, seed)):
+            other.run(image.flip(3) * 100)  # writes into the same scratch
+            one, two = (tree_leaves(session.run(image, motion)) for session in (few, all_))
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+            assert_same_decisions(few, all_, model.plan, True)
+            if number == 3:
+                few.park()
+        assert few.state_bytes < all_.state_bytes
+
+
+def test_some_values_are_not_kept() -> None:
+    kept = read = 0
+    for seed in SEEDS:
+        net, model = _compiled(seed, "cpp")
+        with model.session(planned.options(planned.SETTINGS[0])) as session:
+            session.run(torch.rand(1, 3, *net.size))
+            passing = read_at_once(model.plan)
+            for layer in model.plan.layers:
+                for name in layer.outputs if layer.mode != "view" else ():
+                    value = session.inspect().value(name)
+                    if model.plan.value(name).grid is None:
+                        continue
+                    assert (value is None) == (name in passing), name
+                    kept, read = kept + (value is not None), read + (value is None)
+    assert kept > 10 and read > 5
 
 
 @pytest.mark.parametrize("net_seed", INTEGER_SEEDS)

@@ -57,7 +57,7 @@ def test_islands_of_yolo_are_generated_and_right(data_dir: Path, weights: str) -
     for threads in (2, 1):
         torch.set_num_threads(threads)
         found[threads] = []
-        with model.session(fluxshard.ReuseOptions(policy="planned")) as session:
+        with model.session(fluxshard.ReuseOptions(policy="planned"), keep_all=True) as session:
             for image in images:
                 out = session.run(image)
                 leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(out) if isinstance(leaf, Tensor)]

@@ -22,10 +22,11 @@ class EdgeRunner:
     Args:
       program: for the stream's size of image.
       wake: called when a frame is done.
+      given: as for `Engine.new_state`.
     """
 
-    def __init__(self, program: Program, wake: Callable[[], None]) -> None:
-        self._stream = EngineStream(program)
+    def __init__(self, program: Program, wake: Callable[[], None], *, given: bool = False) -> None:
+        self._stream = EngineStream(program, given=given)
         self.device = program.engine.torch_device
         """Where the engine takes images."""
         self._executor = ThreadPoolExecutor(1, "fluxshard-edge")

@@ -222,7 +222,7 @@ class OffloadedSession:
         cloud_mirror = Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size)
         edge_mirror = Mirror(edge_policy(program, self._reuse), size)
         # last, since a session that cannot start must not leave a link behind
-        self._runner = EdgeRunner(program, wake.set)
+        self._runner = EdgeRunner(program, wake.set, given=self._reuse.policy == "planned")
         self._link = CloudLink(self._transport, self._hello(model, frame), options.link, self._on_link)
         cloud = CloudEndpoint(self._link, cloud_mirror, orders, payload, estimates, wake=wake.set)
         unflatten, codec = program.unflatten, OutputsCodec(plan)

@@ -1,9 +1,11 @@
-"""Allocates a plan for a target: the memory of a stream, the blob of weights, and the operands of every layer.
+"""Allocates a plan for a target: the memory of a stream, the scratch of a step, and the blob of weights.
 
 It is the first of two steps. The second, lowering.py, describes the generated program and allocates nothing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from fluxshard.geometry import Window
 from fluxshard.ir.kernel import Target
 from fluxshard.ir.params import Cat, UpsampleNearest
 from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.retention import Span, read_at_once
 from fluxshard.ir.step_layout import DenseBuffer, GridWorkLayout, ImageLayout, StoreLayout
 
 IMAGE_BLOCK = 8, 16  # pixels (y, x) of the image that are put in order at once: whole cache lines of floats
@@ -31,10 +34,12 @@ class Allocator:
     def __init__(self, plan: Plan, target: Target) -> None:
         self.plan = plan
         self.target = target
-        self.arena = Arena()
+        self.state = Arena()
+        self.scratch = Arena()
         self.axes: list[AxisLayout] = []
         self._segments: dict[str, tuple[Segment, ...]] = {}
-        self._stores: dict[str, StoreLayout] = {}
+        self._stores: dict[str, LayerSpec] = {}
+        self._upsampled: set[int] = set()  # stores of which a view is upsampled
         self._vectors: dict[str, DenseBuffer] = {}
         self._buffers: dict[str, DenseBuffer] = {}
         self._values: dict[str, DenseBuffer] = {}
@@ -43,20 +48,21 @@ class Allocator:
         self._packed: list[PackedWeight] = []
         self._islands = self._island_bytes = 0
         self._weight_floats = 0
-        take = self.arena.take
+        take = self.scratch.take
         self._fields = tuple(
             FieldLayout(take(2 * n), take(2 * n), take(n), take(4 * n)) for n in (grid.cells for grid in plan.grids)
         )
         self._image = self._take_image()
         self._off_grid = self._take_values()
-        n_stores = len(self._stores)
-        self._current, self._bases = take(4 * n_stores), take(4 * n_stores)
-        self._vector_changed, self._shares = take(len(self._off_grid)), take(n_stores)
+        self._vector_changed = self.state.take(len(self._off_grid))
+        self._shares = self.state.take(len(self._stores))
         self._works = self._take_works()
         most = max(grid.cells for grid in plan.grids)
+        widest = max((self._row_bytes(name) for name in self._stores), default=0)
         self._scratch = ScratchLayout(
-            list=take(4 * (most + 16)), rows=take(4 * (most + 16)), pick=take(4 * (most + 16)), used=take(2 * most)
-        )
+            list=take(4 * (most + 16)), rows=take(4 * (most + 16)), pick=take(4 * (most + 16)),
+            old=take(4 * (most + 16)), used=take(2 * most), fresh=take(widest + ALIGN),
+        )  # fmt: skip
 
     def segments_of(self, name: str) -> tuple[Segment, ...]:
         """What a value reads."""
@@ -68,7 +74,7 @@ class Allocator:
             if (axis.window, axis.n_in, axis.n_out) == (window, n_in, n_out):
                 return index
         taps = max(1, *(len(row) for row in window.offsets))
-        self.axes.append(AxisLayout(window, n_in, n_out, self.arena.take(4 * n_out * taps), self.arena.take(n_out)))
+        self.axes.append(AxisLayout(window, n_in, n_out, self.scratch.take(4 * n_out * taps), self.scratch.take(n_out)))
         return len(self.axes) - 1
 
     def axes_of(self, layer: LayerSpec) -> tuple[int, int]:
@@ -93,7 +99,7 @@ class Allocator:
         for index, known in enumerate(self._flags):
             if (known.grid_in, known.grid_out, known.axis_y, known.axis_x) == key:
                 return index
-        self._flags.append(Flags(*key, self.arena.take(self.plan.grids[grid_out].cells)))
+        self._flags.append(Flags(*key, self.scratch.take(self.plan.grids[grid_out].cells)))
         return len(self._flags) - 1
 
     def pack(self, kind: str, names: tuple[str, ...], meta: tuple[int, ...], floats: int) -> int:
@@ -117,7 +123,7 @@ class Allocator:
         """The dense tensor of a value on a grid that an island reads or fills."""
         if name not in self._buffers:
             shape = self.plan.value(name).shape[1:]
-            offset = self.arena.take(4 * int(np.prod(shape)))
+            offset = self.scratch.take(4 * int(np.prod(shape)))
             self._buffers[name] = DenseBuffer(value=name, offset=offset, shape=shape)
         return self._buffers[name]
 
@@ -128,7 +134,7 @@ class Allocator:
             widest = max(
                 self.plan.value(other.output).channels for other in self.plan.layers if name in other.inputs[1:]
             )
-            offset = self.arena.take(4 * round_up(widest, 64))
+            offset = self.state.take(4 * round_up(widest, 64))
             self._vectors[name] = DenseBuffer(value=name, offset=offset, shape=(widest,))
         return self._vectors[name]
 
@@ -137,69 +143,116 @@ class Allocator:
         if name not in self._values:
             shape = self.plan.value(name).shape
             # whole vectors are read, the last number's too
-            offset = self.arena.take(4 * int(np.prod(shape)) + ALIGN)
+            offset = self.state.take(4 * int(np.prod(shape)) + ALIGN)
             self._values[name] = DenseBuffer(value=name, offset=offset, shape=shape)
         return self._values[name]
 
     def islands(self, floats: int) -> None:
         """Takes the memory that generated islands use in turn."""
         self._island_bytes = 4 * floats
-        self._islands = self.arena.take(self._island_bytes)
+        self._islands = self.scratch.take(self._island_bytes)
 
     def layout(self) -> Layout:
         """Where everything lies; nothing may be taken afterwards."""
+        stores, sizes = self._place_stores()
         return Layout(
-            size=self.arena.size, image=self._image, stores=self._stores, works=self._works, buffers=self._buffers,
-            vectors=self._vectors, values=self._values, off_grid=self._off_grid, current=self._current,
+            sizes=sizes, scratch_size=self.scratch.size, image=self._image, stores=stores, works=self._works,
+            buffers=self._buffers, vectors=self._vectors, values=self._values, off_grid=self._off_grid,
             shares=self._shares, vector_changed=self._vector_changed, segments=self._segments,
             view_masks=self._view_masks, axes=tuple(self.axes), flags=tuple(self._flags), fields=self._fields,
-            scratch=self._scratch, islands=self._islands, island_bytes=self._island_bytes, bases=self._bases,
-            packed=tuple(self._packed), weight_floats=self._weight_floats,
+            scratch=self._scratch, islands=self._islands, island_bytes=self._island_bytes, packed=tuple(self._packed),
+            weight_floats=self._weight_floats,
         )  # fmt: skip
 
+    def _row_bytes(self, name: str) -> int:
+        """Size of a value's rows, one for every cell."""
+        row = round_up(self.plan.value(name).channels, self.target.vector_floats)
+        return self.target.itemsize * self.plan.grid_of(name).cells * row
+
+    def _place_stores(self) -> tuple[dict[str, StoreLayout], tuple[int, int, int]]:
+        """Rows, maps and masks, which come last: the state is as long as what it keeps. And its three sizes."""
+        alone = {name for name, layer in self._stores.items() if layer.mode == "dense"}
+        passing = self._place_passing(read_at_once(self.plan))
+        own = {name: self._take_own(self.state, name) for name in self._stores if name in alone}
+        given, every = Arena(self.state.size), Arena(self.state.size)
+        own |= {name: self._take_own(every, name) for name in self._stores if name not in alone}
+        unmoved = Arena(every.size)
+        stores = {}
+        for index, name in enumerate(self._stores):
+            size, value = self._row_bytes(name), self.plan.value(name)
+            assert value.grid is not None
+            map_, mask, cand = own[name]
+            in_given = passing[name] if name in passing else given.take(size + ALIGN)
+            stores[name] = StoreLayout(
+                index=index, name=name, channels=value.channels,
+                stride=round_up(value.channels, self.target.vector_floats), grid=value.grid,
+                pools=(in_given, every.take(size + ALIGN), unmoved.take(2 * size + ALIGN)), passing=name in passing,
+                alone=name in alone, map=map_, base=unmoved.take(4 * self.plan.grid_of(name).cells), mask=mask,
+                cand=cand, before=self.scratch.take(size + ALIGN) if index in self._upsampled else -1,
+                itemsize=self.target.itemsize,
+            )  # fmt: skip
+        return stores, (given.size, every.size, unmoved.size)
+
+    def _take_own(self, arena: Arena, name: str) -> tuple[int, int, int]:
+        """A map, a mask and candidates."""
+        cells = self.plan.grid_of(name).cells
+        return arena.take(4 * cells), arena.take(cells), arena.take(cells)
+
+    def _place_passing(self, spans: Mapping[str, Span]) -> dict[str, int]:
+        """Offsets in scratch of rows that only one frame reads: those that are not needed at the same time share it."""
+        placed: dict[str, tuple[int, int]] = {}
+        for name in sorted(spans, key=lambda one: (-self._row_bytes(one), spans[one].first)):
+            size, at = round_up(self._row_bytes(name) + ALIGN, ALIGN), 0
+            for start, end in sorted(placed[other] for other in placed if spans[other].meets(spans[name])):
+                if at + size <= start:
+                    break
+                at = max(at, end)
+            placed[name] = at, at + size
+        block = self.scratch.take(max((end for _, end in placed.values()), default=0))
+        return {name: block + start for name, (start, _) in placed.items()}
+
     def _take_image(self) -> ImageLayout:
-        take = self.arena.take
+        take = self.scratch.take
         _, channels, height, width = self.plan.value(self.plan.input).shape
         pixels = height * width
         self._segments[self.plan.input] = (Segment(-1, 0, channels, 1, 1, width),)
         return ImageLayout(
-            fresh=take(self.target.itemsize * (pixels * round_up(channels, 4) + ALIGN)), mask=take(pixels),
-            flags=take(pixels), blocks=take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1])),
+            fresh=take(self.target.itemsize * (pixels * round_up(channels, 4) + ALIGN)),
+            mask=self.state.take(pixels), flags=take(pixels),
+            blocks=take(-(-height // IMAGE_BLOCK[0]) * -(-width // IMAGE_BLOCK[1])),
             block=IMAGE_BLOCK,
         )  # fmt: skip
 
     def _take_values(self) -> tuple[str, ...]:
         """Stores and views; returns the values off the grids."""
-        take, off_grid = self.arena.take, []
+        off_grid = []
         for layer in self.plan.layers:
             if layer.mode == "view":
                 inputs = [self._segments[name] for name in layer.inputs]
                 self._segments[layer.output] = view_segments(layer.params, inputs)
                 if isinstance(layer.params, Cat | UpsampleNearest):
-                    self._view_masks[layer.output] = take(self.plan.grid_of(layer.output).cells)
+                    self._view_masks[layer.output] = self.scratch.take(self.plan.grid_of(layer.output).cells)
+                if isinstance(layer.params, UpsampleNearest):
+                    self._upsampled |= {segment.store for segment in inputs[0]}
                 continue
             for name in layer.outputs:
                 value = self.plan.value(name)
                 if value.grid is None:
                     off_grid.append(name)
                     continue
-                grid = self.plan.grids[value.grid]
-                n, row = grid.cells, round_up(value.channels, self.target.vector_floats)
-                store = self._stores[name] = StoreLayout(
-                    index=len(self._stores), name=name, channels=value.channels, stride=row, grid=value.grid,
-                    pool=take(self.target.itemsize * (2 * n * row + ALIGN)), map0=take(4 * n), map1=take(4 * n),
-                    mask=take(n), cand=take(n), itemsize=self.target.itemsize,
-                )  # fmt: skip
-                self._segments[name] = (Segment(store.index, 0, value.channels, 1, 1, grid.width),)
+                self._segments[name] = (
+                    Segment(len(self._stores), 0, value.channels, 1, 1, self.plan.grids[value.grid].width),
+                )
+                self._stores[name] = layer
         return tuple(off_grid)
 
     def _take_works(self) -> tuple[GridWorkLayout, ...]:
-        take = self.arena.take
-        stored = {store.grid for store in self._stores.values()}
+        stored = {self.plan.value(name).grid for name in self._stores}
         cells = [grid.cells if index in stored else 0 for index, grid in enumerate(self.plan.grids)]
+        keep, take = self.state.take, self.scratch.take
         return tuple(
             GridWorkLayout(
-                map0=take(4 * n), map1=take(4 * n), base=take(4), list=take(4 * (n + 16)), rows=take(4 * (n + 16))
+                map=keep(4 * n), cand=keep(n), list=take(4 * (n + 16)), rows=take(4 * (n + 16)), old=take(4 * n)
             )
             for n in cells
         )

@@ -1,4 +1,4 @@
-"""Where everything of a stream's state lies in one block of memory, and where every weight lies in the packed blob.
+"""Where everything lies: a stream's state in one block of memory, a step's scratch in another, weights in a blob.
 
 All offsets are known before a line is generated (allocation.py): the step allocates nothing.
 """
@@ -15,7 +15,7 @@ from fluxshard.ir.step_layout import StateLayout
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The window rule of one (grid in, grid out, windows), shared by all its layers; offset in bytes."""
+    """The window rule of one (grid in, grid out, windows), shared by all its layers; offset in scratch, in bytes."""
 
     grid_in: int
     grid_out: int
@@ -26,7 +26,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class FieldLayout:
-    """The displacement field of a grid; offsets in bytes."""
+    """The displacement field of a grid; offsets in scratch, in bytes."""
 
     dy: int
     dx: int
@@ -36,17 +36,20 @@ class FieldLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScratchLayout:
-    """What layers use in turn; offsets in bytes.
+    """What layers use in turn; offsets in scratch, in bytes.
 
     Attributes:
-      list, rows, pick: int32 per cell of the largest grid, and room for 16 more.
+      list, rows, pick, old: int32 per cell of the largest grid, and room for 16 more.
       used: a byte per row of the largest grid.
+      fresh: rows of one layer, before they are compared with what is cached.
     """
 
     list: int
     rows: int
     pick: int
+    old: int
     used: int
+    fresh: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +68,17 @@ class Layout(StateLayout):
     """The memory of one plan on one target.
 
     Attributes:
-      size: bytes of a stream's state.
       segments: what each value reads, by name.
-      view_masks: offset of the mask of views that have one of their own, by name.
+      view_masks: offset in scratch of the mask of views that have one of their own, by name.
       axes: axes of windows.
       flags: window rules.
       fields: per grid of the plan.
       scratch: what layers use in turn.
-      islands, island_bytes: memory that generated islands use in turn, and its size.
-      bases: offset of which map the cache is, int32 per store.
+      islands, island_bytes: scratch that generated islands use in turn, and its size.
       packed: weights, in order.
       weight_floats: size of the blob.
     """
 
-    size: int
     segments: Mapping[str, tuple[Segment, ...]]
     view_masks: Mapping[str, int]
     axes: tuple[AxisLayout, ...]
@@ -87,6 +87,5 @@ class Layout(StateLayout):
     scratch: ScratchLayout
     islands: int
     island_bytes: int
-    bases: int
     packed: tuple[PackedWeight, ...]
     weight_floats: int

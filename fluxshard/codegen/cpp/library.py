@@ -16,6 +16,7 @@ from fluxshard.codegen.cpp.lowering import StepSpec
 from fluxshard.codegen.cpp.pack import pack_all
 from fluxshard.errors import KernelError
 from fluxshard.ir.kernel import Target
+from fluxshard.ir.step_layout import Keep
 
 ISLAND_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 
@@ -37,6 +38,7 @@ class StepArgs(ctypes.Structure):
 
     _fields_ = [
         ("arena", ctypes.c_void_p),
+        ("scratch", ctypes.c_void_p),
         ("weights", ctypes.c_void_p),
         ("image", ctypes.c_void_p),
         ("bytes", ctypes.c_void_p),
@@ -52,6 +54,7 @@ class StepArgs(ctypes.Structure):
         ("rfap", ctypes.c_int32),
         ("remap", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("keeps", ctypes.c_int32),
         ("fed", ctypes.c_void_p),
         ("input_mask", ctypes.c_void_p),
         ("field", FieldArgs),
@@ -90,16 +93,14 @@ class StepLibrary:
         self._library = load_library(path, "fs", StepArgs)
         self._library.fs_step.argtypes = [ctypes.POINTER(StepArgs)]
         self._library.fs_init.argtypes = [ctypes.c_void_p]
+        for name in ("fs_split", "fs_join"):
+            getattr(self._library, name).argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p]
+            getattr(self._library, name).restype = None
 
     @property
     def layout(self) -> Layout:
         """Offsets of everything in a stream's state."""
         return self.spec.layout
-
-    @property
-    def state_bytes(self) -> int:
-        """Size of a stream's state."""
-        return int(self._library.fs_state_bytes())
 
     @property
     def in_torch(self) -> Mapping[str, str]:
@@ -110,11 +111,28 @@ class StepLibrary:
         """All weights in one blob, in the order in which kernels read them; shared by all streams."""
         return pack_all(self.layout, weights)
 
-    def new_state(self) -> NDArray[np.uint8]:
-        """A stream's zeroed and prepared state, 64-byte aligned."""
-        state = zeroed(self.state_bytes)
-        self._library.fs_init(state.ctypes.data)
-        return state
+    def new_state(self, keep: Keep) -> NDArray[np.uint8]:
+        """A stream's zeroed state, 64-byte aligned; its first frame must be a keyframe."""
+        return zeroed(self.layout.sizes[keep])
+
+    def new_scratch(self) -> NDArray[np.uint8]:
+        """What a step has to itself while it runs, prepared, 64-byte aligned."""
+        scratch = zeroed(self.layout.scratch_size)
+        self._library.fs_init(scratch.ctypes.data)
+        return scratch
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored number."""
+        return self.target.itemsize
+
+    def split(self, numbers: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
+        """Stored numbers as planes, each of one byte of every number; both as long as whole numbers are."""
+        self._library.fs_split(numbers.ctypes.data, numbers.nbytes // self.target.itemsize, planes.ctypes.data)
+
+    def join(self, planes: NDArray[np.uint8], numbers: NDArray[np.uint8]) -> None:
+        """The numbers that `split` was given."""
+        self._library.fs_join(numbers.ctypes.data, numbers.nbytes // self.target.itemsize, planes.ctypes.data)
 
     def input_program(self) -> InputCacheLibrary:
         """The program of the input caches that belong to this one, from the same kernel cache.

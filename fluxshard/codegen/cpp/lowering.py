@@ -33,6 +33,7 @@ class StepSpec:
     image_stride: int
     longest_row: int
     has_first: bool
+    upsampled_grids: tuple[int, ...]  # that views upsample to
     reads_windows: bool  # the image is read through windows only, and nothing else lies on its grid
 
 
@@ -68,6 +69,9 @@ def describe(plan: Plan, target: Target, tiles: Mapping[str, Tile] | None = None
         image_stride=round_up(channels, 4),
         longest_row=round_up(longest, 64) + 64,
         has_first=any(isinstance(step, fam.Layer) and step.first for step in steps),
+        upsampled_grids=tuple(
+            sorted({step.grid_out for step in steps if isinstance(step, fam.View) and step.family == "upsample"})
+        ),
         reads_windows=_reads_windows(describer.layout, [step for step in steps if step is not None], ports),
     )
 
@@ -177,7 +181,7 @@ class _Describer:
 
     def _dense(self, name: str) -> str:
         """Where a value lies for an island that runs in torch."""
-        return f"(float*)(m + {self.layout.buffers[name].offset})"
+        return f"(float*)(scratch + {self.layout.buffers[name].offset})"
 
     def _sparse(self, index: int, layer: LayerSpec, near: bool) -> fam.Layer:
         first, *others = layer.inputs

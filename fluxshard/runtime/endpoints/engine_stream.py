@@ -46,11 +46,12 @@ class EngineStream:
 
     Args:
       program: for the stream's size of image.
+      given: as for `Engine.new_state`.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, given: bool = False) -> None:
         self._program = program
-        self._state: StreamState = program.engine.new_state()
+        self._state: StreamState = program.engine.new_state(given=given)
         self._macs = WorkCounter(program.engine.plan)
 
     @property

@@ -34,8 +34,8 @@ class OrderedSession:
         plan = program.engine.plan
         self._reuse, self._program = reuse, program
         self._orders: WorkOrders = work_orders(plan, reuse)
-        self._stream = EngineStream(program)
         planned = reuse.policy == "planned"
+        self._stream = EngineStream(program, given=planned)
         # planned work is compared with nothing; values off the grids count as changed whenever they are computed
         self._tau = (-1.0,) * len(plan.layers) if planned else tau_per_layer(plan, reuse.tau)
         self._cache: InputCache | None = None

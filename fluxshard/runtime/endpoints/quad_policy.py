@@ -11,6 +11,7 @@ from torch import Tensor
 from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.quads import quads
 from fluxshard.runtime.engines.engine import Mask
+from fluxshard.runtime.parking import Bytes
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.runtime.reuse.propagated import PropagatedPolicy
 
@@ -29,6 +30,10 @@ class QuadPolicy:
     def n_bytes(self) -> int:
         """See `WorkPolicy.n_bytes`."""
         return self._inner.n_bytes
+
+    def memory(self) -> tuple[Bytes, ...]:
+        """See `WorkPolicy.memory`."""
+        return self._inner.memory()
 
     @property
     def is_fresh(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,11 +14,21 @@ from torch import Tensor
 from fluxshard.errors import KernelError, StateError
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
-from fluxshard.ir.step_layout import StateLayout
+from fluxshard.ir.step_layout import Keep, StateLayout
 from fluxshard.motion import MotionField
 from fluxshard.ops.reference import IslandProgram
+from fluxshard.runtime.engines.cpp_memory import (
+    CppInspection,
+    CppState,
+    Memory,
+    Scratch,
+    ScratchBlocks,
+    forget_unread,
+    view,
+)
 from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
+from fluxshard.runtime.parking import Block, Bytes, Planes
 from fluxshard.runtime.reuse.compare import close
 from fluxshard.runtime.reuse.cpp_input_cache import CppInput, CppInputCache, InputProgram
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
@@ -27,18 +37,8 @@ Leaf = Tensor | bool | int | float | str | None
 _RFAP = {"off": 0, "compact": 1, "per_layer": 2}
 
 
-class StepProgram(Protocol):
+class StepProgram(Memory, Protocol):
     """The loaded program of an engine; `codegen.StepLibrary` is one."""
-
-    @property
-    def layout(self) -> StateLayout:
-        """Offsets in the state."""
-        ...
-
-    @property
-    def state_bytes(self) -> int:
-        """Size of a stream's state."""
-        ...
 
     @property
     def in_torch(self) -> Mapping[str, str]:
@@ -47,10 +47,6 @@ class StepProgram(Protocol):
 
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
         """All weights in one blob."""
-        ...
-
-    def new_state(self) -> NDArray[np.uint8]:
-        """A stream's state before its first frame."""
         ...
 
     def input_program(self) -> InputProgram:
@@ -69,31 +65,18 @@ class StepProgram(Protocol):
         """Runs one frame."""
         ...
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored number."""
+        ...
 
-@dataclass(slots=True)
-class _Data:
-    """State of one stream.
+    def split(self, numbers: Bytes, planes: Bytes) -> None:
+        """See `parking.Planes`."""
+        ...
 
-    Attributes:
-      arena: its memory.
-      buffers: inputs and outputs on the grids of islands that run in torch, in the arena.
-      cached: values off the grids: in the arena, where the program computes them.
-      args: of the program; what is the same for all frames is filled in.
-      outputs: addresses of the tensors that the program writes, in order.
-      alive: what else `args` point to.
-      tau, thresholds: those of the last frame, as they were given and as the program reads them.
-      failure: of an island.
-    """
-
-    arena: NDArray[np.uint8]
-    buffers: dict[str, Tensor]
-    cached: dict[str, Tensor]
-    args: Any
-    outputs: NDArray[np.uint64]
-    alive: tuple[object, ...]
-    tau: tuple[float, ...] | None = None
-    thresholds: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    failure: BaseException | None = None
+    def join(self, planes: Bytes, numbers: Bytes) -> None:
+        """See `parking.Planes`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +120,7 @@ class CppEngine:
             for index, layer in enumerate(plan.layers)
             if isinstance(layer.params, Island) and layer.name in program.in_torch
         ]
+        self._blocks = ScratchBlocks(program)
         self._blob = program.pack_weights({name: tensor.numpy() for name, tensor in weights.items()})
         self._read_later = {name for layer in plan.layers for name in layer.inputs}
         self._leaves: list[Leaf] = [leaf.literal for leaf in plan.outputs]  # None where there are values
@@ -150,22 +134,23 @@ class CppEngine:
             (index, leaf.value) for index, leaf in enumerate(plan.outputs) if leaf.value and index not in filled
         ]
 
-    def new_state(self) -> StreamState:
+    @property
+    def layout(self) -> StateLayout:
+        """Where everything lies in the memory of a stream, and of a step."""
+        return self._layout
+
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
-        arena = self._program.new_state()
-        buffers = {
-            name: torch.from_numpy(_view(arena, buffer.offset, np.float32, (1, *buffer.shape)))
-            for name, buffer in self._layout.buffers.items()
-        }
-        cached = {
-            name: torch.from_numpy(_view(arena, value.offset, np.float32, value.shape))
-            for name, value in self._layout.values.items()
-        }
-        args = self._program.new_args()
+        data = self._new_data(Keep.GIVEN if given else Keep.ALL)
+        return StreamState(data, data.arena.nbytes)
+
+    def _new_data(self, keep: Keep) -> CppState:
+        arena, args = self._program.new_state(keep), self._program.new_args()
         outputs, changed = np.zeros(len(self._filled), np.uint64), np.zeros(len(self.plan.layers), np.int64)
-        args.arena, args.weights = arena.ctypes.data, self._blob.ctypes.data
-        args.outputs, args.changed = outputs.ctypes.data, changed.ctypes.data
-        return StreamState(_Data(arena, buffers, cached, args, outputs, (changed, self._blob)), arena.nbytes)
+        args.weights, args.outputs, args.changed = (one.ctypes.data for one in (self._blob, outputs, changed))
+        data = CppState(keep, arena, {}, args, outputs, (changed, self._blob))
+        data.hold(keep, arena, self._layout)
+        return data
 
     def new_input_cache(self, options: InputOptions) -> CppInputCache:
         """See `Engine.new_input_cache`."""
@@ -174,7 +159,13 @@ class CppEngine:
     @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
-        data: _Data = state.data
+        with self._blocks.borrowed() as scratch:
+            return self._step(state, image, motion, control, scratch)
+
+    def _step(
+        self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl, scratch: Scratch
+    ) -> StepResult:
+        data: CppState = state.data
         args, data.failure = data.args, None
         candidates, leaves = np.zeros(len(self.plan.layers), np.int64), list(self._leaves)  # views have none
         for number, (index, shape) in enumerate(self._filled):
@@ -190,10 +181,12 @@ class CppEngine:
             args.image, args.bytes = image.data_ptr(), None
         alive = self._set_motion(args, motion), self._set_work(args, control)
         keyframe = _set_input(args, control)
+        self._fit(state, control, keyframe)
+        args.scratch = scratch.memory.ctypes.data
         args.keyframe, args.rfap, args.remap = keyframe, _RFAP[control.rfap], control.remap
         args.candidates, args.threads = candidates.ctypes.data, torch.get_num_threads()
         if self._islands:
-            args.island = self._program.callback(lambda _, number: self._run_island(data, number))
+            args.island = self._program.callback(lambda _, number: self._run_island(data, scratch, number))
         try:
             self._program.step(args)
         except KernelError as error:
@@ -209,7 +202,38 @@ class CppEngine:
 
     def inspect(self, state: StreamState) -> CppInspection:
         """See `Engine.inspect`."""
-        return CppInspection(self.plan, self._layout, state.data.arena)
+        return CppInspection(self.plan, self._layout, state.data.arena, state.data.keep)
+
+    def blocks(self, state: StreamState) -> tuple[Block, ...]:
+        """See `ParkingEngine.blocks`."""
+        data: CppState = state.data
+        forget_unread(data, self.plan, self._layout)
+        return (Block(data.arena, Planes(self._program.itemsize, self._program.split, self._program.join)),)
+
+    def _fit(self, state: StreamState, control: StepControl, keyframe: bool) -> None:
+        """Makes sure that a stream keeps what a frame reads; a keyframe reads nothing.
+
+        Raises:
+          StateError: the frame asks for more than is there.
+        """
+        data: CppState = state.data
+        if not control.remap:
+            if data.keep is Keep.UNMOVED:
+                return
+            if not keyframe:
+                raise StateError(
+                    "this stream's cache moves with the content: before a frame that leaves it where it was "
+                    "(remap=False), run a keyframe with remap=False"
+                )
+            data.hold(Keep.UNMOVED, self._program.new_state(Keep.UNMOVED), self._layout)
+            state.n_bytes = data.arena.nbytes
+        elif data.keep is Keep.GIVEN and not keyframe:
+            missing = sorted({store.grid for store in self._layout.stores.values()} - set(control.work or ()))
+            if missing:
+                raise StateError(
+                    f"this stream keeps only what frames read whose work is given, and no work is given for grids "
+                    f"{missing}: give the cells of every grid, or make the stream with given=False"
+                )
 
     def _set_motion(self, args: Any, motion: Motion | None) -> object:
         """Returns what has to live until the program has read it."""
@@ -239,27 +263,27 @@ class CppEngine:
         args.work = pointers.ctypes.data
         return kept, pointers
 
-    def _run_island(self, data: _Data, number: int) -> int:
+    def _run_island(self, data: CppState, scratch: Scratch, number: int) -> int:
         """Called from the generated program; must not raise."""
         island = self._islands[number]
         try:
-            self._evaluate(data, island, bool(data.args.keyframe), float(data.thresholds[island.index]))
+            self._evaluate(data, scratch, island, bool(data.args.keyframe), float(data.thresholds[island.index]))
         except Exception as error:  # an exception cannot cross the C frame: it is kept, and raised by step()
             data.failure = error
             return 1
         return 0
 
-    def _evaluate(self, data: _Data, island: _Island, keyframe: bool, tau: float) -> None:
+    def _evaluate(self, data: CppState, scratch: Scratch, island: _Island, keyframe: bool, tau: float) -> None:
         names = dict(island.weights)
         for name in island.layer.inputs:
-            names[name] = data.buffers[name] if name in data.buffers else data.cached[name]
+            names[name] = scratch.buffers[name] if name in scratch.buffers else data.cached[name]
         given = {tensor.untyped_storage().data_ptr() for tensor in names.values()}
         results = island.program(names)
         for name in island.layer.outputs:
             fresh = results[name]
             assert isinstance(fresh, Tensor)
-            if name in data.buffers:
-                data.buffers[name].copy_(fresh)
+            if name in scratch.buffers:
+                scratch.buffers[name].copy_(fresh)
                 continue
             cached = data.cached.get(name)
             new = keyframe or cached is None or name not in self._read_later or not close(fresh, cached, tau)
@@ -270,64 +294,8 @@ class CppEngine:
             vector = self._layout.vectors.get(name)
             if vector is not None and new:
                 flat = fresh.reshape(-1)
-                target = _view(data.arena, vector.offset, np.float32, vector.shape)
+                target = view(data.arena, vector.offset, np.float32, vector.shape)
                 target[:] = flat.numpy() if flat.numel() > 1 else flat.item()
-
-
-@dataclass(frozen=True, slots=True)
-class CppInspection:
-    """See `Inspection`: reads the state through the program's layout."""
-
-    plan: Plan
-    layout: StateLayout
-    arena: NDArray[np.uint8]
-
-    def input_mask(self) -> Mask:
-        """See `Inspection.input_mask`."""
-        return _view(self.arena, self.layout.image.mask, np.bool_, self.plan.image_size).copy()
-
-    def candidates(self, layer: str) -> Mask | None:
-        """See `Inspection.candidates`."""
-        spec = self.plan.layer(layer)
-        return self._cells(spec.output, "cand") if spec.mode == "sparse" else None
-
-    def mask(self, value: str) -> Mask | None:
-        """See `Inspection.mask`."""
-        return self._cells(value, "mask")
-
-    def slots(self, value: str) -> NDArray[np.int32] | None:
-        """See `Inspection.slots`."""
-        store = self.layout.stores.get(value)
-        if store is None:
-            return None
-        grid, count = self.plan.grids[store.grid], (len(self.layout.stores),)
-        current = _view(self.arena, self.layout.current, np.int32, count)[store.index]
-        shares = _view(self.arena, self.layout.shares, np.bool_, count)[store.index]
-        maps = self.layout.works[store.grid] if shares else store
-        return _view(self.arena, maps.map1 if current else maps.map0, np.int32, (grid.height, grid.width)).copy()
-
-    def value(self, value: str) -> Tensor | None:
-        """See `Inspection.value`."""
-        store, slots = self.layout.stores.get(value), self.slots(value)
-        if store is None or slots is None:
-            return None
-        kind = np.float32 if store.itemsize == 4 else np.uint16
-        pool = _view(self.arena, store.pool, kind, (2 * slots.size, store.stride))
-        rows = pool[slots.ravel(), : store.channels]
-        if store.itemsize == 2:  # bfloat16: the upper half of a float32
-            rows = (rows.astype(np.uint32) << 16).view(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(rows.T)).view(1, store.channels, *slots.shape)
-
-    def _cells(self, value: str, kind: str) -> Mask | None:
-        store = self.layout.stores.get(value)
-        if store is None:
-            return None
-        grid, offset = self.plan.grids[store.grid], getattr(store, kind)
-        shares = _view(self.arena, self.layout.shares, np.bool_, (len(self.layout.stores),))
-        if shares[store.index]:  # the masks of all that share the maps of a grid are those of the first
-            same = [one for one in self.layout.stores.values() if one.grid == store.grid and shares[one.index]]
-            offset = min(same, key=lambda one: one.index).cand
-        return _view(self.arena, offset, np.bool_, (grid.height, grid.width)).copy()
 
 
 def _counts(
@@ -359,12 +327,6 @@ def _set_input(args: Any, control: StepControl) -> bool:
     args.field.dy, args.field.dx, args.field.valid = given.dy, given.dx, given.valid
     args.field.source, args.field.still = given.source, given.still
     return given.keyframe
-
-
-def _view(arena: NDArray[np.uint8], offset: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    count = int(np.prod(shape)) * np.dtype(kind).itemsize
-    view: NDArray[Any] = arena[offset : offset + count].view(kind).reshape(shape)
-    return view
 
 
 def _tables(fields: Sequence[MotionField]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

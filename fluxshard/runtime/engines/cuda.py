@@ -137,7 +137,7 @@ class CudaEngine:
         """Device of images and results."""
         return self._device.torch_device
 
-    def new_state(self) -> StreamState:
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
         with self._device.current(), torch.inference_mode(False), torch.no_grad():
             arena = self._device.zeros(self._program.state_bytes)

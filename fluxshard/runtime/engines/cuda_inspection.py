@@ -47,6 +47,11 @@ class CudaInspection:
     parity: int
     planned: bool
 
+    @property
+    def rows_in_place(self) -> bool:
+        """See `Inspection.rows_in_place`."""
+        return False
+
     def input_mask(self) -> Mask:
         """See `Inspection.input_mask`."""
         return self._mask(self.layout.image_mask, 0)

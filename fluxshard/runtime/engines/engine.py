@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from fluxshard.ir.plan import Plan
 from fluxshard.options import Rfap
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.pixel_values import PixelValues
+from fluxshard.runtime.parking import Block
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal
 
 Mask = NDArray[np.bool_]
@@ -81,6 +82,11 @@ class StepResult:
 class Inspection(Protocol):
     """Masks and maps of the last frame, for tests and pictures. Arrays are copies."""
 
+    @property
+    def rows_in_place(self) -> bool:
+        """Which rule gives rows to fresh features: `slot_map.place`; otherwise `slot_map.allocate`."""
+        ...
+
     def input_mask(self) -> Mask:
         """S_0, `(H, W)`."""
         ...
@@ -133,8 +139,13 @@ class Engine(Protocol):
         """Device of images and results."""
         ...
 
-    def new_state(self) -> StreamState:
-        """Buffers of a stream that has seen nothing; its first frame must be a keyframe."""
+    def new_state(self, *, given: bool = False) -> StreamState:
+        """Buffers of a stream that has seen nothing; its first frame must be a keyframe.
+
+        Args:
+          given: every frame that is no keyframe will come with the cells of all grids (`StepControl.work`), as those of
+            planned reuse do. An engine may then keep less; what it does not keep cannot be inspected.
+        """
         ...
 
     def new_input_cache(self, options: InputOptions) -> InputCache:
@@ -154,6 +165,15 @@ class Engine(Protocol):
 
     def inspect(self, state: StreamState) -> Inspection:
         """Masks and maps that the last frame left."""
+        ...
+
+
+@runtime_checkable
+class ParkingEngine(Protocol):
+    """An engine whose streams can be packed away while they are idle."""
+
+    def blocks(self, state: StreamState) -> tuple[Block, ...]:
+        """All memory of a stream; rows that no cell reads are cleared first."""
         ...
 
 

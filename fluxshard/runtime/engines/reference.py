@@ -82,7 +82,7 @@ class ReferenceEngine:
         self._index = {layer.name: index for index, layer in enumerate(plan.layers)}
         self._read_later = {name for layer in plan.layers for name in layer.inputs}
 
-    def new_state(self) -> StreamState:
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
         data = _Data()
         n_bytes = 0
@@ -317,6 +317,11 @@ class ReferenceInspection:
 
     plan: Plan
     data: _Data
+
+    @property
+    def rows_in_place(self) -> bool:
+        """See `Inspection.rows_in_place`."""
+        return False
 
     def input_mask(self) -> Mask:
         """See `Inspection.input_mask`."""

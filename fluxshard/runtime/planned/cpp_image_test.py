@@ -104,6 +104,10 @@ class CppImageTest:
         args.candidates = options.candidates
         args.wait_frames, args.refresh_frames = options.wait_frames, options.refresh_frames
 
+    def memory(self) -> tuple[NDArray[np.uint8], ...]:
+        """See `parking.HoldsMemory`."""
+        return (self._state,)
+
     def keyframe(self, image: Tensor) -> bool:
         """See `ImageTest.keyframe`.
 

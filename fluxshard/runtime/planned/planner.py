@@ -17,6 +17,7 @@ from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepCounts
 from fluxshard.runtime.level_motion import Motion, motion_of
+from fluxshard.runtime.parking import Bytes, memory_of
 from fluxshard.runtime.planned.levels import Level, levels_of
 from fluxshard.runtime.planned.proposal import ShardProposal
 from fluxshard.runtime.planned.shard_work import ShardWork
@@ -116,6 +117,10 @@ class Planner:
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes what the 8-px cells of the last frame hold: `(ceil(H / 8), ceil(W / 8))`."""
         self._test.focus(regions)
+
+    def memory(self) -> tuple[Bytes, ...]:
+        """See `WorkPolicy.memory`: what the image test keeps."""
+        return memory_of(self._test)
 
     def set_thresholds(self, options: PlannedOptions) -> None:
         """Takes other thresholds, from the next frame on: options that differ in nothing else."""

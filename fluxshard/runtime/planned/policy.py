@@ -16,6 +16,7 @@ from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.pixel_values import PixelValues
+from fluxshard.runtime.parking import Bytes, memory_of
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, MakeInputCache
 from fluxshard.runtime.reuse.policy import Proposal
@@ -71,8 +72,13 @@ class PlannedPolicy:
 
     @property
     def n_bytes(self) -> int:
-        """See `WorkPolicy.n_bytes`; the image test's own memory is not counted."""
-        return 0 if self._cache is None else self._cache.n_bytes
+        """See `WorkPolicy.n_bytes`; of an image test that does not say what it holds, nothing is counted."""
+        tested = sum(block.nbytes for block in self._planner.memory())
+        return tested + (0 if self._cache is None else self._cache.n_bytes)
+
+    def memory(self) -> tuple[Bytes, ...]:
+        """See `WorkPolicy.memory`."""
+        return (*self._planner.memory(), *memory_of(self._cache))
 
     @property
     def is_fresh(self) -> bool:

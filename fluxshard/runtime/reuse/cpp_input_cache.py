@@ -104,6 +104,10 @@ class CppInputCache:
         args.remap, args.fresh = options.remap, options.mode == "fresh"
         args.tau, args.scene_cut = options.tau, options.scene_cut
 
+    def memory(self) -> tuple[NDArray[np.uint8], ...]:
+        """See `parking.HoldsMemory`."""
+        return (self._state,)
+
     def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> CppInput:
         """See `InputCache.propose`.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from fluxshard.motion import MotionField
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import Motion
+from fluxshard.runtime.parking import Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,6 +73,10 @@ class WorkPolicy(Protocol):
     @property
     def n_bytes(self) -> int:
         """Memory that it keeps between frames, beside the engine's."""
+        ...
+
+    def memory(self) -> tuple[Bytes, ...]:
+        """Blocks of what it keeps that can be packed away while the stream is idle (`parking.HoldsMemory`)."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import motion_of
 from fluxshard.runtime.pixel_values import PixelValues
+from fluxshard.runtime.parking import Bytes, memory_of
 from fluxshard.runtime.reuse.input_cache import InputOptions, MakeInputCache
 from fluxshard.runtime.reuse.policy import Proposal
 
@@ -42,6 +43,10 @@ class PropagatedPolicy:
     def n_bytes(self) -> int:
         """See `WorkPolicy.n_bytes`."""
         return self._cache.n_bytes
+
+    def memory(self) -> tuple[Bytes, ...]:
+        """See `WorkPolicy.memory`."""
+        return memory_of(self._cache)
 
     @property
     def is_fresh(self) -> bool:

@@ -1,7 +1,14 @@
 """Slot maps: which row of a pool holds the features of a cell.
 
-Moving a cache along motion vectors is a gather on the slot map, never on the features. A row is free iff the old map
-does not refer to it (the remapped map refers to a subset of the same rows); `2 * cells` rows are always enough.
+Moving a cache along motion vectors is a gather on the slot map, never on the features. Where fresh rows go is a
+backend's own choice, of two:
+
+* `allocate`: a row is free iff the old map does not refer to it (the remapped map refers to a subset of the same rows).
+  Fresh rows and those that they are compared with are there at the same time; `2 * cells` rows are always enough.
+* `place`: a row is free iff no cell that keeps its value reads it. Fresh rows that are to be compared wait elsewhere
+  until it is known which of them are kept; a row a cell is enough.
+
+Which cells share a row is the same with both.
 """
 
 from __future__ import annotations
@@ -33,6 +40,20 @@ def allocate(old: Slots, candidates: NDArray[np.int64], capacity: int) -> Slots:
     free = np.ones(capacity, np.bool_)
     free[old] = False
     return np.flatnonzero(free)[: len(candidates)].astype(np.int32)
+
+
+def place(moved: Slots, changed: Mask) -> Slots:
+    """The map of a frame: the k-th changed cell in raster order gets the k-th smallest row that no other cell reads.
+
+    Args:
+      moved: the remapped map, flat.
+      changed: cells with fresh values, flat.
+    """
+    free = np.ones(len(moved), np.bool_)
+    free[moved[~changed]] = False
+    result = moved.copy()
+    result[changed] = np.flatnonzero(free)[: changed.sum()]
+    return result
 
 
 def scatter_back(

@@ -27,9 +27,9 @@ class HookedEngine:
         self.frames = 0
         """That were begun."""
 
-    def new_state(self) -> StreamState:
+    def new_state(self, *, given: bool = False) -> StreamState:
         """See `Engine.new_state`."""
-        return self._inner.new_state()
+        return self._inner.new_state(given=given)
 
     def new_input_cache(self, options: InputOptions) -> InputCache:
         """See `Engine.new_input_cache`."""

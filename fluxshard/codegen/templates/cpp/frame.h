@@ -2,7 +2,8 @@
 typedef int (*IslandFn)(void* user, int island);
 
 struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
-  uint8_t* arena;          // the stream's state, FS_STATE_BYTES, 64-byte aligned
+  uint8_t* arena;          // the stream's state, as long as fs_state_bytes(keeps) says, 64-byte aligned
+  uint8_t* scratch;        // FS_SCRATCH_BYTES that this step has to itself, from fs_init, 64-byte aligned
   const float* weights;    // packed, shared by all streams
   const float* image;      // (C, H, W), or null where the image is bytes
   const uint8_t* bytes;
@@ -14,6 +15,7 @@ struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
   const uint8_t* const* grid_motion_valid;
   int32_t cell_px, motion_columns;
   int32_t keyframe, rfap /* 0 off, 1 compact, 2 per layer */, remap, threads;
+  int32_t keeps;           // what the state holds: a Keep
   const float* fed;              // (H, W, channels in steps of 4) what an input cache assembled, or null: the image itself
   const uint8_t* input_mask;     // (H, W) S_0 of the input cache
   Field field;                   // displacement of the image's grid, of the input cache
@@ -28,20 +30,19 @@ struct StepArgs {          // mirrored by fluxshard/codegen/cpp/library.py
   int64_t total_ns, conv_ns, island_ns;  // out
 };
 
-struct Maps {              // two slot maps that take turns
-  int32_t* map[2];
-  int32_t* base;           // which of them the cache is; in the arena
-};
+enum Keep { GIVEN, ALL, UNMOVED };  // mirrored by fluxshard/ir/step_layout.py
 
-struct Store {             // a tensor that is kept: two rows a cell
+struct Store {             // a tensor that is kept: a row a cell; two, where the cache is not moved
   elem* pool;
-  Maps own;
-  uint8_t *mask, *cand;
-  uint8_t* shares;         // since the last keyframe all its work was given: it has the maps of its grid; in the arena
+  int32_t* own_map;
+  uint8_t *own_mask, *own_cand;
+  int32_t* base;           // UNMOVED: the map of the cache
+  elem* before;            // scratch: rows that the last frame left, cell by cell, where upsampling may ask for them; or null
+  uint8_t* shares;         // since the last keyframe all its work was given: it has the map and masks of its grid; in the arena
   int stride, channels, grid;
-  int cur;                 // which map is this frame's
   bool any;                // the mask has a cell
-  Maps maps;               // own, or the grid's
+  int32_t* map;            // own, or the grid's
+  uint8_t *mask, *cand;    // the same
 };
 
 struct Mask { const uint8_t* cells; bool any; };
@@ -49,9 +50,11 @@ struct Mask { const uint8_t* cells; bool any; };
 // What stores of one grid have in common while all work is given and nothing compared. The first layer of a frame, the
 // leader, finds it out; the others take it over.
 struct GridWork {
-  Maps maps;
+  int32_t* map;
+  uint8_t* cand;
   int32_t *list, *rows;    // n cells, and their fresh rows
-  const Store* leader;
+  int32_t* old;            // the map as the last frame left it, where `led` and a map is moved or asked for
+  bool led;
   int n;
 };
 
@@ -59,10 +62,12 @@ struct Ctx {
   const StepArgs* a;
   const Grid* grids;
   Field* fields;
-  GridWork* works;        // per grid
-  int32_t *list, *rows;   // scratch
+  GridWork* works;         // per grid
+  int32_t *list, *rows, *pick, *old;  // scratch
   uint8_t* used;
+  elem* fresh;             // rows of one layer
   bool key;
+  bool looks_back;         // some mask is found by comparing values: what the last frame left is asked for
   int64_t conv_ns, island_ns;
 };
 
@@ -70,139 +75,167 @@ struct Ctx {
 static inline int64_t now_ns() { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000000000LL + t.tv_nsec; }
 
 FS_INLINE Mask mask_of(const Store& s) { return {s.mask, s.any}; }
-FS_INLINE Seg seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps.map[s.cur], s.stride, n, uy, ux, w}; }
-FS_INLINE Seg old_seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.maps.map[*s.maps.base], s.stride, n, uy, ux, w}; }
+FS_INLINE Seg seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.map, s.stride, n, uy, ux, w}; }
+FS_INLINE Seg old_seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.before + c0, nullptr, s.stride, n, uy, ux, w}; }
 
 // One layer on one frame: gathers candidates, remaps the cache, hands out rows, compares, counts.
+//
+// A fresh row goes where no cell that keeps its value reads: so a row a cell is enough. Where fresh rows are compared with
+// cached ones, they wait in scratch until it is known which of them are kept.
 struct Work {
   Ctx& x;
   Store& s;
   const Grid& g;
   const Field& f;
   int layer, cells, n = 0;
-  int32_t *list, *rows;  // candidates, and their fresh rows
+  int32_t *list, *rows;    // candidates, and their fresh rows, counted from `to`
+  elem* to;
   bool forced, open;
-  bool together = false;  // work, map and rows are those of the grid
+  bool together = false;   // work, map and rows are those of the grid
+  bool alone = false;      // of an island: it never shares
+  bool compares = false;
   float tau;
   int64_t n_changed = 0;
 
   Work(Ctx& ctx, Store& store, int index)
       : x(ctx), s(store), g(ctx.grids[store.grid]), f(ctx.fields[store.grid]), layer(index), cells(g.h * g.w),
-        list(ctx.list), rows(ctx.rows), forced(ctx.a->work && ctx.a->work[store.grid]), open(!ctx.key && !forced), tau(ctx.a->tau[index]) {
-    if (open) std::memset(s.cand, 0, cells);
+        list(ctx.list), rows(ctx.rows), to(store.pool), forced(ctx.a->work && ctx.a->work[store.grid]),
+        open(!ctx.key && !forced), tau(ctx.a->tau[index]) {
+    if (open) std::memset(s.own_cand, 0, cells);
   }
-  void through(Mask m, const Axis& ay, const Axis& ax) { if (open && m.any) spread(m.cells, s.cand, ay, ax); }
-  void also(Mask m) { if (open && m.any) for (int p = 0; p < cells; ++p) s.cand[p] |= m.cells[p]; }
-  void all_if(bool changed) { if (open && changed) std::memset(s.cand, 1, cells); }
+  void through(Mask m, const Axis& ay, const Axis& ax) { if (open && m.any) spread(m.cells, s.own_cand, ay, ax); }
+  void also(Mask m) { if (open && m.any) for (int p = 0; p < cells; ++p) s.own_cand[p] |= m.cells[p]; }
+  void all_if(bool changed) { if (open && changed) std::memset(s.own_cand, 1, cells); }
   // Remaps the cache and lists the candidates; false where there is nothing to evaluate.
   bool begin() {
     GridWork& work = x.works[s.grid];
-    together = x.key || (!open && *s.shares && x.a->remap);
+    together = !alone && (x.key || (!open && *s.shares && x.a->remap));
     if (together) {
-      if (x.key) s.maps = work.maps;
       *s.shares = 1;
-      list = work.list, rows = work.rows;
-      if (!work.leader) lead(work);
-      n = work.n;
-      s.cur = work.leader->cur;
-      s.cand = s.mask = work.leader->cand;  // in this frame
+      s.map = work.map, s.mask = s.cand = work.cand;
+      look_back(work.led ? work.old : work.map);
+      if (!work.led) lead(work);
+      list = work.list, rows = work.rows, n = work.n;
       return n > 0;
     }
-    if (*s.shares) {  // it goes its own way from here on
-      std::memcpy(s.own.map[0], s.maps.map[*s.maps.base], (size_t)cells * 4);
-      *s.own.base = 0;
-      s.maps = s.own;
-      *s.shares = 0;
+    if (*s.shares) std::memcpy(s.own_map, work.map, (size_t)cells * 4);  // it goes its own way from here on
+    if (*s.shares && x.a->keeps == UNMOVED) std::memcpy(s.base, work.map, (size_t)cells * 4);
+    *s.shares = 0;
+    s.map = s.own_map, s.mask = s.own_mask, s.cand = s.own_cand;
+    if (x.key) {
+      for (int p = 0; p < cells; ++p) s.map[p] = list[p] = rows[p] = p;
+      std::memset(s.cand, 1, cells);
+      std::memset(s.mask, 1, cells);
+      n = cells;
+      return true;
     }
     if (!open) std::memcpy(s.cand, x.a->work[s.grid], cells);
-    std::memset(s.mask, 0, cells);
-    remap();
+    add_invalid(s.cand);
+    const bool moves = x.a->remap;
+    look_back(moves ? s.map : s.base);
+    n = compact(s.cand, cells, list);
+    if (!moves) std::memcpy(x.old, s.base, (size_t)cells * 4);
+    else if (!f.still) std::memcpy(x.old, s.map, (size_t)cells * 4);
+    if (!moves && f.still) std::memcpy(s.map, x.old, (size_t)cells * 4);
+    if (!f.still) move_map(s.map, x.old);
+    compares = open;
+    if (compares) {
+      std::memset(s.mask, 0, cells);
+      to = x.fresh;
+      for (int k = 0; k < n; ++k) rows[k] = k;
+    } else {
+      std::memcpy(s.mask, s.cand, cells);
+      place(n);
+      for (int k = 0; k < n; ++k) s.map[list[k]] = rows[k];
+    }
     return n > 0;
   }
   void lead(GridWork& work) {
-    work.leader = &s;
+    work.led = true;
     if (x.key) {
-      s.cur = 1 - *s.maps.base;
-      int32_t* map = s.maps.map[s.cur];
-      for (int p = 0; p < cells; ++p) map[p] = list[p] = rows[p] = p;
-      std::memset(s.cand, 1, cells);
-      n = cells;
-    } else {
-      std::memcpy(s.cand, x.a->work[s.grid], cells);
-      remap();
-      int32_t* map = s.maps.map[s.cur];
-      for (int k = 0; k < n; ++k) map[list[k]] = rows[k];
+      for (int p = 0; p < cells; ++p) work.map[p] = work.list[p] = work.rows[p] = p;
+      std::memset(work.cand, 1, cells);
+      work.n = cells;
+      return;
     }
-    work.n = n;
+    std::memcpy(work.cand, x.a->work[s.grid], cells);
+    add_invalid(work.cand);
+    work.n = compact(work.cand, cells, work.list);
+    if (!f.still || x.looks_back) std::memcpy(work.old, work.map, (size_t)cells * 4);
+    if (!f.still) move_map(work.map, work.old);
+    rows = work.rows;
+    place(work.n);
+    for (int k = 0; k < work.n; ++k) work.map[work.list[k]] = rows[k];
   }
-  void remap() {
-    const int base = *s.maps.base;
-    if (!f.still) for (int p = 0; p < cells; ++p) s.cand[p] |= !f.valid[p];
-    n = compact(s.cand, cells, list);
-    if (f.still && n == 0) { s.cur = base; return; }
-    s.cur = 1 - base;
-    const int32_t* old = s.maps.map[base];
-    int32_t* map = s.maps.map[s.cur];
-    if (f.still) std::memcpy(map, old, (size_t)cells * 4);
-    else for (int p = 0; p < cells; ++p) map[p] = old[f.src[p]];
-    if (n) free_rows(old, cells, x.used, rows, n);
+  void add_invalid(uint8_t* cand) const { if (!f.still) for (int p = 0; p < cells; ++p) cand[p] |= !f.valid[p]; }
+  void move_map(int32_t* map, const int32_t* old) const { for (int p = 0; p < cells; ++p) map[p] = old[f.src[p]]; }
+  // rows for `count` cells, which are those of the mask
+  void place(int count) {
+    if (!count) return;
+    const bool both = x.a->keeps == UNMOVED;
+    if (both && !x.a->remap) free_rows(s.base, nullptr, cells, 2 * cells, x.used, rows, count);
+    else free_rows(s.map, s.mask, cells, both ? 2 * cells : cells, x.used, rows, count);
   }
-  elem* fresh(int k) const { return s.pool + (size_t)rows[k] * s.stride; }
+  void look_back(const int32_t* old) const {
+    if (!s.before || !x.looks_back) return;
+    for (int p = 0; p < cells; ++p) std::memcpy(s.before + (size_t)p * s.stride, s.pool + (size_t)old[p] * s.stride, s.stride * sizeof(elem));
+  }
+  elem* fresh(int k) const { return to + (size_t)rows[k] * s.stride; }
   // the remapped cached row that a fresh one is compared with, or null where it counts whatever it is
-  const elem* cached(int p) const {
-    if (x.key || forced) return nullptr;
-    const int32_t* old = s.maps.map[*s.maps.base];
-    if (f.still) return s.pool + (size_t)old[p] * s.stride;
-    return f.valid[p] ? s.pool + (size_t)old[f.src[p]] * s.stride : nullptr;
-  }
-  void keep(int k) const {
-    if (together) return;  // begin() has kept all
-    const int p = list[k];
-    s.maps.map[s.cur][p] = rows[k];
-    s.mask[p] = 1;
-  }
+  const elem* cached(int p) const { return f.still || f.valid[p] ? s.pool + (size_t)s.map[p] * s.stride : nullptr; }
+  void keep(int k) const { if (compares) s.mask[list[k]] = 1; }
   void done() {
-    if (together) n_changed = n;
-    else if (n) for (int p = 0; p < cells; ++p) n_changed += s.mask[p];
+    if (!compares) n_changed = n;
+    else if (n) settle();
     s.any = n_changed > 0;
     x.a->candidates[layer] = n;
     x.a->changed[layer] = n_changed;
   }
+  // Rows that are kept leave scratch.
+  void settle() {
+    int32_t *const kept = x.pick, count = 0;
+    for (int k = 0; k < n; ++k) { kept[count] = k; count += s.mask[list[k]]; }
+    place(count);
+    for (int i = 0; i < count; ++i) s.map[list[kept[i]]] = rows[i];
+    constexpr int PART = 128;
+    parallel((size_t)count * s.stride > 60000 ? x.a->threads : 1, (count + PART - 1) / PART, 1, [&](int part) {
+      for (int i = part * PART; i < count && i < (part + 1) * PART; ++i)
+        std::memcpy(s.pool + (size_t)rows[i] * s.stride, x.fresh + (size_t)kept[i] * s.stride, s.stride * sizeof(elem));
+    });
+    n_changed = count;
+  }
 };
 
-// Does the same as the leader of a grid, and before the first layer, where all stores of the grid share its maps and nobody
-// asks for its displacement field: of that only `still` is found.
-static void move_maps(Ctx& x, Store& s, const int16_t* motion, const uint8_t* known) {
-  const Grid& g = x.grids[s.grid];
-  GridWork& work = x.works[s.grid];
-  const int cells = g.h * g.w, base = *s.maps.base;
-  const int32_t* old = s.maps.map[base];
-  int32_t* map = s.maps.map[1 - base];
-  const uint8_t* given = x.a->work[s.grid];
+// Does the same as `Work::lead`, and before the first layer, where all stores of the grid share its map and nobody asks for its
+// displacement field: of that only `still` is found.
+static void move_maps(Ctx& x, int grid, const int16_t* motion, const uint8_t* known) {
+  const Grid& g = x.grids[grid];
+  GridWork& work = x.works[grid];
+  const int cells = g.h * g.w;
+  const uint8_t* given = x.a->work[grid];
   const Moves moves{motion, known, x.a->cell_px, x.a->motion_columns};
   int first[g.w + 1], column[g.w];
   Samples samples{0, first, column};
   find_samples(samples, g, x.grids[0], moves.cell);
+  std::memcpy(work.old, work.map, (size_t)cells * 4);
   std::atomic<bool> moving{false};
   parallel(cells > 20000 ? x.a->threads : 1, g.h, 0, [&](int i) {
-    uint8_t* cand = s.cand + (size_t)i * g.w;
-    int32_t* row = map + (size_t)i * g.w;
+    uint8_t* cand = work.cand + (size_t)i * g.w;
+    int32_t* row = work.map + (size_t)i * g.w;
     std::memcpy(cand, given + (size_t)i * g.w, g.w);
     const bool some = each_run(g, x.grids[0], moves, samples, i, [&](int x0, int from, int to, int x1, int dy, int dx) {
       for (int p = x0; p < from; ++p) cand[p] = 1;
       for (int p = to; p < x1; ++p) cand[p] = 1;
-      const int32_t* source = old + (ptrdiff_t)(i - dy) * g.w - dx;
+      const int32_t* source = work.old + (ptrdiff_t)(i - dy) * g.w - dx;
       for (int p = from; p < to; ++p) row[p] = source[p];
     });
     if (some) moving.store(true, std::memory_order_relaxed);
   });
-  Field& f = x.fields[s.grid];
-  f.still = !moving.load(std::memory_order_relaxed);
-  work.leader = &s;
-  work.n = compact(s.cand, cells, work.list);
-  s.cur = f.still && work.n == 0 ? base : 1 - base;
-  if (work.n) free_rows(old, cells, x.used, work.rows, work.n);
-  for (int k = 0; k < work.n; ++k) map[work.list[k]] = work.rows[k];
+  x.fields[grid].still = !moving.load(std::memory_order_relaxed);
+  work.led = true;
+  work.n = compact(work.cand, cells, work.list);
+  if (work.n) free_rows(work.map, work.cand, cells, x.a->keeps == UNMOVED ? 2 * cells : cells, x.used, work.rows, work.n);
+  for (int k = 0; k < work.n; ++k) work.map[work.list[k]] = work.rows[k];
 }
 
 struct Epilogue {
@@ -238,7 +271,7 @@ template <int C, Act A, Act B> static void finish(const Work& w, const Epilogue&
   vi lanes{};
   for (int i = 0; i < FS_VL; ++i) lanes[i] = FULL + i < C ? -1 : 0;
   const vf tau = splat(w.tau);
-  if (w.x.key || w.forced) {  // nothing is compared
+  if (!w.compares) {
     for (int k = k0; k < k1; ++k) {
       elem* row = w.fresh(k);
       const float* values = raw_row(raw, w.s.stride, k - k0, row);

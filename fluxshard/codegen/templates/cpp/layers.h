@@ -208,10 +208,9 @@ static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* 
 
 // An island's output on a grid: every cell is a candidate.
 template <int C> static void from_dense(Work& w, const float* dense, FinishFn finish) {
-  if (w.open) std::memset(w.s.cand, 1, w.cells);
   w.forced = false;  // islands are compared with the cache even where work is given
-  w.open = true;
-  if (!w.x.key) std::memset(w.s.cand, 1, w.cells);
+  w.open = w.alone = true;
+  std::memset(w.s.own_cand, 1, w.cells);
   w.begin();
   const Epilogue e{nullptr, fs_zeros, 0, 0, 0, 0, nullptr, 0};
   each_cell(w, finish, e, C, [&](int y, int x, float* row) {
@@ -219,14 +218,11 @@ template <int C> static void from_dense(Work& w, const float* dense, FinishFn fi
   });
 }
 
-// Ends a frame: the frame's map becomes the cache, or what changed goes back to where it came from.
+// Ends a frame of a cache that is not moved: it becomes what the frame has made, or what changed goes back to where it came from.
 static void commit(const Ctx& c, Store& s) {
-  if (c.a->remap || c.key) { *s.maps.base = s.cur; return; }
-  if (s.cur == *s.maps.base) return;
-  int32_t* base = s.maps.map[*s.maps.base];
-  const int32_t* now = s.maps.map[s.cur];
-  const Field& f = c.fields[s.grid];
   const int cells = c.grids[s.grid].h * c.grids[s.grid].w;
+  if (c.a->remap || c.key) { std::memcpy(s.base, s.map, (size_t)cells * 4); return; }
+  const Field& f = c.fields[s.grid];
   for (int p = 0; p < cells; ++p)
-    if (s.mask[p] && (f.still || f.valid[p])) base[f.still ? p : f.src[p]] = now[p];
+    if (s.mask[p] && (f.still || f.valid[p])) s.base[f.still ? p : f.src[p]] = s.map[p];
 }

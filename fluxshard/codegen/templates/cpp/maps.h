@@ -250,10 +250,11 @@ static int compact(const uint8_t* mask, int n, int32_t* list) {
   return k;
 }
 
-// the k-th smallest row that `map` does not refer to, for k < n
-static void free_rows(const int32_t* map, int cells, uint8_t* used, int32_t* rows, int n) {
-  std::memset(used, 0, (size_t)2 * cells);
-  for (int p = 0; p < cells; ++p) used[map[p]] = 1;
+// the k-th smallest row of `capacity` that no cell reads by `map`, but for those of `leaves`, where given; for k < n
+static void free_rows(const int32_t* map, const uint8_t* leaves, int cells, int capacity, uint8_t* used, int32_t* rows, int n) {
+  std::memset(used, 0, (size_t)capacity);
+  if (leaves) for (int p = 0; p < cells; ++p) used[map[p]] |= !leaves[p];
+  else for (int p = 0; p < cells; ++p) used[map[p]] = 1;
   int r = 0, k = 0;
   while (k + 8 <= n) {  // rows holds 16 more than cells: eight may be written at once
     uint64_t eight;

@@ -15,6 +15,8 @@ from fluxshard.codegen.cpp.layout import Layout
 from fluxshard.codegen.cpp.lowering import describe
 from fluxshard.ir import params as P
 from fluxshard.ir.plan import Plan
+from fluxshard.ir.retention import read_at_once
+from fluxshard.ir.step_layout import Keep
 from fluxshard.ops.interpret import evaluate
 from fluxshard.testing.plan_builder import PlanBuilder
 from tests.unit.codegen.targets import AVX512, PORTABLE
@@ -37,9 +39,35 @@ def every_kind() -> PlanBuilder:
     return b
 
 
-def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
-    """Every block of the arena: (offset, bytes that are read or written there)."""
-    found: dict[str, tuple[int, int]] = {}
+Blocks = dict[str, tuple[int, int]]  # by name: offset, and bytes that are read or written there
+
+
+def blocks_of_state(plan: Plan, layout: Layout, keep: Keep) -> Blocks:
+    """Every block of a stream's memory."""
+    found = {"image mask": (layout.image.mask, plan.grids[0].cells)}
+    for store in layout.stores.values():
+        n = plan.grids[store.grid].cells
+        rows = store.row_bytes(2 * n if keep is Keep.UNMOVED else n)
+        if keep is not Keep.GIVEN or not store.passing:
+            found[f"{store.name} pool"] = store.pools[keep], rows
+        if keep is not Keep.GIVEN or store.alone:
+            found[f"{store.name} map"] = store.map, 4 * n
+            found |= {f"{store.name} mask": (store.mask, n), f"{store.name} cand": (store.cand, n)}
+        if keep is Keep.UNMOVED:
+            found[f"{store.name} base"] = store.base, 4 * n
+    for buffer in (*layout.vectors.values(), *layout.values.values()):
+        found[f"dense {buffer.value} {buffer.shape}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
+    found["vector changed"] = layout.vector_changed, len(layout.off_grid)
+    found["shares"] = layout.shares, len(layout.stores)
+    for index, cells in stored(plan, layout).items():
+        found[f"work {index} map"] = layout.works[index].map, 4 * cells
+        found[f"work {index} cand"] = layout.works[index].cand, cells
+    return found
+
+
+def blocks_of_scratch(plan: Plan, layout: Layout) -> Blocks:
+    """Every block of a step's memory, but for rows that pass, which share theirs."""
+    found: Blocks = {}
     for index, (grid, offsets) in enumerate(zip(plan.grids, layout.fields, strict=True)):
         for name, size in (("dy", 2), ("dx", 2), ("valid", 1), ("source", 4)):
             found[f"field {index} {name}"] = getattr(offsets, name), size * grid.cells
@@ -47,15 +75,13 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
     pixels = plan.grids[0].cells
     row = 4 * round_up(image.channels, 4)
     height, width = plan.image_size
-    sizes = {"fresh": row * pixels, "mask": pixels, "flags": pixels}
+    sizes = {"fresh": row * pixels, "flags": pixels}
     sizes |= {"blocks": -(-height // 8) * -(-width // 16)}
-    assert set(sizes) | {"block"} == {f.name for f in fields(layout.image)}
+    assert set(sizes) | {"block", "mask"} == {f.name for f in fields(layout.image)}
     found |= {f"image {name}": (getattr(layout.image, name), size) for name, size in sizes.items()}
     for store in layout.stores.values():
-        n = plan.grids[store.grid].cells
-        found[f"{store.name} pool"] = store.pool, 4 * 2 * n * store.stride
-        for name, size in (("map0", 4), ("map1", 4), ("mask", 1), ("cand", 1)):
-            found[f"{store.name} {name}"] = getattr(store, name), size * n
+        if store.before >= 0:
+            found[f"{store.name} before"] = store.before, store.row_bytes(plan.grids[store.grid].cells)
     for name, offset in layout.view_masks.items():
         found[f"{name} mask"] = offset, plan.grid_of(name).cells
     for index, axis in enumerate(layout.axes):
@@ -64,23 +90,33 @@ def blocks(plan: Plan, layout: Layout) -> dict[str, tuple[int, int]]:
     for index, flags in enumerate(layout.flags):
         found[f"flags {index}"] = flags.offset, plan.grids[flags.grid_out].cells
     found["islands"] = layout.islands, layout.island_bytes
-    for buffer in (*layout.buffers.values(), *layout.vectors.values(), *layout.values.values()):
+    for buffer in layout.buffers.values():
         found[f"dense {buffer.value} {buffer.shape}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
     cells = max(grid.cells for grid in plan.grids)
-    sizes = {"list": 4 * cells, "rows": 4 * cells, "pick": 4 * cells, "used": 2 * cells}
+    sizes = dict.fromkeys(("list", "rows", "pick", "old"), 4 * (cells + 16)) | {"used": 2 * cells}
+    sizes["fresh"] = max(store.row_bytes(plan.grids[store.grid].cells) for store in layout.stores.values())
     assert set(sizes) == {f.name for f in fields(layout.scratch)}
     found |= {f"scratch {name}": (getattr(layout.scratch, name), size) for name, size in sizes.items()}
-    found["bases"] = layout.bases, 4 * len(layout.stores)
-    found["current"] = layout.current, 4 * len(layout.stores)
-    found["vector changed"] = layout.vector_changed, len(layout.off_grid)
-    found["shares"] = layout.shares, len(layout.stores)
-    stored = {store.grid for store in layout.stores.values()}
-    assert len(layout.works) == len(plan.grids) and stored < set(range(len(plan.grids)))
-    for index in stored:
-        work, cells = layout.works[index], plan.grids[index].cells
-        sizes = {"map0": cells, "map1": cells, "base": 1, "list": cells + 16, "rows": cells + 16}
-        found |= {f"work {index} {name}": (getattr(work, name), 4 * size) for name, size in sizes.items()}
+    for index, cells in stored(plan, layout).items():
+        sizes = {"list": cells + 16, "rows": cells + 16, "old": cells}
+        found |= {f"work {index} {name}": (getattr(layout.works[index], name), 4 * n) for name, n in sizes.items()}
     return found
+
+
+def stored(plan: Plan, layout: Layout) -> dict[int, int]:
+    """Cells of the grids that values are stored on."""
+    found = {store.grid: plan.grids[store.grid].cells for store in layout.stores.values()}
+    assert len(layout.works) == len(plan.grids)
+    return found
+
+
+def assert_apart(found: Blocks, size: int) -> None:
+    assert all(offset % ALIGN == 0 for offset, _ in found.values())
+    in_order = sorted(found.items(), key=lambda item: item[1])
+    for (one, (start, length)), (two, (following, _)) in itertools.pairwise(in_order):
+        assert start + length <= following, f"{one} runs into {two}"
+    name, (start, length) = in_order[-1]
+    assert start + length <= size, f"{name} runs out of the arena"
 
 
 @pytest.mark.parametrize("target", [AVX512, PORTABLE], ids=lambda target: target.isa)
@@ -95,14 +131,37 @@ def test_blocks_are_aligned_and_apart(target: object) -> None:
         and layout.view_masks
         and layout.off_grid
         and len(layout.flags) > 1
+        and any(store.before >= 0 for store in layout.stores.values())
     )
-    found = blocks(plan, layout)
-    assert all(offset % ALIGN == 0 for offset, _ in found.values())
-    in_order = sorted(found.items(), key=lambda item: item[1])
-    for (one, (start, size)), (two, (following, _)) in itertools.pairwise(in_order):
-        assert start + size <= following, f"{one} runs into {two}"
-    name, (start, size) = in_order[-1]
-    assert start + size <= layout.size, f"{name} runs out of the arena"
+    assert set(stored(plan, layout)) < set(range(len(plan.grids)))
+    for keep in Keep:
+        assert_apart(blocks_of_state(plan, layout, keep), layout.sizes[keep])
+    assert_apart(blocks_of_scratch(plan, layout), layout.scratch_size)
+    assert layout.sizes[Keep.GIVEN] < layout.sizes[Keep.ALL] < layout.sizes[Keep.UNMOVED]
+
+
+def test_rows_that_pass_share_memory_only_where_they_are_not_needed_at_the_same_time() -> None:
+    """In a chain of 3x3 and 1x1, what a 1x1 reads passes; two of them may lie in one place, others around them not."""
+    b = PlanBuilder(3, 12, 18)
+    x = b.conv("image", 8, (3, 3), padding=((1, 1), (1, 1)))
+    for _ in range(3):
+        x = b.conv(b.conv(x, 16, (3, 3), padding=((1, 1), (1, 1))), 8)
+    first = b.conv(x, 8, (3, 3), padding=((1, 1), (1, 1)))
+    second = b.conv(x, 24, (3, 3), padding=((1, 1), (1, 1)))
+    b.conv(b.add(P.Cat(), first, second), 4)
+    plan = b.finish()
+    layout, spans = describe(plan, AVX512).layout, read_at_once(plan)
+    passing = {name: store for name, store in layout.stores.items() if store.passing}
+    assert set(passing) == set(spans) and len(passing) == 5
+    places = {name: (s.pools[Keep.GIVEN], s.pools[Keep.GIVEN] + s.row_bytes(12 * 18)) for name, s in passing.items()}
+    for one, two in itertools.combinations(passing, 2):
+        apart = places[one][1] <= places[two][0] or places[two][1] <= places[one][0]
+        assert apart or not spans[one].meets(spans[two]), (one, two)
+    assert len({start for start, _ in places.values()}) < 5, "none shares"
+    start, end = min(start for start, _ in places.values()), max(end for _, end in places.values())
+    for name, (at, size) in blocks_of_scratch(plan, layout).items():
+        assert at + size <= start or end <= at, name
+    assert end <= layout.scratch_size
 
 
 @pytest.mark.parametrize("target", [AVX512, PORTABLE], ids=lambda target: target.isa)
@@ -110,11 +169,14 @@ def test_rows_hold_whole_vectors_and_may_be_read_past_their_end(target: object) 
     """Kernels load whole vectors from any channel of any row, the last row included."""
     plan = every_kind().finish()
     layout = describe(plan, target).layout  # type: ignore[arg-type]
-    starts = sorted(offset for offset, _ in blocks(plan, layout).values())
-    for store in layout.stores.values():
-        assert store.stride % target.vector_floats == 0 and store.stride >= store.channels  # type: ignore[attr-defined]
-        end = store.pool + 4 * 2 * plan.grids[store.grid].cells * store.stride
-        assert min(start for start in starts if start > store.pool) - end >= 4 * 16
+    for keep in Keep:
+        starts = sorted([offset for offset, _ in blocks_of_state(plan, layout, keep).values()] + [layout.sizes[keep]])
+        for store in layout.stores.values():
+            assert store.stride % target.vector_floats == 0 and store.stride >= store.channels  # type: ignore[attr-defined]
+            if store.passing and keep is Keep.GIVEN:
+                continue
+            end = store.pools[keep] + store.row_bytes(plan.grids[store.grid].cells * (1 + (keep is Keep.UNMOVED)))
+            assert min(start for start in starts if start > store.pools[keep]) - end >= 4 * 16
 
 
 def test_axes_and_flags_are_shared_by_layers_with_the_same_window() -> None:

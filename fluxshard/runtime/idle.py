@@ -1,0 +1,115 @@
+"""What a session does with its stream while no frame runs: it packs it away, and brings it back."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import get_num_threads
+
+from fluxshard.errors import StateError
+from fluxshard.runtime.engines.engine import Engine, ParkingEngine, StreamState
+from fluxshard.runtime.parking import Block, Parked, park
+from fluxshard.runtime.reuse.policy import WorkPolicy
+
+
+class Runs(Protocol):
+    """What has an engine."""
+
+    @property
+    def engine(self) -> Engine:
+        """It."""
+        ...
+
+
+class Idle(Protocol):
+    """A stream that can be parked; `stream.Stream` is one."""
+
+    @property
+    def program(self) -> Runs:
+        """What runs it."""
+        ...
+
+    @property
+    def state(self) -> StreamState:
+        """The engine's memory."""
+        ...
+
+    @property
+    def policy(self) -> WorkPolicy:
+        """What decides its work."""
+        ...
+
+
+class Parking:
+    """The part of a session that parks its stream. One thread at a time has the stream."""
+
+    def __init__(self) -> None:
+        self._parked: Parked | None = None
+        self._running = threading.Lock()
+
+    @property
+    def parked(self) -> bool:
+        """The stream is packed away (`park`)."""
+        return self._parked is not None
+
+    @property
+    def parked_bytes(self) -> int:
+        """What the stream takes while it is parked; 0 where it is not."""
+        return 0 if self._parked is None else self._parked.n_bytes
+
+    def park(self) -> None:
+        """Packs an idle stream away, to take less memory: `zstandard` packs best, where it is installed.
+
+        The next frame brings it back, and gives the bits that it would have given. So does whatever else asks for what
+        the stream holds.
+
+        Raises:
+          StateError: the session is closed, is parked already, has run no frame, or runs one in another thread; or its
+            backend cannot park streams.
+        """
+        with self._alone():
+            stream = self._ran()
+            if self._parked is not None:
+                raise StateError("session is parked already: run a frame, or call unpark(), before you park it again")
+            engine = stream.program.engine
+            if not isinstance(engine, ParkingEngine):
+                raise StateError(f"streams of backend {engine.name!r} cannot be parked: close the session instead")
+            blocks = [*engine.blocks(stream.state), *map(Block, stream.policy.memory())]
+            self._parked = park(blocks, get_num_threads())
+
+    def unpark(self) -> None:
+        """Brings a parked stream back now, not with its next frame; does nothing where it is not parked."""
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            parked.restore(get_num_threads())
+
+    def _forget_parked(self) -> None:
+        self._parked = None
+
+    def _ran(self) -> Idle:
+        """The stream, which has run a frame.
+
+        Raises:
+          StateError: there is none.
+        """
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else uses the stream meanwhile.
+
+        Raises:
+          StateError: somebody does.
+        """
+        if not self._running.acquire(blocking=False):
+            raise StateError(
+                "session is running a frame in another thread: run a stream's frames one after another, and make a "
+                "session for every stream"
+            )
+        try:
+            yield
+        finally:
+            self._running.release()
