@@ -17,7 +17,7 @@ from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.levels import Level, level_of_grids
-from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
+from fluxshard.runtime.planned.proposal import GridWork, ShardProposal, stale_proposal
 
 Mask = NDArray[np.bool_]
 
@@ -35,6 +35,11 @@ class ImageTestProgram(Protocol):
         """(rows, columns) of each level's mask; the masks lie one after another."""
         ...
 
+    @property
+    def grids(self) -> tuple[tuple[int, int, int], ...]:
+        """(index, rows, columns) of each grid whose cells are planned; the cells lie one after another."""
+        ...
+
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's state before its first frame."""
         ...
@@ -48,7 +53,10 @@ class ImageTestProgram(Protocol):
         ...
 
     def propose(self, args: Any) -> bool:
-        """Writes the masks of a frame; False where its image is not finite. Only scratch of the state is written."""
+        """Writes the masks of a frame, and if `work` is set the cells of grids; False where its image is not finite.
+
+        Only scratch of the state is written.
+        """
         ...
 
     def glance(self, args: Any) -> bool:
@@ -85,7 +93,14 @@ class CppImageTest:
         shapes = tuple((cells(height, level.shard_px), cells(width, level.shard_px)) for level in levels)
         if shapes != program.shapes:
             raise ValueError(f"levels have masks of {shapes}; the program is for {program.shapes}: build it from these")
+        planned, given = {0}.union(*(level.grids for level in levels)), {index for index, *_ in program.grids}
+        if planned != given:
+            raise ValueError(f"levels have grids {planned}; the program is for {given}: build it from these levels")
         self._program = program
+        # where the masks of shards, and after them those of grids, lie in one array
+        *self._shards, self._n_shard_bytes = _places(shapes)
+        *self._cells, self._n_bytes = _places([shape for _, *shape in program.grids], self._n_shard_bytes)
+        self._planned = [index for index, *_ in program.grids]
         self._shape = 1, channels, height, width
         self._options = options
         self._state = program.new_state()
@@ -137,15 +152,22 @@ class CppImageTest:
           ShapeError: an image or a motion field of another shape or type than the program is for.
           StateError: there was no keyframe.
         """
-        args, shapes = self._args, self._program.shapes
-        masks = np.empty(sum(rows * columns for rows, columns in shapes), np.bool_)
+        args = self._args
+        masks = np.empty(self._n_bytes, np.bool_)
         pixels, chosen = self._compare(image, motion, masks)
+        n_grids = max(self._planned) + 1
+        evaluated, moves = np.zeros(n_grids, np.int64), np.zeros(n_grids, np.bool_)
+        args.work = args.masks + self._n_shard_bytes
+        args.evaluated, args.moves = evaluated.ctypes.data, moves.ctypes.data
         if not self._program.propose(args):
             return None
-        ends = np.cumsum([rows * columns for rows, columns in shapes], dtype=np.int64).tolist()
-        starts = [0, *ends][: len(ends)]
-        shards = [masks[start:end].reshape(shape) for start, end, shape in zip(starts, ends, shapes, strict=True)]
-        proposal = ShardProposal(tuple(shards), self._level_motion(*chosen) if chosen and args.strays else None)
+        shards = tuple(masks[start:end].reshape(shape) for start, end, shape in self._shards)
+        motions = self._level_motion(*chosen) if chosen and args.strays else None
+        work = None
+        if args.is_planned:
+            views = [masks[start:end].reshape(shape) for start, end, shape in self._cells]
+            work = GridWork(dict(zip(self._planned, views, strict=True)), evaluated, moves.tolist().__getitem__)
+        proposal = ShardProposal(shards, motions, work)
         self._pending = _Pending(proposal, (pixels, masks, motion, chosen))
         return proposal
 
@@ -200,8 +222,8 @@ class CppImageTest:
         return np.empty((*shape, 2), np.int16), np.empty(shape, np.bool_)
 
     def _level_motion(self, moved: NDArray[np.int16], sourced: Mask) -> LevelMotion:
-        # whole features may be more than int16 holds, where the hint was not
-        make = MotionField if moved.min(initial=0) < -np.iinfo(np.int16).max else MotionField.trusted
+        # whole features may be more than a field holds, where the hint was not: then nothing has been planned
+        make = MotionField.trusted if self._args.is_planned else MotionField
         *levels, image = (make(*one) for one in zip(moved, sourced, strict=True))
         return LevelMotion(image, tuple(levels), self._level_of)
 
@@ -220,6 +242,15 @@ class CppImageTest:
             pixels = self._values.floats(pixels)
             args.image = pixels.data_ptr()
         return pixels
+
+
+def _places(shapes: Sequence[Sequence[int]], start: int = 0) -> list[Any]:
+    """Where masks of these shapes start and end that lie one after another, with their shapes; and the end of all."""
+    found: list[Any] = []
+    for rows, columns in shapes:
+        found.append((start, start + rows * columns, (rows, columns)))
+        start += rows * columns
+    return [*found, start]
 
 
 def _thresholds(levels: Sequence[Level], reach: int) -> NDArray[np.int32]:
