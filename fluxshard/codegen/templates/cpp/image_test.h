@@ -207,13 +207,14 @@ template <int BYTES> static inline void copy_rows(uint8_t* __restrict to, const 
 }
 
 static void copy_run(uint8_t* to, const uint8_t* from, int n) {
-  int i = 0;
-  if (n >= 8)
-    for (; i < n; i += 8) {
-      i = least(i, n - 8);
-      copy_rows<64>(to + i * 8, from + i * 8);
-    }
-  for (; i < n; ++i) copy_rows<8>(to + i * 8, from + i * 8);
+  if (n == 1) return copy_rows<8>(to, from);
+  const int some = n >= 8 ? 8 : n >= 4 ? 4 : 2;  // the last ones may be copied again
+  for (int i = 0; i < n; i += some) {
+    i = least(i, n - some);
+    if (some == 8) copy_rows<64>(to + i * 8, from + i * 8);
+    else if (some == 4) copy_rows<32>(to + i * 8, from + i * 8);
+    else copy_rows<16>(to + i * 8, from + i * 8);
+  }
 }
 
 // ---- motion

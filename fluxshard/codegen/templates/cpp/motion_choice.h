@@ -304,6 +304,7 @@ static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift
       std::fill(scores + left, scores + right, FORCED - 1);  // it has sources; only ages are looked for
       follow_run(s, level, index, cy, left, right, shift, scores, s.ages[index][1 - s.age] + cy * COLUMNS);
     }
+    if (!s.still[index]) move_cells(s, index, cy, left, right - left, shift);
     for (int cx = left; cx < right; ++cx) {
       const int cell = cy * COLUMNS + cx;
       const size_t to = (size_t)index * CELLS + cell, image = (size_t)LEVELS * CELLS + cell;
