@@ -120,6 +120,22 @@ class ImageTestParams:
         """Size of all masks."""
         return sum(rows * columns for rows, columns in self.shapes)
 
+    def keeps_sums(self, level: ImageTestLevel) -> bool:
+        """Whether all that a level compares are whole 8-px cells: then it keeps their sums, and no pixels."""
+        whole = all(px.denominator == 1 and px % CELL_PX == 0 for px in (*level.stride, self.height, self.width))
+        return whole and level.low_pass_px == CELL_PX and not level.in_pixels
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The number of each level among those that keep pixels, or among those that keep sums."""
+        kinds = [self.keeps_sums(level) for level in self.levels]
+        return tuple(kinds[:number].count(kind) for number, kind in enumerate(kinds))
+
+    @property
+    def pictures(self) -> int:
+        """Levels that keep pixels."""
+        return sum(not self.keeps_sums(level) for level in self.levels)
+
     @property
     def grid_offsets(self) -> tuple[int, ...]:
         """Where each grid's cells start."""

@@ -249,6 +249,8 @@ static inline Part part_of(int cy, int cx, Shift by) {
 }
 
 struct Level {
+  bool sums;                   // it keeps sums of cells, not pixels
+  int slot;                    // where, of what levels keep alike
   int shard, side;             // pixels; cells
   int rows, columns, offset;   // of shards; in the masks
   bool (*rests)(int low, int high, bool of_y);

@@ -42,7 +42,10 @@ static inline void add_any(int side, const uint8_t* __restrict cells, uint8_t* _
 
 // Limits of cells whose shard is near an object; without regions, all are.
 static void find_close(const ShardArgs& a, int side, const Row& r, int32_t* __restrict close) {
-  for (int cx = 0; cx < COLUMNS; ++cx) close[cx] = !a.has_regions || r.near[cx / side] ? r.limit[cx / side] : -1;
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i) {
+    const int32_t limit = !a.has_regions || r.near[i] ? r.limit[i] : -1;
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) close[cx] = limit;
+  }
 }
 
 // What the content of a row of cells moves by as the hint says.
@@ -76,10 +79,11 @@ static inline int sign(int v) { return (v > 0) - (v < 0); }
 
 // Score of a cell that moves so, or what is known of it when it has reached `bound`.
 static inline int32_t score_at(const State& s, int index, int cy, int cx, Shift shift, int32_t bound) {
+  if (levels[index].sums) return score_of_sums(s, index, cy, cx, shift);
   const uint8_t kind = kind_of(cy, cx, shift.dy, shift.dx);
   if (kind == NOWHERE) return FORCED;
   const uint8_t* now = s.pixels + at(cy * 8, cx * 8);
-  const uint8_t* was = s.references[index][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
+  const uint8_t* was = s.references[levels[index].slot][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
   if (kind == WHOLE) return levels[index].score_one(now, was, bound);
   return levels[index].score_part(now, was, part_of(cy, cx, shift));
 }
@@ -221,7 +225,7 @@ static bool find_beside(const ShardArgs& a, const State& s, int index, int row, 
 static void find_next(const ShardArgs& a, const State& s, int index, int row, const Shift* own, Row& r) {
   const Level& level = levels[index];
   const uint8_t* now = s.pixels + at(row * 8, 0);
-  const uint8_t* was = s.references[index][s.reference[index]];
+  const uint8_t* was = s.references[level.slot][s.reference[index]];
   for (const Shift& by : {Shift{0, -1}, {0, 1}, {-1, 0}, {1, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}}) {
     const auto wanted = [&](int i) { return r.open[i] & r.over[i]; };
     for (int i = 0, end; i < level.columns; i = end) {
@@ -286,6 +290,13 @@ static void tell_row(const ShardArgs& a, int index, int cy, const Moves& m) {
   uint8_t* __restrict sourced = a.sourced + row;
   for (int cx = 0; cx < COLUMNS; ++cx) sourced[cx] = !m.unknown[cx];
   if (index) return;
+  if (a.cell_px == 8) {
+    std::memcpy(a.moved + 2 * image, a.motion + 2 * (size_t)cy * COLUMNS, COLUMNS * 2 * sizeof(int16_t));
+    const uint8_t* __restrict known = a.known + (size_t)cy * COLUMNS;
+    uint8_t* __restrict to = a.sourced + image;
+    for (int cx = 0; cx < COLUMNS; ++cx) to[cx] = known[cx] != 0;
+    return;
+  }
   for (int cx = 0; cx < COLUMNS; ++cx) {
     const size_t i = (size_t)(centre(cy, H) / a.cell_px) * a.motion_columns + centre(cx, W) / a.cell_px;
     a.moved[2 * (image + cx)] = a.motion[2 * i];
