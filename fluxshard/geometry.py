@@ -197,7 +197,9 @@ class Grid:
         """
         sizes = ((self.stride_y, self.height, image.height), (self.stride_x, self.width, image.width))
         return all(
-            stride.denominator == 1 and (square_px % stride == 0 or stride % square_px == 0) and n_cells * stride == n_px
+            stride.denominator == 1
+            and (square_px % stride == 0 or stride % square_px == 0)
+            and n_cells * stride == n_px
             for stride, n_cells, n_px in sizes
         )
 

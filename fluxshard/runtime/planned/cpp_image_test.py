@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -69,6 +70,54 @@ class ImageTestProgram(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _Place:
+    """An array in the memory of a proposal."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def of(self, memory: NDArray[np.uint8]) -> NDArray[Any]:
+        """The array, as a view."""
+        return np.ndarray(self.shape, self.dtype, memory, self.offset)
+
+
+class _Block:
+    """Where a program writes what it proposes: arrays in one piece of memory, which is new for every proposal.
+
+    After a frame of a network, what costs of numpy is every first call, not its size.
+    """
+
+    def __init__(self, program: ImageTestProgram) -> None:
+        _, height, width = program.image_shape
+        grid = len(program.shapes) + 1, cells(height, CELL_PX), cells(width, CELL_PX)
+        n_grids = max(index for index, *_ in program.grids) + 1
+        self._n_bytes = 0
+        self.evaluated = self._place(np.int64, (n_grids,))
+        self.moved = self._place(np.int16, (*grid, 2))
+        self.sourced = self._place(np.bool_, grid)
+        self.moves = self._place(np.bool_, (n_grids,))
+        self._first_shard = self._n_bytes
+        self.shards = [self._place(np.bool_, shape) for shape in program.shapes]
+        self._first_cell = self._n_bytes
+        self.cells = [self._place(np.bool_, (rows, columns)) for _, rows, columns in program.grids]
+
+    def _place(self, dtype: type[np.generic], shape: tuple[int, ...]) -> _Place:
+        place = _Place(self._n_bytes, np.dtype(dtype), shape)
+        self._n_bytes += math.prod(shape) * place.dtype.itemsize
+        return place
+
+    def write_to(self, args: Any) -> NDArray[np.uint8]:
+        """New memory, which the program is told to write to."""
+        memory = np.empty(self._n_bytes, np.uint8)
+        start = memory.ctypes.data
+        args.evaluated, args.moves = start + self.evaluated.offset, start + self.moves.offset
+        args.moved, args.sourced = start + self.moved.offset, start + self.sourced.offset
+        args.masks, args.work = start + self._first_shard, start + self._first_cell
+        return memory
+
+
+@dataclass(frozen=True, slots=True)
 class _Pending:
     """The last proposal, and what the program's arguments point to until it is committed."""
 
@@ -97,9 +146,7 @@ class CppImageTest:
         if planned != given:
             raise ValueError(f"levels have grids {planned}; the program is for {given}: build it from these levels")
         self._program = program
-        # where the masks of shards, and after them those of grids, lie in one array
-        *self._shards, self._n_shard_bytes = _places(shapes)
-        *self._cells, self._n_bytes = _places([shape for _, *shape in program.grids], self._n_shard_bytes)
+        self._block = _Block(program)
         self._planned = [index for index, *_ in program.grids]
         self._shape = 1, channels, height, width
         self._options = options
@@ -152,23 +199,21 @@ class CppImageTest:
           ShapeError: an image or a motion field of another shape or type than the program is for.
           StateError: there was no keyframe.
         """
-        args = self._args
-        masks = np.empty(self._n_bytes, np.bool_)
-        pixels, chosen = self._compare(image, motion, masks)
-        n_grids = max(self._planned) + 1
-        evaluated, moves = np.zeros(n_grids, np.int64), np.zeros(n_grids, np.bool_)
-        args.work = args.masks + self._n_shard_bytes
-        args.evaluated, args.moves = evaluated.ctypes.data, moves.ctypes.data
+        args, block = self._args, self._block
+        pixels = self._compare(image, motion)
+        memory = block.write_to(args)
+        evaluated = block.evaluated.of(memory)
+        evaluated.fill(0)
         if not self._program.propose(args):
             return None
-        shards = tuple(masks[start:end].reshape(shape) for start, end, shape in self._shards)
-        motions = self._level_motion(*chosen) if chosen and args.strays else None
+        shards = tuple([place.of(memory) for place in block.shards])
+        motions = self._level_motion(memory) if motion is not None and args.strays else None
         work = None
         if args.is_planned:
-            views = [masks[start:end].reshape(shape) for start, end, shape in self._cells]
-            work = GridWork(dict(zip(self._planned, views, strict=True)), evaluated, moves.tolist().__getitem__)
+            masks = dict(zip(self._planned, [place.of(memory) for place in block.cells], strict=True))
+            work = GridWork(masks, evaluated, block.moves.of(memory).item)
         proposal = ShardProposal(shards, motions, work)
-        self._pending = _Pending(proposal, (pixels, masks, motion, chosen))
+        self._pending = _Pending(proposal, (pixels, memory, motion))
         return proposal
 
     def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
@@ -178,7 +223,8 @@ class CppImageTest:
           ShapeError, StateError: as `propose`.
         """
         mask = np.empty(self._program.shapes[-1] if self._program.shapes else (0, 0), np.bool_)
-        alive = self._compare(image, motion, mask)
+        alive = self._compare(image, motion), self._block.write_to(self._args)
+        self._args.masks = mask.ctypes.data
         finite = self._program.glance(self._args)
         del alive  # until here the program has read it
         return mask if finite else None
@@ -190,14 +236,8 @@ class CppImageTest:
             raise stale_proposal()
         self._program.commit(self._args)
 
-    def _compare(
-        self, image: Tensor, motion: MotionField | None, masks: Mask
-    ) -> tuple[Tensor, tuple[NDArray[np.int16], Mask] | None]:
-        """Fills the arguments for a frame; what is returned has to live until the program has read it.
-
-        Returns:
-          the pixels, and where the program writes how levels move; None where nothing does.
-        """
+    def _compare(self, image: Tensor, motion: MotionField | None) -> Tensor:
+        """Fills the arguments for a frame; what is returned has to live until the program has read it."""
         if not self._has_keyframe:
             raise StateError("the image test has no frame to compare with: call keyframe() first")
         if motion is not None:
@@ -205,27 +245,18 @@ class CppImageTest:
         self._pending = None
         args = self._args
         pixels = self._take(image)
-        args.masks = masks.ctypes.data
-        args.motion = args.known = args.moved = args.sourced = None
-        if motion is None:
-            return pixels, None
-        args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
-        args.cell_px = motion.cell_px
-        args.motion_rows, args.motion_columns = motion.valid.shape
-        chosen = self._new_motion()
-        args.moved, args.sourced = (array.ctypes.data for array in chosen)
-        return pixels, chosen
+        args.motion = args.known = None
+        if motion is not None:
+            args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
+            args.cell_px = motion.cell_px
+            args.motion_rows, args.motion_columns = motion.valid.shape
+        return pixels
 
-    def _new_motion(self) -> tuple[NDArray[np.int16], Mask]:
-        """Where the program writes how levels move, and last the image."""
-        shape = len(self._taus) + 1, *self._hold.shape[1:]
-        return np.empty((*shape, 2), np.int16), np.empty(shape, np.bool_)
-
-    def _level_motion(self, moved: NDArray[np.int16], sourced: Mask) -> LevelMotion:
+    def _level_motion(self, memory: NDArray[np.uint8]) -> LevelMotion:
         # whole features may be more than a field holds, where the hint was not: then nothing has been planned
         make = MotionField.trusted if self._args.is_planned else MotionField
-        *levels, image = (make(*one) for one in zip(moved, sourced, strict=True))
-        return LevelMotion(image, tuple(levels), self._level_of)
+        *levels, image = map(make, self._block.moved.of(memory), self._block.sourced.of(memory))
+        return LevelMotion.trusted(image, tuple(levels), self._level_of)
 
     def _take(self, image: Tensor) -> Tensor:
         """Passes the image on; what is returned has to live until the program has read it."""
@@ -242,15 +273,6 @@ class CppImageTest:
             pixels = self._values.floats(pixels)
             args.image = pixels.data_ptr()
         return pixels
-
-
-def _places(shapes: Sequence[Sequence[int]], start: int = 0) -> list[Any]:
-    """Where masks of these shapes start and end that lie one after another, with their shapes; and the end of all."""
-    found: list[Any] = []
-    for rows, columns in shapes:
-        found.append((start, start + rows * columns, (rows, columns)))
-        start += rows * columns
-    return [*found, start]
 
 
 def _thresholds(levels: Sequence[Level], reach: int) -> NDArray[np.int32]:

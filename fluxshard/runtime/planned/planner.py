@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +18,7 @@ from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepCounts
 from fluxshard.runtime.planned.levels import Level, levels_of
-from fluxshard.runtime.planned.proposal import ShardProposal
+from fluxshard.runtime.planned.proposal import GridWork, ShardProposal
 from fluxshard.runtime.planned.shard_work import ShardWork
 from fluxshard.runtime.work_stats import WorkCounter
 
@@ -65,9 +64,11 @@ class ImageTest(Protocol):
 MakeTest = Callable[[Grid, Sequence[Level], Sequence[Grid], PlannedOptions], ImageTest]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFrame:
     """All work of a frame; `Planner.commit` accepts it.
+
+    Args:
+      counts: as the attribute, or what makes them when they are first asked for.
 
     Attributes:
       work: cells to recompute per grid; None: everything, as a keyframe.
@@ -78,12 +79,31 @@ class PlannedFrame:
       levels: number of levels of the plan.
     """
 
-    work: dict[int, Mask] | None
-    counts: StepCounts
-    work_ratio: float
-    shards: tuple[Mask, ...] = ()
-    proposal: ShardProposal | None = None
-    levels: int = 0
+    __slots__ = ("_counts", "levels", "proposal", "shards", "work", "work_ratio")
+
+    def __init__(
+        self,
+        *,
+        work: dict[int, Mask] | None,
+        counts: StepCounts | Callable[[], StepCounts],
+        work_ratio: float,
+        shards: tuple[Mask, ...] = (),
+        proposal: ShardProposal | None = None,
+        levels: int = 0,
+    ) -> None:
+        self.work = work
+        self._counts = counts
+        self.work_ratio = work_ratio
+        self.shards = shards
+        self.proposal = proposal
+        self.levels = levels
+
+    @property
+    def counts(self) -> StepCounts:
+        """See the class."""
+        if not isinstance(self._counts, StepCounts):
+            self._counts = self._counts()
+        return self._counts
 
     @property
     def level_shares(self) -> tuple[float, ...]:
@@ -110,7 +130,8 @@ class Planner:
         self._test = make_test(plan.grids[0], self.levels, plan.grids, options)
         self._counting = _Counting(plan)
         every = np.array([grid.cells for grid in plan.grids], np.int64)
-        counts, _ = self._counting.counts(every, lambda _: True, keyframe=True)
+        everything = GridWork({}, every, lambda _: True)
+        counts = self._counting.counts(everything, self._counting.wakes(everything), keyframe=True)
         ratio = WorkCounter(plan)(counts) / max(plan.macs, 1)
         self._whole = PlannedFrame(work=None, counts=counts, work_ratio=ratio, levels=len(self.levels))
         self._work = ShardWork(plan, self.levels)
@@ -142,11 +163,11 @@ class Planner:
         if proposal is None:
             return None
         work = proposal.work or self._work.planned(proposal.shards, proposal.motion or motion)
-        counts, macs = self._counting.counts(work.evaluated, work.moves)
+        wakes = self._counting.wakes(work)
         return PlannedFrame(
             work=work.masks,
-            counts=counts,
-            work_ratio=macs / max(self._plan.macs, 1),
+            counts=lambda: self._counting.counts(work, wakes),
+            work_ratio=self._counting.macs(work, wakes) / max(self._plan.macs, 1),
             shards=proposal.shards,
             proposal=proposal,
             levels=len(self.levels),
@@ -218,37 +239,47 @@ class _Counting:
             if index is not None:
                 self._grid_of[number], self._is_sparse[number] = index, 1
         self._of_islands: dict[tuple[bool, ...], tuple[NDArray[np.int64], float]] = {}  # and multiply-accumulates
-        per_cell = [layer.macs / plan.grid_of(layer.output).cells if layer.mode == "sparse" else 0 for layer in plan.layers]
+        per_cell = [
+            layer.macs / plan.grid_of(layer.output).cells if layer.mode == "sparse" else 0 for layer in plan.layers
+        ]
         self._macs_of_grids = [
             math.fsum(macs for macs, index in zip(per_cell, self._grid_of.tolist(), strict=True) if index == number)
             for number in range(len(plan.grids))
         ]
 
-    def counts(
-        self, evaluated: NDArray[np.int64], moves: Callable[[int], bool], *, keyframe: bool = False
-    ) -> tuple[StepCounts, float]:
-        """Counts, and multiply-accumulates, from the cells evaluated per grid; views do nothing, islands all or nothing.
+    def wakes(self, work: GridWork) -> tuple[bool, ...]:
+        """Whether each island runs for its own: the rule of the engines.
 
-        Args:
-          evaluated: cells per grid.
-          moves: whether cells of a grid move or have no source.
-          keyframe: the frame is computed whole.
+        Something that it reads changes or moves, or what it fills moves.
         """
-        done = evaluated.tolist()
-        # the rule of the engines: something that an island reads changes or moves, or what it fills moves
-        wakes = tuple(
-            any(done[grid] for grid in read) or any(map(moves, touched)) for read, touched in self._islands
+        done = work.evaluated
+        return tuple(
+            [any(done[grid] for grid in read) or any(map(work.moves, touched)) for read, touched in self._islands]
         )
+
+    def macs(self, work: GridWork, wakes: tuple[bool, ...]) -> float:
+        """Multiply-accumulates."""
+        return self._of(wakes)[1] + sum(map(operator.mul, work.evaluated.tolist(), self._macs_of_grids))
+
+    def counts(self, work: GridWork, wakes: tuple[bool, ...], *, keyframe: bool = False) -> StepCounts:
+        """Counts; views do nothing, islands all or nothing."""
+        candidates = work.evaluated[self._grid_of] * self._is_sparse + self._of(wakes)[0]
+        return StepCounts(
+            keyframe=keyframe, input_cells=int(work.evaluated[0]), candidates=candidates, executed=candidates > 0
+        )
+
+    def _of(self, wakes: tuple[bool, ...]) -> tuple[NDArray[np.int64], float]:
+        """What islands add, worked out once for the same ones."""
         found = self._of_islands.get(wakes)
         if found is None:
             found = self._of_islands[wakes] = self._added(wakes)
-        added, macs = found
-        candidates = evaluated[self._grid_of] * self._is_sparse + added
-        counts = StepCounts(keyframe=keyframe, input_cells=done[0], candidates=candidates, executed=candidates > 0)
-        return counts, macs + sum(map(operator.mul, done, self._macs_of_grids))
+        return found
 
     def _added(self, wakes: tuple[bool, ...]) -> tuple[NDArray[np.int64], float]:
-        """Cells that islands fill, per layer, and what that takes: those that wake, and those that read what another computed anew."""
+        """Cells that islands fill, per layer, and the multiply-accumulates of that.
+
+        Islands run that wake, and those that read what another has computed anew.
+        """
         plan, awake = self._plan, iter(wakes)
         added = np.zeros(len(plan.layers), np.int64)
         changed: set[str] = set()  # all of it: islands that read it run as well

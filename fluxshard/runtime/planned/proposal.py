@@ -18,7 +18,7 @@ class GridWork:
 
     Attributes:
       masks: `(H, W)` bool per index of `Plan.grids`; of the image, and of every grid that features live on.
-      evaluated: per index of `Plan.grids`, up to the last that has a mask, how many cells that are; 0 where there is none.
+      evaluated: how many cells that are, per index of `Plan.grids` up to the last that has a mask; 0 where none is.
       moves: whether cells of a grid, given by its index, move or have no source.
     """
 
