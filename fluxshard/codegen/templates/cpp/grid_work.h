@@ -112,7 +112,14 @@ static void add_pixels(const ShardArgs& a, int cy) {
   }
   const int top = cy * 8, bottom = least(top + 8, H);
   uint8_t* first = a.work + g.offset + (size_t)top * W;
-  for (int cx = 0; cx < COLUMNS; ++cx) std::memset(first + cx * 8, any[cx], least(8, W - cx * 8));
+  int64_t count = 0;
+  for (int cx = 0; cx < COLUMNS; ++cx) {
+    const uint64_t eight = any[cx] * 0x0101010101010101ull;
+    const int n = least(8, W - cx * 8);
+    if (n == 8) std::memcpy(first + cx * 8, &eight, 8);
+    else std::memset(first + cx * 8, any[cx], n);
+    count += any[cx] ? n * (bottom - top) : 0;
+  }
   for (int y = 1; y < bottom - top; ++y) std::memcpy(first + (size_t)y * W, first, W);
   for (int my = top / f.cell_px; f.moved && my * f.cell_px < bottom; ++my)
     for (int mx = 0; mx * f.cell_px < W; ++mx) {
@@ -122,10 +129,14 @@ static void add_pixels(const ShardArgs& a, int cy) {
       const int dy = f.moved[2 * cell], dx = f.moved[2 * cell + 1];
       if (f.known[cell] && y0 - dy >= 0 && y1 - dy <= H && x0 - dx >= 0 && x1 - dx <= W) continue;
       for (int y = y0; y < y1; ++y)
-        for (int x = x0; x < x1; ++x)
-          first[(size_t)(y - top) * W + x] |= !f.known[cell] || y - dy < 0 || y - dy >= H || x - dx < 0 || x - dx >= W;
+        for (int x = x0; x < x1; ++x) {
+          uint8_t& pixel = first[(size_t)(y - top) * W + x];
+          const uint8_t lost = !f.known[cell] || y - dy < 0 || y - dy >= H || x - dx < 0 || x - dx >= W;
+          count += lost & !pixel;
+          pixel |= lost;
+        }
     }
-  __atomic_fetch_add(a.evaluated + g.index, count_cells(first, (bottom - top) * W), __ATOMIC_RELAXED);
+  __atomic_fetch_add(a.evaluated + g.index, count, __ATOMIC_RELAXED);
 }
 
 // Whether a displacement is one that motion fields do not have: its source counts as unknown.

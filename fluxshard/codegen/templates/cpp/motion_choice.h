@@ -98,6 +98,9 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
   std::memcpy(wanted, r.open, sizeof wanted);
   if (level.side == 1)  // the hint is that of all of a shard: what it leaves is known
     for (int i = 0; i < COLUMNS; ++i) wanted[i] &= r.unknown[i] | (shift.dy != own[i].dy) | (shift.dx != own[i].dx);
+  int any = 0;
+  for (int i = 0; i < COLUMNS; ++i) any |= wanted[i];
+  if (!any) return;
   for (int i = 0; i < COLUMNS; ++i) limit[i] = least(tau.stray, r.limit[i]);
   // Given up where a score says that the shard will not take it. What does not spare a shard may fit better, but is not
   // taken in the end.
