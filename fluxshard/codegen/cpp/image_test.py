@@ -137,6 +137,12 @@ class ImageTestParams:
         return sum(not self.keeps_sums(level) for level in self.levels)
 
     @property
+    def tasks(self) -> list[tuple[int, int]]:
+        """(level, row) of all rows of shards, from the top of the image down."""
+        rows = [(level, row) for level, (n_rows, _) in enumerate(self.shapes) for row in range(n_rows)]
+        return sorted(rows, key=lambda task: (task[1] * self.levels[task[0]].shard_px, -task[0]))
+
+    @property
     def grid_offsets(self) -> tuple[int, ...]:
         """Where each grid's cells start."""
         return tuple(accumulate((grid.height * grid.width for grid in self.grids), initial=0))[:-1]

@@ -154,7 +154,7 @@ static void plan_grids(const ShardArgs& a, const State& s) {
   for (size_t i = LEVELS * (size_t)CELLS; a.strays && !moves && i < (LEVELS + 1) * (size_t)CELLS; ++i)
     moves = !a.sourced[i] || a.moved[2 * i] || a.moved[2 * i + 1];
   a.moves[grids[0].index] = moves;
-  parallel(PARALLEL ? a.threads : 1, ROWS + OTHERS, 2, [&](int task) {
+  parallel(PARALLEL ? a.threads : 1, ROWS + OTHERS, 8, [&](int task) {
     if (task < OTHERS) add_grid(a, s, grids[1 + task]);
     else add_pixels(a, task - OTHERS);
   });
