@@ -259,7 +259,7 @@ class _Counting:
 
     def macs(self, work: GridWork, wakes: tuple[bool, ...]) -> float:
         """Multiply-accumulates."""
-        return self._of(wakes)[1] + sum(map(operator.mul, work.evaluated.tolist(), self._macs_of_grids))
+        return float(self._of(wakes)[1] + sum(map(operator.mul, work.evaluated.tolist(), self._macs_of_grids)))
 
     def counts(self, work: GridWork, wakes: tuple[bool, ...], *, keyframe: bool = False) -> StepCounts:
         """Counts; views do nothing, islands all or nothing."""
