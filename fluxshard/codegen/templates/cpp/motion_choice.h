@@ -75,6 +75,16 @@ static void find_over(const ShardArgs& a, const Taus& tau, const int32_t* limit,
     over[i] = (score[i] > limit[i]) | ((score[i] > taus.waiting) & (age[i] >= wait)) | (age[i] >= refresh);
 }
 
+// Lists the shards that are meant, without a branch on each, which would be mispredicted. Returns how many they are.
+template <class F> static inline int list_shards(int n, F meant, int* __restrict list) {
+  int found = 0;
+  for (int i = 0; i < n; ++i) {
+    list[found] = i;
+    found += meant(i) != 0;
+  }
+  return found;
+}
+
 static inline int sign(int v) { return (v > 0) - (v < 0); }
 
 // Score of a cell that moves so, or what is known of it when it has reached `bound`.
@@ -109,12 +119,12 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
     for (int i = 0; i < level.columns; ++i)
       if (wanted[i]) wanted[i] = hopes(i, score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, INT32_MAX));
   for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
-    for (int i = 0, end; i < level.columns; i = end) {
-      end = i + 1;
-      if (!wanted[i]) continue;
+    int list[COLUMNS];
+    const int n = list_shards(level.columns, [&](int i) { return wanted[i]; }, list);
+    for (int j = 0, next; j < n; j = next) {
       // a few shards between that are not wanted cost less than another run
-      for (int k = end; k < least(end + 4, level.columns); ++k)
-        if (wanted[k]) end = k + 1;
+      for (next = j + 1; next < n && list[next] - list[next - 1] <= 4;) ++next;
+      const int i = list[j], end = list[next - 1] + 1;
       int32_t* to = level.side == 1 ? score : scores;
       uint8_t* aged = level.side == 1 ? age : ages;
       test_content(s, index, cy, i * level.side, least(end * level.side, COLUMNS), shift, to, aged);
@@ -123,11 +133,11 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
         const int left = k * level.side, right = least(left + level.side, COLUMNS);
         wanted[k] &= hopes(k, *std::max_element(to + left, to + right));
       }
-      for (int k = i, next; k < end; k = next) {  // what features add is looked for where there is hope
-        next = k + 1;
+      for (int k = i, after; k < end; k = after) {  // what features add is looked for where there is hope
+        after = k + 1;
         if (!wanted[k]) continue;
-        while (next < end && wanted[next]) ++next;
-        follow_run(s, level, index, cy, k * level.side, least(next * level.side, COLUMNS), shift, to, aged);
+        while (after < end && wanted[after]) ++after;
+        follow_run(s, level, index, cy, k * level.side, least(after * level.side, COLUMNS), shift, to, aged);
       }
     }
     if (level.side == 1) break;
@@ -230,26 +240,28 @@ static void find_next(const ShardArgs& a, const State& s, int index, int row, co
   const uint8_t* now = s.pixels + at(row * 8, 0);
   const uint8_t* was = s.references[level.slot][s.reference[index]];
   for (const Shift& by : {Shift{0, -1}, {0, 1}, {-1, 0}, {1, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}}) {
-    const auto wanted = [&](int i) { return r.open[i] & r.over[i]; };
-    for (int i = 0, end; i < level.columns; i = end) {
-      end = i + 1;
-      if (!wanted(i)) continue;
+    int list[COLUMNS];
+    const int n = list_shards(level.columns, [&](int i) { return r.open[i] & r.over[i]; }, list);
+    for (int j = 0, next; j < n; j = next) {
+      next = j + 1;
+      const int i = list[j];
       const Shift shift{own[i].dy + by.dy, own[i].dx + by.dx};
       const auto joins = [&](int k) { return own[k].dy == own[i].dy && own[k].dx == own[i].dx && kind_of(row, k, shift.dy, shift.dx) == WHOLE; };
-      int32_t scores[COLUMNS] = {};
+      int32_t scores[COLUMNS];
+      scores[i] = 0;
       if (level.side == 1 && joins(i)) {
         // a few shards between that are not wanted cost less than another run
-        for (int k = end; k < least(end + 4, level.columns) && joins(k); ++k)
-          if (wanted(k)) end = k + 1;
-        level.score(now + i * 8, was + (at(row * 8 - shift.dy, -shift.dx) + i * 8), end - i, scores + i);
+        while (next < n && list[next] - list[next - 1] <= 4 && joins(list[next])) ++next;
+        level.score(now + i * 8, was + (at(row * 8 - shift.dy, -shift.dx) + i * 8), list[next - 1] + 1 - i, scores + i);
       }
       const int32_t stray = a.taus[index].stray;
-      for (int k = i; k < end; ++k)
-        if (wanted(k) && scores[k] <= least(r.limit[k], stray) && spares(a, s, index, row, k, r, shift)) {
-          r.shift[k] = shift;
-          r.strays[k] = 1;
-          r.over[k] = 0;
-        }
+      for (int m = j; m < next; ++m) {
+        const int k = list[m];
+        if (scores[k] > least(r.limit[k], stray) || !spares(a, s, index, row, k, r, shift)) continue;
+        r.shift[k] = shift;
+        r.strays[k] = 1;
+        r.over[k] = 0;
+      }
     }
   }
 }
@@ -264,22 +276,20 @@ static void choose(const ShardArgs& a, State& s, int index, int row, Row& r) {
   Tried common;
   for (const Shift& shift : {Shift{0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0})})
     if (common.add(shift)) try_common(a, s, index, row, shift, hints[1], r);
-  bool looked = false;
-  for (int i = 0; i < level.columns; ++i) {
-    if (!r.open[i]) continue;
-    if (r.over[i]) {
-      if (!looked) {
-        level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], hints[0]);
-        level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], hints[2]);
-        looked = true;
-      }
-      r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
-      r.over[i] = !r.strays[i];
-    }
+  int list[COLUMNS];
+  int n = list_shards(level.columns, [&](int i) { return r.open[i] & r.over[i]; }, list);
+  if (n) {
+    level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], hints[0]);
+    level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], hints[2]);
+  }
+  for (int j = 0; j < n; ++j) {
+    const int i = list[j];
+    r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
+    r.over[i] = !r.strays[i];
   }
   if (level.step) find_next(a, s, index, row, hints[1], r);
-  for (int i = 0; i < level.columns; ++i)
-    if (r.open[i] && r.strays[i]) stray(a, s, index, row, i, r.shift[i]);
+  n = list_shards(level.columns, [&](int i) { return r.open[i] & r.strays[i]; }, list);
+  for (int j = 0; j < n; ++j) stray(a, s, index, row, list[j], r.shift[list[j]]);
 }
 
 // Writes what a row of cells moves by as the hint says; the image's, too, beside the finest level.
