@@ -1,4 +1,4 @@
-// The image test of planned reuse: pixels of cells, and what moves them. Sizes are constants of shards.cpp.jinja.
+// The image test of planned reuse: pixels of cells, and what moves them. Sizes are constants of image_test.cpp.jinja.
 static inline int least(int a, int b) { return a < b ? a : b; }
 static inline int most(int a, int b) { return a > b ? a : b; }
 static inline size_t at(int y, int x) { return (size_t)((ptrdiff_t)y * (ptrdiff_t)ROW + x); }
