@@ -188,6 +188,21 @@ class Grid:
         """Number of cells."""
         return self.height * self.width
 
+    def has_whole_cells(self, image: Grid, square_px: int) -> bool:
+        """Whether cells are whole pixels, fill the image, and divide or consist of squares of it.
+
+        Args:
+          image: the image's grid.
+          square_px: side of the squares.
+        """
+        sizes = ((self.stride_y, self.height, image.height), (self.stride_x, self.width, image.width))
+        return all(
+            stride.denominator == 1
+            and (square_px % stride == 0 or stride % square_px == 0)
+            and n_cells * stride == n_px
+            for stride, n_cells, n_px in sizes
+        )
+
     def through(self, window_y: Window, window_x: Window, height: int, width: int) -> Grid:
         """The grid of the output of an op on this grid.
 

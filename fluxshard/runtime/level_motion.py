@@ -38,6 +38,21 @@ class LevelMotion:
         if unknown:
             raise ShapeError(f"motion: grids have levels {sorted(unknown)}; there are {len(self.levels)}")
 
+    @classmethod
+    def trusted(
+        cls, image: MotionField, levels: tuple[MotionField, ...], level_of: tuple[int | None, ...]
+    ) -> LevelMotion:
+        """The motion of fields that are known to be as the attributes say, without looking at them.
+
+        Args:
+          image, levels, level_of: as the attributes.
+        """
+        motion = object.__new__(cls)
+        object.__setattr__(motion, "image", image)
+        object.__setattr__(motion, "levels", levels)
+        object.__setattr__(motion, "level_of", level_of)
+        return motion
+
     def of_grid(self, index: int) -> MotionField:
         """Motion of the cells of one grid of the plan; grid 0 is the image's."""
         level = self.level_of[index] if 0 < index < len(self.level_of) else None

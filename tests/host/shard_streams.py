@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from fluxshard.runtime.planned.image_test import Mask, ReferenceImageTest
 from fluxshard.runtime.planned.levels import SCALE, Level
 from fluxshard.runtime.planned.planner import ImageTest
 from fluxshard.runtime.planned.proposal import ShardProposal
+from fluxshard.runtime.planned.shard_work import ShardWork
 
 # per level: stride (y, x), shard, low pass, dilation
 Levels = tuple[tuple[Fraction | int, Fraction | int, int, int, int], ...]
@@ -78,6 +80,7 @@ CASES = {
     "tiny": Case((5, 19), 2, ((2, 3, 8, 2, 0), (4, 4, 16, 4, 1))),
     "lagging": Case((60, 92), 3, ((8, 8, 8, 2, 0), (16, 16, 16, 4, 0), (16, 8, 8, 1, 1), (12, 9, 24, 8, 0),
                                   (15, 8, 16, 1, 0))),
+    "squares": Case((64, 96), 3, ((4, 4, 8, 1, 0), (24, 32, 32, 8, 0), (32, 24, 24, 8, 1))),
     "large": Case((184, 280), 4, ((2, 2, 8, 1, 0), (4, 4, 8, 1, 1), (8, 8, 8, 2, 0), (32, 32, 32, 8, 0))),
 }  # fmt: skip
 
@@ -174,6 +177,23 @@ def assert_same(expected: Sequence[Mask] | None, found: Sequence[Mask] | None) -
         assert (one == two).all(), f"level {number} differs in {np.argwhere(one != two).tolist()[:5]}"
 
 
+def assert_plans_alike(
+    case: Case, options: PlannedOptions, proposal: ShardProposal, motion: MotionField | None
+) -> None:
+    """The cells of a proposal are those that follow from its shards, in the program as in numpy."""
+    plan = SimpleNamespace(grids=case.grids, image_size=case.size)
+    moved, found = proposal.motion or motion, proposal.work
+    expected = ShardWork(plan, case.thresholds(options)).planned(proposal.shards, moved)  # type: ignore[arg-type]
+    if found is None:  # a level moves by more than motion fields hold
+        assert isinstance(moved, LevelMotion) and not all(field.valid.all() for field in (moved.image, *moved.levels))
+        return
+    assert found.masks.keys() == expected.masks.keys()
+    for grid, mask in expected.masks.items():
+        assert np.array_equal(mask, found.masks[grid]), f"grid {grid}"
+        assert found.moves(grid) == expected.moves(grid), f"grid {grid}"
+    assert found.evaluated.tolist() == expected.evaluated.tolist()
+
+
 def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native", n: int = 6) -> list[list[Mask]]:
     """Runs a stream through both, compares every frame, and returns the masks."""
     rng = np.random.default_rng(seed)
@@ -212,5 +232,6 @@ def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native"
             assert glance is not None
             assert_same(expected.shards[-1:], [glance])
         assert_moves_alike(expected.motion, found.motion)
+        assert_plans_alike(case, options, found, motion)
         seen.append([mask.copy() for mask in found.shards])
     return seen

@@ -18,7 +18,7 @@ from fluxshard.codegen.common.templates import render_template
 from fluxshard.codegen.cpp.program_cache import get_or_build
 from fluxshard.geometry import Grid
 from fluxshard.ir.kernel import Target
-from fluxshard.motion import cells
+from fluxshard.motion import CELL_PX, cells
 
 
 class LevelGeometry(Protocol):
@@ -70,18 +70,40 @@ class ImageTestLevel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTestGrid:
+    """A grid whose cells are planned.
+
+    Attributes:
+      index: in the plan.
+      level: whose shards its cells lie in; -1: it is recomputed where any level is.
+      height, width: in cells.
+      stride: (y, x) pixels per cell.
+      whole_cells: cells without a source always lie in shards without one.
+    """
+
+    index: int
+    level: int
+    height: int
+    width: int
+    stride: tuple[Fraction, Fraction]
+    whole_cells: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTestParams:
     """All that the template sees besides the target; thresholds and times come with every frame instead.
 
     Attributes:
       height, width, channels: of the image.
       levels: in the order of the masks.
+      grids: whose cells are planned; the first is the image's.
     """
 
     height: int
     width: int
     channels: int
     levels: tuple[ImageTestLevel, ...]
+    grids: tuple[ImageTestGrid, ...]
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -97,6 +119,33 @@ class ImageTestParams:
     def mask_bytes(self) -> int:
         """Size of all masks."""
         return sum(rows * columns for rows, columns in self.shapes)
+
+    def keeps_sums(self, level: ImageTestLevel) -> bool:
+        """Whether all that a level compares are whole 8-px cells: then it keeps their sums, and no pixels."""
+        whole = all(px.denominator == 1 and px % CELL_PX == 0 for px in (*level.stride, self.height, self.width))
+        return whole and level.low_pass_px == CELL_PX and not level.in_pixels
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The number of each level among those that keep pixels, or among those that keep sums."""
+        kinds = [self.keeps_sums(level) for level in self.levels]
+        return tuple(kinds[:number].count(kind) for number, kind in enumerate(kinds))
+
+    @property
+    def pictures(self) -> int:
+        """Levels that keep pixels."""
+        return sum(not self.keeps_sums(level) for level in self.levels)
+
+    @property
+    def tasks(self) -> list[tuple[int, int]]:
+        """(level, row) of all rows of shards, from the top of the image down."""
+        rows = [(level, row) for level, (n_rows, _) in enumerate(self.shapes) for row in range(n_rows)]
+        return sorted(rows, key=lambda task: (task[1] * self.levels[task[0]].shard_px, -task[0]))
+
+    @property
+    def grid_offsets(self) -> tuple[int, ...]:
+        """Where each grid's cells start."""
+        return tuple(accumulate((grid.height * grid.width for grid in self.grids), initial=0))[:-1]
 
 
 class ShardArgs(ctypes.Structure):
@@ -114,6 +163,9 @@ class ShardArgs(ctypes.Structure):
         ("masks", ctypes.c_void_p),
         ("moved", ctypes.c_void_p),
         ("sourced", ctypes.c_void_p),
+        ("work", ctypes.c_void_p),
+        ("evaluated", ctypes.c_void_p),
+        ("moves", ctypes.c_void_p),
         ("low", ctypes.c_float),
         ("scale", ctypes.c_float),
         ("cell_px", ctypes.c_int32),
@@ -126,6 +178,7 @@ class ShardArgs(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("candidates", ctypes.c_int32),
         ("strays", ctypes.c_int32),
+        ("is_planned", ctypes.c_int32),
     ]
 
 
@@ -159,6 +212,11 @@ class ImageTestLibrary:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """(rows, columns) of each level's mask; the masks lie one after another."""
         return self.params.shapes
+
+    @property
+    def grids(self) -> tuple[tuple[int, int, int], ...]:
+        """(index, rows, columns) of each grid whose cells are planned; the cells lie one after another."""
+        return tuple((grid.index, grid.height, grid.width) for grid in self.params.grids)
 
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's zeroed state, 64-byte aligned."""
@@ -196,6 +254,21 @@ def image_test_params(
       channels: of the image.
       levels, grids: of the plan.
     """
+    level_of = {index: number for number, level in enumerate(levels) for index in level.grids if index}
+
+    def planned(index: int) -> ImageTestGrid:
+        grid, level = grids[index], level_of.get(index, -1)
+        # a level is tested by the motion of its first grid
+        tested = (grid,) if level < 0 else (grid, grids[levels[level].grids[0]])
+        return ImageTestGrid(
+            index=index,
+            level=level,
+            height=grid.height,
+            width=grid.width,
+            stride=(grid.stride_y, grid.stride_x),
+            whole_cells=all(one.has_whole_cells(image, CELL_PX) for one in tested),
+        )
+
     return ImageTestParams(
         height=image.height,
         width=image.width,
@@ -210,6 +283,7 @@ def image_test_params(
             )
             for level in levels
         ),
+        grids=tuple(planned(index) for index in (0, *level_of)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.levels import Level, level_of_grids
-from fluxshard.runtime.planned.proposal import ShardProposal, stale_proposal
+from fluxshard.runtime.planned.proposal import GridWork, ShardProposal, stale_proposal
 
 Mask = NDArray[np.bool_]
 
@@ -35,6 +36,11 @@ class ImageTestProgram(Protocol):
         """(rows, columns) of each level's mask; the masks lie one after another."""
         ...
 
+    @property
+    def grids(self) -> tuple[tuple[int, int, int], ...]:
+        """(index, rows, columns) of each grid whose cells are planned; the cells lie one after another."""
+        ...
+
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's state before its first frame."""
         ...
@@ -48,7 +54,10 @@ class ImageTestProgram(Protocol):
         ...
 
     def propose(self, args: Any) -> bool:
-        """Writes the masks of a frame; False where its image is not finite. Only scratch of the state is written."""
+        """Writes the masks of a frame, and if `work` is set the cells of grids; False where its image is not finite.
+
+        Only scratch of the state is written.
+        """
         ...
 
     def glance(self, args: Any) -> bool:
@@ -58,6 +67,54 @@ class ImageTestProgram(Protocol):
     def commit(self, args: Any) -> None:
         """Takes the last proposal; `args` are those of `propose`, with everything that they point to."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An array in the memory of a proposal."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def of(self, memory: NDArray[np.uint8]) -> NDArray[Any]:
+        """The array, as a view."""
+        return np.ndarray(self.shape, self.dtype, memory, self.offset)
+
+
+class _Block:
+    """Where a program writes what it proposes: arrays in one piece of memory, which is new for every proposal.
+
+    After a frame of a network, what costs of numpy is every first call, not its size.
+    """
+
+    def __init__(self, program: ImageTestProgram) -> None:
+        _, height, width = program.image_shape
+        grid = len(program.shapes) + 1, cells(height, CELL_PX), cells(width, CELL_PX)
+        n_grids = max(index for index, *_ in program.grids) + 1
+        self._n_bytes = 0
+        self.evaluated = self._place(np.int64, (n_grids,))
+        self.moved = self._place(np.int16, (*grid, 2))
+        self.sourced = self._place(np.bool_, grid)
+        self.moves = self._place(np.bool_, (n_grids,))
+        self._first_shard = self._n_bytes
+        self.shards = [self._place(np.bool_, shape) for shape in program.shapes]
+        self._first_cell = self._n_bytes
+        self.cells = [self._place(np.bool_, (rows, columns)) for _, rows, columns in program.grids]
+
+    def _place(self, dtype: type[np.generic], shape: tuple[int, ...]) -> _Place:
+        place = _Place(self._n_bytes, np.dtype(dtype), shape)
+        self._n_bytes += math.prod(shape) * place.dtype.itemsize
+        return place
+
+    def write_to(self, args: Any) -> NDArray[np.uint8]:
+        """New memory, which the program is told to write to."""
+        memory = np.empty(self._n_bytes, np.uint8)
+        start = memory.ctypes.data
+        args.evaluated, args.moves = start + self.evaluated.offset, start + self.moves.offset
+        args.moved, args.sourced = start + self.moved.offset, start + self.sourced.offset
+        args.masks, args.work = start + self._first_shard, start + self._first_cell
+        return memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +142,12 @@ class CppImageTest:
         shapes = tuple((cells(height, level.shard_px), cells(width, level.shard_px)) for level in levels)
         if shapes != program.shapes:
             raise ValueError(f"levels have masks of {shapes}; the program is for {program.shapes}: build it from these")
+        planned, given = {0}.union(*(level.grids for level in levels)), {index for index, *_ in program.grids}
+        if planned != given:
+            raise ValueError(f"levels have grids {planned}; the program is for {given}: build it from these levels")
         self._program = program
+        self._block = _Block(program)
+        self._planned = [index for index, *_ in program.grids]
         self._shape = 1, channels, height, width
         self._options = options
         self._state = program.new_state()
@@ -141,16 +203,21 @@ class CppImageTest:
           ShapeError: an image or a motion field of another shape or type than the program is for.
           StateError: there was no keyframe.
         """
-        args, shapes = self._args, self._program.shapes
-        masks = np.empty(sum(rows * columns for rows, columns in shapes), np.bool_)
-        pixels, chosen = self._compare(image, motion, masks)
+        args, block = self._args, self._block
+        pixels = self._compare(image, motion)
+        memory = block.write_to(args)
+        evaluated = block.evaluated.of(memory)
+        evaluated.fill(0)
         if not self._program.propose(args):
             return None
-        ends = np.cumsum([rows * columns for rows, columns in shapes], dtype=np.int64).tolist()
-        starts = [0, *ends][: len(ends)]
-        shards = [masks[start:end].reshape(shape) for start, end, shape in zip(starts, ends, shapes, strict=True)]
-        proposal = ShardProposal(tuple(shards), self._level_motion(*chosen) if chosen and args.strays else None)
-        self._pending = _Pending(proposal, (pixels, masks, motion, chosen))
+        shards = tuple([place.of(memory) for place in block.shards])
+        motions = self._level_motion(memory) if motion is not None and args.strays else None
+        work = None
+        if args.is_planned:
+            masks = dict(zip(self._planned, [place.of(memory) for place in block.cells], strict=True))
+            work = GridWork(masks, evaluated, block.moves.of(memory).item)
+        proposal = ShardProposal(shards, motions, work)
+        self._pending = _Pending(proposal, (pixels, memory, motion))
         return proposal
 
     def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
@@ -160,7 +227,8 @@ class CppImageTest:
           ShapeError, StateError: as `propose`.
         """
         mask = np.empty(self._program.shapes[-1] if self._program.shapes else (0, 0), np.bool_)
-        alive = self._compare(image, motion, mask)
+        alive = self._compare(image, motion), self._block.write_to(self._args)
+        self._args.masks = mask.ctypes.data
         finite = self._program.glance(self._args)
         del alive  # until here the program has read it
         return mask if finite else None
@@ -172,14 +240,8 @@ class CppImageTest:
             raise stale_proposal()
         self._program.commit(self._args)
 
-    def _compare(
-        self, image: Tensor, motion: MotionField | None, masks: Mask
-    ) -> tuple[Tensor, tuple[NDArray[np.int16], Mask] | None]:
-        """Fills the arguments for a frame; what is returned has to live until the program has read it.
-
-        Returns:
-          the pixels, and where the program writes how levels move; None where nothing does.
-        """
+    def _compare(self, image: Tensor, motion: MotionField | None) -> Tensor:
+        """Fills the arguments for a frame; what is returned has to live until the program has read it."""
         if not self._has_keyframe:
             raise StateError("the image test has no frame to compare with: call keyframe() first")
         if motion is not None:
@@ -187,27 +249,18 @@ class CppImageTest:
         self._pending = None
         args = self._args
         pixels = self._take(image)
-        args.masks = masks.ctypes.data
-        args.motion = args.known = args.moved = args.sourced = None
-        if motion is None:
-            return pixels, None
-        args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
-        args.cell_px = motion.cell_px
-        args.motion_rows, args.motion_columns = motion.valid.shape
-        chosen = self._new_motion()
-        args.moved, args.sourced = (array.ctypes.data for array in chosen)
-        return pixels, chosen
+        args.motion = args.known = None
+        if motion is not None:
+            args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
+            args.cell_px = motion.cell_px
+            args.motion_rows, args.motion_columns = motion.valid.shape
+        return pixels
 
-    def _new_motion(self) -> tuple[NDArray[np.int16], Mask]:
-        """Where the program writes how levels move, and last the image."""
-        shape = len(self._taus) + 1, *self._hold.shape[1:]
-        return np.empty((*shape, 2), np.int16), np.empty(shape, np.bool_)
-
-    def _level_motion(self, moved: NDArray[np.int16], sourced: Mask) -> LevelMotion:
-        # whole features may be more than int16 holds, where the hint was not
-        make = MotionField if moved.min(initial=0) < -np.iinfo(np.int16).max else MotionField.trusted
-        *levels, image = (make(*one) for one in zip(moved, sourced, strict=True))
-        return LevelMotion(image, tuple(levels), self._level_of)
+    def _level_motion(self, memory: NDArray[np.uint8]) -> LevelMotion:
+        # whole features may be more than a field holds, where the hint was not: then nothing has been planned
+        make = MotionField.trusted if self._args.is_planned else MotionField
+        *levels, image = map(make, self._block.moved.of(memory), self._block.sourced.of(memory))
+        return LevelMotion.trusted(image, tuple(levels), self._level_of)
 
     def _take(self, image: Tensor) -> Tensor:
         """Passes the image on; what is returned has to live until the program has read it."""

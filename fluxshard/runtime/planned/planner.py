@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,16 +13,14 @@ from torch import Tensor
 
 from fluxshard.geometry import Grid
 from fluxshard.ir.params import Island, UpsampleNearest
-from fluxshard.ir.plan import LayerSpec, Plan
+from fluxshard.ir.plan import Plan
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.runtime.engines.engine import StepCounts
-from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.parking import Bytes, memory_of
 from fluxshard.runtime.planned.levels import Level, levels_of
-from fluxshard.runtime.planned.proposal import ShardProposal
+from fluxshard.runtime.planned.proposal import GridWork, ShardProposal
 from fluxshard.runtime.planned.shard_work import ShardWork
-from fluxshard.runtime.reuse.displacement import displacement_field
 from fluxshard.runtime.work_stats import WorkCounter
 
 Mask = NDArray[np.bool_]
@@ -66,9 +65,11 @@ class ImageTest(Protocol):
 MakeTest = Callable[[Grid, Sequence[Level], Sequence[Grid], PlannedOptions], ImageTest]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFrame:
     """All work of a frame; `Planner.commit` accepts it.
+
+    Args:
+      counts: as the attribute, or what makes them when they are first asked for.
 
     Attributes:
       work: cells to recompute per grid; None: everything, as a keyframe.
@@ -79,12 +80,31 @@ class PlannedFrame:
       levels: number of levels of the plan.
     """
 
-    work: dict[int, Mask] | None
-    counts: StepCounts
-    work_ratio: float
-    shards: tuple[Mask, ...] = ()
-    proposal: ShardProposal | None = None
-    levels: int = 0
+    __slots__ = ("_counts", "levels", "proposal", "shards", "work", "work_ratio")
+
+    def __init__(
+        self,
+        *,
+        work: dict[int, Mask] | None,
+        counts: StepCounts | Callable[[], StepCounts],
+        work_ratio: float,
+        shards: tuple[Mask, ...] = (),
+        proposal: ShardProposal | None = None,
+        levels: int = 0,
+    ) -> None:
+        self.work = work
+        self._counts = counts
+        self.work_ratio = work_ratio
+        self.shards = shards
+        self.proposal = proposal
+        self.levels = levels
+
+    @property
+    def counts(self) -> StepCounts:
+        """See the class."""
+        if not isinstance(self._counts, StepCounts):
+            self._counts = self._counts()
+        return self._counts
 
     @property
     def level_shares(self) -> tuple[float, ...]:
@@ -109,9 +129,12 @@ class Planner:
         self._scene_cut = scene_cut
         self.levels = levels_of(plan, options)
         self._test = make_test(plan.grids[0], self.levels, plan.grids, options)
-        self._counting, self._macs = _Counting(plan), WorkCounter(plan)
+        self._counting = _Counting(plan)
         every = np.array([grid.cells for grid in plan.grids], np.int64)
-        self._whole = self._counting.counts(every, lambda _: True, keyframe=True)
+        everything = GridWork({}, every, lambda _: True)
+        counts = self._counting.counts(everything, self._counting.wakes(everything), keyframe=True)
+        ratio = WorkCounter(plan)(counts) / max(plan.macs, 1)
+        self._whole = PlannedFrame(work=None, counts=counts, work_ratio=ratio, levels=len(self.levels))
         self._work = ShardWork(plan, self.levels)
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
@@ -129,7 +152,7 @@ class Planner:
 
     def whole(self) -> PlannedFrame:
         """A frame that is computed whole."""
-        return self._frame(None, self._whole, None)
+        return self._whole
 
     def plan(self, image: Tensor, motion: MotionField | None) -> PlannedFrame | None:
         """Plans one frame; a keyframe must have been committed first. Nothing is changed.
@@ -144,13 +167,16 @@ class Planner:
         proposal = self._test.propose(image, motion)
         if proposal is None:
             return None
-        moved = proposal.motion or motion
-        work = self._work(proposal.shards, moved)
-        evaluated = np.zeros(len(self._plan.grids), np.int64)
-        for index, mask in work.items():
-            evaluated[index] = np.count_nonzero(mask)
-        counts = self._counting.counts(evaluated, lambda layer: self._island_runs(layer, evaluated, moved))
-        return self._frame(work, counts, proposal)
+        work = proposal.work or self._work.planned(proposal.shards, proposal.motion or motion)
+        wakes = self._counting.wakes(work)
+        return PlannedFrame(
+            work=work.masks,
+            counts=lambda: self._counting.counts(work, wakes),
+            work_ratio=self._counting.macs(work, wakes) / max(self._plan.macs, 1),
+            shards=proposal.shards,
+            proposal=proposal,
+            levels=len(self.levels),
+        )
 
     def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
         """What `plan` would have recomputed of the coarsest level, without planning anything.
@@ -191,28 +217,6 @@ class Planner:
         """Whether so much work is better done whole."""
         return work_ratio > self._scene_cut
 
-    def _frame(self, work: dict[int, Mask] | None, counts: StepCounts, proposal: ShardProposal | None) -> PlannedFrame:
-        ratio = self._macs(counts) / max(self._plan.macs, 1)
-        shards = () if proposal is None else proposal.shards
-        return PlannedFrame(
-            work=work, counts=counts, work_ratio=ratio, shards=shards, proposal=proposal, levels=len(self.levels)
-        )
-
-    def _island_runs(self, layer: LayerSpec, evaluated: NDArray[np.int64], motion: Motion | None) -> bool:
-        """The rule of the engines: something that an island reads changes or moves, or what it fills moves."""
-        read = {self._plan.value(name).grid for name in layer.inputs}
-        if any(index is not None and evaluated[index] for index in read):
-            return True
-        if motion is None:
-            return False
-        grids = read | {self._plan.value(name).grid for name in layer.outputs}
-        fields = (
-            displacement_field(motion_of(motion, i), self._plan.grids[i], self._plan.grids[0])
-            for i in grids
-            if i is not None
-        )
-        return any(not field.still for field in fields)
-
 
 class _Counting:
     """Predicts the counts of an engine when the work of every grid is given."""
@@ -226,31 +230,77 @@ class _Counting:
             if isinstance(layer.params, Island)
             or (layer.mode == "view" and not isinstance(layer.params, UpsampleNearest))
         ]
-        # sparse layers evaluate the cells of their output's grid; all others take what stands behind the last grid, 0
-        self._grid_of = np.full(len(plan.layers), len(plan.grids), np.int64)
+        # grids that each island reads, and that it reads or fills
+        self._islands: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+            (self._grids(layer.inputs), self._grids((*layer.inputs, *layer.outputs)))
+            for _, layer in self._followed
+            if isinstance(layer.params, Island)
+        ]
+        # sparse layers evaluate the cells of their output's grid; what is added for islands depends on which ones wake
+        self._grid_of = np.zeros(len(plan.layers), np.int64)
+        self._is_sparse = np.zeros(len(plan.layers), np.int64)
         for number, layer in enumerate(plan.layers):
             index = None if layer.mode == "view" or isinstance(layer.params, Island) else plan.value(layer.output).grid
             if index is not None:
-                self._grid_of[number] = index
+                self._grid_of[number], self._is_sparse[number] = index, 1
+        self._of_islands: dict[tuple[bool, ...], tuple[NDArray[np.int64], float]] = {}  # and multiply-accumulates
+        per_cell = [
+            layer.macs / plan.grid_of(layer.output).cells if layer.mode == "sparse" else 0 for layer in plan.layers
+        ]
+        self._macs_of_grids = [
+            math.fsum(macs for macs, index in zip(per_cell, self._grid_of.tolist(), strict=True) if index == number)
+            for number in range(len(plan.grids))
+        ]
 
-    def counts(
-        self, evaluated: NDArray[np.int64], island_runs: Callable[[LayerSpec], bool], *, keyframe: bool = False
-    ) -> StepCounts:
-        """Counts from the cells evaluated per grid; views do nothing, islands all or nothing."""
-        plan = self._plan
-        candidates = np.append(evaluated, 0)[self._grid_of]
-        changed: set[str] = set()  # what islands computed anew, all of it: islands that read it run as well
+    def wakes(self, work: GridWork) -> tuple[bool, ...]:
+        """Whether each island runs for its own: the rule of the engines.
+
+        Something that it reads changes or moves, or what it fills moves.
+        """
+        done = work.evaluated
+        return tuple(
+            [any(done[grid] for grid in read) or any(map(work.moves, touched)) for read, touched in self._islands]
+        )
+
+    def macs(self, work: GridWork, wakes: tuple[bool, ...]) -> float:
+        """Multiply-accumulates."""
+        return float(self._of(wakes)[1] + sum(map(operator.mul, work.evaluated.tolist(), self._macs_of_grids)))
+
+    def counts(self, work: GridWork, wakes: tuple[bool, ...], *, keyframe: bool = False) -> StepCounts:
+        """Counts; views do nothing, islands all or nothing."""
+        candidates = work.evaluated[self._grid_of] * self._is_sparse + self._of(wakes)[0]
+        return StepCounts(
+            keyframe=keyframe, input_cells=int(work.evaluated[0]), candidates=candidates, executed=candidates > 0
+        )
+
+    def _of(self, wakes: tuple[bool, ...]) -> tuple[NDArray[np.int64], float]:
+        """What islands add, worked out once for the same ones."""
+        found = self._of_islands.get(wakes)
+        if found is None:
+            found = self._of_islands[wakes] = self._added(wakes)
+        return found
+
+    def _added(self, wakes: tuple[bool, ...]) -> tuple[NDArray[np.int64], float]:
+        """Cells that islands fill, per layer, and the multiply-accumulates of that.
+
+        Islands run that wake, and those that read what another has computed anew.
+        """
+        plan, awake = self._plan, iter(wakes)
+        added = np.zeros(len(plan.layers), np.int64)
+        changed: set[str] = set()  # all of it: islands that read it run as well
         for number, layer in self._followed:
             if layer.mode == "view":
                 if not changed.isdisjoint(layer.inputs):
                     changed.update(layer.outputs)
                 continue
-            if changed.isdisjoint(layer.inputs) and not island_runs(layer):
+            if not next(awake) and changed.isdisjoint(layer.inputs):
                 continue
             changed.update(layer.outputs)
             for name in layer.outputs:
                 grid = plan.value(name).grid
-                candidates[number] += 1 if grid is None else plan.grids[grid].cells
-        return StepCounts(
-            keyframe=keyframe, input_cells=int(evaluated[0]), candidates=candidates, executed=candidates > 0
-        )
+                added[number] += 1 if grid is None else plan.grids[grid].cells
+        return added, float(sum(layer.macs for layer, n in zip(plan.layers, added, strict=True) if n))
+
+    def _grids(self, names: Sequence[str]) -> tuple[int, ...]:
+        found = {self._plan.value(name).grid for name in names}
+        return tuple(sorted(index for index in found if index is not None))

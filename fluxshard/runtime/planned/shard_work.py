@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.runtime.level_motion import Motion, motion_of
 from fluxshard.runtime.planned.image_test import per_pixel
 from fluxshard.runtime.planned.levels import Level, per_cell, shard_of_cells
+from fluxshard.runtime.planned.proposal import GridWork
 from fluxshard.runtime.reuse.displacement import displacement_field
 
 Mask = NDArray[np.bool_]
@@ -33,12 +35,12 @@ class ShardWork:
         self._shard_of = {
             grid: _shards_of_grid(plan, plan.grids[grid], level) for level in levels for grid in level.grids
         }
-        # a level is tested by the motion of its first grid
+        # where cells without a source lie in shards without one; a level is tested by the motion of its first grid
         self._regular = frozenset(
             index
             for level in levels
             for index in level.grids
-            if all(_is_regular(plan.grids[i], plan.grids[0]) for i in (index, level.grids[0]))
+            if all(plan.grids[i].has_whole_cells(plan.grids[0], CELL_PX) for i in (index, level.grids[0]))
         )
 
     @property
@@ -68,6 +70,24 @@ class ShardWork:
             if index and (index not in self._regular or (moved is not None and moved.cell_px % CELL_PX)):
                 work[index] = mask | ~displacement_field(moved, self._plan.grids[index], self._plan.grids[0]).valid
         return work
+
+    def planned(self, shards: Sequence[Mask], motion: Motion | None) -> GridWork:
+        """The same, counted.
+
+        Args:
+          shards, motion: as for a call.
+        """
+        masks = self(shards, motion)
+        evaluated = np.zeros(max(masks) + 1, np.int64)
+        for index, mask in masks.items():
+            evaluated[index] = np.count_nonzero(mask)
+        return GridWork(masks, evaluated, partial(self._moves, motion))
+
+    def _moves(self, motion: Motion | None, index: int) -> bool:
+        moved = motion_of(motion, index)
+        if moved is None:
+            return False
+        return not displacement_field(moved, self._plan.grids[index], self._plan.grids[0]).still
 
     def _image_mask(self, shards: Sequence[Mask]) -> Mask:
         """Pixels that any level recomputes."""
@@ -115,17 +135,4 @@ def _shards_of_grid(plan: Plan, grid: Grid, level: Level) -> tuple[NDArray[np.in
     return (
         shard_of_cells(grid.height, grid.stride_y, height, level.shard_px),
         shard_of_cells(grid.width, grid.stride_x, width, level.shard_px),
-    )
-
-
-def _is_regular(grid: Grid, image: Grid) -> bool:
-    """Whether a cell without a source always lies in a shard without one.
-
-    So it is where cells are whole pixels, fill the image, and fit the 8-px cells that motion is looked up for.
-    """
-    strides = (grid.stride_y, grid.stride_x)
-    sizes = ((grid.height, image.height), (grid.width, image.width))
-    return all(
-        stride.denominator == 1 and (8 % stride == 0 or stride % 8 == 0) and n_cells * stride == n_px
-        for stride, (n_cells, n_px) in zip(strides, sizes, strict=True)
     )

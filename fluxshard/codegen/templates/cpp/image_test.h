@@ -1,4 +1,4 @@
-// The image test of planned reuse: pixels of cells, and what moves them. Sizes are constants of shards.cpp.jinja.
+// The image test of planned reuse: pixels of cells, and what moves them. Sizes are constants of image_test.cpp.jinja.
 static inline int least(int a, int b) { return a < b ? a : b; }
 static inline int most(int a, int b) { return a > b ? a : b; }
 static inline size_t at(int y, int x) { return (size_t)((ptrdiff_t)y * (ptrdiff_t)ROW + x); }
@@ -54,128 +54,112 @@ static bool take_rows(const ShardArgs& a, int cy, uint8_t* pixels) {
   return false;
 }
 
-// 16-bit lanes, one a pixel, of one cell and of as many as a vector of the processor holds.
+// Pixels of one cell side by side, or of as many as half a vector of the processor holds, or a whole one.
 template <int PIXELS> struct Lanes;
-{% for n in [8, 2 * t.vector_floats] | unique %}
+{% for n in [8, 2 * t.vector_floats, 4 * t.vector_floats] | unique %}
 template <> struct Lanes<{{ n }}> {
   typedef uint8_t bytes __attribute__((vector_size({{ n }})));
-  typedef int16_t words __attribute__((vector_size({{ 2 * n }})));
-  typedef uint64_t fours __attribute__((vector_size({{ 2 * n }})));
-  static inline words load(const uint8_t* p) {
-    bytes b;
-    std::memcpy(&b, p, sizeof b);
-    return __builtin_convertvector(b, words);
-  }
-  typedef uint16_t pairs __attribute__((vector_size({{ n }})));
+  typedef uint16_t pairs __attribute__((vector_size({{ n }})));  // lanes of two pixels
+  typedef int16_t sums __attribute__((vector_size({{ n }})));
   typedef uint32_t quads __attribute__((vector_size({{ n }})));
-  static inline bytes load_bytes(const uint8_t* p) {
+  typedef uint64_t cells __attribute__((vector_size({{ n }})));
+  typedef int32_t scores __attribute__((vector_size({{ n // 2 }})));
+  static inline bytes load(const uint8_t* p) {
     bytes b;
     std::memcpy(&b, p, sizeof b);
     return b;
   }
   template <class V> static inline V larger(V a, V b) { return a > b ? a : b; }
   template <class V> static inline V smaller(V a, V b) { return a > b ? b : a; }
-  static inline words magnitude(words a) { return larger(a, -a); }
-  // adds to the first of every four lanes the one that is K further: no carry, the sum is one of 16-bit lanes
-  template <int K> static inline words fold(words a) { return a + (words)((fours)a >> (16 * K)); }
+  static inline sums magnitude(sums a) { return larger(a, -a); }
+  // sums of every two pixels
+  static inline pairs add_pairs(bytes b) {
+{% if n == 64 and t.isa == "avx512" %}
+    return (pairs)_mm512_maddubs_epi16((__m512i)b, _mm512_set1_epi8(1));
+{% elif n == 32 and t.isa in ("avx512", "avx2") %}
+    return (pairs)_mm256_maddubs_epi16((__m256i)b, _mm256_set1_epi8(1));
+{% else %}
+    return ((pairs)b & 255) + ((pairs)b >> 8);
+{% endif %}
+  }
+  // adds to the first of every two lanes, and of every four, the one that follows: no carry, sums are of 16-bit lanes
+  template <class V> static inline V fold(V a) { return a + (V)((quads)a >> 16); }
+  template <class V> static inline V fold_twice(V a) { return a + (V)((cells)a >> 32); }
 };
 {% endfor %}
-constexpr int WIDE = {{ t.vector_floats // 4 }};  // cells in a vector
-
-// Scores of N / 8 cells side by side, where single pixels are compared: their differences fit bytes.
-template <int N>
-static inline void score_pixels(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores, int32_t bound) {
-  using L = Lanes<N>;
-  typename L::pairs best{};
-#pragma GCC unroll 2
-  for (int top = 0; top < 8; top += 4) {
-    typename L::pairs block{};
-#pragma GCC unroll 4
-    for (int y = top; y < top + 4; ++y) {
-      typename L::bytes largest{};
-      for (int c = 0; c < C; ++c) {
-        const typename L::bytes a = L::load_bytes(now + y * row + c * pitch), b = L::load_bytes(was + y * was_row + c * was_pitch);
-        largest = L::larger(largest, (typename L::bytes)(L::larger(a, b) - L::smaller(a, b)));
-      }
-      block += ((typename L::pairs)largest & 255) + ((typename L::pairs)largest >> 8);
-    }
-    block += (typename L::pairs)((typename L::quads)block >> 16);  // the first of every two is the sum of a block
-    best = L::larger(best, block);
-    if (N == 8 && !top && bound < INT32_MAX) {
-      scores[0] = most(best[0], best[2]);
-      if (scores[0] >= bound) return;
-    }
-  }
-  uint16_t lanes[N / 2];
-  std::memcpy(lanes, &best, sizeof lanes);
-  for (int i = 0; i < N / 8; ++i) scores[i] = most(lanes[4 * i], lanes[4 * i + 2]);
-}
+constexpr int WIDE = {{ t.vector_floats // 2 }}, HALF = {{ t.vector_floats // 4 }};  // cells in a vector, and in half of one
 
 // Scores of N / 8 cells side by side. The square of differences that is compared has SIDE px. The score of one cell is not
 // finished if half of it reaches `bound`.
 template <int SIDE, int N>
 static inline void score_cells(const uint8_t* now, const uint8_t* was, size_t row, size_t pitch, size_t was_row, size_t was_pitch, int32_t* scores,
                                int32_t bound = INT32_MAX) {
-  if constexpr (SIDE == 1) return score_pixels<N>(now, was, row, pitch, was_row, was_pitch, scores, bound);
   using L = Lanes<N>;
-  using words = typename L::words;
+  using pairs = typename L::pairs;
+  using sums = typename L::sums;
   constexpr int BLOCK = SIDE < 4 ? 4 : SIDE;
-  words best{};
-  int whole[N / 8] = {};
+  pairs best{};  // of the blocks of each cell, in the first and the third lane
 #pragma GCC unroll 2
   for (int top = 0; top < 8; top += BLOCK) {
-    words block{};
+    pairs block{};
 #pragma GCC unroll 4
     for (int y = top; y < top + BLOCK; y += SIDE) {
-      words largest{};  // over the colours
-      for (int c = 0; c < C; ++c) {
-        words sum{};
+      if constexpr (SIDE == 1) {  // differences fit bytes
+        typename L::bytes largest{};
+        for (int c = 0; c < C; ++c) {
+          const typename L::bytes a = L::load(now + y * row + c * pitch), b = L::load(was + y * was_row + c * was_pitch);
+          largest = L::larger(largest, (typename L::bytes)(L::larger(a, b) - L::smaller(a, b)));
+        }
+        block += L::add_pairs(largest);
+      } else {
+        sums largest{};  // over the colours
+        for (int c = 0; c < C; ++c) {
+          pairs here{}, there{};
 #pragma GCC unroll 8
-        for (int k = y; k < y + SIDE; ++k)
-          sum += L::load(now + k * row + c * pitch) - L::load(was + k * was_row + c * was_pitch);
-        sum = L::template fold<1>(sum);
-        if (SIDE >= 4) sum = L::template fold<2>(sum);
-        if (SIDE == 8) {
-          int16_t lanes[N];
-          std::memcpy(lanes, &sum, sizeof lanes);
-          for (int i = 0; i < N / 8; ++i) {
-            const int d = lanes[8 * i] + lanes[8 * i + 4];
-            whole[i] = most(whole[i], most(d, -d));
+          for (int k = y; k < y + SIDE; ++k) {
+            here += L::add_pairs(L::load(now + k * row + c * pitch));
+            there += L::add_pairs(L::load(was + k * was_row + c * was_pitch));
           }
-        } else {
+          sums sum = (sums)(here - there);
+          if (SIDE >= 4) sum = L::fold(sum);
+          if (SIDE == 8) sum = L::fold_twice(sum);
           largest = L::larger(largest, L::magnitude(sum));
         }
+        block += (pairs)largest;
       }
-      block += largest;
     }
-    if (SIDE == 2) block = L::template fold<2>(block);
+    if (SIDE <= 2) block = L::fold(block);
     best = L::larger(best, block);
     if (N == 8 && SIDE < 8 && !top && bound < INT32_MAX) {
-      scores[0] = most(best[0], best[4]);
+      scores[0] = most(best[0], best[2]);
       if (scores[0] >= bound) return;
     }
   }
-  int16_t lanes[N];
-  std::memcpy(lanes, &best, sizeof lanes);
-  for (int i = 0; i < N / 8; ++i) scores[i] = SIDE == 8 ? whole[i] / 4 : most(lanes[8 * i], lanes[8 * i + 4]);
+  if (SIDE < 8) best = L::larger(best, (pairs)((typename L::cells)best >> 32));
+  typename L::cells of_cells = (typename L::cells)best & 0xffff;
+  if (SIDE == 8) of_cells >>= 2;  // of four times as many pixels
+  const auto found = __builtin_convertvector(of_cells, typename L::scores);
+  std::memcpy(scores, &found, sizeof found);
 }
 
 // Scores of n whole cells side by side that move alike; the last vector may take cells again, the only one of a short run
 // what is behind the cells: rows are not the last of the state.
 template <int SIDE> static void score_run(const uint8_t* now, const uint8_t* was, int n, int32_t* scores) {
-  int i = 0;
-  if (n > 1 && n < WIDE) {
-    int32_t some[WIDE];
-    score_cells<SIDE, WIDE * 8>(now, was, ROW, PITCH, ROW, PITCH, some);
-    std::memcpy(scores, some, n * sizeof *scores);
+  const auto score = [&](auto cells, int i, int32_t* to) {
+    score_cells<SIDE, decltype(cells)::value * 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, to);
+  };
+  if (n >= WIDE) {
+    for (int i = 0; i < n; i += WIDE) {
+      i = least(i, n - WIDE);
+      score(std::integral_constant<int, WIDE>{}, i, scores + i);
+    }
     return;
   }
-  if (n >= WIDE)
-    for (; i < n; i += WIDE) {
-      i = least(i, n - WIDE);
-      score_cells<SIDE, WIDE * 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
-    }
-  for (; i < n; ++i) score_cells<SIDE, 8>(now + i * 8, was + i * 8, ROW, PITCH, ROW, PITCH, scores + i);
+  if (n == 1) return score(std::integral_constant<int, 1>{}, 0, scores);
+  int32_t some[WIDE];
+  if (n <= HALF) score(std::integral_constant<int, HALF>{}, 0, some);
+  else score(std::integral_constant<int, WIDE>{}, 0, some);
+  std::memcpy(scores, some, n * sizeof *scores);
 }
 
 // Score of one whole cell, or what is known of it when it has reached `bound`.
@@ -202,18 +186,23 @@ template <int SIDE> static int32_t score_part(const uint8_t* now, const uint8_t*
 }
 
 template <int BYTES> static inline void copy_rows(uint8_t* __restrict to, const uint8_t* __restrict from) {
-  for (int y = 0; y < 8; ++y)
-    for (int c = 0; c < C; ++c) std::memcpy(to + at(y, 0) + c * PITCH, from + at(y, 0) + c * PITCH, BYTES);
+#pragma GCC unroll 4
+  for (int i = 0; i < 8 * C; ++i) {  // lines of all colours are one distance apart; one register each for the two places
+    std::memcpy(to, from, BYTES);
+    to += PITCH;
+    from += PITCH;
+  }
 }
 
 static void copy_run(uint8_t* to, const uint8_t* from, int n) {
-  int i = 0;
-  if (n >= 8)
-    for (; i < n; i += 8) {
-      i = least(i, n - 8);
-      copy_rows<64>(to + i * 8, from + i * 8);
-    }
-  for (; i < n; ++i) copy_rows<8>(to + i * 8, from + i * 8);
+  if (n == 1) return copy_rows<8>(to, from);
+  const int some = n >= 8 ? 8 : n >= 4 ? 4 : 2;  // the last ones may be copied again
+  for (int i = 0; i < n; i += some) {
+    i = least(i, n - some);
+    if (some == 8) copy_rows<64>(to + i * 8, from + i * 8);
+    else if (some == 4) copy_rows<32>(to + i * 8, from + i * 8);
+    else copy_rows<16>(to + i * 8, from + i * 8);
+  }
 }
 
 // ---- motion
@@ -260,6 +249,8 @@ static inline Part part_of(int cy, int cx, Shift by) {
 }
 
 struct Level {
+  bool sums;                   // it keeps sums of cells, not pixels
+  int slot;                    // where, of what levels keep alike
   int shard, side;             // pixels; cells
   int rows, columns, offset;   // of shards; in the masks
   bool (*rests)(int low, int high, bool of_y);

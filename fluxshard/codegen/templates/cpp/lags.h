@@ -73,7 +73,7 @@ static void score_standing(const State& s, const Level& level, int index, int cy
                            int32_t* scores) {
   const int32_t* close = s.close[index] + cy * COLUMNS;
   const uint8_t* now = s.pixels + at(cy * 8, 0);
-  const uint8_t* was = s.references[index][s.reference[index]];
+  const uint8_t* was = s.references[level.slot][s.reference[index]];
   const auto counts = [&](int cx) { return scores[cx] <= close[cx] && (f.lag_y[cx] | f.lag_x[cx]); };
   int32_t standing[COLUMNS];
   for (int cx = left, end; cx < right; cx = end) {

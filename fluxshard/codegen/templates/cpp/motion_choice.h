@@ -42,7 +42,10 @@ static inline void add_any(int side, const uint8_t* __restrict cells, uint8_t* _
 
 // Limits of cells whose shard is near an object; without regions, all are.
 static void find_close(const ShardArgs& a, int side, const Row& r, int32_t* __restrict close) {
-  for (int cx = 0; cx < COLUMNS; ++cx) close[cx] = !a.has_regions || r.near[cx / side] ? r.limit[cx / side] : -1;
+  for (int i = 0, cx = 0; cx < COLUMNS; ++i) {
+    const int32_t limit = !a.has_regions || r.near[i] ? r.limit[i] : -1;
+    for (const int end = least(cx + side, COLUMNS); cx < end; ++cx) close[cx] = limit;
+  }
 }
 
 // What the content of a row of cells moves by as the hint says.
@@ -72,14 +75,25 @@ static void find_over(const ShardArgs& a, const Taus& tau, const int32_t* limit,
     over[i] = (score[i] > limit[i]) | ((score[i] > taus.waiting) & (age[i] >= wait)) | (age[i] >= refresh);
 }
 
+// Lists the shards that are meant, without a branch on each, which would be mispredicted. Returns how many they are.
+template <class F> static inline int list_shards(int n, F meant, int* __restrict list) {
+  int found = 0;
+  for (int i = 0; i < n; ++i) {
+    list[found] = i;
+    found += meant(i) != 0;
+  }
+  return found;
+}
+
 static inline int sign(int v) { return (v > 0) - (v < 0); }
 
 // Score of a cell that moves so, or what is known of it when it has reached `bound`.
 static inline int32_t score_at(const State& s, int index, int cy, int cx, Shift shift, int32_t bound) {
+  if (levels[index].sums) return score_of_sums(s, index, cy, cx, shift);
   const uint8_t kind = kind_of(cy, cx, shift.dy, shift.dx);
   if (kind == NOWHERE) return FORCED;
   const uint8_t* now = s.pixels + at(cy * 8, cx * 8);
-  const uint8_t* was = s.references[index][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
+  const uint8_t* was = s.references[levels[index].slot][s.reference[index]] + at(cy * 8 - shift.dy, cx * 8 - shift.dx);
   if (kind == WHOLE) return levels[index].score_one(now, was, bound);
   return levels[index].score_part(now, was, part_of(cy, cx, shift));
 }
@@ -94,6 +108,9 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
   std::memcpy(wanted, r.open, sizeof wanted);
   if (level.side == 1)  // the hint is that of all of a shard: what it leaves is known
     for (int i = 0; i < COLUMNS; ++i) wanted[i] &= r.unknown[i] | (shift.dy != own[i].dy) | (shift.dx != own[i].dx);
+  int any = 0;
+  for (int i = 0; i < COLUMNS; ++i) any |= wanted[i];
+  if (!any) return;
   for (int i = 0; i < COLUMNS; ++i) limit[i] = least(tau.stray, r.limit[i]);
   // Given up where a score says that the shard will not take it. What does not spare a shard may fit better, but is not
   // taken in the end.
@@ -102,12 +119,12 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
     for (int i = 0; i < level.columns; ++i)
       if (wanted[i]) wanted[i] = hopes(i, score_at(s, index, r.worst[i] / COLUMNS, r.worst[i] % COLUMNS, shift, INT32_MAX));
   for (int cy = row * level.side; cy < least((row + 1) * level.side, ROWS); ++cy) {
-    for (int i = 0, end; i < level.columns; i = end) {
-      end = i + 1;
-      if (!wanted[i]) continue;
+    int list[COLUMNS];
+    const int n = list_shards(level.columns, [&](int i) { return wanted[i]; }, list);
+    for (int j = 0, next; j < n; j = next) {
       // a few shards between that are not wanted cost less than another run
-      for (int k = end; k < least(end + 4, level.columns); ++k)
-        if (wanted[k]) end = k + 1;
+      for (next = j + 1; next < n && list[next] - list[next - 1] <= 4;) ++next;
+      const int i = list[j], end = list[next - 1] + 1;
       int32_t* to = level.side == 1 ? score : scores;
       uint8_t* aged = level.side == 1 ? age : ages;
       test_content(s, index, cy, i * level.side, least(end * level.side, COLUMNS), shift, to, aged);
@@ -116,11 +133,11 @@ static void try_common(const ShardArgs& a, const State& s, int index, int row, S
         const int left = k * level.side, right = least(left + level.side, COLUMNS);
         wanted[k] &= hopes(k, *std::max_element(to + left, to + right));
       }
-      for (int k = i, next; k < end; k = next) {  // what features add is looked for where there is hope
-        next = k + 1;
+      for (int k = i, after; k < end; k = after) {  // what features add is looked for where there is hope
+        after = k + 1;
         if (!wanted[k]) continue;
-        while (next < end && wanted[next]) ++next;
-        follow_run(s, level, index, cy, k * level.side, least(next * level.side, COLUMNS), shift, to, aged);
+        while (after < end && wanted[after]) ++after;
+        follow_run(s, level, index, cy, k * level.side, least(after * level.side, COLUMNS), shift, to, aged);
       }
     }
     if (level.side == 1) break;
@@ -221,28 +238,30 @@ static bool find_beside(const ShardArgs& a, const State& s, int index, int row, 
 static void find_next(const ShardArgs& a, const State& s, int index, int row, const Shift* own, Row& r) {
   const Level& level = levels[index];
   const uint8_t* now = s.pixels + at(row * 8, 0);
-  const uint8_t* was = s.references[index][s.reference[index]];
+  const uint8_t* was = s.references[level.slot][s.reference[index]];
   for (const Shift& by : {Shift{0, -1}, {0, 1}, {-1, 0}, {1, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}}) {
-    const auto wanted = [&](int i) { return r.open[i] & r.over[i]; };
-    for (int i = 0, end; i < level.columns; i = end) {
-      end = i + 1;
-      if (!wanted(i)) continue;
+    int list[COLUMNS];
+    const int n = list_shards(level.columns, [&](int i) { return r.open[i] & r.over[i]; }, list);
+    for (int j = 0, next; j < n; j = next) {
+      next = j + 1;
+      const int i = list[j];
       const Shift shift{own[i].dy + by.dy, own[i].dx + by.dx};
       const auto joins = [&](int k) { return own[k].dy == own[i].dy && own[k].dx == own[i].dx && kind_of(row, k, shift.dy, shift.dx) == WHOLE; };
-      int32_t scores[COLUMNS] = {};
+      int32_t scores[COLUMNS];
+      scores[i] = 0;
       if (level.side == 1 && joins(i)) {
         // a few shards between that are not wanted cost less than another run
-        for (int k = end; k < least(end + 4, level.columns) && joins(k); ++k)
-          if (wanted(k)) end = k + 1;
-        level.score(now + i * 8, was + (at(row * 8 - shift.dy, -shift.dx) + i * 8), end - i, scores + i);
+        while (next < n && list[next] - list[next - 1] <= 4 && joins(list[next])) ++next;
+        level.score(now + i * 8, was + (at(row * 8 - shift.dy, -shift.dx) + i * 8), list[next - 1] + 1 - i, scores + i);
       }
       const int32_t stray = a.taus[index].stray;
-      for (int k = i; k < end; ++k)
-        if (wanted(k) && scores[k] <= least(r.limit[k], stray) && spares(a, s, index, row, k, r, shift)) {
-          r.shift[k] = shift;
-          r.strays[k] = 1;
-          r.over[k] = 0;
-        }
+      for (int m = j; m < next; ++m) {
+        const int k = list[m];
+        if (scores[k] > least(r.limit[k], stray) || !spares(a, s, index, row, k, r, shift)) continue;
+        r.shift[k] = shift;
+        r.strays[k] = 1;
+        r.over[k] = 0;
+      }
     }
   }
 }
@@ -257,22 +276,20 @@ static void choose(const ShardArgs& a, State& s, int index, int row, Row& r) {
   Tried common;
   for (const Shift& shift : {Shift{0, 0}, level.round({s.dominant_y, s.dominant_x}, {0, 0})})
     if (common.add(shift)) try_common(a, s, index, row, shift, hints[1], r);
-  bool looked = false;
-  for (int i = 0; i < level.columns; ++i) {
-    if (!r.open[i]) continue;
-    if (r.over[i]) {
-      if (!looked) {
-        level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], hints[0]);
-        level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], hints[2]);
-        looked = true;
-      }
-      r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
-      r.over[i] = !r.strays[i];
-    }
+  int list[COLUMNS];
+  int n = list_shards(level.columns, [&](int i) { return r.open[i] & r.over[i]; }, list);
+  if (n) {
+    level.hints(a, s.at_y[index][most(row - 1, 0) * level.side], s.at_x[index], hints[0]);
+    level.hints(a, s.at_y[index][least(row + 1, level.rows - 1) * level.side], s.at_x[index], hints[2]);
+  }
+  for (int j = 0; j < n; ++j) {
+    const int i = list[j];
+    r.strays[i] = find_beside(a, s, index, row, i, r, common, hints, r.shift[i]);
+    r.over[i] = !r.strays[i];
   }
   if (level.step) find_next(a, s, index, row, hints[1], r);
-  for (int i = 0; i < level.columns; ++i)
-    if (r.open[i] && r.strays[i]) stray(a, s, index, row, i, r.shift[i]);
+  n = list_shards(level.columns, [&](int i) { return r.open[i] & r.strays[i]; }, list);
+  for (int j = 0; j < n; ++j) stray(a, s, index, row, list[j], r.shift[list[j]]);
 }
 
 // Writes what a row of cells moves by as the hint says; the image's, too, beside the finest level.
@@ -286,6 +303,13 @@ static void tell_row(const ShardArgs& a, int index, int cy, const Moves& m) {
   uint8_t* __restrict sourced = a.sourced + row;
   for (int cx = 0; cx < COLUMNS; ++cx) sourced[cx] = !m.unknown[cx];
   if (index) return;
+  if (a.cell_px == 8) {
+    std::memcpy(a.moved + 2 * image, a.motion + 2 * (size_t)cy * COLUMNS, COLUMNS * 2 * sizeof(int16_t));
+    const uint8_t* __restrict known = a.known + (size_t)cy * COLUMNS;
+    uint8_t* __restrict to = a.sourced + image;
+    for (int cx = 0; cx < COLUMNS; ++cx) to[cx] = known[cx] != 0;
+    return;
+  }
   for (int cx = 0; cx < COLUMNS; ++cx) {
     const size_t i = (size_t)(centre(cy, H) / a.cell_px) * a.motion_columns + centre(cx, W) / a.cell_px;
     a.moved[2 * (image + cx)] = a.motion[2 * i];
@@ -304,6 +328,7 @@ static void stray(const ShardArgs& a, State& s, int index, int row, int i, Shift
       std::fill(scores + left, scores + right, FORCED - 1);  // it has sources; only ages are looked for
       follow_run(s, level, index, cy, left, right, shift, scores, s.ages[index][1 - s.age] + cy * COLUMNS);
     }
+    if (!s.still[index]) move_cells(s, index, cy, left, right - left, shift);
     for (int cx = left; cx < right; ++cx) {
       const int cell = cy * COLUMNS + cx;
       const size_t to = (size_t)index * CELLS + cell, image = (size_t)LEVELS * CELLS + cell;
