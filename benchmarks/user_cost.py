@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -159,7 +160,7 @@ def regions_of(giver: LoadedModel, frames: Frames, size: tuple[int, int]) -> Reg
     with _compiled(giver.net, size, "float32").session(reuse) as session, torch.inference_mode():
         head = DetectionHead(giver.layout, size, confidence=0.1)
         loop = StreamLoop(session=session, detect=head, objects=reuse.planned)
-        marked = [loop.step(normalised(picture), motion).regions for picture, motion in frames]
+        marked = [loop.step(to_planes(picture), motion).regions for picture, motion in frames]
     return [found for found in marked if found is not None]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
 from numpy.typing import NDArray
 
 
@@ -69,7 +70,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
         found = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # a frame with side data of a kind that this PyAV has no name for; mirrored pictures look turned
         return _OF_TURNS[round(frame.rotation / 90) % 4]
-    if found is None:
+    if not isinstance(found, SideData):
         return Orientation()
     matrix = np.frombuffer(bytes(found), np.int32).tolist()
     # column x and row y of what is stored are shown at column a x + c y and row b x + d y, up to where these begin

@@ -26,7 +26,7 @@ from fluxshard.runtime.engines.cpp_memory import (
     forget_unread,
     view,
 )
-from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
 from fluxshard.runtime.parking import Block, Bytes, Planes
 from fluxshard.runtime.reuse.compare import close

@@ -14,8 +14,8 @@ from torch import Tensor
 from fluxshard.ir.plan import Plan
 from fluxshard.options import Rfap
 from fluxshard.runtime.level_motion import Motion
-from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.parking import Block
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, InputProposal
 
 Mask = NDArray[np.bool_]

@@ -15,8 +15,8 @@ from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import Motion
-from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.parking import Bytes, memory_of
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.planner import MakeTest, PlannedFrame, Planner
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions, MakeInputCache
 from fluxshard.runtime.reuse.policy import Proposal

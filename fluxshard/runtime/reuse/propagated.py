@@ -13,8 +13,8 @@ from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Mask, StepControl
 from fluxshard.runtime.level_motion import motion_of
-from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.parking import Bytes, memory_of
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.reuse.input_cache import InputOptions, MakeInputCache
 from fluxshard.runtime.reuse.policy import Proposal
 

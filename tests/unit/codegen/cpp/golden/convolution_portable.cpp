@@ -72,9 +72,20 @@ extern "C" int fs_step(StepArgs* a) {
   // the image is read through windows only: where all work is given, nobody asks how its pixels moved
   const bool on_demand = !c.key && !a->fed && given;
   if (a->fed) fields[0] = a->field;
-  if (a->motion && !c.key)
-    for (int i = on_demand || a->fed; i < 2; ++i)
-      make_field(fields[i], grids[i], grids[0], a->grid_motion ? a->grid_motion[i] : a->motion, a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid, a->cell_px, a->motion_columns, a->threads);
+  if (a->motion && !c.key) {
+    bool stored[2] = {};
+    bool mixed[2] = {};
+    for (Store& s : st) {
+      stored[s.grid] = true;
+      mixed[s.grid] |= !*s.shares;
+    }
+    for (int i = on_demand || a->fed; i < 2; ++i) {
+      const int16_t* motion = a->grid_motion ? a->grid_motion[i] : a->motion;
+      const uint8_t* known = a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid;
+      if (on_demand && a->remap && stored[i] && !mixed[i]) move_maps(c, i, motion, known);
+      else make_field(fields[i], grids[i], grids[0], motion, known, a->cell_px, a->motion_columns, a->threads);
+    }
+  }
   Picture pic{(elem*)(scratch + 576), m + 0, scratch + 1344, scratch + 1408, nullptr, false};
   a->input_cells = take_picture<3, 4>(c, pic, on_demand);
   if (c.key) for (Field& f : fields) f.still = 1;
