@@ -290,6 +290,6 @@ _RULES: Mapping[str, Callable[[fx.Node], fx.Node | None]] = {
     "aten.reflection_pad2d.default": _pad("reflect"),
     "aten.replication_pad2d.default": _pad("replicate"),
     "aten.layer_norm.default": _layer_norm,
-    "aten._unsafe_view.default": _renamed(aten.view.default),
+    "aten._unsafe_view.default": _renamed(aten.reshape.default),
     "aten._prelu_kernel.default": _renamed(aten.prelu.default),
 }
