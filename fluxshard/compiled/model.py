@@ -246,7 +246,7 @@ class CompiledModel:
     def _compile(self, image: Tensor) -> Specialisation:
         lowered = self._network.lower(image)
         plan = lowered.plan
-        spec = pytree.treespec_loads(plan.output_tree)
+        spec = lowered.out_spec or pytree.treespec_loads(plan.output_tree)
         engine, notes = make_engine(plan, lowered.weights, self._options, self._target, self._programs, self._progress)
         program = Program(
             engine,
