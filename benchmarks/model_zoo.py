@@ -30,7 +30,7 @@ class Named:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the image, small and not square where the network allows it."""
-        return _SIZES.get(self.name, (96, 160))
+        return _SIZES.get(self.name, (192, 320))
 
 
 def named(line: str) -> Named | None:
