@@ -6,8 +6,8 @@ Every network is compiled in a process of its own, with random weights at a smal
 moved frames. Two errors are printed, each as the largest difference over the largest number of an output: of a frame
 that is computed whole from the network itself (rounding), and of a frame that is computed incrementally, without
 thresholds, from the same frame computed whole (law 1). What was measured is kept in `--results`; networks that are
-there are not run again. Libraries that are needed: timm, torchvision, ultralytics, segmentation-models-pytorch; one that is
-missing is an error of its networks.
+there are not run again. Libraries that are needed: timm, torchvision, ultralytics, segmentation-models-pytorch; what
+is missing is an error of its networks.
 """
 
 from __future__ import annotations

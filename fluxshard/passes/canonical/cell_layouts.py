@@ -13,11 +13,11 @@ from fluxshard.ops.reference import REFERENCE
 from fluxshard.ops.table import op_info
 from fluxshard.options import CompileOptions
 from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
-from fluxshard.passes.canonical.shuffles import picked, rearranged
 from fluxshard.passes.support.graph_edit import add_constant, argument, constant, insert, overload, swap
 from fluxshard.passes.support.layout import Dims, Piece, after, before, map_order, of_map, pieces_of
-from fluxshard.passes.support.meta import info, is_map, shape
+from fluxshard.passes.support.meta import forget, info, is_map, shape
 from fluxshard.passes.support.params_of import activation
+from fluxshard.passes.support.shuffles import picked, rearranged
 
 aten = torch.ops.aten
 _ARITHMETIC = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"})
@@ -68,6 +68,8 @@ class _Follower:
             if not node._erased:
                 self.visit(node)
         self.root.graph.eliminate_dead_code()
+        for node in self.root.graph.nodes:
+            forget(node)
         return self.root
 
     def place(self, argument: object) -> _Place | None:
@@ -89,16 +91,8 @@ class _Follower:
     def visit(self, node: fx.Node) -> None:
         if node.op != "call_function" or not node.args:
             return
-        for rule in (
-            self.layout,
-            self.part,
-            self.joined,
-            self.linear,
-            self.norm,
-            self.pointwise,
-            self.arithmetic,
-            self.roll,
-        ):
+        movements = (self.layout, self.part, self.joined, self.roll)
+        for rule in (*movements, self.linear, self.norm, self.pointwise, self.arithmetic):
             if rule(node):
                 return
 
@@ -180,7 +174,7 @@ class _Follower:
         """A linear layer, norm or activation of joined tokens is the join of those of the parts."""
         join = node.args[0]
         name = overload(node)
-        if not isinstance(join, fx.Node) or overload(join) != "aten.cat.default" or not is_float(node):
+        if not isinstance(join, fx.Node) or overload(join) != "aten.cat.default" or not _is_float(node):
             return False
         if name not in ("aten.linear.default", "aten.layer_norm.default"):
             return False
@@ -280,17 +274,17 @@ class _Follower:
             fits = shape(value) == shape(node) and place.dims == known.dims
             return place.source if fits and shape(place.source) == shape(known.source) else None
         given = constant(self.root, value)
-        if given is None or not given.is_floating_point() or prod(shape(node)) != prod(shape(known.source)):
+        if given is None or given.dtype is torch.bool or not _is_float(node) or prod(shape(node)) != prod(shape(known.source)):
             return None
         if given.numel() == 1:
             return float(given)
-        lies = _as_map(given.expand(shape(node)), known, shape(known.source))
+        lies = _as_map(given.float().expand(shape(node)), known, shape(known.source))
         uneven = bool((lies != lies[:, :, :1, :1]).any())
         lies = lies if uneven else lies[:, :, :1, :1]
         return add_constant(self.root, node, f"{cast(fx.Node, value).target}_map", lies.contiguous().clone())
 
     def enter(self, value: fx.Node, dims: Dims) -> _Place | None:
-        """Tokens of which a sum tells the layout: their linear layers are moved to a map that is made in front of them."""
+        """Tokens of which a sum tells the layout: their linear layers are moved to a map that is made before them."""
         path: list[fx.Node] = []
         node, heavy = value, False
         while True:
@@ -303,11 +297,7 @@ class _Follower:
                 if weight is None or dims[-1][0] != Piece("c", weight.shape[0]):
                     break
                 inner, heavy = _with_channels(dims, weight.shape[1]), True
-            elif (
-                (inner is None and overload(node) == "aten.layer_norm.default")
-                or (inner is None and not isinstance(activation(node), str))
-                or (inner is None and overload(node) in _ARITHMETIC and shape(earlier) == shape(node))
-            ):
+            elif inner is None and self.keeps_layout(node, earlier):
                 inner = dims
             if inner is None:
                 break
@@ -319,6 +309,13 @@ class _Follower:
         for each in reversed(path):
             self.visit(each)
         return self.places.get(self.now.get(value, value))
+
+    def keeps_layout(self, node: fx.Node, source: fx.Node) -> bool:
+        """Whether the result of a call lies as its only input does."""
+        name = overload(node)
+        if name in _ARITHMETIC:
+            return shape(source) == shape(node)
+        return name == "aten.layer_norm.default" or not isinstance(activation(node), str)
 
     def only_value(self, node: fx.Node) -> fx.Node | None:
         """The only input of a call that is no constant."""
@@ -346,7 +343,7 @@ class _Follower:
     # between tokens and maps
 
     def become(self, node: fx.Node, map_: fx.Node, dims: Dims, *, moved: bool = True) -> None:
-        """A call is computed as a map; others read tokens that are made from it, where that saves computing it twice."""
+        """A call is computed as a map; others read tokens that are made from it, lest it is computed twice."""
         self.places[map_] = _Place(map_, of_map(shape(map_)), moved)
         place = _Place(map_, dims, moved)
         if not moved:
@@ -369,7 +366,7 @@ class _Follower:
         return insert(following, aten.reshape.default, (turned, list(size)), like=tokens, shape=size)
 
 
-def is_float(node: fx.Node) -> bool:
+def _is_float(node: fx.Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, Tensor) and value.dtype == torch.float32
 

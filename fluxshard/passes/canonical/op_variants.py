@@ -34,7 +34,8 @@ def unify_op_variants(graph_module: fx.GraphModule, options: CompileOptions) -> 
         c (1, 32, 18, 20) = pad(z, [0, 0, -1, -1])
 
     Leaves alone: variants whose arguments the overload cannot express: batch norms in training mode, `rsub` with a
-    factor, clamps to tensors, slices of channels with steps, adaptive pooling by a factor that is not whole or to one cell.
+    factor, clamps to tensors, slices of channels with steps, adaptive pooling by a factor that is not whole or to one
+    cell.
     """
     del options
     for node in list(graph_module.graph.nodes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -79,7 +80,7 @@ def picked(root: fx.GraphModule, at: fx.Node, source: fx.Node, index: Tensor) ->
         return source
     after = (batch, index.numel(), height, width)
     breaks = [0, *(torch.nonzero(index.diff() != 1).flatten() + 1).tolist(), index.numel()]
-    runs = [(int(index[a]), int(index[b - 1]) + 1) for a, b in zip(breaks, breaks[1:], strict=False)]
+    runs = [(int(index[a]), int(index[b - 1]) + 1) for a, b in pairwise(breaks)]
     if len(runs) <= _MOST_RUNS:
         parts = [
             insert(at, aten.slice.Tensor, (source, 1, a, b), like=source, shape=(batch, b - a, height, width))
