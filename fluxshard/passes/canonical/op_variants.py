@@ -191,6 +191,15 @@ def _upsample(node: fx.Node) -> fx.Node | None:
     )
 
 
+def _nearest_exact(node: fx.Node) -> fx.Node | None:
+    """Nearest upsampling by the centres of cells: by a whole factor, the same as by their corners."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    if len(shape(node)) != 4 or any(n % before for n, before in zip(shape(node)[2:], shape(source)[2:], strict=True)):
+        return None
+    return _call(node, aten.upsample_nearest2d.default, source, list(shape(node)[2:]), None, None)
+
+
 def _adaptive_avg_pool2d(node: fx.Node) -> fx.Node | None:
     """Adaptive pooling by a whole factor as average pooling; to one cell it stays, and is global."""
     source = node.args[0]
@@ -308,6 +317,8 @@ _RULES: Mapping[str, Callable[[fx.Node], fx.Node | None]] = {
     "aten.slice.Tensor": _channels,
     "aten.upsample_nearest2d.vec": _upsample,
     "aten.upsample_bilinear2d.vec": _upsample,
+    "aten._upsample_nearest_exact2d.default": _nearest_exact,
+    "aten._upsample_nearest_exact2d.vec": _nearest_exact,
     "aten.adaptive_avg_pool2d.default": _adaptive_avg_pool2d,
     "aten._adaptive_avg_pool2d.default": _adaptive_avg_pool2d,
     "aten.constant_pad_nd.default": _pad("constant"),
