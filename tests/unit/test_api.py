@@ -130,7 +130,7 @@ def test_the_first_frame_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         return plan, {name: weight * 2 for name, weight in weights.items()}
 
     monkeypatch.setattr(api, "lower", wrong)
-    with pytest.raises(PassError, match="Two and its compiled model differ in output 0.*check=False") as caught:
+    with pytest.raises(PassError, match=r"Two and its compiled model differ in output 0.*check=False") as caught:
         fluxshard.compile(net, image, options=REFERENCE)
     assert "\n" not in str(caught.value)
     fluxshard.compile(net, image, options=REFERENCE, check=False)

@@ -14,10 +14,11 @@ from fluxshard.ops.table import op_info
 from fluxshard.options import CompileOptions
 from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
 from fluxshard.passes.support.graph_edit import add_constant, argument, constant, insert, overload, swap
-from fluxshard.passes.support.layout import Dims, Piece, after, before, map_order, of_map, pieces_of
+from fluxshard.passes.support.layout import Dims, Piece, after, before, of_map
 from fluxshard.passes.support.meta import forget, info, is_map, shape
 from fluxshard.passes.support.params_of import activation
 from fluxshard.passes.support.shuffles import picked, rearranged
+from fluxshard.passes.support.tokens import map_of_tokens, tokens_of_map, value_as_map
 
 aten = torch.ops.aten
 _ARITHMETIC = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"})
@@ -171,25 +172,41 @@ class _Follower:
         return _Place(source, tuple(dims), given.moved)
 
     def joined(self, node: fx.Node) -> bool:
-        """A linear layer, norm or activation of joined tokens is the join of those of the parts."""
-        join = node.args[0]
+        """A linear layer, norm, activation or product with a constant of joined tokens joins those of the parts."""
         name = overload(node)
-        if not isinstance(join, fx.Node) or overload(join) != "aten.cat.default" or not _is_float(node):
+        cellwise = name in ("aten.linear.default", "aten.layer_norm.default") or name in _ARITHMETIC
+        if not _is_float(node) or not (cellwise or not isinstance(activation(node), str)):
             return False
-        if name not in ("aten.linear.default", "aten.layer_norm.default"):
+        joins = [source for source in node.all_input_nodes if overload(source) == "aten.cat.default"]
+        if len(joins) != 1 or shape(joins[0])[:-1] != shape(node)[:-1] or self.only_value(node) is not joins[0]:
             return False
+        (join,) = joins
         parts, axis = cast(list[fx.Node], join.args[0]), int(argument(join, 1, "dim", 0)) % len(shape(join))
         if axis == len(shape(join)) - 1 or not all(self.place(part) for part in parts):
             return False
-        fresh = []
+        if all(is_map(part) and self.place(part) == _Place(part, of_map(shape(part))) for part in parts):
+            return False  # maps whose rows are joined
+        fresh, start = [], 0
         for part in parts:
+            stop = start + shape(part)[axis]
+            args = [part if each is join else self.cut_constant(node, each, axis, start, stop) for each in node.args]
             size = (*shape(part)[:-1], shape(node)[-1])
-            fresh.append(insert(node, node.target, (part, *node.args[1:]), dict(node.kwargs), like=node, shape=size))  # type: ignore[arg-type]
+            fresh.append(insert(node, node.target, args, dict(node.kwargs), like=node, shape=size))  # type: ignore[arg-type]
+            start = stop
         whole = insert(node, aten.cat.default, (list(fresh), axis), like=node)
+        self.now[node] = whole
         swap(node, whole)
         for one in fresh:
             self.visit(one)
         return True
+
+    def cut_constant(self, node: fx.Node, value: object, axis: int, start: int, stop: int) -> object:
+        """Of a constant operand of arithmetic, what belongs to a part."""
+        given = constant(self.root, value) if overload(node) in _ARITHMETIC else None
+        if given is None or given.dim() != len(shape(node)) or given.shape[axis] == 1:
+            return value
+        own = given.narrow(axis, start, stop - start).clone()
+        return add_constant(self.root, node, f"{cast(fx.Node, value).target}_part", own)
 
     # what works on the channels of a cell
 
@@ -283,7 +300,7 @@ class _Follower:
             return None
         if given.numel() == 1:
             return float(given)
-        lies = _as_map(given.float().expand(shape(node)), known, shape(known.source))
+        lies = value_as_map(given.float().expand(shape(node)), known.dims, shape(known.source))
         uneven = bool((lies != lies[:, :, :1, :1]).any())
         lies = lies if uneven else lies[:, :, :1, :1]
         return add_constant(self.root, node, f"{cast(fx.Node, value).target}_map", lies.contiguous().clone())
@@ -310,7 +327,7 @@ class _Follower:
             node, dims = earlier, inner
         if not heavy or self.place(node) is not None:
             return None
-        self.places[node] = _Place(self.as_map(node, dims), dims, moved=True)
+        self.places[node] = _Place(map_of_tokens(node, dims), dims, moved=True)
         for each in reversed(path):
             self.visit(each)
         return self.places.get(self.now.get(value, value))
@@ -354,21 +371,10 @@ class _Follower:
         if not moved:
             self.places[node] = place
             return
-        tokens = _as_tokens(node, map_, dims)
+        tokens = tokens_of_map(node, map_, dims)
         self.places[tokens] = place
         self.now[node] = tokens
         swap(node, tokens)
-
-    def as_map(self, tokens: fx.Node, dims: Dims) -> fx.Node:
-        """The map that tokens are, made from them."""
-        following = tokens.next
-        pieces = pieces_of(dims)
-        order = map_order(pieces)
-        sizes = [piece.size for piece in pieces]
-        split = insert(following, aten.reshape.default, (tokens, sizes), like=tokens, shape=sizes)
-        turned = insert(following, aten.permute.default, (split, order), like=tokens, shape=[sizes[i] for i in order])
-        size = (1, *(prod(piece.size for piece in pieces if piece.axis == axis) for axis in "cyx"))
-        return insert(following, aten.reshape.default, (turned, list(size)), like=tokens, shape=size)
 
 
 def _is_float(node: fx.Node) -> bool:
@@ -384,18 +390,3 @@ def _ends_in_channels(place: _Place) -> bool:
 
 def _with_channels(dims: Dims, channels: int) -> Dims:
     return (*dims[:-1], (Piece("c", channels),) if channels > 1 else ())
-
-
-def _as_tokens(at: fx.Node, map_: fx.Node, dims: Dims) -> fx.Node:
-    pieces = pieces_of(dims)
-    order = map_order(pieces)
-    sizes = [pieces[i].size for i in order]
-    split = insert(at, aten.reshape.default, (map_, sizes), like=at, shape=sizes)
-    turn = [order.index(i) for i in range(len(pieces))]
-    turned = insert(at, aten.permute.default, (split, turn), like=at, shape=[piece.size for piece in pieces])
-    return insert(at, aten.reshape.default, (turned, list(shape(at))), like=at)
-
-
-def _as_map(value: Tensor, known: _Place, size: tuple[int, ...]) -> Tensor:
-    pieces = pieces_of(known.dims)
-    return value.reshape([piece.size for piece in pieces]).permute(map_order(pieces)).reshape(size)
