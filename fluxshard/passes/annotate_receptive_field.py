@@ -141,12 +141,12 @@ def _fitting(node: fx.Node, flowing: dict[fx.Node, tuple[Grid, ...]]) -> Grid | 
         for grid in flowing[source]:
             if (grid.height, grid.width) == size:
                 return grid
-    source = info(node.all_input_nodes[0]).grid if node.all_input_nodes else None
-    if source is None or overload(node) not in _RESAMPLES:
+    before = info(node.all_input_nodes[0]).grid if node.all_input_nodes else None
+    if before is None or overload(node) not in _RESAMPLES:
         return None
     height, width = size
-    steps = Fraction(source.height, height), Fraction(source.width, width)
-    return Grid(height, width, source.stride_y * steps[0], source.stride_x * steps[1])
+    steps = Fraction(before.height, height), Fraction(before.width, width)
+    return Grid(height, width, before.stride_y * steps[0], before.stride_x * steps[1])
 
 
 def _fields(sources: list[fx.Node], windows: tuple[Window, Window], node: fx.Node) -> Fields | None:

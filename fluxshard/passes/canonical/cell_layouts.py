@@ -337,7 +337,7 @@ class _Follower:
         name = overload(node)
         if name in _ARITHMETIC:
             return shape(source) == shape(node)
-        return name == "aten.layer_norm.default" or not isinstance(activation(node), str)
+        return name in ("aten.layer_norm.default", "aten.roll.default") or not isinstance(activation(node), str)
 
     def only_value(self, node: fx.Node) -> fx.Node | None:
         """The only input of a call that is no constant."""

@@ -76,7 +76,7 @@ def check_graph(graph_module: fx.GraphModule, name: str) -> None:
             )
         value = node.meta.get("val")
         parts = value if isinstance(value, (list, tuple)) else [value]
-        sizes = [size for part in parts if isinstance(part, Tensor) for size in part.shape]
+        sizes: list[object] = [size for part in parts if isinstance(part, Tensor) for size in part.shape]
         sizes += [part for part in parts if isinstance(part, (torch.SymInt, torch.SymFloat, torch.SymBool))]
         if not all(isinstance(size, int) for size in sizes):
             raise TraceError(
