@@ -65,9 +65,12 @@ def refuse_scripts(module: nn.Module) -> None:
 
 
 def check_graph(graph_module: fx.GraphModule, name: str) -> None:
-    """Refuses sizes that depend on values, and ops of higher order that choose while they run."""
+    """Refuses sizes that depend on values of the image, and ops of higher order that choose while they run."""
+    of_image: set[fx.Node] = set()  # numbers of constants, such as strides of a detector, are known when it is compiled
     for node in graph_module.graph.nodes:
-        if node.op != "call_function":
+        if node.op == "placeholder" or any(source in of_image for source in node.all_input_nodes):
+            of_image.add(node)
+        if node.op != "call_function" or node not in of_image:
             continue
         op = higher_order(node)
         if op:

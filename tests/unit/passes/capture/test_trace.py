@@ -301,6 +301,21 @@ def test_what_cannot_be_right_is_refused(net: nn.Module, message: str) -> None:
     assert before == {name: value for name, value in vars(net).items() if not name.startswith("_")}
 
 
+class Strides(nn.Module):
+    """Fills a tensor with the number of a constant, as detectors do with their strides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("stride", torch.tensor([8.0, 16.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.full((8, 1), self.stride[1].item()) + torch.full((1, 10), self.stride[0])
+
+
+def test_numbers_of_constants_are_no_values() -> None:
+    assert_same_leaves([trace(Strides(), IMAGE).graph_module(IMAGE)], [Strides()(IMAGE)], 1e-6)
+
+
 def test_scripts_are_refused_whole() -> None:
     for net in (torch.jit.script(nn.ReLU()), torch.jit.trace(nn.ReLU(), IMAGE)):
         with pytest.raises(TraceError, match="TorchScript"):
