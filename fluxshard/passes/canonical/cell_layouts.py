@@ -291,12 +291,7 @@ class _Follower:
             fits = shape(value) == shape(node) and place.dims == known.dims
             return place.source if fits and shape(place.source) == shape(known.source) else None
         given = constant(self.root, value)
-        if (
-            given is None
-            or given.dtype is torch.bool
-            or not _is_float(node)
-            or prod(shape(node)) != prod(shape(known.source))
-        ):
+        if given is None or not _is_float(node) or prod(shape(node)) != prod(shape(known.source)):
             return None
         if given.numel() == 1:
             return float(given)
