@@ -33,6 +33,10 @@ class Sample(Protocol):
         """Tensors, numbers, strings and None."""
         ...
 
+    def in_float64(self) -> list[object]:
+        """The leaves without the rounding of float32."""
+        ...
+
 
 def check_sample(model: CompiledModel, sample: Sample, name: str) -> None:
     """Runs one frame.
@@ -58,7 +62,7 @@ def check_sample(model: CompiledModel, sample: Sample, name: str) -> None:
         raise PassError(f"{name} returns {len(sample.leaves)} values, and its compiled model {len(found)}")
     for index, (one, two) in enumerate(zip(found, sample.leaves, strict=True)):
         wrong = _difference(one, two, _FAR[model.dtype])
-        if wrong:
+        if wrong and not _is_rounding(one, two, sample.in_float64()[index]):
             raise PassError(
                 f"{name} and its compiled model differ in output {index}: {wrong}; please report it "
                 "(compile(..., check=False) leaves this check out)"
@@ -91,6 +95,17 @@ def _difference(found: object, wanted: object, far: float) -> str:
         return ""  # numbers in another order are choices, too
     worst = float((one - two).abs().nan_to_num().max())
     return f"{share:.0%} of its numbers are off, by up to {worst:.3g} (the largest is {scale:.3g})"
+
+
+def _is_rounding(found: object, wanted: object, exact: object) -> bool:
+    """Whether the network's own float32 is about as far from float64: deep networks on noise may amplify rounding."""
+    leaves = (found, wanted, exact)
+    if not all(isinstance(leaf, Tensor) for leaf in leaves):
+        return False
+    ours, theirs, right = (leaf.detach().cpu().double() for leaf in leaves if isinstance(leaf, Tensor))
+    if not ours.shape == theirs.shape == right.shape:
+        return False
+    return bool((ours - right).abs().mean() <= 4 * (theirs - right).abs().mean())
 
 
 def _share_off(one: Tensor, two: Tensor, far: float) -> float:

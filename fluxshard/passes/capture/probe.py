@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +23,20 @@ class Sample:
     Attributes:
       image: `(1, C, H, W)` float32, random in 0..1.
       leaves: of what the model returned.
+      net: the model.
     """
 
     image: Tensor
     leaves: list[object]
+    net: nn.Module
+
+    @torch.no_grad()
+    def in_float64(self) -> list[object]:
+        """The leaves without the rounding of float32; as they are where the model takes no other type."""
+        try:
+            return pytree.tree_leaves(copy.deepcopy(self.net).double()(self.image.double()))
+        except Exception:  # the model's own code, which may raise anything
+            return self.leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ def probe(net: nn.Module, shape: tuple[int, ...]) -> Probed:
     started = time.perf_counter()
     leaves = _run(net, image)
     seconds = time.perf_counter() - started
-    sample = Sample(image, leaves)
+    sample = Sample(image, leaves, net)
     once = dict(_state(net))
     if seconds > _SLOW_S and not _changed(before, once):
         return Probed(sample, None)
