@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from fluxshard.backends import check_target
+from fluxshard.compiled.check_sample import check_sample
 from fluxshard.compiled.lowered import Lowered
 from fluxshard.compiled.model import CompiledModel
 from fluxshard.errors import ShapeError, TraceError
@@ -17,7 +18,8 @@ from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions
 from fluxshard.passes import run_passes
 from fluxshard.passes.capture.device_copy import moved, tensors_of
-from fluxshard.passes.capture.trace import trace
+from fluxshard.passes.capture.probe import Sample
+from fluxshard.passes.capture.trace import Traced, trace
 from fluxshard.passes.lower import lower
 from fluxshard.runtime.reuse.canvas import zero_canvas
 
@@ -33,31 +35,39 @@ def compile(
     options: CompileOptions | None = None,
     target: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    check: bool = True,
 ) -> CompiledModel:
     """Compiles a CNN for incremental execution over video.
 
     Args:
-      net: a module in eval semantics, a GraphModule or an ExportedProgram with one image input; never changed. It may
-        be on any device: it is captured on the CPU.
+      net: a module in eval semantics, a GraphModule or an ExportedProgram with one image input; never changed, and free
+        to be used by other threads. It may be on any device and of any floating type: a copy is captured, on the CPU
+        and in float32. The copy runs a few frames first: a model that remembers frames is refused.
       example: `(1, C, H, W)` float32; only its shape matters. None specialises at the first frame; in both cases
         another size is compiled when it first comes.
       options: see `CompileOptions`.
       target: "cpu", "cuda" (the current device) or "cuda:1". On a GPU images and results are CUDA tensors.
       progress: told of each measurement while tiles are tuned (`CompileOptions.autotune`): how many are made, and how
         many there are.
+      check: with an example, run one frame and compare it with what the network itself returns; it costs one frame.
+        Not on a canvas and not in the emulator; outputs that are indices, masks or in an order of their own may differ.
 
     Returns:
       the compiled model; make one session per video stream.
 
     Raises:
       TraceError: the model cannot be captured.
+      PassError: the compiled model runs no frame, or returns something else than the network.
       ToolchainError: no compiler, or no GPU, for the backend and target.
       OptionError: an option or target that is not allowed.
     """
     options = options or CompileOptions()
-    model = CompiledModel(CapturedNetwork(net, options), options, check_target(target, options), progress=progress)
+    network = CapturedNetwork(net, options)
+    model = CompiledModel(network, options, check_target(target, options), progress=progress)
     if example is not None:
         model.specialise(example)
+        if check and network.sample is not None and options.backend != "emulated":
+            check_sample(model, network.sample, type(net).__name__)
     return model
 
 
@@ -73,6 +83,7 @@ class CapturedNetwork:
         self._net = net
         self._options = options
         self._shape: tuple[int, ...] | None = None
+        self.sample: Sample | None = None  # of the size captured last, as the network itself ran it
 
     def lower(self, image: Tensor) -> Lowered:
         """See `Network.lower`."""
@@ -84,17 +95,18 @@ class CapturedNetwork:
         net, dense_macs = _on_cpu(self._net), 0
         example = image
         if self._options.canvas_px:
-            dense_macs = _lowered(net, example, CompileOptions())[0].macs
+            dense_macs = _lowered(trace(net, example), CompileOptions())[0].macs
             example = zero_canvas(example, self._options.canvas_px)
-        plan, weights, graph_module = _lowered(net, example, self._options)
+        traced = trace(net, example)
+        plan, weights, graph_module = _lowered(traced, self._options)
         self._shape = tuple(image.shape)
-        return Lowered(plan=plan, weights=weights, dense_macs=dense_macs, graph_module=graph_module)
+        self.sample = None if self._options.canvas_px else traced.sample
+        return Lowered(
+            plan=plan, weights=weights, dense_macs=dense_macs, graph_module=graph_module, out_spec=traced.out_spec
+        )
 
 
-def _lowered(
-    net: Any, example: Tensor, options: CompileOptions
-) -> tuple[Plan, Mapping[str, Tensor], torch.fx.GraphModule]:
-    traced = trace(net, example)
+def _lowered(traced: Traced, options: CompileOptions) -> tuple[Plan, Mapping[str, Tensor], torch.fx.GraphModule]:
     graph_module = run_passes(traced, options)
     plan, weights = lower(graph_module, traced)
     return plan, weights, graph_module

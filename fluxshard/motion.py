@@ -39,6 +39,10 @@ class MotionField:
     valid: NDArray[np.bool_]
     cell_px: int = CELL_PX
 
+    def __repr__(self) -> str:
+        rows, columns = self.valid.shape
+        return f"MotionField({rows}x{columns} cells of {self.cell_px} px, {self.valid.mean():.0%} valid)"
+
     def __post_init__(self) -> None:
         displacement = np.asarray(self.displacement)
         valid = np.asarray(self.valid)

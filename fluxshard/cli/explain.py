@@ -27,12 +27,22 @@ def explain(
         ),
     ] = None,
     dtype: DType = "float32",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Every layer, with its geometry, kernel and cost.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Prints what every layer of a model becomes, and why; with --target, the registers and memory of its kernels."""
+    """Prints what a model's layers become, what is dense and why; with --target, what its kernels need."""
     from fluxshard.cli.explain_command import ExplainRequest, explain_command
 
     request = ExplainRequest(
-        model=model, task=task, size=size, backend=backend, autotune=autotune, target=target, dtype=dtype
+        model=model,
+        task=task,
+        size=size,
+        backend=backend,
+        autotune=autotune,
+        target=target,
+        dtype=dtype,
+        verbose=verbose,
     )
     print(explain_command(request))

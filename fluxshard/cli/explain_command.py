@@ -29,6 +29,7 @@ class ExplainRequest:
     autotune: bool = False
     target: str | None = None
     dtype: AnyDType = "float32"
+    verbose: bool = False
 
 
 def explain_command(request: ExplainRequest) -> str:
@@ -58,6 +59,7 @@ def explain_command(request: ExplainRequest) -> str:
             example, progress = torch.zeros(1, 3, *shape), TuningProgress(status)
             model = compile_loaded(loaded, example, options=options, progress=progress)
         if request.target is None:
-            return str(model.explain())
+            found = model.explain()
+            return found.verbose() if request.verbose else str(found)
         with screen.status(f"compiling the kernels of {request.model.name} for {request.target} ..."):
             return str(model.explain(target=request.target, dtype=request.dtype))

@@ -12,6 +12,7 @@ from fluxshard.ir.plan import Plan
 
 if TYPE_CHECKING:
     from torch import fx
+    from torch.utils._pytree import TreeSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,12 +24,14 @@ class Lowered:
       weights: by name, on the CPU.
       dense_macs: multiply-accumulates of the network on the image itself; 0: those of the plan.
       graph_module: the final graph; None where the plan comes from a file.
+      out_spec: structure of the model's output; None: that of the plan, which has plain types only.
     """
 
     plan: Plan
     weights: Mapping[str, Tensor]
     dense_macs: int = 0
     graph_module: fx.GraphModule | None = None
+    out_spec: TreeSpec | None = None
 
 
 class Network(Protocol):

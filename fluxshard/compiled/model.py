@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
 from fluxshard.compiled.lowered import Lowered, Network
 from fluxshard.errors import OptionError, StateError
-from fluxshard.explain import Explanation, Memory
+from fluxshard.explain import Explanation, Memory, describe
 from fluxshard.ir.plan import Plan
 from fluxshard.ir.step_layout import Keep
 from fluxshard.ir.step_memory import memory_parts
@@ -64,6 +64,16 @@ class CompiledModel:
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, ...], Specialisation] = {}
         self._latest: Specialisation | None = None
+
+    def __repr__(self) -> str:
+        sizes = ", ".join("x".join(map(str, shape[2:])) for shape in self._compiled)
+        if self._latest is None:
+            return f"CompiledModel(not compiled for any size yet, {self._options.backend} on {self._target})"
+        return f"CompiledModel({describe(self.plan)}, {self.backend} on {self.device}, sizes {sizes})"
+
+    def _repr_html_(self) -> str | None:
+        """The layers as a table, for notebooks."""
+        return None if self._latest is None else self.explain()._repr_html_()
 
     def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False, keep_all: bool = False) -> Session:
         """A new video stream.
@@ -220,7 +230,7 @@ class CompiledModel:
         target: str | None = None,
         dtype: AnyDType | None = None,
     ) -> Explanation | KernelReport:
-        """Describes each layer: how it runs, and why; print it.
+        """How the layers run, and why: `print` gives what is dense and why, `.verbose()` all layers.
 
         Args:
           example: an image or its shape `(1, C, H, W)`; None takes the size compiled last.
@@ -272,7 +282,7 @@ class CompiledModel:
     def _compile(self, image: Tensor) -> Specialisation:
         lowered = self._network.lower(image)
         plan = lowered.plan
-        spec = pytree.treespec_loads(plan.output_tree)
+        spec = lowered.out_spec or pytree.treespec_loads(plan.output_tree)
         engine, notes = make_engine(plan, lowered.weights, self._options, self._target, self._programs, self._progress)
         program = Program(
             engine,

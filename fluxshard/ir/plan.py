@@ -141,6 +141,10 @@ class Plan:
         object.__setattr__(self, "_values", {value.name: value for value in self.values})
         object.__setattr__(self, "_layer_indices", {layer.name: index for index, layer in enumerate(self.layers)})
 
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return f"Plan({self.name} {height}x{width}, {len(self.layers)} layers, {self.macs / 1e6:.1f} MMAC)"
+
     def value(self, name: str) -> ValueSpec:
         """The value of this name.
 

@@ -12,6 +12,7 @@ from fluxshard.files import write_whole
 from fluxshard.options import CompileOptions
 from fluxshard.passes.annotate_receptive_field import annotate_receptive_field
 from fluxshard.passes.canonical.activation_patterns import recognise_activations
+from fluxshard.passes.canonical.cell_layouts import follow_layouts
 from fluxshard.passes.canonical.channels_last import move_permutes
 from fluxshard.passes.canonical.constant_outputs import copy_constant_outputs
 from fluxshard.passes.canonical.fold_constants import fold_constants
@@ -34,6 +35,7 @@ PIPELINE: tuple[Pass, ...] = (
     recognise_activations,  # after unify_op_variants: knows aten.add.Tensor, aten.mul.Tensor and relu6 only
     normalise_operands,  # before fold_batchnorm, which reads numbers and (1, C, 1, 1) operands in second place only
     move_permutes,  # after unify_op_variants, which gives layer norms all five arguments
+    follow_layouts,  # after move_permutes: tokens of three axes, and what is left of four
     drop_identities,  # again: slices of all channels, from unify_op_variants
     copy_constant_outputs,  # after fold_constants and drop_identities, which leave constants as outputs
     fold_batchnorm,  # before fuse_epilogue: a batch norm hides conv -> activation

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from torch import fx
 
 from fluxshard.geometry import Grid, ReceptiveField, Window
 from fluxshard.ir.params import Binary, Params
 from fluxshard.ir.windows import windows_of
 from fluxshard.options import CompileOptions
-from fluxshard.passes.support.graph_edit import tensor_inputs
+from fluxshard.passes.support.graph_edit import overload, tensor_inputs
 from fluxshard.passes.support.meta import annotate, forget, info, is_map, shape
 from fluxshard.passes.support.params_of import params_of
+
+# Whole maps of any size from whole maps; what reads the result runs on its cells again.
+_RESAMPLES = frozenset({
+    "aten.upsample_bicubic2d.default", "aten.upsample_bicubic2d.vec", "aten._upsample_bicubic2d_aa.default",
+    "aten._upsample_bicubic2d_aa.vec", "aten._upsample_bilinear2d_aa.default", "aten._upsample_bilinear2d_aa.vec",
+    "aten._upsample_nearest_exact2d.default", "aten._upsample_nearest_exact2d.vec", "aten.upsample_bilinear2d.vec",
+    "aten.upsample_nearest2d.vec", "aten.adaptive_avg_pool2d.default", "aten._adaptive_avg_pool2d.default",
+    "aten.adaptive_max_pool2d.default", "aten.grid_sampler.default", "aten.grid_sampler_2d.default",
+    "aten.conv2d.default", "aten.conv_transpose2d.input", "aten.pad.default", "aten.pixel_shuffle.default",
+    "aten.pixel_unshuffle.default", "aten.col2im.default", "aten.avg_pool2d.default", "aten.max_pool2d.default",
+    "torchvision.deform_conv2d.default",
+})  # fmt: skip
 
 Fields = tuple[ReceptiveField, ReceptiveField]
 
@@ -28,7 +42,8 @@ def annotate_receptive_field(graph_module: fx.GraphModule, options: CompileOptio
         s (1, 16, 40, 40)  grid 40x40 of stride 2, reason "aten.softmax.int: softmax over an axis"
 
     An op that runs dense gets a reason instead of windows, and a grid only where its result has the size of a grid that
-    flows into it. Earlier annotations are replaced.
+    flows into it, or where it resamples a map: then cells are as far apart as the sizes say. Earlier annotations are
+    replaced.
 
     Leaves alone: all nodes; only `node.meta["fluxshard"]` is written.
     """
@@ -126,7 +141,12 @@ def _fitting(node: fx.Node, flowing: dict[fx.Node, tuple[Grid, ...]]) -> Grid | 
         for grid in flowing[source]:
             if (grid.height, grid.width) == size:
                 return grid
-    return None
+    before = info(node.all_input_nodes[0]).grid if node.all_input_nodes else None
+    if before is None or overload(node) not in _RESAMPLES:
+        return None
+    height, width = size
+    steps = Fraction(before.height, height), Fraction(before.width, width)
+    return Grid(height, width, before.stride_y * steps[0], before.stride_x * steps[1])
 
 
 def _fields(sources: list[fx.Node], windows: tuple[Window, Window], node: fx.Node) -> Fields | None:

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
-from torch.utils._pytree import treespec_dumps
 
 from fluxshard.errors import PlanError
 from fluxshard.geometry import Grid
@@ -21,6 +20,7 @@ from fluxshard.passes.support.islands import island_of, island_results
 from fluxshard.passes.support.macs import aten_macs, layer_macs
 from fluxshard.passes.support.meta import info, shape
 from fluxshard.passes.support.names import Namer, convolutions_first
+from fluxshard.passes.support.output_tree import output_tree
 from fluxshard.passes.support.params_of import params_of
 
 
@@ -88,7 +88,7 @@ class _Lowering:
                 for name, value in self.weights.items()
             ),
             outputs=outputs,
-            output_tree=treespec_dumps(self.traced.out_spec),
+            output_tree=output_tree(self.traced.out_spec),
         )
         return plan, self.weights
 

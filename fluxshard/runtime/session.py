@@ -73,6 +73,10 @@ class Session(Parking):
         self._forget_parked()
         self._closed = True
 
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self._frame} frames, {self.state_bytes / 1e6:.1f} MB"
+        return f"Session({self._given.policy}, {state})"
+
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
         self.unpark()

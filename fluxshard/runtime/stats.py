@@ -47,6 +47,10 @@ class FrameStats:
     bytes_sent: int
     layers_executed: int
 
+    def __repr__(self) -> str:
+        kind = "keyframe, " if self.keyframe else ""
+        return f"FrameStats(frame {self.frame}, {kind}{self.compute_ratio:.1%} computed, {self.latency_ms:.1f} ms)"
+
     def as_dict(self) -> dict[str, object]:
         """Plain values by name, for JSON."""
         return asdict(self)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import fluxshard
-from fluxshard.errors import OptionError, ShapeError, StateError
+from fluxshard.errors import OptionError, PassError, ShapeError, StateError
 from fluxshard.testing.comparisons import assert_same
 
 REFERENCE = fluxshard.CompileOptions(backend="reference")
@@ -75,6 +77,82 @@ def test_explain_names_reasons_and_geometry() -> None:
     assert [row.mode for row in rows].count("dense") == 1
     assert all(row.note for row in rows if row.mode == "dense")
     assert sum(row.macs for row in rows) == model.plan.macs == 9 * 3 * 4 * 32 * 48
+
+
+def test_explain_is_short_and_speaks_of_modules() -> None:
+    class Head(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.flatten(2).softmax(2) @ x.flatten(2).transpose(1, 2)).relu()
+
+    net = nn.Sequential()
+    net.add_module("body", nn.Conv2d(3, 4, 3, padding=1))
+    net.add_module("head", Head())
+    model = fluxshard.compile(net.eval(), torch.zeros(1, 3, 32, 48), options=REFERENCE)
+    found = model.explain()
+    text, table = str(found), found.verbose()
+    assert "head: a matrix product mixes all positions; softmax over an axis" in text
+    assert "aten." not in text and "aten." in table
+    assert len(text.splitlines()) < 12 < 12 + len(table.splitlines())
+    assert [row.part for row in found.rows] == ["body", "head"]
+    page = model._repr_html_()
+    assert page is not None and page.count("<tr>") == 3 and "softmax over an axis" in page
+
+
+def test_public_objects_print_briefly() -> None:
+    model = fluxshard.compile(Two().eval(), options=REFERENCE)
+    assert "not compiled" in repr(model) and model._repr_html_() is None
+    image = torch.zeros(1, 3, 32, 48)
+    motion = fluxshard.MotionField.zero(32, 48)
+    with model.session() as session:
+        session.run(image, motion)
+        for each in (model, model.plan, model.explain(), session, session.stats, motion):
+            assert len(repr(each)) < 120 and repr(each).startswith(type(each).__name__)
+    assert "closed" in repr(session)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_types_are_converted(dtype: torch.dtype) -> None:
+    net, image = Two().eval().to(dtype), torch.rand(1, 3, 20, 24)
+    with fluxshard.compile(net, image, options=REFERENCE).session() as session, torch.inference_mode():
+        found = session.run(image)
+        assert all(parameter.dtype == dtype for parameter in net.parameters())
+        assert_same(found, net.float()(image))
+
+
+def test_the_first_frame_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, image = Two().eval(), torch.rand(1, 3, 20, 24)
+    from fluxshard import api
+
+    right = api.lower
+
+    def wrong(*given: Any) -> Any:
+        plan, weights = right(*given)
+        return plan, {name: weight * 2 for name, weight in weights.items()}
+
+    monkeypatch.setattr(api, "lower", wrong)
+    with pytest.raises(PassError, match=r"Two and its compiled model differ in output 0.*check=False") as caught:
+        fluxshard.compile(net, image, options=REFERENCE)
+    assert "\n" not in str(caught.value)
+    fluxshard.compile(net, image, options=REFERENCE, check=False)
+
+
+def test_output_types_are_kept() -> None:
+    class Found(NamedTuple):
+        boxes: Tensor
+        scores: dict[tuple[int, int], Tensor]
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return Found(x * 2, {(8, 16): x.mean((2, 3))}), x.max(1)
+
+    image = torch.rand(1, 3, 16, 16)
+    model = fluxshard.compile(Net(), image, options=REFERENCE)
+    with model.session() as session:
+        found, most = session.run(image)
+    assert type(found) is Found and torch.equal(found.boxes, image * 2) and list(found.scores) == [(8, 16)]
+    assert type(most) is type(image.max(1)) and torch.equal(most.indices, image.max(1).indices)
+    plain = pytree.tree_unflatten([1, 2, 3, 4], pytree.treespec_loads(model.plan.output_tree))
+    assert plain == ((1, {"(8, 16)": 2}), (3, 4))
 
 
 def test_graph_module_runs_and_prints() -> None:

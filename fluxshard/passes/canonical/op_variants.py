@@ -12,7 +12,7 @@ from torch import fx
 
 from fluxshard.options import CompileOptions
 from fluxshard.passes.support.graph_edit import argument, insert, overload, swap
-from fluxshard.passes.support.meta import shape
+from fluxshard.passes.support.meta import is_map, shape
 from fluxshard.passes.support.params_of import pair
 
 aten = torch.ops.aten
@@ -34,7 +34,8 @@ def unify_op_variants(graph_module: fx.GraphModule, options: CompileOptions) -> 
         c (1, 32, 18, 20) = pad(z, [0, 0, -1, -1])
 
     Leaves alone: variants whose arguments the overload cannot express: batch norms in training mode, `rsub` with a
-    factor, clamps to tensors, slices with steps, adaptive pooling by a factor that is not whole or to one cell.
+    factor, clamps to tensors, slices of channels with steps, adaptive pooling by a factor that is not whole or to one
+    cell.
     """
     del options
     for node in list(graph_module.graph.nodes):
@@ -190,6 +191,15 @@ def _upsample(node: fx.Node) -> fx.Node | None:
     )
 
 
+def _nearest_exact(node: fx.Node) -> fx.Node | None:
+    """Nearest upsampling by the centres of cells: by a whole factor, the same as by their corners."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    if len(shape(node)) != 4 or any(n % before for n, before in zip(shape(node)[2:], shape(source)[2:], strict=True)):
+        return None
+    return _call(node, aten.upsample_nearest2d.default, source, list(shape(node)[2:]), None, None)
+
+
 def _adaptive_avg_pool2d(node: fx.Node) -> fx.Node | None:
     """Adaptive pooling by a whole factor as average pooling; to one cell it stays, and is global."""
     source = node.args[0]
@@ -212,19 +222,42 @@ def _pad(mode: str) -> Callable[[fx.Node], fx.Node | None]:
 
 
 def _crop(node: fx.Node) -> fx.Node | None:
-    """A slice of rows or columns as a padding by negative amounts."""
-    source = node.args[0]
+    """A slice of rows or columns as a padding by negative amounts; with steps, as a pooling of single cells."""
+    source, step = node.args[0], argument(node, 4, "step", 1)
     assert isinstance(source, fx.Node)
     rank = len(shape(source))
     axis = int(argument(node, 1, "dim", 0)) % rank
-    if rank != 4 or axis < 2 or argument(node, 4, "step", 1) != 1:
+    if rank != 4 or axis < 2 or (step != 1 and not is_map(source)) or 0 in shape(node):
         return None
     size = shape(source)[axis]
     start = argument(node, 2, "start") or 0
     start = min(max(start + size if start < 0 else start, 0), size)
+    if step != 1:
+        return _stepped(node, source, axis, start, step)
     after = start + shape(node)[axis] - size
     amounts = [-start, after, 0, 0] if axis == 3 else [0, 0, -start, after]
     return _call(node, aten.pad.default, source, amounts, "constant", 0.0)
+
+
+def _stepped(node: fx.Node, source: fx.Node, axis: int, start: int, step: int) -> fx.Node:
+    """Every so many-th row or column; a slice of both axes is one pooling."""
+    steps, amounts = [1, 1], [0, 0, 0, 0]  # (y, x); left, right, top, bottom
+    count = shape(node)[axis]
+    if overload(source) == "aten.max_pool2d.default" and source.args[1] == [1, 1] and len(source.args) == 3:
+        steps, source = list(source.args[2]), source.args[0]  # type: ignore[arg-type,assignment]
+        if overload(source) == "aten.pad.default":
+            amounts, source = list(source.args[1]), source.args[0]  # type: ignore[arg-type,assignment]
+    size, last = shape(source)[axis], start + (count - 1) * step + 1
+    spare = size - start if -(-(size - start) // step) == count else last - start
+    steps[axis - 2] = step
+    amounts[2 * (3 - axis) : 2 * (3 - axis) + 2] = [-start, start + spare - size]
+    if any(amounts):
+        cut = [
+            *shape(source)[:2],
+            *(n + sum(amounts[k : k + 2]) for n, k in zip(shape(source)[2:], (2, 0), strict=True)),
+        ]
+        source = insert(node, aten.pad.default, (source, amounts, "constant", 0.0), like=node, shape=cut)
+    return _call(node, aten.max_pool2d.default, source, [1, 1], steps)
 
 
 def _channels(node: fx.Node) -> fx.Node | None:
@@ -284,12 +317,14 @@ _RULES: Mapping[str, Callable[[fx.Node], fx.Node | None]] = {
     "aten.slice.Tensor": _channels,
     "aten.upsample_nearest2d.vec": _upsample,
     "aten.upsample_bilinear2d.vec": _upsample,
+    "aten._upsample_nearest_exact2d.default": _nearest_exact,
+    "aten._upsample_nearest_exact2d.vec": _nearest_exact,
     "aten.adaptive_avg_pool2d.default": _adaptive_avg_pool2d,
     "aten._adaptive_avg_pool2d.default": _adaptive_avg_pool2d,
     "aten.constant_pad_nd.default": _pad("constant"),
     "aten.reflection_pad2d.default": _pad("reflect"),
     "aten.replication_pad2d.default": _pad("replicate"),
     "aten.layer_norm.default": _layer_norm,
-    "aten._unsafe_view.default": _renamed(aten.view.default),
+    "aten._unsafe_view.default": _renamed(aten.reshape.default),
     "aten._prelu_kernel.default": _renamed(aten.prelu.default),
 }

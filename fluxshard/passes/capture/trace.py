@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import logging
+import re
 import sys
 import threading
 import traceback
@@ -22,7 +22,11 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import TreeSpec
 
 from fluxshard.errors import TraceError
+from fluxshard.passes.capture.allowed import check_graph, check_input, check_signature, refuse_scripts
 from fluxshard.passes.capture.functionalize import functionalize, is_in_place
+from fluxshard.passes.capture.inline import inline_modes
+from fluxshard.passes.capture.private_copy import private_copy
+from fluxshard.passes.capture.probe import Sample, probe
 
 _EXPORTING = threading.Lock()  # torch.export keeps modes and loggers of the process: two at once break each other
 _QUIET = ("torch._subclasses.fake_tensor", "torch._dynamo", "torch.fx.experimental.symbolic_shapes")
@@ -36,44 +40,51 @@ class Traced:
       graph_module: takes one image, returns the model's structure; free of in-place ops; shares the model's parameters.
       out_spec: pytree structure of the output.
       name: class of the model.
+      sample: a frame that the model itself has run.
     """
 
     graph_module: fx.GraphModule
     out_spec: TreeSpec
     name: str
+    sample: Sample
 
 
 def trace(net: nn.Module | ExportedProgram, example: Tensor) -> Traced:
-    """Captures `net(example)` in evaluation mode; the model is not changed.
+    """Captures `net(example)` in evaluation mode, on a copy that shares the model's tensors; the model is only read.
+
+    The copy runs three frames first: a model that remembers frames is refused.
 
     Args:
       net: a module, a GraphModule or an exported program that takes one image. Submodules in training mode are captured
-        as in evaluation mode.
+        as in evaluation mode; parameters of other floating types as float32.
       example: `(1, C, H, W)` float32; the graph is specialised to its shape.
 
     Raises:
       TraceError: the model or the example cannot be captured; one line says why and where.
     """
     _check_example(example)
-    program = isinstance(net, ExportedProgram)
-    name = "ExportedProgram" if isinstance(net, ExportedProgram) else type(net).__name__
-    module = net.module() if isinstance(net, ExportedProgram) else net
-    if not isinstance(module, nn.Module):
+    if not isinstance(net, (nn.Module, ExportedProgram)):
         raise TraceError(
             f"cannot compile a {type(net).__name__}; give an nn.Module, a GraphModule or an ExportedProgram"
         )
-    if not program:
-        _check_signature(module, name)
-    exported = _export(module, name, example)
+    name = type(net).__name__
+    if isinstance(net, ExportedProgram):
+        check_input(net, example)
+    else:
+        refuse_scripts(net)
+        check_signature(net, name)
+    sample = _probe(net, example, name)
+    exported = _export(private_copy(net), name, example)
     _check_outputs(exported, name)
     graph_module = _without_guards(exported)
+    check_graph(graph_module, name)
     if not functionalize(graph_module):
         exported = _decompose(exported, name)
         graph_module = _without_guards(exported)
     _check_state(exported, graph_module, name)
     out_spec = exported.call_spec.out_spec
     assert out_spec is not None
-    return Traced(graph_module, out_spec, name)
+    return Traced(graph_module, out_spec, name, sample)
 
 
 def _check_example(example: Tensor) -> None:
@@ -89,17 +100,18 @@ def _check_example(example: Tensor) -> None:
         )
 
 
-def _check_signature(module: nn.Module, name: str) -> None:
-    parameters = inspect.signature(module.forward).parameters.values()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p.name for p in positional if p.default is p.empty]
-    required += [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if len(required) > 1:
+def _probe(net: nn.Module | ExportedProgram, example: Tensor, name: str) -> Sample:
+    try:
+        probed = probe(private_copy(net), tuple(example.shape))
+    except Exception as error:  # this runs the user's code, which may raise anything
+        raise TraceError(_explain(error, name, tuple(example.shape))) from error
+    if probed.remembers is not None:
+        what = repr(probed.remembers) if probed.remembers else "something outside its attributes"
         raise TraceError(
-            f"{name}.forward needs {len(required)} inputs ({', '.join(required)}); compile a model of one image"
+            f"{name} changes {what} while it runs, and answers the same frame differently afterwards; compile a model "
+            "that keeps no state between frames"
         )
-    if not positional and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        raise TraceError(f"{name}.forward takes no positional input; it must take the image")
+    return probed.sample
 
 
 def _check_outputs(program: ExportedProgram, name: str) -> None:
@@ -127,25 +139,30 @@ def _decompose(program: ExportedProgram, name: str) -> ExportedProgram:
         try:
             return cast(ExportedProgram, program.run_decompositions({}))
         except Exception as error:  # it runs the captured ops again, which may raise anything
-            raise TraceError(_explain(error, name)) from error
+            raise TraceError(_explain(error, name, ())) from error
 
 
 def _export(module: nn.Module, name: str, example: Tensor) -> ExportedProgram:
-    with _EXPORTING, _as_it_was(module), _quiet(), torch.no_grad():
-        for part in module.modules():
-            part.training = False
+    with _EXPORTING, _quiet(), torch.no_grad():
         try:
             return torch.export.export(module, (example.detach(),), strict=False)
         except Exception as error:  # export runs the user's code, which may raise anything
-            raise TraceError(_explain(error, name)) from error
+            raise TraceError(_explain(error, name, tuple(example.shape))) from error
 
 
-def _explain(error: Exception, name: str) -> str:
+def _explain(error: Exception, name: str, image: tuple[int, ...]) -> str:
     kind = type(error).__name__
     where = _user_frame(error)
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), kind)
-    if kind.startswith("GuardOnDataDependent") or "data-dependent" in str(error).lower():
+    text = str(error)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), kind)
+    if kind.startswith("GuardOnDataDependent") or "data-dependent" in text.lower():
         return f"{name} decides what to compute from the values of its tensors{where}; compile the part that does not"
+    wanted = re.search(r"expected input\[([\d, ]+)\] to have (\d+) channels", text)
+    if wanted and wanted[1] == ", ".join(map(str, image)):
+        return (
+            f"{name} takes images of {wanted[2]} channels{where}, and the image is {image}: give images "
+            f"(1, {wanted[2]}, H, W), or a model of {image[1]} channels"
+        )
     return f"{name} cannot be captured{where}: {kind}: {first}"
 
 
@@ -154,24 +171,6 @@ def _user_frame(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     inside = [frame for frame in frames if frame.name not in ("trace", "_export", "compile")]
     return f" at {inside[-1].filename}:{inside[-1].lineno}" if inside else ""
-
-
-@contextmanager
-def _as_it_was(module: nn.Module) -> Iterator[None]:
-    # Models may cache tensors and shapes on themselves while they run; export keeps some of that and drops some.
-    kept = [
-        (part, dict(part.__dict__), dict(part._parameters), dict(part._buffers), dict(part._modules))
-        for part in module.modules()
-    ]
-    try:
-        yield
-    finally:
-        for part, attributes, parameters, buffers, modules in kept:
-            part.__dict__.clear()
-            part.__dict__.update(attributes)
-            for own, saved in ((part._parameters, parameters), (part._buffers, buffers), (part._modules, modules)):
-                own.clear()
-                own.update(saved)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -201,5 +200,6 @@ def _without_guards(program: ExportedProgram) -> fx.GraphModule:
     if hasattr(graph_module, "_guards_fn"):
         del graph_module._guards_fn
     graph_module._forward_pre_hooks.clear()  # sessions check the shape of the image
+    inline_modes(graph_module)
     graph_module.recompile()
     return graph_module

@@ -196,7 +196,7 @@ class CppEngine:
                 args.island = type(args.island)()
         del alive
         for index, name in self._cloned:
-            leaves[index] = data.cached[name].clone()
+            leaves[index] = data.cached[name].clone(memory_format=torch.contiguous_format)
         numbers = args.input_cells, args.total_ns, args.conv_ns, args.island_ns  # the next frame has others
         return StepResult(leaves=leaves, counts=lambda: _counts(keyframe, candidates, *numbers))
 

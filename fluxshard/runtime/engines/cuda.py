@@ -205,7 +205,7 @@ class CudaEngine:
             elif leaf.value in outputs:
                 leaves.append(outputs[leaf.value])
             else:
-                leaves.append(self._off_grid(stream, captured, leaf.value).clone())
+                leaves.append(self._off_grid(stream, captured, leaf.value).clone(memory_format=torch.contiguous_format))
         host_ms = (time.perf_counter() - started) * 1e3
         return StepResult(leaves=leaves, counts=lambda: self._counts(stream, device.elapsed_ms(start, end, host_ms)))
 

@@ -130,7 +130,7 @@ class ReferenceEngine:
         )
         return StepResult(
             leaves=[
-                leaf.literal if leaf.value is None else frame.values[leaf.value].clone() for leaf in self.plan.outputs
+                leaf.literal if leaf.value is None else _own(frame.values[leaf.value]) for leaf in self.plan.outputs
             ],
             counts=lambda: counts,
         )
@@ -354,3 +354,7 @@ class ReferenceInspection:
 def _rows(values: Tensor) -> NDArray[np.float32]:
     """`(1, C, H, W)` to `(H * W, C)`."""
     return np.ascontiguousarray(values[0].flatten(1).T.numpy())
+
+
+def _own(value: Tensor) -> Tensor:
+    return value.clone(memory_format=torch.contiguous_format)

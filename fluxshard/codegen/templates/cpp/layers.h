@@ -137,9 +137,9 @@ static Mask upsampled_mask(Ctx& c, uint8_t* out, Mask parent, int grid_in, int g
   const Field &fi = c.fields[grid_in], &fo = c.fields[grid_out];
   if (c.key) { std::memset(out, 1, cells); return {out, true}; }
   if (c.a->work && c.a->work[grid_out]) {
-    const Store* leader = c.works[grid_out].leader;
-    std::memcpy(out, leader ? leader->cand : c.a->work[grid_out], cells);  // it has added what has no source
-    if (!leader && !fo.still) for (int p = 0; p < cells; ++p) out[p] |= !fo.valid[p];
+    const GridWork& work = c.works[grid_out];
+    std::memcpy(out, work.led ? work.cand : c.a->work[grid_out], cells);  // whoever led has added what has no source
+    if (!work.led && !fo.still) for (int p = 0; p < cells; ++p) out[p] |= !fo.valid[p];
     return {out, has_any(out, cells)};
   }
   bool some = false;

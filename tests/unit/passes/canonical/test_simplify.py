@@ -10,6 +10,7 @@ from fluxshard.passes.canonical.simplify import drop_identities
 from fluxshard.passes.capture.trace import trace
 from fluxshard.testing import ops
 from tests.unit.passes.canonical.nets import IMAGE, Function, Net, assert_left_alone, calls_after
+from tests.unit.passes.through import rewritten
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,21 @@ def test_a_cast_stays_without_the_check_that_capture_adds() -> None:
 def test_dropout_in_training_mode_stays() -> None:
     graph_module = trace(Net(lambda m, x: F.dropout(x, 0.5, True)), IMAGE).graph_module
     assert ops(apply_passes(graph_module, (drop_identities,), CompileOptions())) == ["dropout"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: x.permute(0, 2, 3, 1).contiguous().view(1, 48, 4),
+        lambda m, x: x.transpose(2, 3).clone(memory_format=torch.contiguous_format).view(1, -1),
+        lambda m, x: torch.view_as_complex(x.unflatten(1, (2, 2)).permute(0, 1, 3, 4, 2).contiguous()).abs(),
+        lambda m, x: x.permute(0, 2, 3, 1).contiguous().view(torch.int32) // 2,
+        lambda m, x: x.permute(0, 2, 3, 1).contiguous().as_strided((6, 8), (4, 2), 3),
+        lambda m, x: x.permute(0, 2, 3, 1).as_strided((6, 8), (1, 2), 3),
+        lambda m, x: x.unfold(2, 2, 2).unfold(3, 2, 2).contiguous().view(1, 4, -1, 4),
+    ],
+    ids=["permute", "transpose", "complex", "bits", "strides", "strides of a view", "windows"],
+)
+def test_what_reads_memory_in_order_does_without_the_copy_in_front(function: Function) -> None:
+    rewritten(drop_identities, Net(function), IMAGE)
+    rewritten(drop_identities, Net(function), IMAGE, run=2)

@@ -217,3 +217,152 @@ def test_two_threads_capture_at_once() -> None:
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(capture, range(4, 16))) == list(range(4, 16))
+
+
+class Averages(nn.Module):
+    """Keeps a mean of frames as a plain attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x if self.mean is None else 0.9 * self.mean + 0.1 * x
+        return x - self.mean
+
+
+class Counts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.frames += 1
+        return x * self.frames
+
+
+class Recalls(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.Module()
+        self.part.last = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.part.last.append(x)
+        return torch.stack(self.part.last[-2:]).mean(0)
+
+
+_FRAMES: list[Tensor] = []
+
+
+class Elsewhere(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        _FRAMES.append(x)
+        return x - _FRAMES[-2] if len(_FRAMES) > 1 else x
+
+
+class Chooses(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cond(x.mean() > 0, lambda a: a * 2, lambda a: a * 3, (x,))
+
+
+class Grows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0]
+
+
+class HasScript(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = torch.jit.script(nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.part(x)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Averages(), "changes 'mean' while it runs"),
+        (Counts(), "changes 'frames' while it runs"),
+        (Recalls(), "changes 'part.last' while it runs"),
+        (Elsewhere(), "changes something outside its attributes"),
+        (Chooses(), r"Chooses chooses what to compute with torch's cond at .*test_trace.py:\d+"),
+        (Grows(), r"sizes depend on values \(index at .*test_trace.py:\d+\)"),
+        (HasScript(), "its part 'part' is TorchScript"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), r"takes images of 1 channels, and the image is \(1, 3, 8, 10\)"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(net: nn.Module, message: str) -> None:
+    before = {name: value for name, value in vars(net).items() if not name.startswith("_")}
+    with pytest.raises(TraceError, match=message) as caught:
+        trace(net, IMAGE)
+    assert "\n" not in str(caught.value)
+    assert before == {name: value for name, value in vars(net).items() if not name.startswith("_")}
+
+
+class Strides(nn.Module):
+    """Fills a tensor with the number of a constant, as detectors do with their strides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("stride", torch.tensor([8.0, 16.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.full((8, 1), self.stride[1].item()) + torch.full((1, 10), self.stride[0])
+
+
+def test_numbers_of_constants_are_no_values() -> None:
+    assert_same_leaves([trace(Strides(), IMAGE).graph_module(IMAGE)], [Strides()(IMAGE)], 1e-6)
+
+
+def test_scripts_are_refused_whole() -> None:
+    for net in (torch.jit.script(nn.ReLU()), torch.jit.trace(nn.ReLU(), IMAGE)):
+        with pytest.raises(TraceError, match="TorchScript"):
+            trace(net, IMAGE)
+
+
+class Modes(nn.Module):
+    """Blocks of autocast and of gradients inside a model."""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__()
+        self.conv, self.enabled = nn.Conv2d(3, 4, 3, padding=1), enabled
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=self.enabled, dtype=torch.bfloat16):
+            y = self.conv(x)
+            with torch.enable_grad():
+                y = y.relu_() + y.mean((2, 3), keepdim=True)
+        return self.conv(y.float()[:, :3])
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_modes_are_put_in_place(enabled: bool) -> None:
+    torch.manual_seed(0)
+    net = Modes(enabled).eval()
+    with torch.no_grad():
+        expected = net(IMAGE)
+    assert_same_leaves([trace(net, IMAGE).graph_module(IMAGE)], [expected], 2e-2 if enabled else 1e-6)
+
+
+def test_a_model_that_cannot_be_copied_is_captured() -> None:
+    import threading
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    net.lock, net.kept = threading.Lock(), []  # type: ignore[assignment]
+    found = trace(net, IMAGE).graph_module(IMAGE)
+    assert net.training and net[1].training
+    assert_same_leaves([found], [net.eval()(IMAGE)], 1e-6)
+
+
+def test_others_may_use_the_model_meanwhile() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    net = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(12)]).train()
+    expected = net(IMAGE)
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(trace, net, IMAGE)
+        while not done.done():
+            assert torch.equal(net(IMAGE), expected)
+        done.result()
