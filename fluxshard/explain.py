@@ -216,6 +216,11 @@ class Explanation:
             _part(layer),
         )  # fmt: skip
 
+    def _kept(self, value: ValueSpec, cells: int, passing: frozenset[str] | None) -> int:
+        if passing is None:  # two rows a cell; three maps of 4 bytes, two masks of 1
+            return cells * (2 * self.itemsize * value.channels + 14)
+        return 0 if value.name in passing else cells * self.itemsize * value.channels
+
 
 def plain(note: str) -> str:
     """The most telling reasons of an island, without names of ops: two at most."""
@@ -247,11 +252,6 @@ def _part(layer: LayerSpec) -> str:
             break
         common.append(parts[0])
     return ".".join(common)
-
-    def _kept(self, value: ValueSpec, cells: int, passing: frozenset[str] | None) -> int:
-        if passing is None:  # two rows a cell; three maps of 4 bytes, two masks of 1
-            return cells * (2 * self.itemsize * value.channels + 14)
-        return 0 if value.name in passing else cells * self.itemsize * value.channels
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -33,9 +33,9 @@ class PixelValues:
           image: `(1, C, H, W)` uint8 of any strides, or float32.
         """
         if image.dtype != torch.uint8:
-            return image.contiguous()
+            return _laid_out(image)
         if image.device.type == "cpu":
-            return torch.from_numpy(np.ascontiguousarray(self.table[image.numpy()]))
+            return _laid_out(torch.from_numpy(self.table[image.numpy()]))
         table = self._there.get(image.device)
         if table is None:
             with torch.inference_mode(False):  # it is kept, whether the caller is in it or not
@@ -46,3 +46,11 @@ class PixelValues:
         """The first byte that stands for a value as float32; None where none does."""
         found = np.flatnonzero(self.table == np.float32(value))
         return int(found[0]) if len(found) else None
+
+
+def _laid_out(image: Tensor) -> Tensor:
+    """The image in the order of its axes, with the strides of that order also where an axis has a length of 1.
+
+    torch asks strides whether channels are last, and then takes a convolution that rounds otherwise.
+    """
+    return image.contiguous().view(-1).view(image.shape)

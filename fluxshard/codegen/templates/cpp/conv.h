@@ -159,7 +159,7 @@ template <int MR, class Reader> static void read_cells(const Work& w, const Conv
   const int cut = c.joined ? steps * c.ax->taps * c.in[0].stride : 0;
   for (int j = 0; j < cells.n; ++j) {
     place.go(cells.list[j]);
-    cells.out[j] = raw_row(cells.raw, w.s.stride, j, w.s.pool + (size_t)cells.rows[j] * w.s.stride);
+    cells.out[j] = raw_row(cells.raw, w.s.stride, j, w.to + (size_t)cells.rows[j] * w.s.stride);
     Reader::template read<MR>(c, place.y, place.x, cells.table + (size_t)(j / MR) * steps * MR + j % MR, cells.cut + (size_t)j * cut);
   }
   for (int j = cells.n; j % MR; ++j) {
