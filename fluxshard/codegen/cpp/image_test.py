@@ -106,6 +106,7 @@ class ShardArgs(ctypes.Structure):
         ("state", ctypes.c_void_p),
         ("hold", ctypes.c_void_p),
         ("image", ctypes.c_void_p),
+        ("bytes", ctypes.c_void_p),
         ("motion", ctypes.c_void_p),
         ("known", ctypes.c_void_p),
         ("taus", ctypes.c_void_p),

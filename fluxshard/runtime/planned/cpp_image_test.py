@@ -109,8 +109,8 @@ class CppImageTest:
           ShapeError: an image of another shape or type than the program is for.
         """
         self._pending = None
-        pixels = self._take(image)
-        finite = self._program.keyframe(self._args)
+        pixels, finite = self._take(image)
+        finite &= self._program.keyframe(self._args)
         del pixels  # until here the program has read them
         self._has_keyframe = True
         return finite
@@ -137,8 +137,8 @@ class CppImageTest:
         """
         args, shapes = self._args, self._program.shapes
         masks = np.empty(sum(rows * columns for rows, columns in shapes), np.bool_)
-        pixels, chosen = self._compare(image, motion, masks)
-        if not self._program.propose(args):
+        pixels, finite, chosen = self._compare(image, motion, masks)
+        if not finite or not self._program.propose(args):
             return None
         ends = np.cumsum([rows * columns for rows, columns in shapes], dtype=np.int64).tolist()
         starts = [0, *ends][: len(ends)]
@@ -154,9 +154,9 @@ class CppImageTest:
           ShapeError, StateError: as `propose`.
         """
         mask = np.empty(self._program.shapes[-1] if self._program.shapes else (0, 0), np.bool_)
-        alive = self._compare(image, motion, mask)
-        finite = self._program.glance(self._args)
-        del alive  # until here the program has read it
+        pixels, finite, _ = self._compare(image, motion, mask)
+        finite = finite and self._program.glance(self._args)
+        del pixels  # until here the program has read them
         return mask if finite else None
 
     def commit(self, proposal: ShardProposal) -> None:
@@ -168,11 +168,11 @@ class CppImageTest:
 
     def _compare(
         self, image: Tensor, motion: MotionField | None, masks: Mask
-    ) -> tuple[Tensor, tuple[NDArray[np.int16], Mask] | None]:
+    ) -> tuple[Tensor, bool, tuple[NDArray[np.int16], Mask] | None]:
         """Fills the arguments for a frame; what is returned has to live until the program has read it.
 
         Returns:
-          the pixels, and where the program writes how levels move; None where nothing does.
+          the pixels, whether they may be tested, and where the program writes how levels move; None where nothing does.
         """
         if not self._has_keyframe:
             raise StateError("the image test has no frame to compare with: call keyframe() first")
@@ -180,17 +180,17 @@ class CppImageTest:
             motion.check_covers(*self._shape[2:])
         self._pending = None
         args = self._args
-        pixels = self._take(image)
+        pixels, finite = self._take(image)
         args.masks = masks.ctypes.data
         args.motion = args.known = args.moved = args.sourced = None
         if motion is None:
-            return pixels, None
+            return pixels, finite, None
         args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
         args.cell_px = motion.cell_px
         args.motion_rows, args.motion_columns = motion.valid.shape
         chosen = self._new_motion()
         args.moved, args.sourced = (array.ctypes.data for array in chosen)
-        return pixels, chosen
+        return pixels, finite, chosen
 
     def _new_motion(self) -> tuple[NDArray[np.int16], Mask]:
         """Where the program writes how levels move, and last the image."""
@@ -203,13 +203,53 @@ class CppImageTest:
         *levels, image = (make(*one) for one in zip(moved, sourced, strict=True))
         return LevelMotion(image, tuple(levels), self._level_of)
 
-    def _take(self, image: Tensor) -> Tensor:
-        """Passes the image on; what is returned has to live until the program has read it."""
+    def _take(self, image: Tensor) -> tuple[Tensor, bool]:
+        """Passes the image on.
+
+        Returns:
+          what has to live until the program has read it; False where pixels of an image elsewhere are not finite. Those
+          of an image here are looked at by the program.
+        """
         if tuple(image.shape) != self._shape or image.dtype != torch.float32:
             raise ShapeError(f"image is {tuple(image.shape)} {image.dtype}; expected {self._shape} torch.float32")
-        pixels = image.detach().cpu().contiguous()
-        self._args.image, self._args.threads = pixels.data_ptr(), torch.get_num_threads()
-        return pixels
+        args, image = self._args, image.detach()
+        args.threads = torch.get_num_threads()
+        if self._is_elsewhere(image):
+            pixels, finite = fetched_bytes(image, float(args.low), float(args.scale))
+            args.image, args.bytes = None, pixels.data_ptr()
+            return pixels, finite
+        pixels = image.contiguous()
+        args.image, args.bytes = pixels.data_ptr(), None
+        return pixels, True
+
+    @staticmethod
+    def _is_elsewhere(image: Tensor) -> bool:
+        return image.device.type != "cpu"
+
+
+def fetched_bytes(image: Tensor, low: float, scale: float) -> tuple[Tensor, bool]:
+    """An image as `quantise` makes it, made where it is: a quarter of the bytes is fetched, into pinned memory.
+
+    Waits for what is before it on the device's stream.
+
+    Args:
+      image: `(1, C, H, W)` float32.
+      low, scale: 0..255 is `(value - low) * scale`; float32 numbers.
+
+    Returns:
+      uint8 `(C * H * W + 1)` on the host, the pixels and one byte more; whether all are finite.
+    """
+    finite = image.isfinite()
+    scaled = image.sub(low).mul_(scale).round_().clamp_(0, 255)
+    packed = torch.empty(image.numel() + 1, dtype=torch.uint8, device=image.device)
+    packed[:-1] = torch.where(finite, scaled, 0.0).to(torch.uint8).view(-1)
+    packed[-1] = finite.all()
+    if image.device.type != "cuda":
+        return packed.cpu(), bool(packed[-1])
+    fetched = torch.empty(packed.shape, dtype=torch.uint8, pin_memory=True)
+    fetched.copy_(packed, non_blocking=True)
+    torch.cuda.current_stream(image.device).synchronize()
+    return fetched, bool(fetched[-1])
 
 
 def _thresholds(levels: Sequence[Level], reach: int) -> NDArray[np.int32]:

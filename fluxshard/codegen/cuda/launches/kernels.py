@@ -133,7 +133,7 @@ class Gemm:
         itemsize = 4 if self.dtype == "float32" else 2
         pitch = t.bk + 16 // itemsize if self.math == "ffma" else t.bk
         table = self.taps_y * self.taps_x * len(self.inputs.counts) * t.bm if t.table else 0
-        return max(t.stages * (t.bm + t.bn) * pitch * itemsize, t.bm * (t.bn + 4) * 4) + 4 * (table + 3 * t.bm)
+        return max(t.stages * (t.bm + t.bn) * pitch * itemsize, t.bm * (t.bn + 8) * 4) + 4 * (table + 3 * t.bm)
 
     def tiles(self, cells: int) -> int:
         """Tiles where all cells are candidates."""

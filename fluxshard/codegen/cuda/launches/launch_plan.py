@@ -201,7 +201,11 @@ class Describer:
         counts = f"{len(masks)}, {len(still)}, {len(vectors)}"
         gate = bookkeeping(f"gate_{counts.replace(', ', '_')}", "rules", f"gate<{counts}>", f"GateArgs<{counts}>")
         steps: list[Step] = [Launch(kernel=gate, args=args, blocks=-(-max([*cells, 1]) // 4096), layer=layer.name)]
-        steps += [self._frame.to_dense(name, m.dense_of[name], None, order.planned) for name in dict.fromkeys(on_grid)]
+        for name in dict.fromkeys(on_grid):
+            # A copy that nothing else writes, of values that stay where they are, is right as long as they are.
+            kept = order.remap and name not in m.from_torch
+            run = m.run_of[layer.name] if kept else None
+            steps.append(self._frame.to_dense(name, m.dense_of[name], None, order.planned, run))
         steps.append(TorchCall(layer=layer.name))
         for name in layer.outputs:
             if name in m.stores:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from fluxshard.codegen.cuda.launches.kernels import Finish, Gemm, GemmTile, Inputs
 from fluxshard.ir.kernel import CudaTarget
 
-_BLOCKS_WANTED = 108  # as many as a large GPU has multiprocessors: fewer leave some of them idle
 _ENOUGH_INTENSITY = 48  # products per number read beyond which reading no longer counts
 _LEAST_STEPS = 8  # a part of a sum shorter than this costs more to join than it saves
 _TABLE_BYTES = 32 << 10
@@ -42,12 +41,12 @@ def choose_tile(target: CudaTarget, problem: Problem) -> GemmTile:
         """Work of the busiest multiprocessor over its speed: larger tiles read less for each product."""
         blocks = -(-cells // tile.bm) * -(-finish.channels // tile.bn)
         intensity = min(tile.bm * tile.bn / (tile.bm + tile.bn), _ENOUGH_INTENSITY)
-        return max(blocks / _BLOCKS_WANTED, 1.0) * tile.bm * tile.bn / intensity
+        return max(blocks / target.multiprocessors, 1.0) * tile.bm * tile.bn / intensity
 
     best = min(options, key=cost)
     gemm = _gemm(target, best, taps, inputs, finish)
     splits = 1
-    while gemm.tiles(cells) * splits < _BLOCKS_WANTED and gemm.steps >= 2 * splits * _LEAST_STEPS and splits < 8:
+    while gemm.tiles(cells) * splits < target.multiprocessors and gemm.steps >= 2 * splits * _LEAST_STEPS and splits < 8:
         splits *= 2
     return replace(best, splits=splits)
 
@@ -59,7 +58,7 @@ def candidates(target: CudaTarget, problem: Problem) -> tuple[GemmTile, ...]:
         gemm = _gemm(target, tile, problem.taps, problem.inputs, problem.finish)
         for splits in (1, 2, 4, 8):
             # to cut sums pays while there are fewer tiles than blocks
-            if splits == 1 or (gemm.steps >= splits * _LEAST_STEPS and gemm.tiles(problem.cells) < 4 * _BLOCKS_WANTED):
+            if splits == 1 or (gemm.steps >= splits * _LEAST_STEPS and gemm.tiles(problem.cells) < 4 * target.multiprocessors):
                 found.append(replace(tile, splits=splits))
     return tuple(dict.fromkeys(found))
 

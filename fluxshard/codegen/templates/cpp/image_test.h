@@ -31,6 +31,12 @@ static bool quantise(const float* image, float low, float scale, int cy, uint8_t
   return odd != 0;
 }
 
+// The same eight rows where they are bytes already.
+static void take_bytes(const uint8_t* image, int cy, uint8_t* pixels) {
+  for (int y = cy * 8; y < least(cy * 8 + 8, H); ++y)
+    for (int c = 0; c < C; ++c) std::memcpy(pixels + at(y, 0) + c * PITCH, image + ((size_t)c * H + y) * W, W);
+}
+
 // 16-bit lanes, one a pixel, of one cell and of as many as a vector of the processor holds.
 template <int PIXELS> struct Lanes;
 {% for n in [8, 2 * t.vector_floats] | unique %}

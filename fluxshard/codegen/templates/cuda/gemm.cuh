@@ -27,7 +27,7 @@ template <class C> FS_DEVICE int at(int r, int g) {
 template <class C> struct GemmShape {
   static constexpr int PITCH = C::MATH == 0 ? C::BK + LANES : C::BK;
   static constexpr int STAGE = (C::BM + C::BN) * PITCH;            // numbers
-  static constexpr int CP = C::BN + 4;                             // floats between rows of sums
+  static constexpr int CP = C::BN + 8;                             // floats between rows of sums: pairs of 4 rows fill all banks
   static constexpr int STAGE_BYTES = C::STAGES * STAGE * (int)sizeof(T), SUM_BYTES = C::BM * CP * 4;
   static constexpr int TABLE_AT = STAGE_BYTES > SUM_BYTES ? STAGE_BYTES : SUM_BYTES;
   static constexpr int KT = C::In::unit_start(C::In::SEGMENTS);    // K of one tap

@@ -159,3 +159,18 @@ FS_DEVICE const T* seg_row(const Seg& s, const int32_t* map, int y, int x) {
   return s.pool + (size_t)(map ? map[cell] : cell) * s.stride;
 }
 FS_DEVICE const T* seg_now(const Seg& s, const Control* c, int y, int x) { return seg_row(s, s.maps.a ? new_map(s.maps, c) : nullptr, y, x); }
+
+// Channels [c, c + LANES) of the segments of IN, which stand one after another, in units of IN::VEC; zeros behind the last.
+template <class IN> FS_DEVICE void load_lanes(const IN& in, const Control* control, int y, int x, int c, float* v) {
+#pragma unroll
+  for (int u = 0; u < LANES; u += IN::VEC) {
+    const int ch = c + u;
+    if (ch >= IN::start(IN::SEGMENTS)) {
+      for (int i = 0; i < IN::VEC; ++i) v[u + i] = 0.0f;
+      continue;
+    }
+#pragma unroll
+    for (int s = 0; s < IN::SEGMENTS; ++s)
+      if (ch >= IN::start(s) && ch < IN::start(s + 1)) load_unit<IN::VEC>(seg_now(in.segs[s], control, y, x) + (ch - IN::start(s)), v + u);
+  }
+}
