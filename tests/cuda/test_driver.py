@@ -94,7 +94,13 @@ class Driver:
         (attribute,) = config.attrs
         overlaps = self.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
         assert attribute.id == overlaps and attribute.value.programmaticStreamSerializationAllowed == 1
-        assert (config.numAttrs, config.gridDimY, config.gridDimZ, config.blockDimY, config.blockDimZ) == (1, 1, 1, 1, 1)
+        assert (config.numAttrs, config.gridDimY, config.gridDimZ, config.blockDimY, config.blockDimZ) == (
+            1,
+            1,
+            1,
+            1,
+            1,
+        )
         shape = config.gridDimX, config.blockDimX, config.sharedMemBytes, int(config.hStream)
         self.calls[-1] = ("cuLaunchKernelEx", function, *shape, extra)
         argument = ctypes.c_void_p.from_address(address).value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fluxshard
-from fluxshard.codegen.cuda.launches.kernels import NOTHING, Finish, Gemm, GemmTile, Inputs
+from fluxshard.codegen.cuda.launches.kernels import NOTHING, FewTile, Finish, Gemm, GemmTile, Inputs
 from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.tiles import Problem, candidates, choose_tile
 from fluxshard.ir import params as P
@@ -144,7 +145,16 @@ def test_rules_find_what_breaks_them() -> None:
         problem = Problem((3, 3), Inputs(counts=(64,), vec=target.lanes), Finish(channels=64), 6400)
         tile = choose_tile(target, problem)
         assert not broken_rules(target, problem, tile)
-        changes = ({"bm": 20}, {"bn": 20}, {"bk": 10}, {"stages": 1}, {"splits": 99}, {"stages": 99}, {"wm": 64}, {"splits": 3})
+        changes = (
+            {"bm": 20},
+            {"bn": 20},
+            {"bk": 10},
+            {"stages": 1},
+            {"splits": 99},
+            {"stages": 99},
+            {"wm": 64},
+            {"splits": 3},
+        )
         for change in (*changes, {"tn": 3} if target.math == "ffma" else {"wn": 3}):
             assert broken_rules(target, problem, replace(tile, **change)), change
 
@@ -161,7 +171,7 @@ def test_deep_sums_are_cut_and_those_of_large_grids_are_not() -> None:
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.arch}-{target.dtype}")
 def test_parts_of_sums_have_room(target: CudaTarget) -> None:
-    """As gemm.cuh decides who makes the parts: never more tiles than there are counters, nor parts than there is room."""
+    """As gemm.cuh decides who makes the parts: there are counters for all tiles, and there is room for all parts."""
     for cells, channels, depth in product((30, 400, 1024, 4096, 16384), (64, 80, 128, 512), (128, 512)):
         inputs, finish = Inputs(counts=(depth,), vec=target.lanes), Finish(channels=channels)
         for tile in candidates(target, Problem((3, 3), inputs, finish, cells)):
@@ -212,7 +222,7 @@ def cuts(gemm: Gemm) -> tuple[int, ...]:
 
 
 def _with_few(tiles: tuple[GemmTile, ...]) -> list[GemmTile]:
-    """Tiles that have others for few cells, all of whose cells are few, and none; with slots for parts in turn, and not."""
+    """Tiles that have others for few cells, taken for all cells and for none; with slots for parts in turn, and not."""
     found = [tile for tile in tiles if tile.few is not None][:1]
     return [replace(tile, slots=slots) for tile in found for slots in (1, 6, 400)]
 
@@ -220,7 +230,12 @@ def _with_few(tiles: tuple[GemmTile, ...]) -> list[GemmTile]:
 def spread(tiles: tuple[GemmTile, ...]) -> list[GemmTile]:
     """The first, with and without a list of rows in shared memory, and others from the whole list."""
     n = min(TRIED, len(tiles))
-    return [tiles[0], replace(tiles[0], table=False), *_with_few(tiles), *(tiles[i * (len(tiles) - 1) // (n - 1)] for i in range(1, n))]
+    return [
+        tiles[0],
+        replace(tiles[0], table=False),
+        *_with_few(tiles),
+        *(tiles[i * (len(tiles) - 1) // (n - 1)] for i in range(1, n)),
+    ]
 
 
 @pytest.mark.requires_compiler
@@ -241,3 +256,41 @@ def test_every_tile_gives_the_same_sums(math: str, layer: str) -> None:
         assert torch.equal(got, expected), f"{tile}: sums cut at the same places differ"
         close = next(iter(first.values()))
         assert torch.allclose(got, close, rtol=0, atol=tolerance * float(close.abs().max())), tile
+
+
+@pytest.mark.requires_compiler
+@pytest.mark.parametrize("slots", [2, 6, 15])
+def test_few_cells_have_the_bits_of_many(slots: int) -> None:
+    """Whether a frame takes the smaller tiles, and how many blocks share a sum, follows from its cells alone."""
+    target = MATHS["m16n8k16-f16"][0]
+    plan, weights, name = one_layer(96, 130)
+    tile = GemmTile(
+        bm=64, bn=64, bk=32, stages=3, wm=2, wn=2, splits=4, slots=slots,
+        few=FewTile(bm=32, bn=32, stages=4, wm=2, wn=2),
+    )  # fmt: skip
+    gemm = gemm_of(target, problem_of(plan, target, name), tile)
+    assert gemm.most_few < 10 * 13, "all cells take the large tiles"
+    engine = emulated(target, plan, weights, tiles={name: tile})
+    image = torch.randn(1, 8, 10, 13, generator=torch.Generator().manual_seed(2)).half().float()
+    other = image.flip(3)
+    rng = np.random.default_rng(slots)
+    with Session(lambda _: Program(engine, lambda leaves: leaves), fluxshard.ReuseOptions()) as session:
+        (before,) = session.run(image)
+        session.reset()
+        (whole,) = session.run(other)
+        everything = {i: np.ones((grid.height, grid.width), np.bool_) for i, grid in enumerate(plan.grids)}
+        for n in (1, min(gemm.most_few, 30), 65):
+            chosen = np.zeros(130, np.bool_)
+            chosen[rng.permutation(130)[:n]] = True
+            # the same cells anew, from the same values
+            (part,) = session.run_with_work(other, None, dict.fromkeys(everything, chosen.reshape(10, 13)))
+            assert torch.equal(part, whole) and not torch.equal(part, before)
+            assert session.stats.recompute_ratio == pytest.approx(n / 130)
+            (again,) = session.run_with_work(other, None, everything)
+            assert torch.equal(again, whole)
+
+
+def problem_of(plan: Plan, target: CudaTarget, name: str) -> Problem:
+    found = Describer(plan, target).problem(next(spec for spec in plan.layers if spec.name == name))
+    assert found is not None
+    return found

@@ -188,7 +188,9 @@ class GpuGraph:
     def __init__(self, graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
         self._graph = graph
         segments = torch.cuda.memory_snapshot()
-        self.n_bytes = sum(int(one["total_size"]) for one in segments if tuple(one.get("segment_pool_id", ())) == pool)
+        self.n_bytes = sum(
+            int(one["total_size"]) for one in segments if tuple(one.get("segment_pool_id", ())) == tuple(pool)
+        )
 
     def replay(self) -> None:
         """See `Graph.replay`."""
@@ -339,7 +341,7 @@ class GpuDevice:
         finally:
             if not ended:
                 self._abandon(graph, pool)
-        return GpuGraph(graph, tuple(pool))
+        return GpuGraph(graph, pool)
 
     def _abandon(self, graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
         """Gives up a capture that torch could not end: its memory goes back, and allocations are ordinary ones again.

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxshard.codegen.cuda.launches.kernels import FewTile, GemmTile
+
 _LABEL = re.compile(r"^(\.L_x_\d+):")
 _INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+\{?\s*(?:@!?\w+\s+)?([A-Z][\w.]*)\s*(.*?);")
 _TARGET = re.compile(r"`\((\.L_x_\d+)\)")
@@ -64,8 +66,8 @@ def disassemble(cubin: Path, tool: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def main_loop(lines: Sequence[str]) -> Loop | None:
-    """The innermost loop that multiplies most; None where no loop does."""
+def product_loops(lines: Sequence[str]) -> tuple[Loop, ...]:
+    """The innermost loops that multiply, the one that does most first."""
     names: list[str] = []
     at: dict[str, int] = {}
     jumps: list[tuple[int, str]] = []
@@ -79,16 +81,26 @@ def main_loop(lines: Sequence[str]) -> Loop | None:
             names.append(name)
     loops = [(at[label], end + 1) for end, label in jumps if label in at and at[label] <= end]
     kind = "HMMA" if "HMMA" in names else "FFMA"
-
-    def count(loop: tuple[int, int]) -> int:
-        return sum(name == kind for name in names[loop[0] : loop[1]])
-
-    found = [loop for loop in loops if count(loop)]
+    found = [(start, end) for start, end in loops if kind in names[start:end]]
     innermost = [
-        loop for loop in found
-        if not any(one != loop and one[0] >= loop[0] and one[1] <= loop[1] for one in found)
+        (start, end) for start, end in found
+        if not any((a, b) != (start, end) and start <= a and b <= end for a, b in found)
     ]  # fmt: skip
-    if not innermost:
-        return None
-    start, end = max(innermost, key=count)
-    return Loop(end - start, count((start, end)), tuple(names[start:end]))
+    made = [Loop(end - start, names[start:end].count(kind), tuple(names[start:end])) for start, end in innermost]
+    return tuple(sorted(made, key=lambda loop: -loop.products))
+
+
+def per_depth(loops: Sequence[Loop], tile: GemmTile | FewTile, bk: int, depth_of_product: int = 16) -> float | None:
+    """Instructions per warp and 32 of the depth in a tile's loop; None where no loop is that of the tile.
+
+    Args:
+      loops: of the kernel.
+      tile: of tensor cores.
+      bk: depth of a step.
+      depth_of_product: of one instruction.
+    """
+    fragments = tile.bm // 16 // tile.wm * (tile.bn // 8 // tile.wn)
+    for loop in loops:
+        if loop.products == fragments * -(-bk // depth_of_product):
+            return loop.instructions * 32 / bk
+    return None

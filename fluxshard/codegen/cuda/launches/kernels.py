@@ -60,7 +60,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewTile:
-    """What a GEMM takes instead of its tile where few cells are computed; attributes as in `GemmTile`, whose depth it has.
+    """What a GEMM takes instead of its tile where few cells are computed; attributes as in `GemmTile`.
 
     `bn` divides that of the tile, so that packed weights serve both; the block has as many threads.
     """
@@ -81,7 +81,7 @@ class GemmTile:
       stages: tiles in flight between global and shared memory.
       wm, wn: warps along cells and channels.
       tn: channels per thread, where products are summed one at a time.
-      splits: parts that a sum is cut into, a power of two; one block makes several in turn where there are tiles enough.
+      splits: parts that a sum is cut into, a power of two; one block makes several in turn where tiles suffice.
       slots: blocks that are to be kept busy.
       table: gathered rows are listed in shared memory before the sums begin.
       few: smaller tiles for few cells; None where there are none.

@@ -253,7 +253,9 @@ def _alone(steps: list[Step]) -> list[Step]:
     when those were there.
     """
     first = next((n for n, step in enumerate(steps) if isinstance(step, Launch)), 0)
-    product = next((n for n, step in enumerate(steps) if isinstance(step, Launch) and isinstance(step.kernel, K.Gemm)), 0)
+    product = next(
+        (n for n, step in enumerate(steps) if isinstance(step, Launch) and isinstance(step.kernel, K.Gemm)), 0
+    )
     return [
         replace(step, alone=True) if n in (first, product) and isinstance(step, Launch) else step
         for n, step in enumerate(steps)

@@ -99,9 +99,7 @@ def _listed(
     return None
 
 
-def _shapes(
-    target: CudaTarget, bm: int, bn: int, taps: int, inputs: Inputs, splits: int
-) -> Iterator[GemmTile]:
+def _shapes(target: CudaTarget, bm: int, bn: int, taps: int, inputs: Inputs, splits: int) -> Iterator[GemmTile]:
     """Tiles of a size, the one that hides most latency first."""
     in_tap = inputs.unit_starts[-1]
     depth = taps * in_tap
