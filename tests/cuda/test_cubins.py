@@ -80,7 +80,7 @@ def test_the_loop_of_a_product_is_short(nvrtc: Nvrtc, bm: int, bn: int) -> None:
     if 90 not in nvrtc.arches:
         pytest.skip(f"{nvrtc.identity} does not compile for sm_90")
     inputs, finish = Inputs(counts=(128,), vec=8), Finish(channels=256, act="SILU", bias=True)
-    problem = Problem((3, 3), inputs, finish, 16384)
+    problem = Problem((3, 3), inputs, finish, 65536)
     target = CudaTarget(arch="sm_90", dtype="float16")
     tile = next(one for one in candidates(target, problem) if (one.bm, one.bn) == (bm, bn))
     kernel = Gemm(dtype="float16", math=target.math, tile=tile, taps_y=3, taps_x=3, inputs=inputs, finish=finish)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,8 +62,12 @@ class GpuLoader:
 
     @property
     def overlaps(self) -> bool:
-        """Kernels may begin before those in front of them have ended, in graphs as well: from CUDA 12.3 on."""
-        return int(self.target.arch[3:]) >= 90 and self.device.driver_version >= (12, 3)
+        """Kernels may begin before those in front of them have ended, in graphs as well: from CUDA 12.3 on.
+
+        `FLUXSHARD_NO_OVERLAP=1` forbids it.
+        """
+        able = int(self.target.arch[3:]) >= 90 and self.device.driver_version >= (12, 3)
+        return able and os.environ.get("FLUXSHARD_NO_OVERLAP", "0") in ("", "0")
 
     def load(self, kernels: Mapping[str, tuple[Kernel, int]]) -> dict[str, Loaded]:
         """See `program.Loader.load`."""
