@@ -108,8 +108,8 @@ def _shapes(target: CudaTarget, bm: int, bn: int, taps: int, inputs: Inputs, spl
             return
         # 4 to 8 rows of a thread times tn columns: at most 64 sums in registers
         shape = GemmTile(bm=bm, bn=bn, bk=16, stages=2, wm=8 if bm == 128 else 4, wn=1, tn=8 if bn == 128 else 4)
-        if splits > 1 and bm * bn > 32 * shape.threads:
-            return
+        if splits > 1 and bm * bn > 4096:
+            return  # a part and the sum of those before it are both in registers
         yield from ([replace(shape, stages=3), shape] if target.copies_async else [shape])
         return
     if splits > 1 and bm * bn > 128 * 64:
