@@ -119,10 +119,9 @@ def _shapes(target: CudaTarget, bm: int, bn: int, taps: int, inputs: Inputs, spl
         yield GemmTile(bm=bm, bn=bn, bk=16 if depth <= 16 else 32, stages=2, wm=wm, wn=wn)
         return
     deepest = 16 if depth <= 16 else 64 if in_tap % 64 == 0 and inputs.vec == target.lanes and depth >= 256 else 32
-    for bk in (64, 32, 16):
-        for stages in (4, 3, 2):
-            if bk <= deepest and (bk == deepest or bk >= 32) and stages <= max(2, -(-depth // bk) + 1):
-                yield GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=wm, wn=wn)
+    for bk, stages in ((64, 4), (64, 3), (32, 4), (32, 3), (16, 4), (16, 3), (32, 2), (16, 2)):
+        if bk <= deepest and (bk == deepest or bk >= 32) and stages <= max(2, -(-depth // bk) + 1):
+            yield GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=wm, wn=wn)
 
 
 _FEW = {
