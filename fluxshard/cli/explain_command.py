@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fluxshard.cli.support.messages import warnings_as_notes
 from fluxshard.cli.support.progress import TuningProgress
+from fluxshard.codegen.cuda.products import product_report
 from fluxshard.codegen.cuda.report import parse_arch
 from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError
@@ -62,4 +63,6 @@ def explain_command(request: ExplainRequest) -> str:
             found = model.explain()
             return found.verbose() if request.verbose else str(found)
         with screen.status(f"compiling the kernels of {request.model.name} for {request.target} ..."):
-            return str(model.explain(target=request.target, dtype=request.dtype))
+            report = model.explain(target=request.target, dtype=request.dtype)
+            products = product_report(report)
+        return f"{report}\n\n{products}" if products.rows else str(report)

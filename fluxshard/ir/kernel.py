@@ -62,7 +62,14 @@ def cpu_type(dtype: DType) -> CpuDType:
 # technical specifications per compute capability ("maximum amount of shared memory per thread block").
 CUDA_ARCHES: dict[str, int] = {
     "sm_72": 96 << 10, "sm_75": 64 << 10, "sm_80": 163 << 10, "sm_86": 99 << 10, "sm_87": 163 << 10,
-    "sm_89": 99 << 10, "sm_90": 227 << 10,
+    "sm_89": 99 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "sm_110": 227 << 10, "sm_120": 99 << 10,
+}  # fmt: skip
+
+# arch -> multiprocessors of a usual device of it: Xavier, T4, A100, RTX 3080 Ti, Orin, RTX 4090, H100,
+# B200, Thor, RTX 5090. Tiles follow from the architecture alone, so that code that was generated elsewhere fits.
+_MULTIPROCESSORS = {
+    "sm_72": 8, "sm_75": 40, "sm_80": 108, "sm_86": 80, "sm_87": 16, "sm_89": 128, "sm_90": 132, "sm_100": 148,
+    "sm_110": 20, "sm_120": 170,
 }  # fmt: skip
 
 
@@ -119,6 +126,11 @@ class CudaTarget:
     def shared_bytes(self) -> int:
         """Largest dynamic shared memory of a thread block, in bytes."""
         return CUDA_ARCHES[self.arch]
+
+    @property
+    def multiprocessors(self) -> int:
+        """Of a usual device of the architecture."""
+        return _MULTIPROCESSORS[self.arch]
 
     @property
     def math(self) -> Literal["m16n8k16", "m16n8k8", "ffma"]:

@@ -65,6 +65,7 @@ class GridMemory:
       valid: cells whose source is inside, one byte each.
       src: cell that each cell's features come from, int32 `(H, W)`.
       still: int32; whether the field is zero everywhere.
+      axes: int32 `(H)` and `(W)`: where the motion of a row and of a column lies, added up; in the input cache.
       work: address of the given mask, or 0; part of the control block.
       maps: slot maps of all values of the grid in a planned frame; as in `Store`.
       candidates: cells that were computed, one byte each.
@@ -80,6 +81,7 @@ class GridMemory:
     valid: Ptr
     src: Ptr
     still: Ptr
+    axes: tuple[Ptr, Ptr]
     work: Ptr
     maps: tuple[Ptr, Ptr]
     candidates: Ptr

@@ -49,6 +49,20 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
   return SAY(" ");
 }
 
+struct attribute { int id; char pad[4]; union { char raw[64]; int allowed; } value; };
+struct config {
+  unsigned gx, gy, gz, bx, by, bz, shared;
+  void* stream;
+  struct attribute* attributes;
+  unsigned n;
+};
+int cuLaunchKernelEx(const struct config* c, void* function, void** params, void** extra) {
+  printf("launch %p: %ux%ux%u of %ux%ux%u, %u bytes, stream %p, extra %d, attribute %d of %u, ", function, c->gx, c->gy, c->gz,
+         c->bx, c->by, c->bz, c->shared, c->stream, extra != NULL, c->attributes[0].value.allowed ? c->attributes[0].id : -1, c->n);
+  for (int i = 0; i < number("STUB_ARGS", 0); ++i) printf("%02x", ((unsigned char*)params[0])[i]);
+  return SAY(" ");
+}
+
 // how bindings find all of the above
 int cuGetProcAddress_v2(const char* name, void** function, int version, uint64_t flags, int* found) {
   *function = dlsym(RTLD_DEFAULT, name);

@@ -29,6 +29,7 @@ class Graph:
 
     launch: Callable[[], None]
     replays: int = 0
+    n_bytes: int = 1000
 
     def replay(self) -> None:
         self.replays += 1
@@ -91,6 +92,15 @@ def test_the_second_frame_of_a_kind_is_captured_and_all_later_ones_replay_it() -
     torch.testing.assert_close(session.run(image), dense(image), atol=1e-5, rtol=1e-5)
     assert device.asked == 2
     assert [graph.replays for graph in device.graphs] == [5, 5]
+
+
+def test_what_graphs_keep_is_memory_of_the_session() -> None:
+    session, _ = _session(Capturer())
+    sizes = []
+    for image in _images(4):
+        session.run(image)
+        sizes.append(session.state_bytes)
+    assert sizes[0] > 10000 and [size - sizes[0] for size in sizes] == [0, 2000, 2000, 2000]
 
 
 def test_what_cannot_be_captured_is_launched_with_a_warning() -> None:

@@ -12,8 +12,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.plans import NAMES, SIZES, load_plan, seeded_weights
+from fluxshard.codegen.cuda.compile import sass
+from fluxshard.codegen.cuda.compile.cubin import get_or_build_cubin
 from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
+from fluxshard.codegen.cuda.compile.render import render_kernel
+from fluxshard.codegen.cuda.launches.kernels import Finish, Gemm, Inputs, name_of
+from fluxshard.codegen.cuda.launches.tiles import Problem, candidates
 from fluxshard.codegen.cuda.report import kernel_report
+from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
 from fluxshard.ir.verify import verify
 from fluxshard.options import DType
 
@@ -29,9 +35,27 @@ CASES: list[tuple[str, str, DType]] = [
 
 @pytest.mark.parametrize(("name", "arch", "dtype"), CASES)
 def test_every_kernel_compiles_and_no_gemm_spills(nvrtc: Nvrtc, name: str, arch: str, dtype: DType) -> None:
+    compiles_without_spills(nvrtc, name, 640, arch, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
+def test_large_images_do_not_spill_either(nvrtc: Nvrtc, arch: str) -> None:
+    compiles_without_spills(nvrtc, "yolo11m", 1024, arch, "float16")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("arch", [arch for arch in CUDA_ARCHES if arch not in ARCHES])
+def test_every_other_architecture(nvrtc: Nvrtc, arch: str) -> None:
+    compiles_without_spills(nvrtc, "yolo11n", 640, arch, "float16")
+
+
+def compiles_without_spills(nvrtc: Nvrtc, name: str, size: int, arch: str, dtype: DType) -> None:
     if int(arch.removeprefix("sm_")) not in nvrtc.arches:
         pytest.skip(f"{nvrtc.identity} does not compile for {arch}")
-    report = kernel_report(load_plan(name, 640), arch, dtype)
+    report = kernel_report(load_plan(name, size), arch, dtype)
     gemms = [row for row in report.rows if row.name.startswith("fs_gemm_")]
     assert len(gemms) > 40 and len(report.rows) > len(gemms) + 20
     assert not [row.name for row in report.spilled if row in gemms], f"\n{report}"
@@ -39,6 +63,33 @@ def test_every_kernel_compiles_and_no_gemm_spills(nvrtc: Nvrtc, name: str, arch:
         resources = row.cubin.resources
         assert 2 * row.threads * resources.registers <= REGISTERS, f"{row.name}: two blocks do not fit\n{report}"
         assert row.dynamic_bytes + resources.shared_bytes <= report.target.shared_bytes, f"{row.name}\n{report}"
+
+
+# ---- how long the loops of sums are, in machine code
+
+ARGS_BYTES = 256  # of a product of one segment without a residual
+# tile -> most instructions per warp and 32 of the depth
+MOST_INSTRUCTIONS = {(128, 128): 148, (64, 64): 109, (64, 16): 91}
+
+
+@pytest.mark.parametrize(("bm", "bn"), MOST_INSTRUCTIONS)
+def test_the_loop_of_a_product_is_short(nvrtc: Nvrtc, bm: int, bn: int) -> None:
+    tool = sass.find_nvdisasm()
+    if tool is None:
+        pytest.skip(f"no nvdisasm: {sass.TOOL_ADVICE}")
+    if 90 not in nvrtc.arches:
+        pytest.skip(f"{nvrtc.identity} does not compile for sm_90")
+    inputs, finish = Inputs(counts=(128,), vec=8), Finish(channels=256, act="SILU", bias=True)
+    problem = Problem((3, 3), inputs, finish, 65536)
+    target = CudaTarget(arch="sm_90", dtype="float16")
+    tile = next(one for one in candidates(target, problem) if (one.bm, one.bn) == (bm, bn))
+    kernel = Gemm(dtype="float16", math=target.math, tile=tile, taps_y=3, taps_x=3, inputs=inputs, finish=finish)
+    cubin = get_or_build_cubin(name_of(kernel), render_kernel(kernel, ARGS_BYTES), {}, "sm_90")
+    loops = sass.product_loops(sass.disassemble(cubin.path, tool))
+    counts = [sass.per_depth(loops, shape, tile.bk) for shape in tile.shapes]
+    assert None not in counts, "a tile has no loop of its own"
+    assert counts[0] is not None and counts[0] <= MOST_INSTRUCTIONS[bm, bn]
+    assert not cubin.resources.spills
 
 
 @pytest.mark.parametrize("size", SIZES)

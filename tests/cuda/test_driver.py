@@ -42,6 +42,8 @@ class Driver:
         self.CUdevice_attribute = bindings.CUdevice_attribute
         self.CUfunction_attribute = bindings.CUfunction_attribute
         self.CUstream_flags = bindings.CUstream_flags
+        self.CUlaunchConfig, self.CUlaunchAttribute = bindings.CUlaunchConfig, bindings.CUlaunchAttribute
+        self.CUlaunchAttributeID = bindings.CUlaunchAttributeID
         self.calls: list[tuple[Any, ...]] = []
         self.launched: list[bytes] = []
         self._status = {name: getattr(bindings.CUresult, f"CUDA_ERROR_{status}") for name, status in fails.items()}
@@ -61,6 +63,7 @@ class Driver:
             "cuModuleUnload": lambda module: (),
             "cuStreamCreate": lambda flags: (0xBEEF,),
             "cuLaunchKernel": self._launch,
+            "cuLaunchKernelEx": self._launch_with,
         }
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
@@ -84,6 +87,23 @@ class Driver:
     def _launch(self, *args: Any) -> tuple[Any, ...]:
         """Follows the addresses, as the driver does."""
         argument = ctypes.c_void_p.from_address(args[9]).value
+        self.launched.append(ctypes.string_at(argument or 0, ctypes.sizeof(Args)))
+        return ()
+
+    def _launch_with(self, config: Any, function: str, address: int, extra: int) -> tuple[Any, ...]:
+        (attribute,) = config.attrs
+        overlaps = self.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+        assert attribute.id == overlaps and attribute.value.programmaticStreamSerializationAllowed == 1
+        assert (config.numAttrs, config.gridDimY, config.gridDimZ, config.blockDimY, config.blockDimZ) == (
+            1,
+            1,
+            1,
+            1,
+            1,
+        )
+        shape = config.gridDimX, config.blockDimX, config.sharedMemBytes, int(config.hStream)
+        self.calls[-1] = ("cuLaunchKernelEx", function, *shape, extra)
+        argument = ctypes.c_void_p.from_address(address).value
         self.launched.append(ctypes.string_at(argument or 0, ctypes.sizeof(Args)))
         return ()
 
@@ -136,6 +156,18 @@ def test_a_launch_is_one_call_that_points_at_the_argument(driver: Driver) -> Non
     assert driver.calls == [("cuLaunchKernel", "function", *shape, stream, address, 0) for stream in (0, 0xDEADBEEF, 0)]
     before = bytes(Args(0x1122334455667788, 7, 9))
     assert driver.launched == [before, before, bytes(args)]
+
+
+def test_a_launch_that_overlaps_says_so_every_time(driver: Driver) -> None:
+    args = Args(0x1122334455667788, 7, 9)
+    launch = kernel(driver).bind(5, args, overlaps=True)
+    driver.calls.clear()
+    launch(0)
+    args.n = 8
+    launch(0xDEADBEEF)
+    shape = (5, 128, 1024)
+    assert driver.calls == [("cuLaunchKernelEx", "function", *shape, stream, 0) for stream in (0, 0xDEADBEEF)]
+    assert driver.launched[-1] == bytes(args) != driver.launched[0]
 
 
 def test_arguments_are_bytes_ctypes_or_writable_buffers_and_are_kept_alive(driver: Driver) -> None:
@@ -304,6 +336,7 @@ try:
     args.n = 8
     launch(0)
     kernel.launch(2, bytes(args), 5)
+    kernel.bind(3, args, overlaps=True)(6)
     kernel.close()
 except FluxShardError as error:
     print(type(error).__name__, error)
@@ -347,6 +380,8 @@ def test_what_reaches_the_driver_through_the_real_bindings(cuda_driver: ModuleTy
         launched.format(77, "0xdeadbeef", 7),
         launched.format(77, "(nil)", 8),
         launched.format(2, "0x5", 8),
+        "launch 0xf0: 3x1x1 of 128x1x1, 50000 bytes, stream 0x6, extra 0, attribute 6 of 1, "
+        "8877665544332211080000000900000" + "0",
         "unload 0x51",
     ]
 

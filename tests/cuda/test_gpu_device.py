@@ -43,6 +43,10 @@ class Torch:
             "is_current_stream_capturing": lambda: False, "current_blas_handle": lambda: self.calls.append("blas"),
             "graph_pool_handle": lambda: POOL, "CUDAGraph": self.graph, "stream": self.on,
             "ExternalStream": lambda handle, device: f"{handle} of {device}",
+            "memory_snapshot": lambda: [
+                {"segment_pool_id": POOL, "total_size": 2 << 20}, {"segment_pool_id": (0, 0), "total_size": 1 << 30},
+                {"segment_pool_id": list(POOL), "total_size": 32 << 20}, {"total_size": 5},
+            ],
         }  # fmt: skip
         for name, function in cuda.items():
             monkeypatch.setattr(torch.cuda, name, function)
@@ -162,6 +166,7 @@ def test_a_stream_that_is_being_captured(gpu: GpuDevice, monkeypatch: pytest.Mon
 def test_a_capture_has_a_stream_of_its_own_and_the_next_one_the_same(cuda: Torch, gpu: GpuDevice) -> None:
     for _ in range(3):
         graph = gpu.capture(lambda: cuda.calls.append(f"launch on {cuda.current}"))
+        assert graph.n_bytes == 34 << 20
         assert cuda.current == "caller's" and cuda.streams_made == 1 and not cuda.underway and cuda.uses == 1
         del graph
         gc.collect()

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import fluxshard
+from benchmarks.gpu_cases import stream_of
 from fluxshard.ir.params import Island, IslandStep, Ref
 from fluxshard.ops.reference import IslandProgram
+from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_islands import on_device
 from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import frames
@@ -81,3 +83,32 @@ def test_a_stream_may_begin_in_inference_mode_and_go_on_outside(inside: tuple[bo
             assert not any(leaf.is_inference() or leaf.requires_grad for leaf in out.values())
             with torch.no_grad():
                 assert_same(out, net(image))
+
+
+@pytest.mark.requires_compiler
+@pytest.mark.parametrize("remap", [True, False])
+def test_what_an_island_reads_is_copied_again_only_where_it_changed(remap: bool) -> None:
+    options = fluxshard.CompileOptions(backend="emulated")
+    model = fluxshard.compile(small_net(), torch.zeros(1, 3, *SIZE), options=options, target="cuda")
+    images = [image for image, _ in frames("garbage", SIZE, 2, 5)]
+    reuse = fluxshard.ReuseOptions(rfap="per_layer", input="fresh", scene_cut=1.0, remap=remap)
+    with model.session(reuse) as session:
+        before = session.run(images[0])
+        engine = model.specialise(images[0]).program.engine
+        assert isinstance(engine, CudaEngine)
+        layout, stream = engine._layout, stream_of(session)
+        copies = {name: engine._dense(stream, name) for name in layout.dense_of if name not in layout.from_torch}
+        assert copies
+        kept = {name: copy.clone() for name, copy in copies.items()}
+        again = session.run(images[0])
+        assert_same(again, before, 0)
+        for copy in copies.values():
+            copy.fill_(7.5)
+        session.run(images[0])
+        stale = [bool((copy == 7.5).all()) for copy in copies.values()]
+        assert all(stale) if remap else not any(stale)
+        for name, copy in copies.items():
+            copy.copy_(kept[name])
+        with torch.no_grad():
+            assert_same(session.run(images[1]), small_net()(images[1]))
+        assert not any(torch.equal(copy, kept[name]) for name, copy in copies.items())

@@ -20,6 +20,7 @@ from fluxshard.codegen.cuda.compile.render import header, render_kernel
 from fluxshard.codegen.cuda.launches import kernels as module_of_kernels
 from fluxshard.codegen.cuda.launches.kernels import (
     NOTHING,
+    FewTile,
     Finish,
     Gemm,
     GemmTile,
@@ -42,7 +43,7 @@ from tests.unit.codegen.cpp.test_render import CASES, plan_of
 GOLDEN = Path(__file__).parent / "golden"
 HEADERS = ("prelude", "epilogue", "gemm", "rows", "frame", "maps", "rules")
 F16, F32 = CudaTarget(arch="sm_80", dtype="float16"), CudaTarget(arch="sm_80")
-TILE = GemmTile(bm=64, bn=16, bk=32, stages=3, wm=4, wn=1, splits=2)
+TILE = GemmTile(bm=64, bn=16, bk=32, stages=3, wm=4, wn=1, splits=2, slots=9)
 ORDERS = (
     *DEFAULT_ORDERS,
     Order(planned=False, rfap="per_layer", remap=False),
@@ -139,6 +140,7 @@ INPUTS = Inputs(counts=(16, 8), vec=8)
 NUMBERS = ("0x1p+0f", "0x1p+1f", "0x1p+2f", "0x1p+3f")
 FINISH = Finish(channels=24, act="ELU", act_after="CLAMP", numbers=NUMBERS, residual=Inputs(counts=(24,), vec=8))
 GEMM = Gemm(dtype="float16", math="m16n8k16", tile=TILE, taps_y=3, taps_x=3, inputs=INPUTS, finish=FINISH)
+FEW = FewTile(bm=32, bn=8, stages=2, wm=2, wn=2)
 ROWS = Rows(
     dtype="float16", op="binary", inputs=INPUTS, other=Inputs(counts=(24,), vec=4), finish=FINISH,
     numbers=(("KIND", 0), ("SWAPPED", 0)),
@@ -168,8 +170,13 @@ PERTURBED: dict[type, tuple[Any, Callable[[Any], Kernel], Changes]] = {
         lambda tile: replace(GEMM, tile=tile),
         {
             "bm": (128,), "bn": (32,), "bk": (16,), "stages": (2,), "wm": (2,), "wn": (2,), "tn": (8,),
-            "splits": (1, 4), "table": (False,),
+            "splits": (1, 4), "table": (False,), "slots": (7,), "few": (FEW,),
         },
+    ),
+    FewTile: (
+        FEW,
+        lambda few: replace(GEMM, tile=replace(TILE, few=few)),
+        {"bm": (64,), "bn": (16,), "stages": (3,), "wm": (4,), "wn": (1,)},
     ),
     Gemm: (
         GEMM,

@@ -42,6 +42,7 @@ class Replay:
 
     def __init__(self, launch: Callable[[], None]) -> None:
         self.replay = launch
+        self.n_bytes = 0
 
 
 def engine_of(model: fluxshard.CompiledModel) -> CudaEngine:

@@ -50,6 +50,32 @@ def test_masks_are_those_of_the_definition(name: str, options: PlannedOptions, s
     run_both(CASES[name], options, seed)
 
 
+@pytest.mark.parametrize("low_high", [(0.0, 1.0), (-2.118, 2.64)])
+@pytest.mark.parametrize("name", CASES)
+def test_images_that_come_as_bytes_give_the_same_masks(
+    name: str, low_high: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an image on a GPU goes through; torch's processor stands in for it."""
+    monkeypatch.setattr(CppImageTest, "_is_elsewhere", staticmethod(lambda image: True))
+    for seed in range(4):
+        run_both(CASES[name], PlannedOptions(refresh_frames=4, pixel_range=low_high), seed)
+
+
+def test_an_image_as_bytes_says_whether_it_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES["odd"]
+    reference, generated = case.both(PlannedOptions())
+    monkeypatch.setattr(CppImageTest, "_is_elsewhere", staticmethod(lambda image: True))
+    image = torch.rand(1, case.channels, *case.size, generator=torch.Generator().manual_seed(1))
+    broken = image.clone()
+    broken[0, 1, 7, 9] = float("nan")
+    assert not generated.keyframe(broken) and not reference.keyframe(broken)
+    assert generated.keyframe(image)
+    for odd in (float("inf"), float("-inf"), float("nan")):
+        broken[0, 1, 7, 9] = odd
+        assert generated.propose(broken, None) is None and generated.glance(broken, None) is None
+    assert generated.propose(image, None) is not None
+
+
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
 @pytest.mark.parametrize("seed", range(4))
 def test_every_instruction_set_gives_the_same_masks(isa: str, seed: int) -> None:

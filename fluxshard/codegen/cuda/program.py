@@ -34,8 +34,14 @@ class Loaded(Protocol):
         """Number of persistent blocks to launch where `wanted` could be kept busy."""
         ...
 
-    def bind(self, blocks: int, args: bytes) -> Bound:
-        """The launch with these arguments."""
+    def bind(self, blocks: int, args: bytes, alone: bool = True) -> Bound:
+        """The launch with these arguments.
+
+        Args:
+          blocks: of the grid.
+          args: the kernel's struct.
+          alone: see `Launch`.
+        """
         ...
 
 
@@ -158,7 +164,8 @@ class CudaProgram:
 
     def _bound(self, step: Launch, bases: Mapping[Region, int]) -> Bound:
         loaded = self._loaded[name_of(step.kernel)]
-        return loaded.bind(loaded.blocks(step.blocks) if step.persistent else step.blocks, step.args.encode(bases))
+        blocks = loaded.blocks(step.blocks) if step.persistent else step.blocks
+        return loaded.bind(blocks, step.args.encode(bases), alone=step.alone)
 
     def pack_weights(self, weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Bytes that all streams share."""

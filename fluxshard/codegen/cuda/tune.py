@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.common.cache import cache_root
-from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, name_of
+from fluxshard.codegen.cuda.launches.kernels import FewTile, Gemm, GemmTile, name_of
 from fluxshard.codegen.cuda.launches.launch import Launch, Order
 from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.tiles import Problem, candidates
@@ -134,9 +134,14 @@ def _slug(device: str) -> str:
 def _read(path: Path) -> dict[str, GemmTile]:
     """Kept results; anything wrong with them makes a miss."""
     try:
-        return {key: GemmTile(**fields) for key, fields in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {key: _tile(fields) for key, fields in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {}
+
+
+def _tile(fields: dict[str, Any]) -> GemmTile:
+    few = fields.pop("few")
+    return GemmTile(**fields, few=None if few is None else FewTile(**few))
 
 
 def _write(path: Path, known: Mapping[str, GemmTile]) -> None:

@@ -188,6 +188,7 @@ class CudaEngine:
         start = device.event()
         run_captured(captured, device, lambda: self._launch(stream, captured), self.plan.name)
         end = device.event()
+        state.n_bytes = self._bytes_of(stream)
         if takes_image:
             inputs.advance()
         stream.held = held
@@ -226,7 +227,6 @@ class CudaEngine:
                 )
             if stream.own is None:
                 stream.own = self.new_input_cache(_TAKE_IMAGE)
-                state.n_bytes += stream.own.n_bytes
             inputs = stream.own
         elif not isinstance(control.input, CudaInput) or control.input.cache.program is not self._program:
             seen = type(control.input).__name__
@@ -239,6 +239,11 @@ class CudaEngine:
             stream.captured.clear()  # they read the memory of another cache
             stream.inputs = inputs
         return inputs
+
+    def _bytes_of(self, stream: CudaState) -> int:
+        """Device memory of a stream: its state, the input cache that is its own, and what its graphs keep."""
+        own = 0 if stream.own is None else stream.own.n_bytes
+        return self._program.state_bytes + own + sum(captured.n_bytes for captured in stream.captured.values())
 
     def _upload(self, stream: CudaState, control: StepControl, outputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Writes what the frame is given beside its image; returns what must live until it has run."""

@@ -32,6 +32,11 @@ class Captured:
     refused: bool = False
     leaves: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def n_bytes(self) -> int:
+        """Device memory that the graph keeps."""
+        return 0 if self.graph is None else self.graph.n_bytes
+
 
 def run_captured(captured: Captured, device: Device, launch: Callable[[], None], name: str) -> None:
     """Runs launches on the current CUDA stream: as a graph from the second time on, where that is possible.

@@ -17,7 +17,13 @@ from fluxshard.errors import DeviceMemoryError, StateError
 
 
 class Graph(Protocol):
-    """A captured frame."""
+    """A captured frame.
+
+    Attributes:
+      n_bytes: device memory that it keeps: results of torch between kernels, workspaces of its matrix products.
+    """
+
+    n_bytes: int
 
     def replay(self) -> None:
         """Launches it on the current CUDA stream."""
@@ -171,6 +177,26 @@ class EmulatedDevice:
         return host_ms
 
 
+class GpuGraph:
+    """See `Graph`.
+
+    Args:
+      graph: captured, in a pool of its own.
+      pool: that pool.
+    """
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
+        self._graph = graph
+        segments = torch.cuda.memory_snapshot()
+        self.n_bytes = sum(
+            int(one["total_size"]) for one in segments if tuple(one.get("segment_pool_id", ())) == tuple(pool)
+        )
+
+    def replay(self) -> None:
+        """See `Graph.replay`."""
+        self._graph.replay()
+
+
 class Captures:
     """Graph captures of this process: one at a time, each on a CUDA stream that nothing else uses.
 
@@ -315,7 +341,7 @@ class GpuDevice:
         finally:
             if not ended:
                 self._abandon(graph, pool)
-        return graph
+        return GpuGraph(graph, pool)
 
     def _abandon(self, graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
         """Gives up a capture that torch could not end: its memory goes back, and allocations are ordinary ones again.

@@ -103,7 +103,7 @@ class CudaInputCache:
     @property
     def n_bytes(self) -> int:
         """See `InputCache.n_bytes`."""
-        return self.program.input_bytes
+        return self.program.input_bytes + self._propose.n_bytes + self._commit.n_bytes
 
     def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> CudaInput:
         """See `InputCache.propose`. The CUDA stream that is current must be ordered after what made the image.

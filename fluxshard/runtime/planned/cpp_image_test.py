@@ -17,6 +17,7 @@ from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.pixel_values import PixelValues
+from fluxshard.runtime.planned.fetched_bytes import fetched_bytes
 from fluxshard.runtime.planned.levels import Level, level_of_grids
 from fluxshard.runtime.planned.proposal import GridWork, ShardProposal, stale_proposal
 
@@ -177,11 +178,11 @@ class CppImageTest:
           ShapeError: an image of another shape or type than the program is for.
         """
         self._pending = None
-        pixels = self._take(image)
-        finite = self._program.keyframe(self._args)
+        pixels, finite = self._take(image)
+        seen = self._program.keyframe(self._args)
         del pixels  # until here the program has read them
         self._has_keyframe = True
-        return finite
+        return finite and seen
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """See `ImageTest.focus`: `(ceil(H / 8), ceil(W / 8))` of `OBJECT`, `SMALL_OBJECT` or 0."""
@@ -204,11 +205,11 @@ class CppImageTest:
           StateError: there was no keyframe.
         """
         args, block = self._args, self._block
-        pixels = self._compare(image, motion)
+        pixels, finite = self._compare(image, motion)
         memory = block.write_to(args)
         evaluated = block.evaluated.of(memory)
         evaluated.fill(0)
-        if not self._program.propose(args):
+        if not finite or not self._program.propose(args):
             return None
         shards = tuple([place.of(memory) for place in block.shards])
         motions = self._level_motion(memory) if motion is not None and args.strays else None
@@ -227,10 +228,11 @@ class CppImageTest:
           ShapeError, StateError: as `propose`.
         """
         mask = np.empty(self._program.shapes[-1] if self._program.shapes else (0, 0), np.bool_)
-        alive = self._compare(image, motion), self._block.write_to(self._args)
+        pixels, finite = self._compare(image, motion)
+        memory = self._block.write_to(self._args)
         self._args.masks = mask.ctypes.data
-        finite = self._program.glance(self._args)
-        del alive  # until here the program has read it
+        finite = finite and self._program.glance(self._args)
+        del pixels, memory  # until here the program has read them
         return mask if finite else None
 
     def commit(self, proposal: ShardProposal) -> None:
@@ -240,21 +242,21 @@ class CppImageTest:
             raise stale_proposal()
         self._program.commit(self._args)
 
-    def _compare(self, image: Tensor, motion: MotionField | None) -> Tensor:
-        """Fills the arguments for a frame; what is returned has to live until the program has read it."""
+    def _compare(self, image: Tensor, motion: MotionField | None) -> tuple[Tensor, bool]:
+        """Fills the arguments for a frame; returns what `_take` does."""
         if not self._has_keyframe:
             raise StateError("the image test has no frame to compare with: call keyframe() first")
         if motion is not None:
             motion.check_covers(*self._shape[2:])
         self._pending = None
         args = self._args
-        pixels = self._take(image)
+        taken = self._take(image)
         args.motion = args.known = None
         if motion is not None:
             args.motion, args.known = motion.displacement.ctypes.data, motion.valid.ctypes.data
             args.cell_px = motion.cell_px
             args.motion_rows, args.motion_columns = motion.valid.shape
-        return pixels
+        return taken
 
     def _level_motion(self, memory: NDArray[np.uint8]) -> LevelMotion:
         # whole features may be more than a field holds, where the hint was not: then nothing has been planned
@@ -262,21 +264,36 @@ class CppImageTest:
         *levels, image = map(make, self._block.moved.of(memory), self._block.sourced.of(memory))
         return LevelMotion.trusted(image, tuple(levels), self._level_of)
 
-    def _take(self, image: Tensor) -> Tensor:
-        """Passes the image on; what is returned has to live until the program has read it."""
+    def _take(self, image: Tensor) -> tuple[Tensor, bool]:
+        """Passes the image on.
+
+        Returns:
+          what has to live until the program has read it; False where pixels of an image elsewhere are not finite. Those
+          of an image here are looked at by the program.
+        """
         if tuple(image.shape) != self._shape or image.dtype not in (torch.float32, torch.uint8):
             raise ShapeError(
                 f"image is {tuple(image.shape)} {image.dtype}; expected {self._shape} torch.float32 or torch.uint8"
             )
-        pixels, args = image.detach().cpu(), self._args
+        image, args = image.detach(), self._args
         args.threads = torch.get_num_threads()
         args.image = args.bytes = None
+        if image.dtype == torch.float32 and self._is_elsewhere(image):
+            pixels, finite = fetched_bytes(image, float(args.low), float(args.scale))
+            height, width = self._shape[2:]
+            args.bytes, args.byte_steps[:] = pixels.data_ptr(), (height * width, width, 1)
+            return pixels, finite
+        pixels = image.cpu()
         if pixels.dtype == torch.uint8 and self._values.exact:
             args.bytes, args.byte_steps[:] = pixels.data_ptr(), pixels.stride()[1:]
         else:
             pixels = self._values.floats(pixels)
             args.image = pixels.data_ptr()
-        return pixels
+        return pixels, True
+
+    @staticmethod
+    def _is_elsewhere(image: Tensor) -> bool:
+        return image.device.type != "cpu"
 
 
 def _thresholds(levels: Sequence[Level], reach: int) -> NDArray[np.int32]:

@@ -33,13 +33,15 @@ struct Layer {
   using In = Segments;
   using Residual = Added;
   using Epilogue = Finish;
-  static constexpr int MATH = FS_MATH, BM = 64, BN = 16, BK = 32, STAGES = 3;
-  static constexpr int WM = 4, WN = 1, TN = 4, SPLITS = 2, TAPS_Y = 3, TAPS_X = 3;
+  static constexpr int MATH = FS_MATH, BK = 32, TN = 4, SPLITS = 2, SLOTS = 9;
+  static constexpr int TAPS_Y = 3, TAPS_X = 3, PACKED_N = 16, MOST_FEW = 0;
   static constexpr bool TABLE = 1;
 };
+struct Many : Layer { static constexpr int BM = 64, BN = 16, STAGES = 3, WM = 4, WN = 1; };
+struct Few : Layer { static constexpr int BM = 64, BN = 16, STAGES = 3, WM = 4, WN = 1; };
 typedef GemmArgs<Layer> Args;
-#define FS_CALL gemm<Layer, Scalars<Layer>>(a)
+#define FS_CALL gemm<Many, Scalars<Many>, Few, Scalars<Few>>(a)
 
-static_assert(sizeof(Args) == 320, "the struct is not what the host writes");
+static_assert(sizeof(Args) == 328, "the struct is not what the host writes");
 extern "C" __global__ void __launch_bounds__(128, 2) NAME(const __grid_constant__ Args a) { FS_CALL; }
 FS_EXPORT(NAME, Args)

@@ -54,7 +54,7 @@ struct Layer {
   static FS_DEVICE float outside() { return 0.0f; }
 };
 typedef RowArgs<Layer> Args;
-#define FS_CALL each_row<Layer>(a, [&](int y, int x, int c, float* v) {avg_pool<Layer>(a, y, x, c, v); })
+#define FS_CALL FS_AFTER_OTHERS(each_row<Layer>(a, [&](int y, int x, int c, float* v) {avg_pool<Layer>(a, y, x, c, v); }))
 
 static_assert(sizeof(Args) == 320, "the struct is not what the host writes");
 extern "C" __global__ void __launch_bounds__(128, 2) NAME(const __grid_constant__ Args a) { FS_CALL; }

@@ -44,7 +44,7 @@ struct Layer {
   static FS_DEVICE float eps() { return 0x1.0624de0000000p-10f; }
 };
 typedef RowArgs<Layer> Args;
-#define FS_CALL channel_norm<Layer>(a)
+#define FS_CALL FS_AFTER_OTHERS(channel_norm<Layer>(a))
 
 static_assert(sizeof(Args) == 280, "the struct is not what the host writes");
 extern "C" __global__ void __launch_bounds__(128, 2) NAME(const __grid_constant__ Args a) { FS_CALL; }

@@ -12,7 +12,7 @@ struct In {  // 0 segments
 };
 
 typedef BeginArgs Args;
-#define FS_CALL begin(a)
+#define FS_CALL FS_AFTER_OTHERS(begin(a))
 
 static_assert(sizeof(Args) == 64, "the struct is not what the host writes");
 extern "C" __global__ void __launch_bounds__(256, 2) NAME(const __grid_constant__ Args a) { FS_CALL; }

@@ -14,7 +14,7 @@ struct In {  // 0 segments
 };
 
 typedef GateArgs<1, 1, 0> Args;
-#define FS_CALL gate<1, 1, 0>(a)
+#define FS_CALL FS_AFTER_OTHERS(gate<1, 1, 0>(a))
 
 static_assert(sizeof(Args) == 48, "the struct is not what the host writes");
 extern "C" __global__ void __launch_bounds__(256, 2) NAME(const __grid_constant__ Args a) { FS_CALL; }

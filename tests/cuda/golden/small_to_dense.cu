@@ -13,8 +13,8 @@ struct In {  // 1 segments
 };
 
 typedef DenseArgs<In> Args;
-#define FS_CALL to_dense<In, 21>(a)
+#define FS_CALL FS_AFTER_OTHERS(to_dense<In, 21>(a))
 
-static_assert(sizeof(Args) == 72, "the struct is not what the host writes");
+static_assert(sizeof(Args) == 80, "the struct is not what the host writes");
 extern "C" __global__ void __launch_bounds__(256, 2) NAME(const __grid_constant__ Args a) { FS_CALL; }
 FS_EXPORT(NAME, Args)

@@ -221,15 +221,17 @@ class CudaKernel:
                 "use a smaller tile"
             )
 
-    def bind(self, blocks: int, args: Any) -> BoundLaunch:
+    def bind(self, blocks: int, args: Any, overlaps: bool = False) -> BoundLaunch:
         """A launch that can be repeated; making it is all the work that a launch can do beforehand.
 
         Args:
           blocks: of the grid, which has one dimension.
           args: the kernel's one argument, a struct by value: bytes, or a ctypes object or writable buffer that every
             launch reads anew, before it returns.
+          overlaps: the kernel may begin before the one in front of it on its CUDA stream has ended, and waits for it
+            itself (programmatic dependent launch; compute capability 9.0 and later).
         """
-        return BoundLaunch(self, blocks, args)
+        return BoundLaunch(self, blocks, args, overlaps)
 
     def launch(self, blocks: int, args: Any, cuda_stream: int) -> None:
         """Launches once; see `bind` and `BoundLaunch`."""
@@ -247,9 +249,9 @@ class BoundLaunch:
     error of a later call.
     """
 
-    __slots__ = ("_address", "_args", "_kept", "blocks", "kernel")
+    __slots__ = ("_address", "_args", "_config", "_kept", "blocks", "kernel")
 
-    def __init__(self, kernel: CudaKernel, blocks: int, args: Any) -> None:
+    def __init__(self, kernel: CudaKernel, blocks: int, args: Any, overlaps: bool = False) -> None:
         self.kernel = kernel
         self.blocks = blocks
         self._args = args
@@ -257,6 +259,7 @@ class BoundLaunch:
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(buffer))
         self._address = ctypes.addressof(pointers)
         self._kept = (buffer, pointers)  # the driver follows addresses
+        self._config = _overlapping(kernel, blocks) if overlaps else None
 
     def __call__(self, cuda_stream: int) -> None:
         """Launches on a CUDA stream.
@@ -266,21 +269,29 @@ class BoundLaunch:
           KernelError: the launch is refused.
         """
         kernel = self.kernel
-        result = kernel._driver.cuLaunchKernel(
-            kernel._function,
-            self.blocks,
-            1,
-            1,
-            kernel.threads,
-            1,
-            1,
-            kernel.shared_bytes,
-            cuda_stream,
-            self._address,
-            0,
-        )
+        if self._config is not None:
+            self._config.hStream = cuda_stream
+            result = kernel._driver.cuLaunchKernelEx(self._config, kernel._function, self._address, 0)
+        else:
+            shape = (self.blocks, 1, 1, kernel.threads, 1, 1)
+            result = kernel._driver.cuLaunchKernel(
+                kernel._function, *shape, kernel.shared_bytes, cuda_stream, self._address, 0
+            )
         if result[0]:
             check(result, f"launching {kernel.name} with {self.blocks} blocks of {kernel.threads} threads")
+
+
+def _overlapping(kernel: CudaKernel, blocks: int) -> Any:
+    """How a kernel is launched that may begin before the one in front of it has ended."""
+    driver = kernel._driver
+    attribute, config = driver.CUlaunchAttribute(), driver.CUlaunchConfig()
+    attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+    attribute.value.programmaticStreamSerializationAllowed = 1
+    config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
+    config.blockDimX, config.blockDimY, config.blockDimZ = kernel.threads, 1, 1
+    config.sharedMemBytes = kernel.shared_bytes
+    config.attrs, config.numAttrs = [attribute], 1
+    return config
 
 
 def _viewed(args: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,6 +60,15 @@ class GpuLoader:
         self.target = gpu_target(self.device, arch, dtype)
         self._root = root
 
+    @property
+    def overlaps(self) -> bool:
+        """Kernels may begin before those in front of them have ended, in graphs as well: from CUDA 12.3 on.
+
+        `FLUXSHARD_NO_OVERLAP=1` forbids it.
+        """
+        able = int(self.target.arch[3:]) >= 90 and self.device.driver_version >= (12, 3)
+        return able and os.environ.get("FLUXSHARD_NO_OVERLAP", "0") in ("", "0")
+
     def load(self, kernels: Mapping[str, tuple[Kernel, int]]) -> dict[str, Loaded]:
         """See `program.Loader.load`."""
         jobs = [
@@ -67,7 +77,9 @@ class GpuLoader:
         ]
         cubins = compile_many(jobs, self._root)
         return {
-            name: _Loaded(CudaKernel(cubin, name, kernel.threads, kernel.shared_bytes), self.device.multiprocessors)
+            name: _Loaded(
+                CudaKernel(cubin, name, kernel.threads, kernel.shared_bytes), self.device.multiprocessors, self.overlaps
+            )
             for (name, (kernel, _)), cubin in zip(kernels.items(), cubins, strict=True)
         }
 
@@ -75,14 +87,14 @@ class GpuLoader:
 class _Loaded:
     """See `program.Loaded`."""
 
-    def __init__(self, kernel: CudaKernel, multiprocessors: int) -> None:
-        self._kernel = kernel
+    def __init__(self, kernel: CudaKernel, multiprocessors: int, overlaps: bool) -> None:
+        self._kernel, self._overlaps = kernel, overlaps
         self._resident = kernel.blocks_per_sm * multiprocessors
 
     def blocks(self, wanted: int) -> int:
         """See `program.Loaded.blocks`: as many as run at a time."""
         return min(wanted, self._resident)
 
-    def bind(self, blocks: int, args: bytes) -> Bound:
+    def bind(self, blocks: int, args: bytes, alone: bool = True) -> Bound:
         """See `program.Loaded.bind`."""
-        return self._kernel.bind(blocks, args)
+        return self._kernel.bind(blocks, args, overlaps=self._overlaps and not alone)

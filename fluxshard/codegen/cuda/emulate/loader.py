@@ -77,7 +77,7 @@ class _Loaded:
         """See `program.Loaded.blocks`."""
         return min(wanted, _BLOCKS)
 
-    def bind(self, blocks: int, args: bytes) -> Bound:
+    def bind(self, blocks: int, args: bytes, alone: bool = True) -> Bound:
         """See `program.Loaded.bind`."""
         launch: Callable[..., None] = self._executable.launch
         return lambda _: launch(blocks, self._kernel.threads, self._kernel.shared_bytes, args)

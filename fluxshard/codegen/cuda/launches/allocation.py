@@ -77,7 +77,7 @@ def allocate(plan: Plan, target: CudaTarget, tiles: Mapping[str, K.GemmTile], de
     cells = {layer.name: plan.grid_of(layer.output).cells for layer in sparse}
     gemms = [(of.kernel, cells[name]) for name, all_of in operands.items() for of in all_of]
     partial = [kernel.partial_bytes(n) for kernel, n in gemms if isinstance(kernel, K.Gemm)]
-    counters = [4 * kernel.tiles(n) for kernel, n in gemms if isinstance(kernel, K.Gemm)]
+    counters = [kernel.counter_bytes(n) for kernel, n in gemms if isinstance(kernel, K.Gemm)]
     picks = [
         4 * cells[layer.name] * layer.params.stride[0] * layer.params.stride[1]
         for layer in sparse

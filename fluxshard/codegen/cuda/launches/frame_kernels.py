@@ -7,8 +7,11 @@ from fluxshard.codegen.cuda.launches.allocation import Allocation, Rule, rule_of
 from fluxshard.codegen.cuda.launches.launch import Args, Launch, Order, field_args, i, p
 from fluxshard.codegen.cuda.launches.memory import CELLS_PER_BLOCK, ROWS_PER_BLOCK
 from fluxshard.codegen.cuda.launches.segments import axis_args, inputs_of, segment_args
+from fluxshard.geometry import Grid
 from fluxshard.ir.plan import LayerSpec, Plan, first_windowed_layers
-from fluxshard.ir.stream_layout import Ptr
+from fluxshard.ir.stream_layout import Ptr, StreamLayout
+
+_LARGEST = 32000  # 2 x 32768 px x this, and as much again, fit 32 bits
 
 
 def bookkeeping(label: str, header: str, call: str, args: str, **fields: object) -> K.Small:
@@ -23,6 +26,11 @@ def bookkeeping(label: str, header: str, call: str, args: str, **fields: object)
     """
     call = call if "(" in call else f"{call}(a)"
     return K.Small(**{"dtype": "float32", **fields}, header=header, call=call, args=args, label=label)  # type: ignore[arg-type]
+
+
+def planned_grids(layout: StreamLayout) -> list[int]:
+    """Grids whose cells a planned frame decides: those with stored values."""
+    return sorted({store.grid for store in layout.stores.values()})
 
 
 class FrameKernels:
@@ -52,7 +60,9 @@ class FrameKernels:
             steps += map(self._window_rule, first.values())
         return steps
 
-    def to_dense(self, name: str, dense: Ptr | None, output: Ptr | None, planned: bool) -> Launch:
+    def to_dense(
+        self, name: str, dense: Ptr | None, output: Ptr | None, planned: bool, run: Ptr | None = None
+    ) -> Launch:
         """Copies a value from its rows to float32 `(C, H, W)`.
 
         Args:
@@ -60,16 +70,17 @@ class FrameKernels:
           dense: where to, in a stream's state.
           output: where the address of an output tensor is.
           planned: maps are those of the grid.
+          run: a flag; where it is zero, what the last frame copied is still right. None copies always.
         """
         m, value, grid = self._layout, self._plan.value(name), self._plan.grid_of(name)
         segments = self._memory.segments[name]
-        args = p(m.control) + segment_args(m, segments, planned=planned) + p(dense, output)
+        args = p(m.control) + segment_args(m, segments, planned=planned) + p(dense, output, run)
         args += i(grid.cells, grid.width)
         kernel = bookkeeping(
             f"to_dense_c{value.channels}", "frame", f"to_dense<In, {value.channels}>", "DenseArgs<In>",
             inputs=inputs_of(m, segments, rows=True), dtype=m.target.dtype,
         )  # fmt: skip
-        blocks = -(-grid.cells // 32) * -(-value.channels // 32)
+        blocks = -(-grid.cells // 64) * -(-value.channels // 32)
         return Launch(kernel=kernel, args=args, blocks=blocks, layer=name)
 
     def outputs(self, planned: bool) -> list[Launch]:
@@ -87,7 +98,7 @@ class FrameKernels:
         own = [s for s in m.stores.values() if not planned or m.keeps_maps(s.name)]
         jobs = [(s.mask, s.maps, s.grid) for s in own]
         if planned:
-            jobs += [(g.candidates, g.maps, n) for n, g in enumerate(m.grids)]
+            jobs += [(m.grids[n].candidates, m.grids[n].maps, n) for n in planned_grids(m)]
         return [
             step
             for mask, maps, grid in jobs
@@ -123,16 +134,20 @@ class FrameKernels:
         """Displacement fields, S_0, and what the network reads: all that an input cache proposes."""
         m, grids = self._layout.input, self._plan.grids
         pixels, n = grids[0].cells, len(grids)
-        begin = p(m.control, m.key, m.pixel_count, m.still) + i(n, 0)
-        fields = p(m.control) + i(grids[0].height, grids[0].width)
+        begin, fields = p(m.control, m.key, m.pixel_count, m.still), p(m.control)
         for grid, where in zip(grids, self._layout.grids, strict=True):
-            fields += field_args(where) + i(grid.height, grid.width, grid.stride_y.numerator, grid.stride_y.denominator)
-            fields += i(grid.stride_x.numerator, grid.stride_x.denominator)
+            axes = _grid_axes(grid, grids[0], where.axes)
+            begin += axes
+            fields += field_args(where) + axes
         image = p(m.control, m.key, m.pixel_count) + field_args(self._layout.grids[0])
         image += p(*m.buffers, m.fed, m.mask, m.given) + i(pixels, 0)
         shape = f"{m.channels}, {m.stride}"
         kernels = (
-            (bookkeeping("image_begin", "frame", "image_begin", "ImageBeginArgs"), begin, n),
+            (
+                bookkeeping(f"image_begin{n}", "frame", f"image_begin<{n}>", f"ImageBeginArgs<{n}>"),
+                begin,
+                max(max(grid.height, grid.width) for grid in grids),
+            ),
             (bookkeeping(f"fields{n}", "frame", f"fields<{n}>", f"FieldsArgs<{n}>"), fields, pixels),
             (bookkeeping("image_compare", "frame", f"image_compare<{shape}>", "ImageArgs"), image, pixels),
             (
@@ -150,9 +165,12 @@ class FrameKernels:
         return [Launch(kernel=kernel, args=args, blocks=-(-items // 256)) for kernel, args, items in kernels]
 
     def _plan_grids(self) -> list[Launch]:
-        m, n = self._layout, len(self._plan.grids)
-        args, first, first_assign = p(m.control, m.key), 0, 0
-        for grid, where in zip(self._plan.grids, m.grids, strict=True):
+        """Cells, rows and maps of the grids that have values: the image itself has none."""
+        m, used = self._layout, planned_grids(self._layout)
+        n, args, first, first_assign = len(used), p(self._layout.control, self._layout.key), 0, 0
+        if not n:
+            return []
+        for grid, where in [(self._plan.grids[index], m.grids[index]) for index in used]:
             blocks = -(-grid.cells // CELLS_PER_BLOCK)
             args += field_args(where) + p(*where.maps, where.work, where.used, where.counts)
             args += p(m.key, where.candidates, where.counts, where.used, where.list, where.rows, where.n)
@@ -188,3 +206,17 @@ class FrameKernels:
         args += i(*(step for window in layer.windows for step in (window.in_step, window.out_step)), 0)
         kernel = bookkeeping("window_rule", "rules", "window_rule", "WindowRuleArgs")
         return Launch(kernel=kernel, args=args, blocks=-(-plan.grids[grid_out].cells // 256), layer=layer.name)
+
+
+def _grid_axes(grid: Grid, image: Grid, cells: tuple[Ptr, Ptr]) -> Args:
+    """Structs GridAxis of both axes, vertical first."""
+    args = Args(())
+    for cell, n, pixels, stride in (
+        (cells[0], grid.height, image.height, grid.stride_y),
+        (cells[1], grid.width, image.width, grid.stride_x),
+    ):
+        num, den = stride.numerator, stride.denominator
+        assert max(num, den) <= _LARGEST, f"a stride of {stride} pixels a cell does not fit 32 bits"
+        shift = num.bit_length() - 1 if num & (num - 1) == 0 else -1
+        args += p(cell) + i(n, pixels, num, den, shift, 0)
+    return args

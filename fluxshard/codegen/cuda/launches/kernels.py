@@ -59,6 +59,20 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FewTile:
+    """What a GEMM takes instead of its tile where few cells are computed; attributes as in `GemmTile`.
+
+    `bn` divides that of the tile, so that packed weights serve both; the block has as many threads.
+    """
+
+    bm: int
+    bn: int
+    stages: int
+    wm: int
+    wn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GemmTile:
     """Tile of a GEMM. All of it can be tuned without changing a result, but for `splits`, which cuts its sums.
 
@@ -67,8 +81,10 @@ class GemmTile:
       stages: tiles in flight between global and shared memory.
       wm, wn: warps along cells and channels.
       tn: channels per thread, where products are summed one at a time.
-      splits: parts that a sum is cut into, made by different blocks.
+      splits: parts that a sum is cut into, a power of two; one block makes several in turn where tiles suffice.
+      slots: blocks that are to be kept busy.
       table: gathered rows are listed in shared memory before the sums begin.
+      few: smaller tiles for few cells; None where there are none.
     """
 
     bm: int
@@ -79,12 +95,19 @@ class GemmTile:
     wn: int
     tn: int = 4
     splits: int = 1
+    slots: int = 1
     table: bool = True
+    few: FewTile | None = None
 
     @property
     def threads(self) -> int:
         """Threads per block."""
         return self.wm * self.wn * 32
+
+    @property
+    def shapes(self) -> tuple[GemmTile | FewTile, ...]:
+        """The tile, and that for few cells."""
+        return (self,) if self.few is None else (self, self.few)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +130,12 @@ class Gemm:
 
     @property
     def min_blocks(self) -> int:
-        """See `_MIN_BLOCKS`; 64 sums a thread and their operands take more registers than two blocks leave."""
+        """See `_MIN_BLOCKS`; 64 sums a thread and their operands take more registers than two blocks of 256 leave."""
         t = self.tile
-        return 1 if self.math == "ffma" and t.bm * t.bn >= 64 * t.threads else _MIN_BLOCKS
+        sums = t.bm * t.bn // t.threads * (2 if t.splits > 1 else 1)  # those of a part, and those of all
+        if self.math == "ffma":
+            return 1 if sums >= 64 else _MIN_BLOCKS
+        return 3 if sums <= 64 and t.threads <= 128 else _MIN_BLOCKS
 
     @property
     def depth(self) -> int:
@@ -127,22 +153,47 @@ class Gemm:
         return -(-self.finish.channels // self.tile.bn)
 
     @property
+    def most_few(self) -> int:
+        """Cells up to which tiles for few cells are taken: all of them can run at a time. 0 where there are none."""
+        few = self.tile.few
+        return 0 if few is None else max(self.tile.slots // -(-self.finish.channels // few.bn), 1) * few.bm
+
+    @property
     def shared_bytes(self) -> int:
         """Dynamic shared memory; gemm.cuh lays it out."""
-        t = self.tile
-        itemsize = 4 if self.dtype == "float32" else 2
-        pitch = t.bk + 16 // itemsize if self.math == "ffma" else t.bk
-        table = self.taps_y * self.taps_x * len(self.inputs.counts) * t.bm if t.table else 0
-        return max(t.stages * (t.bm + t.bn) * pitch * itemsize, t.bm * (t.bn + 4) * 4) + 4 * (table + 3 * t.bm)
+        return max(map(self._shared_bytes, self.tile.shapes))
+
+    def _shared_bytes(self, t: GemmTile | FewTile) -> int:
+        bk, itemsize = self.tile.bk, 4 if self.dtype == "float32" else 2
+        pitch = bk + 16 // itemsize if self.math == "ffma" else bk
+        table = self.taps_y * self.taps_x * len(self.inputs.counts) * t.bm if self.tile.table else 0
+        return max(t.stages * (t.bm + t.bn) * pitch * itemsize, t.bm * (t.bn + 8) * 4) + 4 * (table + 3 * t.bm)
 
     def tiles(self, cells: int) -> int:
         """Tiles where all cells are candidates."""
         return -(-cells // self.tile.bm) * self.tiles_n
 
+    def blocks(self, cells: int) -> int:
+        """Most blocks that there can be work for, whatever share of the cells is computed."""
+        return max(
+            self._tiles(t, cells) * (1 if t is self.tile and self.tile.few else self.tile.splits)
+            for t in self.tile.shapes
+        )
+
     def partial_bytes(self, cells: int) -> int:
-        """Scratch for sums that are cut into parts."""
-        t = self.tile
-        return 0 if t.splits == 1 else 4 * self.tiles(cells) * t.splits * t.bm * t.bn
+        """Scratch for parts of sums: as long as there are no more than `parts_in_turn` of gemm.cuh allows."""
+        splits = self.tile.splits
+        if splits == 1:
+            return 0
+        most = [4 * t.bm * t.bn * min(4 * self.tile.slots, self._tiles(t, cells) * splits) for t in self.tile.shapes]
+        return max(most)
+
+    def counter_bytes(self, cells: int) -> int:
+        """Scratch for the number of parts that are there, per tile."""
+        return 4 * max(self._tiles(t, cells) for t in self.tile.shapes)
+
+    def _tiles(self, t: GemmTile | FewTile, cells: int) -> int:
+        return -(-cells // t.bm) * -(-self.finish.channels // t.bn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

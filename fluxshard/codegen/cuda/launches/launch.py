@@ -70,6 +70,7 @@ class Launch:
       blocks: as many as all work can keep busy.
       persistent: fewer blocks do as well; False where blocks are numbered by their work.
       layer: whose work it is; empty for the frame's own.
+      alone: begins when all before it have ended; others may begin earlier, and wait where they have to.
     """
 
     kernel: Kernel
@@ -77,6 +78,7 @@ class Launch:
     blocks: int
     persistent: bool = True
     layer: str = ""
+    alone: bool = False
 
 
 Step = Launch | TorchCall

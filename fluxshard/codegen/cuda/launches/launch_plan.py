@@ -8,6 +8,7 @@ three launches, and each layer is one. Both use the same memory and leave the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Describer:
         steps += self._frame.outputs(order.planned)
         if not order.remap:
             steps += self._frame.commit(order.planned)
-        return tuple(steps)
+        return tuple(_alone(steps))
 
     def input_orders(self, remap: bool) -> tuple[tuple[Launch, ...], tuple[Launch, ...]]:
         """Launches of an input cache to propose a frame, and to commit it: none with remapping."""
@@ -201,7 +202,11 @@ class Describer:
         counts = f"{len(masks)}, {len(still)}, {len(vectors)}"
         gate = bookkeeping(f"gate_{counts.replace(', ', '_')}", "rules", f"gate<{counts}>", f"GateArgs<{counts}>")
         steps: list[Step] = [Launch(kernel=gate, args=args, blocks=-(-max([*cells, 1]) // 4096), layer=layer.name)]
-        steps += [self._frame.to_dense(name, m.dense_of[name], None, order.planned) for name in dict.fromkeys(on_grid)]
+        for name in dict.fromkeys(on_grid):
+            # A copy that nothing else writes, of values that stay where they are, is right as long as they are.
+            kept = order.remap and name not in m.from_torch
+            run = m.run_of[layer.name] if kept else None
+            steps.append(self._frame.to_dense(name, m.dense_of[name], None, order.planned, run))
         steps.append(TorchCall(layer=layer.name))
         for name in layer.outputs:
             if name in m.stores:
@@ -239,3 +244,19 @@ class Describer:
             kernel=bookkeeping("take_vector", "rules", "take_vector", "VectorArgs"), args=args, blocks=1,
             persistent=False, layer=layer.name,
         )  # fmt: skip
+
+
+def _alone(steps: list[Step]) -> list[Step]:
+    """Launches, those alone that must be: a frame's first one, and the first matrix product.
+
+    Matrix products of planned frames read cells and maps before they wait. All but the first begin after one that began
+    when those were there.
+    """
+    first = next((n for n, step in enumerate(steps) if isinstance(step, Launch)), 0)
+    product = next(
+        (n for n, step in enumerate(steps) if isinstance(step, Launch) and isinstance(step.kernel, K.Gemm)), 0
+    )
+    return [
+        replace(step, alone=True) if n in (first, product) and isinstance(step, Launch) else step
+        for n, step in enumerate(steps)
+    ]

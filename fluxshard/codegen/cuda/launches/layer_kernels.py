@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fluxshard.codegen.common.segments import Segment
 from fluxshard.codegen.cuda.launches import kernels as K
 from fluxshard.codegen.cuda.launches.allocation import Allocation
 from fluxshard.codegen.cuda.launches.launch import Args, Launch, field_args, i, p
@@ -40,8 +41,9 @@ class LayerKernels:
             args = self._out(layer.name, store, planned, operands, n) + self._inputs(operands, planned)
             args += p(operands.tap_y, operands.tap_x, operands.weights)
             if isinstance(operands.kernel, K.Gemm):
-                args += p(self._memory.partial, self._memory.counters, chosen)
-                blocks = operands.kernel.tiles(cells) * operands.kernel.tile.splits
+                early = planned and chosen is None and all(map(self._is_planned, operands.segments))
+                args += p(self._memory.partial, self._memory.counters, chosen) + i(int(early), 0)
+                blocks = operands.kernel.blocks(cells)
             else:
                 args += p(operands.one, operands.two, operands.low, operands.high, None, chosen)
                 blocks = _row_blocks(operands.kernel, cells)
@@ -78,6 +80,11 @@ class LayerKernels:
         args += p(m.tau + 4 * self._index[layer], grid.work if operands else None) + field_args(grid)
         args += p(operands.bias, operands.slope) if operands else p(None, None)
         return args + i(store.stride, self._plan.grids[store.grid].width)
+
+    def _is_planned(self, segment: Segment) -> bool:
+        """Whether a planned frame knows a segment's rows before its first layer."""
+        layout = self._memory.layout
+        return segment.store < 0 or not layout.keeps_maps(layout.by_index[segment.store].name)
 
     def _inputs(self, operands: Operands, planned: bool) -> Args:
         layout = self._memory.layout

@@ -254,6 +254,7 @@ def _grids(
         grids.append(
             GridMemory(
                 dy=field_of(2 * n), dx=field_of(2 * n), valid=field_of(n), src=field_of(4 * n), still=still + 4 * index,
+                axes=(field_of(4 * grid.height), field_of(4 * grid.width)),
                 work=work + 8 * index, maps=(take(4 * n), take(4 * n)), candidates=take(n),
                 counts=take(4 * (n // CELLS_PER_BLOCK + 1)), list=take(4 * n), rows=take(4 * n),
                 n=n_of_grid[index], used=counts.take(used_words(n)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from fluxshard.codegen.cuda.launches.kernels import Finish, Gemm, GemmTile, Inputs
+from fluxshard.codegen.cuda.launches.kernels import FewTile, Finish, Gemm, GemmTile, Inputs
 from fluxshard.ir.kernel import CudaTarget
 
-_BLOCKS_WANTED = 108  # as many as a large GPU has multiprocessors: fewer leave some of them idle
-_ENOUGH_INTENSITY = 48  # products per number read beyond which reading no longer counts
-_LEAST_STEPS = 8  # a part of a sum shorter than this costs more to join than it saves
+_ENOUGH_INTENSITY = 24  # products of a warp per number that it reads from shared memory, beyond which more do not help
+_PART = 576  # of the depth: a shorter part of a sum costs more to join than it saves
+_MOST_PARTS = 8
 _TABLE_BYTES = 32 << 10
 _STATIC_BYTES = 16  # of shared memory, besides what a launch asks for: gemm.cuh joins parts of sums through one word
 
@@ -35,68 +35,110 @@ class Problem:
 def choose_tile(target: CudaTarget, problem: Problem) -> GemmTile:
     """The tile for a layer, by rule."""
     taps, inputs, finish, cells = problem.taps, problem.inputs, problem.finish, problem.cells
-    options = list(_fitting(target, taps, inputs, finish))
+    splits = _parts(target, problem)
+    options = list(_fitting(target, taps, inputs, finish, cells, splits))
     assert options, f"no tile fits {taps} taps of {inputs.counts} channels into {target.shared_bytes} bytes"
 
     def cost(tile: GemmTile) -> float:
-        """Work of the busiest multiprocessor over its speed: larger tiles read less for each product."""
+        """Work of the busiest multiprocessor over its speed: larger tiles of a warp read less for each product."""
         blocks = -(-cells // tile.bm) * -(-finish.channels // tile.bn)
-        intensity = min(tile.bm * tile.bn / (tile.bm + tile.bn), _ENOUGH_INTENSITY)
-        return max(blocks / _BLOCKS_WANTED, 1.0) * tile.bm * tile.bn / intensity
+        m, n = tile.bm / tile.wm, tile.bn / tile.wn
+        if target.math == "ffma":
+            m, n = float(tile.bm), float(tile.bn)
+        intensity = min(m * n / (m + n), _ENOUGH_INTENSITY)
+        return -(-blocks // target.multiprocessors) * tile.bm * tile.bn / intensity
 
-    best = min(options, key=cost)
-    gemm = _gemm(target, best, taps, inputs, finish)
-    splits = 1
-    while gemm.tiles(cells) * splits < _BLOCKS_WANTED and gemm.steps >= 2 * splits * _LEAST_STEPS and splits < 8:
+    return min(options, key=cost)
+
+
+def _parts(target: CudaTarget, problem: Problem) -> int:
+    """Parts that sums are cut into: what depends on nothing but the layer, so that all tiles give the same bits."""
+    depth, splits = problem.taps[0] * problem.taps[1] * problem.inputs.unit_starts[-1], 1
+    while splits < _MOST_PARTS and depth >= 2 * splits * _PART:
         splits *= 2
-    return replace(best, splits=splits)
+    # where a twentieth of the cells keeps the device busy, sums are never shared
+    return 1 if -(-problem.cells // 20) * problem.finish.channels >= 64 * 64 * target.multiprocessors else splits
 
 
 def candidates(target: CudaTarget, problem: Problem) -> tuple[GemmTile, ...]:
     """Tiles worth measuring for a layer, the rule's choice first."""
+    splits = _parts(target, problem)
     found = [choose_tile(target, problem)]
-    for tile in _fitting(target, problem.taps, problem.inputs, problem.finish):
-        gemm = _gemm(target, tile, problem.taps, problem.inputs, problem.finish)
-        for splits in (1, 2, 4, 8):
-            # to cut sums pays while there are fewer tiles than blocks
-            if splits == 1 or (gemm.steps >= splits * _LEAST_STEPS and gemm.tiles(problem.cells) < 4 * _BLOCKS_WANTED):
-                found.append(replace(tile, splits=splits))
+    for tile in _fitting(target, problem.taps, problem.inputs, problem.finish, problem.cells, splits):
+        found += [tile, replace(tile, few=None)]
     return tuple(dict.fromkeys(found))
 
 
-def _fitting(target: CudaTarget, taps: tuple[int, int], inputs: Inputs, finish: Finish) -> Iterator[GemmTile]:
+def _fitting(
+    target: CudaTarget, taps: tuple[int, int], inputs: Inputs, finish: Finish, cells: int, splits: int
+) -> Iterator[GemmTile]:
     widths = [n for n in (16, 32, 48, 64, 80, 96, 128) if n == 16 or n < finish.channels + 16]
-    depth = taps[0] * taps[1] * inputs.unit_starts[-1]
     for bn in widths:
         for bm in (128, 64):
-            tile = _shape(target, bm, bn, depth)
-            if tile is None:
-                continue
-            for table in (True, False):
-                whole = _gemm(target, replace(tile, table=table), taps, inputs, finish)
-                listed = 4 * taps[0] * taps[1] * len(inputs.counts) * bm if table else 0
-                if listed <= _TABLE_BYTES and whole.shared_bytes + _STATIC_BYTES <= target.shared_bytes:
-                    yield whole.tile
+            for tile in _shapes(target, bm, bn, taps[0] * taps[1], inputs, splits):
+                made = replace(tile, splits=splits, slots=2 * target.multiprocessors)
+                if cells >= 8 * bm:
+                    made = replace(made, few=_few(target, made))
+                whole = _listed(target, made, taps, inputs, finish)
+                if whole is not None:
+                    yield whole
                     break
 
 
-def _shape(target: CudaTarget, bm: int, bn: int, depth: int) -> GemmTile | None:
-    stages = 3 if target.copies_async else 2
+def _listed(
+    target: CudaTarget, tile: GemmTile, taps: tuple[int, int], inputs: Inputs, finish: Finish
+) -> GemmTile | None:
+    """The tile with a table of rows where it fits, or without; None where neither does."""
+    for table in (True, False):
+        whole = _gemm(target, replace(tile, table=table), taps, inputs, finish)
+        listed = 4 * taps[0] * taps[1] * len(inputs.counts) * tile.bm if table else 0
+        # two blocks of a multiprocessor share what it has; a block of one kilobyte more is the driver's
+        room = target.shared_bytes if tile.stages == 2 else (target.shared_bytes - (1 << 10)) // 2
+        if listed <= _TABLE_BYTES and whole.shared_bytes + _STATIC_BYTES <= room:
+            return whole.tile
+    return None
+
+
+def _shapes(target: CudaTarget, bm: int, bn: int, taps: int, inputs: Inputs, splits: int) -> Iterator[GemmTile]:
+    """Tiles of a size, the one that hides most latency first."""
+    in_tap = inputs.unit_starts[-1]
+    depth = taps * in_tap
     if target.math == "ffma":
-        if bn not in (16, 32, 64, 128):
-            return None
-        bk = 16
-        wide = bn == 128
-        if wide and bm == 64:
-            return None
+        if bn not in (16, 32, 64, 128) or (bn == 128 and bm == 64):
+            return
         # 4 to 8 rows of a thread times tn columns: at most 64 sums in registers
-        return GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=8 if bm == 128 else 4, wn=1, tn=8 if wide else 4)
-    bk = 16 if depth <= 16 else 64 if depth >= 1024 and target.copies_async and bm * bn <= 64 * 64 else 32
-    if bn <= 32:
-        return GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=4, wn=1)
-    if bm == 128:
-        return GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=4, wn=2)
-    return GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=2, wn=2)
+        shape = GemmTile(bm=bm, bn=bn, bk=16, stages=2, wm=8 if bm == 128 else 4, wn=1, tn=8 if bn == 128 else 4)
+        if splits > 1 and bm * bn > 4096:
+            return  # a part and the sum of those before it are both in registers
+        yield from ([replace(shape, stages=3), shape] if target.copies_async else [shape])
+        return
+    if splits > 1 and bm * bn > 128 * 64:
+        return  # a part and the sum of those before it are both in registers
+    wm, wn = (4, 1) if bn <= 32 and (bn < 32 or bm == 128) else (2, 2)
+    if not target.copies_async:
+        yield GemmTile(bm=bm, bn=bn, bk=16 if depth <= 16 else 32, stages=2, wm=wm, wn=wn)
+        return
+    deepest = 16 if depth <= 16 else 64 if in_tap % 64 == 0 and inputs.vec == target.lanes and depth >= 256 else 32
+    for bk, stages in ((64, 4), (64, 3), (32, 4), (32, 3), (16, 4), (16, 3), (32, 2), (16, 2)):
+        if bk <= deepest and (bk == deepest or bk >= 32) and stages <= max(2, -(-depth // bk) + 1):
+            yield GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=wm, wn=wn)
+
+
+_FEW = {
+    (128, 128): (64, 32, 2, 2), (128, 64): (64, 32, 2, 2), (64, 128): (32, 32, 2, 2), (64, 64): (32, 32, 2, 2),
+    (128, 96): (64, 48, 2, 2), (128, 80): (64, 40, 4, 1), (128, 48): (64, 24, 4, 1), (128, 32): (64, 32, 2, 2),
+    (128, 16): (64, 16, 4, 1), (64, 80): (64, 40, 4, 1), (64, 96): (32, 48, 2, 2),
+}  # fmt: skip
+
+
+def _few(target: CudaTarget, tile: GemmTile) -> FewTile | None:
+    """Smaller tiles, with as many more stages as their shared memory holds."""
+    found = _FEW.get((tile.bm, tile.bn))
+    if found is None or target.math == "ffma":
+        return None
+    bm, bn, wm, wn = found
+    stages = min(tile.stages * (tile.bm + tile.bn) // (bm + bn), 6) if target.copies_async else 2
+    return FewTile(bm=bm, bn=bn, stages=max(stages, 2), wm=wm, wn=wn)
 
 
 def _gemm(target: CudaTarget, tile: GemmTile, taps: tuple[int, int], inputs: Inputs, finish: Finish) -> Gemm:

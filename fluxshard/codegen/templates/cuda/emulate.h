@@ -390,5 +390,11 @@ template <int BYTES> inline void fs_cp_async(void* shared, const void* global, b
   static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "cp.async copies 4, 8 or 16 bytes");
   emulate::issue_copy(shared, global, BYTES, valid, line);
 }
+template <int BYTES> inline void fs_cp_async_row(void* shared, const void* global, int row, int line = __builtin_LINE()) {
+  fs_cp_async<BYTES>(shared, global, row >= 0, line);
+}
+template <class P> inline P* fs_opaque(P* p) { return p; }
+inline void fs_wait_for_kernels_before() {}  // kernels run one after another
+inline void fs_let_next_kernel_begin() {}
 inline void fs_cp_commit() { ++emulate::here.lane->groups; }
 template <int N> inline void fs_cp_wait() { emulate::finish_copies(N); }

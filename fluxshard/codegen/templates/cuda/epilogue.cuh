@@ -61,18 +61,12 @@ FS_DEVICE void keep(const Out& o, int p, int row) {
   new_map(o.maps, o.control)[p] = row;
 }
 
-// Channels [c, c + LANES) of the segments of IN, which stand one after another, in units of IN::VEC; zeros behind the last.
-template <class IN> FS_DEVICE void load_lanes(const IN& in, const Control* control, int y, int x, int c, float* v) {
+// LANES numbers of a float32 vector, from a multiple of LANES
+FS_DEVICE void load_vector(const float* from, float* to) {
 #pragma unroll
-  for (int u = 0; u < LANES; u += IN::VEC) {
-    const int ch = c + u;
-    if (ch >= IN::start(IN::SEGMENTS)) {
-      for (int i = 0; i < IN::VEC; ++i) v[u + i] = 0.0f;
-      continue;
-    }
-#pragma unroll
-    for (int s = 0; s < IN::SEGMENTS; ++s)
-      if (ch >= IN::start(s) && ch < IN::start(s + 1)) load_unit<IN::VEC>(seg_now(in.segs[s], control, y, x) + (ch - IN::start(s)), v + u);
+  for (int i = 0; i < LANES; i += 4) {
+    const float4 q = *(const float4*)(from + i);
+    to[i] = q.x; to[i + 1] = q.y; to[i + 2] = q.z; to[i + 3] = q.w;
   }
 }
 
@@ -80,15 +74,17 @@ template <class IN> FS_DEVICE void load_lanes(const IN& in, const Control* contr
 template <class E, class R> FS_DEVICE void finish(const Out& o, const R& residual, int p, int row, int32_t cached, int c, float* v) {
   float add[LANES];
   if constexpr (E::RESIDUAL) load_lanes(residual, o.control, p / o.w, p % o.w, c, add);
+  float bias[LANES], slope[LANES];
+  if constexpr (E::BIAS) load_vector(o.bias + c, bias);
+  if constexpr (E::SLOPE) load_vector(o.slope + c, slope);
   Granule fresh;
   for (int i = 0; i < LANES; ++i) {
     float x = v[i];
-    if constexpr (E::BIAS) x += o.bias[c + i];
-    float slope = 0.0f;
-    if constexpr (E::SLOPE) slope = o.slope[c + i];
-    x = activate<E::ACT>(x, slope, E::number(0), E::number(1));
+    if constexpr (E::BIAS) x += bias[i];
+    const float s = E::SLOPE ? slope[i] : 0.0f;
+    x = activate<E::ACT>(x, s, E::number(0), E::number(1));
     if constexpr (E::RESIDUAL) x += add[i];
-    x = activate<E::ACT_AFTER>(x, slope, E::number(2), E::number(3));
+    x = activate<E::ACT_AFTER>(x, s, E::number(2), E::number(3));
     fresh.t[i] = c + i < E::CHANNELS ? to_stored(x) : T(0);
   }
   bool differs = cached < 0;

@@ -20,37 +20,56 @@ FS_DEVICE void begin(const BeginArgs& a) {
   for (int p = at; p < a.pixels; p += gridDim.x * blockDim.x) a.mask[p] = a.input_mask[p];
 }
 
-struct ImageBeginArgs {
+struct GridAxis {         // how the cells of one axis of a grid lie on the image
+  int32_t* cell;         // (n) the motion's cell of each, in units of the motion's array
+  int32_t n, pixels, num, den, shift, unused;  // shift: num = 1 << shift, or -1 where it is no power of two
+};
+template <int N> struct ImageBeginArgs {
   const Control* control;
-  int32_t *key, *count, *still;  // (1), (1), (grids)
-  int32_t n_grids, unused;
+  int32_t *key, *count, *still;  // (1), (1), (N)
+  GridAxis axes[2 * N];          // y, x of each grid
 };
 
-FS_DEVICE void image_begin(const ImageBeginArgs& a) {
-  const int at = blockIdx.x * blockDim.x + threadIdx.x;
-  if (at == 0) {
-    *a.key = a.control->keyframe;
-    *a.count = 0;
-  }
-  for (int i = at; i < a.n_grids; i += gridDim.x * blockDim.x) a.still[i] = 1;
-}
-
-struct GridField {       // where a grid's displacement field goes, and how its cells lie on the image
-  int16_t *dy, *dx;
-  uint8_t* valid;
-  int32_t *src, *still;
-  int32_t h, w, sy_num, sy_den, sx_num, sx_den;
-};
-template <int N> struct FieldsArgs {
-  const Control* control;
-  int32_t image_h, image_w;
-  GridField grids[N];
-};
-
-FS_DEVICE int64_t floor_div(int64_t a, int64_t b) { const int64_t q = a / b; return q - (a % b != 0 && (a < 0) != (b < 0)); }
 FS_DEVICE int sampled(int cell, int num, int den, int pixels) {
   const int64_t centre = (2 * (int64_t)cell + 1) * num / (2 * (int64_t)den);
   return (int)(centre < pixels - 1 ? centre : pixels - 1);
+}
+
+// Where cells find their motion is a sum of one number for the row and one for the column: divisions are made here.
+template <int N> FS_DEVICE void image_begin(const ImageBeginArgs<N>& a) {
+  const Control& c = *a.control;
+  const int at = blockIdx.x * blockDim.x + threadIdx.x;
+  if (at == 0) {
+    *a.key = c.keyframe;
+    *a.count = 0;
+  }
+  for (int i = at; i < N; i += gridDim.x * blockDim.x) a.still[i] = 1;
+  if (c.motion == nullptr || c.keyframe) return;
+#pragma unroll 1
+  for (int i = 0; i < 2 * N; ++i) {
+    const GridAxis& g = a.axes[i];
+    for (int p = at; p < g.n; p += gridDim.x * blockDim.x)
+      g.cell[p] = sampled(p, g.num, g.den, g.pixels) / c.cell_px * (i % 2 ? 1 : c.motion_columns);
+  }
+}
+
+struct GridField {       // where a grid's displacement field goes
+  int16_t *dy, *dx;
+  uint8_t* valid;
+  int32_t *src, *still;
+  GridAxis y, x;
+};
+template <int N> struct FieldsArgs {
+  const Control* control;
+  GridField grids[N];
+};
+
+// floor((2 v den + num) / (2 num)): a displacement in pixels as the nearest one in cells. 2 v den + num fits 32 bits.
+FS_DEVICE int in_cells(int v, const GridAxis& g) {
+  const int a = 2 * v * g.den + g.num, b = 2 * g.num;
+  if (g.shift >= 0) return a >> (g.shift + 1);
+  const int q = a / b;
+  return q - (a % b != 0 && a < 0);
 }
 
 // `still` is 1 until a cell moves or has no source; a frame that is run whole, or without motion, leaves it
@@ -60,19 +79,19 @@ template <int N> FS_DEVICE void fields(const FieldsArgs<N>& a) {
 #pragma unroll 1
   for (int i = 0; i < N; ++i) {
     const GridField& g = a.grids[i];
-    const int start = c.motion_starts ? c.motion_starts[i] : 0;
-    for (int p = blockIdx.x * blockDim.x + threadIdx.x; p < g.h * g.w; p += gridDim.x * blockDim.x) {
-      const int y = p / g.w, x = p % g.w;
-      const int m = start + sampled(y, g.sy_num, g.sy_den, a.image_h) / c.cell_px * c.motion_columns + sampled(x, g.sx_num, g.sx_den, a.image_w) / c.cell_px;
-      const int dy = (int)floor_div(2 * (int64_t)c.motion[2 * m] * g.sy_den + g.sy_num, 2 * (int64_t)g.sy_num);
-      const int dx = (int)floor_div(2 * (int64_t)c.motion[2 * m + 1] * g.sx_den + g.sx_num, 2 * (int64_t)g.sx_num);
-      const bool in = c.motion_valid[m] && y - dy >= 0 && y - dy < g.h && x - dx >= 0 && x - dx < g.w;
+    const int start = c.motion_starts ? c.motion_starts[i] : 0, w = g.x.n, h = g.y.n;
+    bool moves = false;
+    for (unsigned p = blockIdx.x * blockDim.x + threadIdx.x; p < (unsigned)(h * w); p += gridDim.x * blockDim.x) {
+      const int y = (int)(p / (unsigned)w), x = (int)p - y * w, m = start + g.y.cell[y] + g.x.cell[x];
+      const int dy = in_cells(c.motion[2 * m], g.y), dx = in_cells(c.motion[2 * m + 1], g.x);
+      const bool in = c.motion_valid[m] && y - dy >= 0 && y - dy < h && x - dx >= 0 && x - dx < w;
       g.dy[p] = in ? dy : 0;
       g.dx[p] = in ? dx : 0;
       g.valid[p] = in;
-      g.src[p] = in ? (y - dy) * g.w + x - dx : 0;
-      if (!in || dy || dx) *g.still = 0;
+      g.src[p] = in ? (y - dy) * w + x - dx : 0;
+      moves |= !in || dy || dx;
     }
+    if (moves) *g.still = 0;
   }
 }
 
@@ -136,29 +155,31 @@ template <class IN> struct DenseArgs {
   IN in;
   float* dense;            // where it goes, or null:
   const uint64_t* output;  // where the address of where it goes stands
+  const int32_t* run;      // null, or a flag: where it is zero, what was copied last is still right
   int32_t cells, w;
 };
 
-// 32 cells x 32 channels at a time, turned in shared memory
+// 64 cells x 32 channels at a time, read in granules and turned in shared memory
 template <class IN, int C> FS_DEVICE void to_dense(const DenseArgs<IN>& a) {
-  __shared__ float tile[32][33];
+  if (a.run && !*a.run) return;
+  constexpr int CELLS = 64, CHANNELS = 32, GRANULES = CHANNELS / LANES, TILES_C = (C + CHANNELS - 1) / CHANNELS;
+  __shared__ float tile[CHANNELS][CELLS + 1];
   float* out = a.dense ? a.dense : (float*)*a.output;
-  constexpr int ROWS = 8;  // 256 threads
-  const int tx = threadIdx.x % 32, ty = threadIdx.x / 32, tiles_c = (C + 31) / 32, tiles = (a.cells + 31) / 32 * tiles_c;
+  const int tiles = (a.cells + CELLS - 1) / CELLS * TILES_C;
   for (int t = blockIdx.x; t < tiles; t += gridDim.x) {
-    const int p0 = t / tiles_c * 32, c = t % tiles_c * 32 + tx;
-#pragma unroll 1
-    for (int i = ty; i < 32; i += ROWS) {
-      const int p = p0 + i;
-      if (p >= a.cells || c >= C) continue;
+    const int p0 = t / TILES_C * CELLS, c0 = t % TILES_C * CHANNELS;
+    for (int u = threadIdx.x; u < CELLS * GRANULES; u += blockDim.x) {
+      const int i = u / GRANULES, c = u % GRANULES * LANES, p = p0 + i;
+      if (p >= a.cells || c0 + c >= C) continue;
+      float v[LANES];
+      load_lanes(a.in, a.control, p / a.w, p % a.w, c0 + c, v);
 #pragma unroll
-      for (int s = 0; s < IN::SEGMENTS; ++s)
-        if (c >= IN::start(s) && c < IN::start(s + 1)) tile[i][tx] = to_float(seg_now(a.in.segs[s], a.control, p / a.w, p % a.w)[c - IN::start(s)]);
+      for (int j = 0; j < LANES; ++j) tile[c + j][i] = v[j];
     }
     __syncthreads();
-    for (int i = ty; i < 32; i += ROWS) {
-      const int p = p0 + tx, ch = t % tiles_c * 32 + i;
-      if (p < a.cells && ch < C) out[(size_t)ch * a.cells + p] = tile[tx][i];
+    for (int u = threadIdx.x; u < CELLS * CHANNELS; u += blockDim.x) {
+      const int i = u % CELLS, c = u / CELLS, p = p0 + i;
+      if (p < a.cells && c0 + c < C) out[(size_t)(c0 + c) * a.cells + p] = tile[c][i];
     }
     __syncthreads();
   }

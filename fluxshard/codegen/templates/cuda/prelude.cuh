@@ -42,18 +42,28 @@ __device__ __forceinline__ void fs_ldmatrix2(unsigned r[2], const void* row) {
 }
 #endif
 
-// Copies BYTES (4, 8 or 16) to shared memory, or zeros where !valid; complete for this thread after fs_cp_wait.
-template <int BYTES> __device__ __forceinline__ void fs_cp_async(void* shared, const void* global, bool valid) {
+// Copies BYTES (4, 8 or 16) to shared memory, or zeros where row < 0; complete for this thread after fs_cp_wait.
+template <int BYTES> __device__ __forceinline__ void fs_cp_async_row(void* shared, const void* global, int row) {
 #if __CUDA_ARCH__ >= 800
   if constexpr (BYTES == 16)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(fs_shared_address(shared)), "l"(global), "r"(valid ? 16 : 0) : "memory");
+    asm volatile("{.reg .pred p; setp.lt.s32 p, %2, 0; cp.async.cg.shared.global.L2::128B [%0], [%1], 16, p;}"
+                 :: "r"(fs_shared_address(shared)), "l"(global), "r"(row) : "memory");
   else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" :: "r"(fs_shared_address(shared)), "l"(global), "n"(BYTES), "r"(valid ? BYTES : 0) : "memory");
+    asm volatile("{.reg .pred p; setp.lt.s32 p, %3, 0; cp.async.ca.shared.global [%0], [%1], %2, p;}"
+                 :: "r"(fs_shared_address(shared)), "l"(global), "n"(BYTES), "r"(row) : "memory");
 #else
-  if constexpr (BYTES == 16) *(uint4*)shared = valid ? *(const uint4*)global : make_uint4(0, 0, 0, 0);
-  else if constexpr (BYTES == 8) *(uint2*)shared = valid ? *(const uint2*)global : make_uint2(0, 0);
-  else *(unsigned*)shared = valid ? *(const unsigned*)global : 0u;
+  if constexpr (BYTES == 16) *(uint4*)shared = row < 0 ? make_uint4(0, 0, 0, 0) : *(const uint4*)global;
+  else if constexpr (BYTES == 8) *(uint2*)shared = row < 0 ? make_uint2(0, 0) : *(const uint2*)global;
+  else *(unsigned*)shared = row < 0 ? 0u : *(const unsigned*)global;
 #endif
+}
+template <int BYTES> __device__ __forceinline__ void fs_cp_async(void* shared, const void* global, bool valid) {
+  fs_cp_async_row<BYTES>(shared, global, valid ? 0 : -1);
+}
+// Hides from the compiler what a pointer is made of, so that what is added to it stays one multiplication.
+template <class P> __device__ __forceinline__ P* fs_opaque(P* p) {
+  asm volatile("" : "+l"(p));
+  return p;
 }
 __device__ __forceinline__ void fs_cp_commit() {
 #if __CUDA_ARCH__ >= 800
@@ -63,6 +73,19 @@ __device__ __forceinline__ void fs_cp_commit() {
 template <int N> __device__ __forceinline__ void fs_cp_wait() {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory");
+#endif
+}
+
+// Kernels may begin before the one in front of them has ended ("programmatic dependent launch"): each waits before it
+// reads or writes what others touch. What the kernel in front has waited for has ended as well.
+__device__ __forceinline__ void fs_wait_for_kernels_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void fs_let_next_kernel_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 
@@ -90,6 +113,7 @@ __device__ __forceinline__ unsigned short fs_float_to_bf16(float f) {
 #endif
 
 #define FS_DEVICE __device__ __forceinline__
+#define FS_AFTER_OTHERS(...) (fs_let_next_kernel_begin(), fs_wait_for_kernels_before(), __VA_ARGS__)
 
 // The stored type: FS_TYPE is 0 for float32, 1 for float16, 2 for bfloat16.
 #if FS_TYPE == 0
@@ -159,3 +183,18 @@ FS_DEVICE const T* seg_row(const Seg& s, const int32_t* map, int y, int x) {
   return s.pool + (size_t)(map ? map[cell] : cell) * s.stride;
 }
 FS_DEVICE const T* seg_now(const Seg& s, const Control* c, int y, int x) { return seg_row(s, s.maps.a ? new_map(s.maps, c) : nullptr, y, x); }
+
+// Channels [c, c + LANES) of the segments of IN, which stand one after another, in units of IN::VEC; zeros behind the last.
+template <class IN> FS_DEVICE void load_lanes(const IN& in, const Control* control, int y, int x, int c, float* v) {
+#pragma unroll
+  for (int u = 0; u < LANES; u += IN::VEC) {
+    const int ch = c + u;
+    if (ch >= IN::start(IN::SEGMENTS)) {
+      for (int i = 0; i < IN::VEC; ++i) v[u + i] = 0.0f;
+      continue;
+    }
+#pragma unroll
+    for (int s = 0; s < IN::SEGMENTS; ++s)
+      if (ch >= IN::start(s) && ch < IN::start(s + 1)) load_unit<IN::VEC>(seg_now(in.segs[s], control, y, x) + (ch - IN::start(s)), v + u);
+  }
+}
