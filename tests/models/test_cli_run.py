@@ -297,7 +297,7 @@ def test_with_compilation_forbidden(film, net_file, tmp_path):
 
 
 def test_explain(net_file, capsys):
-    code, text, error = call(capsys, "explain", "--model", net_file, "--size", 64, *SMALL)
+    code, text, error = call(capsys, "explain", "--model", net_file, "--size", 64, "--verbose", *SMALL)
     assert code == 0 and "runs Python code" in error
     assert "sparse" in text and "1x8x32x32" in text.replace(" ", "")
 

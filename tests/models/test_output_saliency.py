@@ -34,7 +34,10 @@ def test_a_road_takes_less_work_than_thresholds_alone_can_spare(data_dir):
         "salient": (near, OutputSaliency(SIZE, 0.025)),
     }
     work, error = {}, {}
-    with fluxshard.video.open(data_dir / CLIP, size=SIZE, max_frames=FRAMES) as video, torch.inference_mode():
+    with (
+        fluxshard.video.open(data_dir / CLIP, size=SIZE, max_frames=FRAMES, packets=True) as video,
+        torch.inference_mode(),
+    ):
         frames = [(frame.image, frame.motion) for frame in video]
     with torch.inference_mode():
         dense = [net(image)[1] for image, _ in frames]

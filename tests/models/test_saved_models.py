@@ -30,7 +30,9 @@ ABSENT = (
 def digests(model: fluxshard.CompiledModel, clip: Path) -> list[str]:
     """One per frame: of all outputs, of the planned work, and of what was counted."""
     found = []
-    with model.session() as session, fluxshard.video.open(str(clip), size=SIZE, max_frames=FRAMES) as frames:
+    # without a compiler there is no search for motion: an encoder's is the same with and without
+    opened = fluxshard.video.open(str(clip), size=SIZE, max_frames=FRAMES, vectors="encode")
+    with model.session() as session, opened as frames:
         for frame in frames:
             total = hashlib.sha256()
             for tensor in torch.utils._pytree.tree_leaves(session.run(frame.image, frame.motion)):

@@ -118,7 +118,7 @@ def _state(net: nn.Module) -> Iterator[tuple[str, Any]]:
                 continue
             where = f"{path}.{name}" if path else name
             if isinstance(value, Tensor):
-                yield where, (id(value), value._version)
+                yield where, (id(value), _version(value))
             elif isinstance(value, (list, tuple, dict, set)):
                 yield where, (id(value), len(value))
             else:
@@ -130,3 +130,8 @@ _MACHINERY = frozenset(vars(nn.Module()))
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [path for path, value in after.items() if path not in before or before[path] != value]
+
+
+def _version(tensor: Tensor) -> int:
+    """What changes when a tensor is written to; tensors that were made in inference mode count no writes."""
+    return hash(tensor.detach().cpu().numpy().tobytes()) if tensor.is_inference() else tensor._version

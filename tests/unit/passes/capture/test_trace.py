@@ -366,3 +366,25 @@ def test_others_may_use_the_model_meanwhile() -> None:
         while not done.done():
             assert torch.equal(net(IMAGE), expected)
         done.result()
+
+
+class KeepsGrid(nn.Module):
+    """Keeps what depends on the size alone, as detectors keep their anchors."""
+
+    grid: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.grid is None or self.grid.shape[-2:] != x.shape[-2:]:
+            self.grid = torch.arange(x.shape[-1], dtype=x.dtype).expand(1, 1, *x.shape[-2:]).clone()
+        return x + self.grid
+
+
+@pytest.mark.parametrize("compiles_in_it", [False, True])
+def test_a_model_that_has_run_in_inference_mode(compiles_in_it: bool) -> None:
+    net = KeepsGrid().eval()
+    with torch.inference_mode():
+        expected = net(IMAGE)
+    assert net.grid is not None and net.grid.is_inference()
+    with torch.inference_mode(compiles_in_it):
+        traced = trace(net, IMAGE)
+    assert_same_leaves([traced.graph_module(IMAGE)], [expected], 1e-6)
