@@ -102,7 +102,7 @@ def test_no_compiler_for_the_emulator(net: SmallNet, monkeypatch: pytest.MonkeyP
             {"dtype": "float16"},
             "dtype (='float16') must be one of 'auto', 'float32', 'bfloat16' on target 'cpu'",
         ),
-        ("cuda", {"backend": "emulated", "arch": "sm_100"}, "arch (='sm_100') must be one of sm_72, sm_75, sm_80"),
+        ("cuda", {"backend": "emulated", "arch": "sm_130"}, "arch (='sm_130') must be one of sm_72, sm_75, sm_80"),
         ("cuda", {"arch": "hopper"}, "arch (='hopper') must be one of sm_72"),
         ("cpu", {"arch": "sm_1"}, "arch (='sm_1') must be one of sm_72"),
     ],
