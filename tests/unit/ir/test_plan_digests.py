@@ -12,10 +12,10 @@ from fluxshard.ir.verify import verify
 
 PLANS = Path(__file__).resolve().parents[3] / "benchmarks" / "plans"
 DIGESTS = {
-    "yolo11m_1024.json.gz": "ee98df3494ba17ca645a0d99fac6081fc47f56c263b35794f31926a31d2fee94",
-    "yolo11m_640.json.gz": "031f0e8cf555c02bd036bb0fce10f8b38de4d0c1d265627297cc57285f28c64d",
-    "yolo11n_1024.json.gz": "e093da2b43b19cc3cadac9580ed65103cc1d63d1ca79e8d36a0876c676827fc4",
-    "yolo11n_640.json.gz": "d2e6779c83d2a2482f81de3ea68dca28ad8fa7a94c442b8e68107dbe9fdd4336",
+    "yolo11m_1024.json.gz": "cf479157c34bd51cf2e3026cf09454c323e49bc643dd175630ab2c71f5666c19",
+    "yolo11m_640.json.gz": "541fd0ac23becece063e0bcf0530dac6b50e8c39d734f3fdffa879d2ac789e31",
+    "yolo11n_1024.json.gz": "6adde83369d8f39dba516898d0f2b12658d80f1e9a76bcbb16c9168a7dd1af72",
+    "yolo11n_640.json.gz": "029836a60e84eb4c099e84adfb73f74f17ff8dc7293c8e7b056d0e12940af107",
 }
 
 
