@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fluxshard.video.h264.bit_reader import BitReader
+
 IDR, SPS, PPS = 5, 7, 8
 SLICES = frozenset((1, 2, 3, 4, IDR))  # types of the units that hold coded picture data
 START_CODE = b"\0\0\0\1"
@@ -77,12 +79,12 @@ class ParameterSets:
             kind = unit[0] & 31
             if kind in (SPS, PPS):
                 # an SPS has its profile, constraints and level before its number
-                self._sets[kind, _unsigned(unit, 32 if kind == SPS else 8)] = unit
+                self._sets[kind, _number(unit[4:8] if kind == SPS else unit[1:5])] = unit
 
 
-def _unsigned(unit: bytes, first_bit: int) -> int:
-    """Exponential-Golomb code at a bit; 0 where the unit ends before."""
-    bits = "".join(f"{byte:08b}" for byte in unit[first_bit // 8 : first_bit // 8 + 4])
-    zeros = len(bits) - len(bits.lstrip("0"))
-    code = bits[zeros : 2 * zeros + 1]
-    return int(code, 2) - 1 if len(code) == zeros + 1 else 0
+def _number(data: bytes) -> int:
+    """The number of a parameter set that begins here; 0 where the unit ends before."""
+    try:
+        return BitReader(data).unsigned()
+    except EOFError:
+        return 0

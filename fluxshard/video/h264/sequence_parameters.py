@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fluxshard.video.h264.bit_reader import BitReader
 from fluxshard.video.h264.nal_units import SPS, START_CODE, units
 
 _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))  # profiles
-_MOST_ZEROS = 32
 
 
 def most_references(extradata: bytes) -> int | None:
@@ -43,7 +43,7 @@ def _parameter_sets(extradata: bytes) -> Iterator[bytes]:
 
 def _references(unit: bytes) -> int | None:
     """`max_num_ref_frames` of a sequence parameter set; None where it ends before."""
-    bits = _Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))  # without the bytes that keep start codes out
+    bits = BitReader(unit[1:].replace(b"\0\0\3", b"\0\0"))  # without the bytes that keep start codes out
     try:
         profile = bits.fixed(8)
         bits.fixed(16)
@@ -64,7 +64,7 @@ def _references(unit: bytes) -> int | None:
         return None
 
 
-def _skip_chroma(bits: _Bits) -> None:
+def _skip_chroma(bits: BitReader) -> None:
     chroma = bits.unsigned()
     if chroma == 3:
         bits.fixed(1)
@@ -80,39 +80,3 @@ def _skip_chroma(bits: _Bits) -> None:
             if following:
                 following = (last + bits.signed()) % 256
             last = following or last
-
-
-class _Bits:
-    """Reads fields of a unit one after another.
-
-    Raises:
-      EOFError: from every method, where the unit ends before.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def fixed(self, count: int) -> int:
-        """An unsigned number of so many bits."""
-        value = 0
-        for _ in range(count):
-            if self._at >= 8 * len(self._data):
-                raise EOFError
-            value = 2 * value + (self._data[self._at // 8] >> (7 - self._at % 8) & 1)
-            self._at += 1
-        return value
-
-    def unsigned(self) -> int:
-        """An unsigned Exponential-Golomb code."""
-        zeros = 0
-        while not self.fixed(1):
-            zeros += 1
-            if zeros > _MOST_ZEROS:
-                raise EOFError
-        return (1 << zeros) - 1 + self.fixed(zeros)
-
-    def signed(self) -> int:
-        """A signed Exponential-Golomb code."""
-        code = self.unsigned()
-        return (code + 1) // 2 if code % 2 else -code // 2

@@ -21,7 +21,7 @@ class MotionEstimator:
 
         estimator = fluxshard.MotionEstimator((384, 640))
         for picture in pictures:
-            outputs = session.run(image_of(picture), estimator(picture))
+            outputs = session.run(picture, estimator(picture))
 
     Motion of up to 32 px a picture along an axis is found anew, faster motion where it grows to that. Cells that look
     like nothing in the picture before are invalid. `video.motion.block_search` says what is computed.
