@@ -27,6 +27,7 @@ from fluxshard.evaluate.methods.method import Method, Reuse, dense_method
 from fluxshard.evaluate.methods.method_sets import (
     NamedThresholdProfile,
     ablations,
+    carried_along,
     method_of_threshold_profile,
     methods_named,
 )
@@ -119,6 +120,8 @@ def run_experiment(request: Experiment, progress: ProgressCallbacks | None = Non
         variants: list[Method] = [method]
         if one.threshold_profile.reuse.policy == "propagated" and "ablations" in request.methods:
             variants += ablations(method)
+        if one.threshold_profile.reuse.policy == "planned" and not method.canvas_px:
+            variants.append(carried_along(method))
         mine = [clip for clip in request.clips if one.clips is None or clip.name in one.clips]
         tasks += [(variant, clip) for variant in variants for clip in mine]
     runner = Runner(request.setup, request.out)

@@ -25,7 +25,8 @@ from fluxshard.runtime.threshold_profile import ThresholdProfile
 TAUS = (0.02, 0.05, 0.1, 0.2)
 SIMILARITIES = (0.98, 0.95, 0.9, 0.8, 0.6, 0.4)
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.5)
-CARRIED = SkipOptions(budget=0.15)
+CARRIED = SkipOptions(budget=0.1)
+CARRIED_MORE = SkipOptions(budget=0.15)  # less work, at the price of clips whose objects leave their vectors
 ALPHAS = (0.98, 0.95, 0.9, 0.85)
 # pairs of thresholds (pixels, features): a frontier of propagated reuse without calibration
 PROPAGATED = ((0.02, 0.1), (0.04, 0.2), (0.06, 0.4), (0.1, 0.8))
@@ -77,6 +78,15 @@ def method_of_threshold_profile(named: NamedThresholdProfile) -> Reuse:
         canvas_px=named.threshold_profile.canvas_px,
         regions=reuse.policy == "planned",
     )
+
+
+def carried_along(base: Reuse) -> Reuse:
+    """Planned reuse with results carried to frames that are not computed.
+
+    Args:
+      base: planned reuse that computes every frame.
+    """
+    return replace(base, name=f"{base.name}, carried", family=f"{base.family}, carried", skip=CARRIED)
 
 
 def ablations(base: Reuse) -> list[Reuse]:
@@ -153,6 +163,10 @@ def _sets(canvas_px: int) -> Mapping[str, Callable[[], list[Method]]]:
         "planned-carried": lambda: [
             *scaled("planned, carried", skip=CARRIED),
             *online("planned online, carried", CARRIED),
+        ],
+        "planned-carried-more": lambda: [
+            *scaled("planned, carried more", skip=CARRIED_MORE),
+            *online("planned online, carried more", CARRIED_MORE),
         ],
         "planned-canvas": lambda: scaled("planned on canvas", canvas=canvas_px),
         "planned-believed": lambda: scaled("planned w/o candidates", candidates=False),

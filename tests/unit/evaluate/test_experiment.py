@@ -131,6 +131,7 @@ def test_everything_is_made_once(ran: list[tuple[str, str]], clips: tuple[Clip, 
         assert dense.compute_ratio == 1 and dense.f1 == 1
         assert by_task["skip every=2", name].compute_ratio == pytest.approx(2 / 5)
         assert by_task["planned@50%", name].compute_ratio < 1
+        assert ("planned@50%, carried", name) in by_task
         assert ("given w/o remap", name) in by_task  # propagated profiles get ablations as well
 
     # each profile was calibrated on the clip that it is not reported on

@@ -10,8 +10,10 @@ from fluxshard.errors import OptionError
 from fluxshard.evaluate.methods.method import Coach, Method, Reuse, Skip, SkipMoved
 from fluxshard.evaluate.methods.method_sets import (
     CARRIED,
+    CARRIED_MORE,
     NamedThresholdProfile,
     ablations,
+    carried_along,
     method_of_threshold_profile,
     methods_named,
     propagated,
@@ -94,7 +96,8 @@ def test_what_levers_leave_out() -> None:
 
 
 def test_rows_with_online_calibration_begin_with_the_shipped_thresholds() -> None:
-    for name, skip in (("planned", 0.0), ("planned-carried", CARRIED.budget)):
+    sets = (("planned", 0.0), ("planned-carried", CARRIED.budget), ("planned-carried-more", CARRIED_MORE.budget))
+    for name, skip in sets:
         rows = [one for one in methods_named([name], 0) if isinstance(one, Reuse) and one.calibration is not None]
         assert len(rows) == 4 and all("calibration" in one.facts for one in rows)
         assert all(one.options == ReuseOptions(policy="planned") and one.skip.budget == skip for one in rows)
@@ -113,6 +116,9 @@ def test_a_profile_becomes_a_method() -> None:
     method = method_of_threshold_profile(NamedThresholdProfile("street", profile))
     assert (method.name, method.family, method.options, method.canvas_px) == ("street", "planned", reuse, 16)
     assert method.regions and method.motion == "blocks" and not method.whole
+    carried = carried_along(method)
+    assert (carried.name, carried.family, carried.skip) == ("street, carried", "planned, carried", CARRIED)
+    assert (carried.options, carried.regions, carried.canvas_px) == (method.options, True, 16)
     other = ThresholdProfile(reuse=ReuseOptions(tau_input=0.1, tau={"a": 0.3}), canvas_px=0, network="n", weights="w")
     method = method_of_threshold_profile(NamedThresholdProfile("p", other))
     assert (method.family, method.options, method.regions) == ("propagated", other.reuse, False)
