@@ -75,8 +75,10 @@ def main() -> None:
         up_mbps=(given.mbps,), delay_up_ms=given.delay, delay_down_ms=given.delay, loss=given.loss, queue_bytes=1 << 20
     )
     ideal = [2 * given.delay + size * 8 / given.mbps / 1e3 for size in SIZES]
-    print(f"{given.mbps:g} Mbit/s, {given.delay:g} ms each way, loss {given.loss:g}, queue 1 MiB; median ms without the "
-          f"first two; without TCP {' and '.join(f'{ms:.0f}' for ms in ideal)} ms\n")  # fmt: skip
+    print(
+        f"{given.mbps:g} Mbit/s, {given.delay:g} ms each way, loss {given.loss:g}, queue 1 MiB; median ms without the "
+        f"first two; without TCP {' and '.join(f'{ms:.0f}' for ms in ideal)} ms\n"
+    )
     cells = [f"{size // 1000} kB, {1e3 * gap:g} ms apart" for size in SIZES for gap in GAPS_S]
     print(f"| sender | {' | '.join(cells)} | first of {' / '.join(f'{size // 1000} kB' for size in SIZES)} |")
     print("|---|" + "---:|" * (len(cells) + 1))
