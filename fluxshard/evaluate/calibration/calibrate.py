@@ -215,7 +215,7 @@ def _planned(
     )
     if best is None:
         best = max(measured, key=lambda point: (point.accuracy, -point.work))
-    names = {dimension.name for dimension in dimensions(canvas_px, objective.measure)}
+    names = {dimension.name for dimension in dimensions(canvas_px)}
     return method_at({name: best.point[name] for name in names}), best, measured
 
 

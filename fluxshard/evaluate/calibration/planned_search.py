@@ -10,7 +10,6 @@ from fluxshard.evaluate.calibration.coordinate_descent import Dimension, Measure
 from fluxshard.evaluate.calibration.objective import Calibration, Objective, measure_method
 from fluxshard.evaluate.calibration.search_log import SearchLog
 from fluxshard.evaluate.methods.method import Reuse
-from fluxshard.evaluate.metrics.search_accuracy import SearchMeasure
 from fluxshard.evaluate.traces.workers import WorkerPool
 from fluxshard.options import LevelOptions, PlannedOptions, ReuseOptions
 
@@ -18,16 +17,15 @@ FINE, MIDDLE, COARSE = (1, 2, 4, 8), (16,), (32, 64, 128)
 SMALL = 0.5  # ratio of tau_small to tau, not searched for: clips without small objects do not constrain it
 
 
-def dimensions(canvas_px: int, measure: SearchMeasure) -> tuple[Dimension, ...]:
+def dimensions(canvas_px: int) -> tuple[Dimension, ...]:
     """Dimensions of the search, in the order in which they are varied; starts are the shipped defaults.
 
     Background thresholds have an upper end at which new objects would be found late: clips in which no object appears
     would let them grow without bound.
 
     Args:
-      canvas_px: canvas to try, pixels per axis beyond the image; 0 tries none.
-      measure: measure of accuracy. A canvas shifts the image on the network's sampling grids: detections stay as
-        accurate ("jaccard") but change ("agreement"), so the search starts with a canvas only for "jaccard".
+      canvas_px: canvas to try, pixels per axis beyond the image; 0 tries none. The search starts without it: a whole
+        frame costs more on it, and where levels choose their own displacements it saves nothing that they do not.
     """
     found = [
         Dimension("dilation", (0, 1), 0),  # first: where it helps, all thresholds can be higher
@@ -43,7 +41,7 @@ def dimensions(canvas_px: int, measure: SearchMeasure) -> tuple[Dimension, ...]:
         Dimension("refresh_frames", (0, 60, 30, 15, 8), 0),
     ]
     if canvas_px:
-        found.append(Dimension("canvas_px", (0, canvas_px), int(measure == "jaccard")))
+        found.append(Dimension("canvas_px", (0, canvas_px), 0))
     return tuple(found)
 
 
@@ -107,7 +105,7 @@ def search_planned(
         on_point(point, count)
 
     return coordinate_descent(
-        dimensions(canvas_px, objective.measure),
+        dimensions(canvas_px),
         evaluate,
         request.alpha,
         measured=log.read(),
@@ -133,7 +131,7 @@ def search_key(request: Calibration, objective: Objective, canvas_px: int, facts
         "measure": objective.measure,
         "dense": objective.accuracies,
         "canvas_px": canvas_px,
-        "dimensions": [(one.name, one.values, one.start) for one in dimensions(canvas_px, objective.measure)],
+        "dimensions": [(one.name, one.values, one.start) for one in dimensions(canvas_px)],
         "small": SMALL,
         "defaults": asdict(PlannedOptions()),
         **facts,

@@ -174,7 +174,11 @@ def test_thresholds_and_canvas_of_the_profile_are_those_of_its_point(
 ) -> None:
     """One point is measured: the shipped thresholds, on a canvas that is larger by the largest stride."""
     starts = planned_search.dimensions
-    monkeypatch.setattr(planned_search, "dimensions", lambda canvas_px, _: starts(canvas_px, "jaccard"))
+    monkeypatch.setattr(
+        planned_search,
+        "dimensions",
+        lambda canvas_px: tuple(replace(one, start=1) if one.name == "canvas_px" else one for one in starts(canvas_px)),
+    )
     profile, within = found_by(pool_on(network, [prepared]), clip, tmp_path, most_points=1, alpha=0.5)
     assert within and profile.canvas_px == 8 and profile.reuse.planned.tau == PlannedOptions().tau
     (point,) = profile.facts["frontier"]

@@ -14,7 +14,6 @@ from fluxshard.evaluate.calibration.objective import Objective
 from fluxshard.evaluate.calibration.planned_search import dimensions, method_at, search_key, search_planned
 from fluxshard.evaluate.calibration.search_log import SearchLog
 from fluxshard.evaluate.methods.method import Reuse
-from fluxshard.evaluate.metrics.search_accuracy import SearchMeasure
 from fluxshard.evaluate.traces.trace import Trace
 from fluxshard.evaluate.traces.workers import Task, WorkerPool
 from fluxshard.options import LevelOptions, PlannedOptions
@@ -23,25 +22,25 @@ from fluxshard.testing.evaluation import trace_of
 from tests.unit.evaluate.calibration.pools import BEAR, COWS, HALF, OBJECT, REQUEST, objective_of, pool_of
 
 
-def start_of(canvas_px: int, measure: SearchMeasure = "jaccard") -> Point:
-    return {dimension.name: dimension.values[dimension.start] for dimension in dimensions(canvas_px, measure)}
+def start_of(canvas_px: int) -> Point:
+    return {dimension.name: dimension.values[dimension.start] for dimension in dimensions(canvas_px)}
 
 
 def test_the_search_starts_from_the_shipped_defaults() -> None:
     method, shipped = method_at(start_of(32)), PlannedOptions()
     options = method.options.planned
-    assert method.options.policy == "planned" and method.canvas_px == 32 and method.regions
+    assert method.options.policy == "planned" and method.canvas_px == 0 and method.regions
     assert replace(options, levels={}) == replace(shipped, levels={})
     for stride in (1, 2, 4, 8, 16, 32, 64):
         assert options.levels[stride] == LevelOptions(gain=default_gain(stride)), stride
-    assert method_at(start_of(0)).canvas_px == 0
-    assert start_of(32, "agreement") == {**start_of(32), "canvas_px": 0}
+    assert start_of(32) == {**start_of(0), "canvas_px": 0}
+    assert method_at({**start_of(32), "canvas_px": 32}).canvas_px == 32
 
 
 def test_every_dimension_reaches_the_method_and_rises() -> None:
     for canvas_px in (0, 32):
         points = [start_of(canvas_px)]
-        for dimension in dimensions(canvas_px, "jaccard"):
+        for dimension in dimensions(canvas_px):
             assert len(set(dimension.values)) == len(dimension.values) > dimension.start >= 0
             points += [
                 {**points[0], dimension.name: value}
@@ -55,7 +54,7 @@ def test_every_dimension_reaches_the_method_and_rises() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two dimensions instead of all, the others at their starts."""
     wanted = {"tau": ((0.01, 0.02, 0.03, 0.04), 1), "wait_frames": ((2.0, 3.0, 4.0), 0)}
-    every = dimensions(0, "jaccard")
+    every = dimensions(0)
     monkeypatch.setattr(
         planned_search,
         "dimensions",
