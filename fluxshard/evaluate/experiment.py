@@ -115,12 +115,14 @@ def run_experiment(request: Experiment, progress: ProgressCallbacks | None = Non
             f"--methods: a larger canvas is wanted for {', '.join(on_canvas)}, and a saved model has its own: leave "
             "them out, or give the weights file"
         )
+    # a row of halves, of which only one can be carried, would be of half of the clips
+    not_carried = {one.label for one in named if one.threshold_profile.canvas_px}
     for one in named:
         method = method_of_threshold_profile(one)
         variants: list[Method] = [method]
         if one.threshold_profile.reuse.policy == "propagated" and "ablations" in request.methods:
             variants += ablations(method)
-        if one.threshold_profile.reuse.policy == "planned" and not method.canvas_px:
+        if one.threshold_profile.reuse.policy == "planned" and one.label not in not_carried:
             variants.append(carried_along(method))
         mine = [clip for clip in request.clips if one.clips is None or clip.name in one.clips]
         tasks += [(variant, clip) for variant in variants for clip in mine]
