@@ -150,6 +150,20 @@ class Head(nn.Module):
         return torch.cat([self.anchors - low, self.anchors + high, score.sigmoid()], 1)
 
 
+class Heads(nn.Module):
+    """Attention of two heads over so many positions that every loop of it is shared out among threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 192, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv(image)
+        query, key, value = x.flatten(2).view(1, 2, 96, -1).split((32, 32, 32), 2)
+        weights = (query.transpose(-2, -1) @ key * 0.2).softmax(-1)
+        return (value @ weights.transpose(-2, -1)).reshape(1, 64, *x.shape[2:])
+
+
 def images(size: tuple[int, int], count: int, seed: int) -> list[Tensor]:
     """The first is noise; each of the others differs from the one before in one place."""
     rng = np.random.default_rng(seed)
@@ -195,6 +209,16 @@ def check(net: nn.Module, frames: Sequence[Tensor], found: Sequence[Sequence[Ten
 
 def bits(found: Sequence[Sequence[Tensor]]) -> list[bytes]:
     return [tensor.contiguous().numpy().tobytes() for frame in found for tensor in frame]
+
+
+def test_attention_over_many_positions() -> None:
+    torch.manual_seed(0)
+    net, frames = Heads().eval(), images((40, 48), 2, 0)
+    model = fluxshard.compile(net, frames[0])
+    assert not in_torch(model)
+    found = run(model, frames)
+    check(net, frames, found, ["out"])
+    assert bits(found) == bits(run(model, frames, threads=1))
 
 
 @pytest.mark.parametrize("seed", range(3))
