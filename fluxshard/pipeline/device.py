@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -75,3 +76,14 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def machine_facts(device: RunDevice) -> dict[str, Any]:
+    """What a run's figures depend on besides its options, for summaries."""
+    return {
+        "cpu": cpu_name(),
+        "gpu": device.describe(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+    }

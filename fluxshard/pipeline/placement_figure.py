@@ -40,9 +40,37 @@ def draw_placement(axis: Any, frames: Sequence[int], records: Sequence[FrameReco
     closed = [i for i, record in enumerate(records) if record.placement is not None and _is_away(record.placement)]
     for first, last in _runs(closed):
         axis.axvspan(frames[first] - 0.5, frames[last] + 0.5, color=TROUBLE, alpha=0.08, linewidth=0, zorder=0)
-    if len(ages):
-        axis.set_ylim(0, 1.25 * max(1.0, float(np.percentile(ages, 98))))
+    limit_axis(axis, frames, [(ages, AGE)], unit="ms")
     axis.set_ylabel("age at the answer (ms)")
+
+
+def limit_axis(axis: Any, frames: Sequence[int], lines: Sequence[tuple[Any, str]], *, unit: str) -> None:
+    """Ends the vertical axis where single outliers do not flatten everything else, and marks those that are beyond it.
+
+    Args:
+      axis: of matplotlib.
+      frames: numbers of the frames.
+      lines: values for each frame, not all of which are finite, and the colour of each line.
+      unit: of the values.
+    """
+    values = np.concatenate([np.asarray(line, np.float64) for line, _ in lines])
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return
+    largest, limit = float(finite.max()), 1.25 * float(np.percentile(finite, 98))
+    if largest <= 1.3 * limit:
+        limit = 1.06 * largest
+    limit = limit if limit > 0 else 1.0
+    axis.set_ylim(0, limit)
+    label: str | None = f"beyond the scale: up to {largest:.3g} {unit}".rstrip()
+    for line, colour in lines:
+        beyond = [index for index, value in enumerate(line) if np.isfinite(value) and value > limit]
+        if beyond:
+            axis.scatter(
+                [frames[index] for index in beyond], [limit] * len(beyond), s=34, marker="^", color=colour, zorder=4,
+                clip_on=False, label=label, linewidths=0,
+            )  # fmt: skip
+            label = None
 
 
 def _is_away(placement: Any) -> bool:

@@ -154,7 +154,11 @@ def _record_and_view(
         placement=None if result.placement is None else plain(result.placement),
     )
     work_map = _no_work(letterbox.size) if result.carried else loop.session.work_map
-    view = FrameView(frame=frame, found=in_picture, outputs=result.outputs, work_map=work_map)
+    said = result.result
+    if said is not None:
+        (top, left), (y, x) = letterbox.offset, result.origin
+        said = said.to_picture(letterbox.scale, (float(top + y), float(left + x)), letterbox.picture_size)
+    view = FrameView(frame=frame, found=in_picture, outputs=result.outputs, work_map=work_map, result=said)
     return record, view
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.regions import regions
+from fluxshard.models.tasks.result import Read, TaskResult
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
 from fluxshard.pipeline.calibrating.online_calibration import CalibratedFrame, OnlineCalibration
@@ -66,6 +67,7 @@ class StreamFrame:
       outputs: the structure that the network returns, on the CPU, half precision as float32; None where the frame was
         not computed.
       found: detections in pixels of the outputs (the image, or the canvas); None where the head is not known.
+      result: what the outputs say instead, in pixels of the same; None where they say nothing, or have detections.
       regions: `(ceil(H / 8), ceil(W / 8))` uint8 that the session was focused on; None where it was not.
       stats: the session's measurements; where the frame was not computed, of the frame whose result it has, without
         any work; where it was computed whole as well, with the work and the time of both.
@@ -92,6 +94,7 @@ class StreamFrame:
     placement: Mapping[str, Any] | None = None
     carried: int = 0
     calibrated: CalibratedFrame | None = None
+    result: TaskResult | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,6 +110,7 @@ class StreamLoop:
       carrier: answers frames without computing them, where that does; for planned reuse in one place, without a canvas.
       calibration: of the same session; where a carrier may be, and with `detect`.
       saliency: makes the regions where `detect` is None; None: then the session is not focused.
+      read: says what the outputs mean where `detect` is None; None leaves them as they are.
     """
 
     session: StreamSession
@@ -117,6 +121,7 @@ class StreamLoop:
     carrier: ResultCarrier | None = None
     calibration: OnlineCalibration | None = None
     saliency: OutputSaliency | None = None
+    read: Read | None = None
 
     def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
         """Runs the next frame and focuses the session for the one after it.
@@ -143,6 +148,7 @@ class StreamLoop:
         stats, planned = self.session.stats, self.session.planned
         work = None if planned is None else planned.work_ratio
         found, marked, calibrated, decode_ms, focus_ms = None, None, None, 0.0, 0.0
+        result = None
         if self.detect is not None:
             start = time.perf_counter()
             found = self.detect(outputs)
@@ -167,7 +173,11 @@ class StreamLoop:
                 start = time.perf_counter()
                 self.carrier.take(found, planned)
                 focus_ms += _ms_since(start)
-        elif self.saliency is not None:
+        elif self.read is not None:
+            start = time.perf_counter()
+            result = self.read(outputs)
+            decode_ms = _ms_since(start)
+        if self.detect is None and self.saliency is not None:
             start = time.perf_counter()
             marked = self.saliency.update(outputs, motion, self.session.origin)
             if marked is not None:
@@ -185,6 +195,7 @@ class StreamLoop:
             focus_ms=focus_ms,
             placement=None if self.placement is None else self.placement(),
             calibrated=calibrated,
+            result=result,
         )
 
     def _carried(self, moved: Detections, age: int, ms: float) -> StreamFrame:

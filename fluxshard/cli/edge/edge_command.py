@@ -27,7 +27,8 @@ from fluxshard.cloud.tcp_settings import tcp_settings
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
-from fluxshard.pipeline.device import RunDevice, full_float32
+from fluxshard.models.tasks.value_map import ValueHead
+from fluxshard.pipeline.device import RunDevice, full_float32, machine_facts
 from fluxshard.pipeline.sinks.line_file import LineFile
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.offload.dispatch import DispatchOptions, Goal, Policy
@@ -156,8 +157,10 @@ def edge_command(request: EdgeRequest) -> int:
                     ) as session,
                     supply(source, request.frames, pace=request.pace) as frames,
                 ):  # fmt: skip
-                    files = RunFiles(out=request.out, names=loaded.names, show_work=request.show_reuse)
-                    loop = _loop(reuse, session, answers)
+                    files = RunFiles(
+                        out=request.out, names=loaded.names, show_work=request.show_reuse, task=loaded.task
+                    )
+                    loop = _loop(reuse, session, answers, shape)
                     write_frames(files, frames, loop, recording, screen, confidence=request.confidence)
                     facts["state_bytes"] = session.state_bytes
                     facts["offload"]["frames_dropped"] = frames.dropped
@@ -191,13 +194,16 @@ def _answers(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> Det
     return detection_answers(model.loaded.layout, model.shape, confidence=lowest, iou=request.iou)
 
 
-def _loop(reuse: RunReuse, session: OffloadedSession, answers: DetectionAnswers | None) -> StreamLoop:
+def _loop(
+    reuse: RunReuse, session: OffloadedSession, answers: DetectionAnswers | None, shape: tuple[int, int]
+) -> StreamLoop:
     return StreamLoop(
         session=session,
         detect=None if answers is None else _as_they_are,
         objects=reuse.options.planned if reuse.options.policy == "planned" and answers is not None else None,
         device=RunDevice(),
         placement=lambda: session.record.as_dict(),
+        read=ValueHead(shape) if answers is None else None,
     )
 
 
@@ -226,6 +232,7 @@ def _facts(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> dict[
         "reuse": {name: value for name, value in asdict(reuse.options).items() if value is not None},
         "confidence": request.confidence,
         "iou": request.iou,
+        "machine": machine_facts(RunDevice(compiled.device)),
         "offload": {
             "server": link.server,
             "dispatch": link.dispatch,

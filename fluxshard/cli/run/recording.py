@@ -18,6 +18,7 @@ from fluxshard.cli.run.summary_table import summary_table
 from fluxshard.cli.support.progress import FrameProgress
 from fluxshard.cli.support.stopping import Stopping
 from fluxshard.errors import FluxShardError
+from fluxshard.models.loading.loaded_model import Task
 from fluxshard.pipeline.dense_baseline import DenseBaseline
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.overlap.run_overlapped import Overlap, run_overlapped
@@ -39,6 +40,7 @@ class RunFiles:
     Attributes:
       out: the directory.
       names: of classes.
+      task: what the outputs mean.
       show_work: tint what was recomputed.
       film: write a film.
     """
@@ -47,6 +49,7 @@ class RunFiles:
     names: tuple[str, ...]
     show_work: bool
     film: bool = True
+    task: Task = "detect"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,7 +125,10 @@ def _sinks(files: RunFiles, frames: VideoSource | PacedFrames | NewestFrames) ->
     """Opens the files; the film comes first, so that it has all frames that the lines speak of."""
     if files.film:
         fps = frames.fps or DEFAULT_FPS
-        yield AnnotatedFilm(files.out / VIDEO, frames.picture_size, fps, names=files.names, show_work=files.show_work)
+        yield AnnotatedFilm(
+            files.out / VIDEO, frames.picture_size, fps,
+            names=files.names, task=files.task, show_work=files.show_work,
+        )  # fmt: skip
     yield JsonLines(files.out / FRAMES, files.names)
 
 

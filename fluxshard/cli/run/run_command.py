@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 import fluxshard
@@ -23,6 +21,7 @@ from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.sizes import network_shape
+from fluxshard.models.tasks.value_map import ValueHead
 from fluxshard.options import AnyDType, Backend
 from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
 from fluxshard.pipeline.calibrating.options import CalibrationOptions
@@ -30,7 +29,7 @@ from fluxshard.pipeline.carrying.carrier import ResultCarrier
 from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
 from fluxshard.pipeline.detection_head import DetectionHead
-from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
+from fluxshard.pipeline.device import RunDevice, full_float32, machine_facts
 from fluxshard.pipeline.overlap.run_overlapped import LIVE, Overlap
 from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND, OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
@@ -124,8 +123,9 @@ def run_command(request: RunRequest) -> int:
                 loop = _loop(request, reuse, model, session)
                 with video.open(request.video, size=model.shape, max_frames=request.max_frames) as frames:
                     files = RunFiles(
-                        out=request.out, names=loaded.names, show_work=request.show_reuse, film=request.film
-                    )
+                        out=request.out, names=loaded.names, show_work=request.show_reuse, film=request.film,
+                        task=loaded.task,
+                    )  # fmt: skip
                     # in turns where two networks are compared: what runs beside them would be timed, too
                     overlap = None if dense is not None else LIVE if frames.is_live else Overlap()
                     write_frames(
@@ -201,7 +201,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         calibration = OnlineCalibration(request.calibration, session, request.confidence)
     return StreamLoop(
         session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device), carrier=carrier,
-        calibration=calibration, saliency=saliency,
+        calibration=calibration, saliency=saliency, read=ValueHead(model.canvas_shape) if head is None else None,
     )  # fmt: skip
 
 
@@ -227,12 +227,6 @@ def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[s
         "alpha": request.alpha,
         "confidence": request.confidence,
         "iou": request.iou,
-        "machine": {
-            "cpu": cpu_name(),
-            "gpu": RunDevice(compiled.device).describe(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
-        },
+        "machine": machine_facts(RunDevice(compiled.device)),
         "state_bytes": None,
     }

@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.models.detections.detections import CroppedMask, Detections
-from fluxshard.models.detections.drawing.boxes import draw_box
-from fluxshard.models.detections.drawing.caption import write_caption
-from fluxshard.models.detections.drawing.colours import WORK as WORK
-from fluxshard.models.detections.drawing.colours import Picture as Picture
-from fluxshard.models.detections.drawing.colours import colour_of as colour_of
-from fluxshard.models.detections.drawing.masks import tint_mask
-from fluxshard.models.detections.drawing.skeletons import draw_skeleton
-from fluxshard.models.detections.drawing.work import tint_work
 from fluxshard.models.detections.mask_moves import Pair
+from fluxshard.models.drawing.boxes import draw_box
+from fluxshard.models.drawing.caption import write_caption
+from fluxshard.models.drawing.colours import WORK as WORK
+from fluxshard.models.drawing.colours import Picture as Picture
+from fluxshard.models.drawing.colours import colour_of as colour_of
+from fluxshard.models.drawing.colours import line_px, text_px
+from fluxshard.models.drawing.labels import Label, draw_labels
+from fluxshard.models.drawing.masks import tint_mask
+from fluxshard.models.drawing.skeletons import draw_skeleton
+from fluxshard.models.drawing.work import tint_work
 from fluxshard.motion import CELL_PX
 
 
@@ -28,7 +30,10 @@ def draw_detections(
     masks: Sequence[CroppedMask] | None = None,
     in_place: bool = False,
 ) -> Picture:
-    """Draws masks, boxes with labels, and skeletons.
+    """Draws masks, boxes, skeletons and labels.
+
+    Objects with identities have a colour each, which they keep; others have that of their class. No label hides
+    another: in a crowd some are shortened, and some are left out.
 
     Args:
       picture: `(H, W, 3)` uint8 RGB.
@@ -41,23 +46,35 @@ def draw_detections(
       `(H, W, 3)` uint8 picture, a new one unless `in_place`.
     """
     canvas = picture if in_place else picture.copy(order="C")
-    people = found.keypoints is not None
+    identities = identities_of(found)
+    colours = [colour_of(n) for n in (found.classes if identities is None else identities).tolist()]
     order = range(len(found))[::-1]  # the highest score is drawn last, on top
     for index in order:
         if found.masks is not None:
             mask = found.mask(index) if masks is None else masks[index]
-            tint_mask(canvas, mask, colour_of(int(found.classes[index])))
-    line = _line_px(picture)
-    for index in order:
-        if found.keypoints is not None:
+            tint_mask(canvas, mask, colours[index])
+    size = canvas.shape[0], canvas.shape[1]
+    line = line_px(size)
+    if found.keypoints is not None:
+        for index in order:
             draw_skeleton(canvas, found.keypoints[index], line)
+    labels = []
     for index in order:
+        width = line if found.keypoints is None else max(line - 1, 1)
+        box = draw_box(canvas, found.boxes[index], colours[index], width)
         class_index = int(found.classes[index])
         name = names[class_index] if 0 <= class_index < len(names) else str(class_index)
-        colour = colour_of(index) if people else colour_of(class_index)
-        label = f"{name} {found.scores[index]:.2f}"
-        draw_box(canvas, found.boxes[index], label, colour, max(line - 1, 1) if people else line)
+        number = "" if identities is None else f"#{identities[index]}"
+        full = " ".join(part for part in (name, number, f"{found.scores[index]:.2f}") if part)
+        labels.append(Label(box, (full, number or name), colours[index]))
+    draw_labels(canvas, labels, text_px(size), line)
     return canvas
+
+
+def identities_of(found: Detections) -> NDArray[np.int64] | None:
+    """Numbers of the objects that stay the same over time, `(N,)`; None where nobody tracks them."""
+    ids: NDArray[np.int64] | None = getattr(found, "ids", None)
+    return ids
 
 
 def draw_work(
@@ -69,7 +86,9 @@ def draw_work(
     *,
     in_place: bool = False,
 ) -> Picture:
-    """Tints the recomputed area in proportion to the work; reused pixels keep their colour.
+    """Tints the recomputed area lightly, by its work, with a line around it; reused pixels keep their colour.
+
+    Where all of the picture was recomputed there is only the line, along the picture's border.
 
     Args:
       picture: `(H, W, 3)` uint8 RGB.
@@ -83,7 +102,7 @@ def draw_work(
       `(H, W, 3)` uint8 picture, a new one unless `in_place`.
     """
     canvas = picture if in_place else picture.copy(order="C")
-    tint_work(canvas, work, scale, offset, cell_px)
+    tint_work(canvas, work, scale, offset, cell_px, line_px((canvas.shape[0], canvas.shape[1])))
     return canvas
 
 
@@ -101,9 +120,3 @@ def draw_caption(picture: Picture, text: str, *, in_place: bool = False) -> Pict
     canvas = picture if in_place else picture.copy(order="C")
     write_caption(canvas, text)
     return canvas
-
-
-def _line_px(picture: Picture) -> int:
-    """Line width for the size of the picture."""
-    shorter: int = min(picture.shape[0], picture.shape[1])
-    return max(2, round(shorter / 300))

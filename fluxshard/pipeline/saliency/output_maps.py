@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
+from fluxshard.models.tasks.maps import maps_among
 from fluxshard.motion import CELL_PX, cells
 
 _MOST_LABELS = 256  # an integer map of more values is no map of classes, but of numbers
@@ -33,26 +33,14 @@ class OutputMap:
 def output_maps(outputs: Any, size: tuple[int, int]) -> list[OutputMap]:
     """The maps among outputs, in the order of their structure.
 
-    A map is a tensor `(1, C, h, w)`, `(C, h, w)` or `(h, w)` whose last two sides are the image's over one whole
-    stride, up to one cell. Vectors, tokens and complex numbers give no position and are left out. Integers and bools of
-    one channel are classes, unless there are more than 256 of them.
+    `maps_among` says what a map is. Integers and bools of one channel are classes, unless there are more than 256 of
+    them.
 
     Args:
       outputs: of any structure, on the CPU.
       size: (H, W) in pixels of what they describe.
     """
-    tensors = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return [_on_cells(tensor, size) for tensor in tensors if _is_map(tensor, size)]
-
-
-def _is_map(tensor: Tensor, size: tuple[int, int]) -> bool:
-    if not 2 <= tensor.ndim <= 4 or (tensor.ndim == 4 and tensor.shape[0] != 1) or tensor.is_complex():
-        return False
-    sides = tensor.shape[-2:]
-    if min(sides) < 2:
-        return False
-    strides = {max(1, round(px / side)) for px, side in zip(size, sides, strict=True)}
-    return any(all(abs(side * at - px) <= at for px, side in zip(size, sides, strict=True)) for at in strides)
+    return [_on_cells(tensor, size) for tensor in maps_among(outputs, size)]
 
 
 def _on_cells(tensor: Tensor, size: tuple[int, int]) -> OutputMap:

@@ -1,28 +1,36 @@
-"""A film of the frames with detections, a tint where work was done, and a caption."""
+"""A film of the frames with what was found and recomputed in them, above a strip of figures."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fluxshard.models.detections.draw import Picture, draw_caption, draw_detections, draw_work
+import numpy as np
+
+from fluxshard.models.drawing.colours import Picture
+from fluxshard.models.loading.loaded_model import Task
 from fluxshard.pipeline.frame_record import FrameRecord
+from fluxshard.pipeline.sinks.film_strip import FilmStrip
 from fluxshard.pipeline.sinks.sink import FrameView
+from fluxshard.pipeline.sinks.task_drawing import TaskDrawing
 from fluxshard.video import VideoWriter
 
 
 class AnnotatedFilm:
     """An H.264 MP4 file that can be played while it is written; see `fluxshard.video.VideoWriter`.
 
+    Its pictures are higher than those of the video by a strip that says of each frame how it was made, its work and its
+    latency.
+
     Args:
       path: file to write, replaced if it exists; its directory must exist.
-      size: (h, w) of the pictures.
+      size: (h, w) of the pictures of the video.
       fps: frames per second.
       names: class names; a class without one shows its number.
+      task: what the outputs mean; it decides what else the strip explains.
       show_work: tint what was recomputed.
 
     Raises:
@@ -30,10 +38,19 @@ class AnnotatedFilm:
     """
 
     def __init__(
-        self, path: Path, size: tuple[int, int], fps: float, *, names: tuple[str, ...] = (), show_work: bool = False
+        self,
+        path: Path,
+        size: tuple[int, int],
+        fps: float,
+        *,
+        names: tuple[str, ...] = (),
+        task: Task = "detect",
+        show_work: bool = False,
     ) -> None:
-        self._writer = VideoWriter(path, size, fps)
-        self._names, self.shows_work = names, show_work
+        self._drawing = TaskDrawing(task, names)
+        self._strip = FilmStrip(size, shows_work=show_work, widest=self._drawing.widest)
+        self._writer = VideoWriter(path, (size[0] + self._strip.height, size[1]), fps)
+        self.shows_work = show_work
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +63,7 @@ class AnnotatedFilm:
 
     def prepare(self, record: FrameRecord, view: FrameView) -> Callable[[], None]:
         """Draws the frame's picture; what is returned encodes it."""
-        return partial(self._writer.write, annotate(record, view, names=self._names, show_work=self.shows_work))
+        return partial(self._writer.write, self.draw(record, view))
 
     def write(self, record: FrameRecord, view: FrameView) -> None:
         """Appends the frame's picture, annotated.
@@ -56,43 +73,36 @@ class AnnotatedFilm:
         """
         self.prepare(record, view)()
 
+    def draw(self, record: FrameRecord, view: FrameView) -> Picture:
+        """The next frame's picture above its strip, a new `(h + strip, w, 3)` uint8 RGB picture."""
+        height, width = view.frame.picture.shape[:2]
+        page = np.empty((height + self._strip.height, width, 3), np.uint8)
+        page[:height] = view.frame.picture
+        fields = self._drawing.draw(page[:height], record, view, show_work=self.shows_work)
+        self._strip.draw(page[height:], record, fields)
+        return page
 
-def annotate(record: FrameRecord, view: FrameView, *, names: tuple[str, ...] = (), show_work: bool = False) -> Picture:
-    """The frame's picture with what is known of it.
+
+def annotate(
+    record: FrameRecord,
+    view: FrameView,
+    *,
+    names: tuple[str, ...] = (),
+    task: Task = "detect",
+    show_work: bool = False,
+) -> Picture:
+    """The frame's picture with what is known of it, without a strip.
 
     Args:
-      record: figures, for the caption.
+      record: of the frame.
       view: the picture and what was found in it.
       names: class names; a class without one shows its number.
+      task: what the outputs mean.
       show_work: tint what was recomputed.
 
     Returns:
       a new `(h, w, 3)` uint8 RGB picture.
     """
     canvas = view.frame.picture.copy(order="C")
-    if show_work:  # below the boxes, whose colours mean something else
-        letterbox = view.frame.letterbox
-        (top, left), (y, x) = letterbox.offset, record.origin
-        draw_work(canvas, view.work_map(), letterbox.scale, (top + y, left + x), in_place=True)
-    if view.found is not None:
-        draw_detections(canvas, view.found, names, masks=view.masks, in_place=True)
-    return draw_caption(canvas, caption(record), in_place=True)
-
-
-def caption(record: FrameRecord) -> str:
-    """One line of figures: frame, shares of the dense work and of the pixels, latency."""
-    parts = [f"frame {record.frame}"]
-    for name, field in (("compute", "compute_ratio"), ("pixels", "recompute_ratio")):
-        value = record.ratio(field)
-        if math.isfinite(value):
-            parts.append(f"{name} {value:.0%}")
-    latency = f"{record.incremental_ms:.1f} ms"
-    parts.append(latency if record.dense_ms is None else f"{latency} (dense {record.dense_ms:.1f} ms)")
-    if record.placement is not None:
-        answered_by = record.placement["answered_by"]
-        parts.append("not answered" if answered_by == "none" else str(answered_by))
-    if record.carried:
-        parts.append("moved result")
-    if record.stats.get("keyframe"):
-        parts.append("whole frame")
-    return "   ·   ".join(parts)
+    TaskDrawing(task, names).draw(canvas, record, view, show_work=show_work)
+    return canvas

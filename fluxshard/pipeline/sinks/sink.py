@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.models.detections.detections import CroppedMask, Detections
+from fluxshard.models.tasks.result import TaskResult
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.video import Frame
 
@@ -23,6 +24,7 @@ class FrameView:
     Attributes:
       frame: as the video gave it: picture, image, letterbox, motion.
       found: detections in pixels of the picture; None where the head is not known.
+      result: what the outputs say instead, in pixels of the picture; None where they say nothing, or have detections.
       outputs: the structure that the network returns, on the CPU.
       work_map: computes the executed share around each 8-px cell of what the outputs describe, `(Hc, Wc)` float32.
     """
@@ -31,6 +33,7 @@ class FrameView:
     found: Detections | None
     outputs: Any
     work_map: Callable[[], NDArray[np.float32]]
+    result: TaskResult | None = None
 
     @cached_property
     def masks(self) -> tuple[CroppedMask, ...] | None:

@@ -122,7 +122,39 @@ def test_tints_follow_the_mask_and_outlines_its_edge():
     rows, columns, inside = found.mask(0)
     after = draw_detections(picture(), found)[rows.start + 8 : rows.stop - 8, columns.start + 8 : columns.stop - 8]
     inside = inside[8:-8, 8:-8]  # without the box
-    tinted = (GREY * 140 + np.array(colour_of(1)) * 116) >> 8
+    tinted = (GREY * 172 + np.array(colour_of(1)) * 84) >> 8
     is_edge = (after == colour_of(1)).all(-1)
     assert (after[~inside] == GREY).all() and (after[inside & ~is_edge] == tinted).all()
     assert 0 < is_edge.sum() < inside.sum() / 4 and inside[is_edge].all()
+
+
+def test_objects_with_identities_keep_their_colour_and_show_their_number():
+    class Tracked(Detections):
+        ids = np.array([7])
+
+    found = one()
+    tracked = Tracked(found.boxes, found.scores, found.classes, found.shape)
+    after = draw_detections(picture(), tracked, ("cat", "dog"))
+    assert tuple(after[110, 100]) == colour_of(7)
+    other = Tracked(found.boxes, found.scores, np.array([0]), found.shape)
+    assert tuple(draw_detections(picture(), other, ("cat", "dog"))[110, 100]) == colour_of(7)
+
+
+def test_poses_of_a_class_have_its_colour_whatever_their_order():
+    points = np.zeros((2, 17, 3), np.float32)
+    boxes = np.array([[20, 60, 80, 160], [200, 60, 260, 160]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.8], np.float32), np.array([0, 0]), (240, 320), keypoints=points)
+    after = draw_detections(picture(), found)
+    assert tuple(after[110, 20]) == tuple(after[110, 200]) == colour_of(0)
+
+
+def test_lines_are_as_wide_as_suits_the_picture():
+    def width(scale):
+        shape = 120 * scale, 160 * scale
+        found = Detections(
+            np.array([[40, 40, 120, 100]], np.float32) * scale, np.array([0.9], np.float32), np.array([1]), shape
+        )
+        row = draw_detections(np.full((*shape, 3), GREY, np.uint8), found)[70 * scale]
+        return int((row[: 80 * scale] == colour_of(1)).all(-1).sum())
+
+    assert [width(scale) for scale in (1, 4, 8, 16)] == [1, 1, 3, 6]

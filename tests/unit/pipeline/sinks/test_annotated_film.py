@@ -11,11 +11,12 @@ from fluxshard.errors import FluxShardError, VideoError
 from fluxshard.models.detections.detections import Detections, Masks
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.run_video import run_video
-from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm, annotate, caption
+from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm, annotate
 from fluxshard.pipeline.sinks.json_lines import JsonLines, read_records
 from fluxshard.pipeline.sinks.sink import FrameView
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
+from fluxshard.video import Frame, Letterbox
 from tests.unit.pipeline.frame_loop import PICTURE, frames, head_of
 
 RECORD = FrameRecord(frame=3, time_s=0.12, stats={"compute_ratio": 0.25}, incremental_ms=12.5)
@@ -34,22 +35,31 @@ def pictures_in(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def test_a_caption_says_what_is_known():
-    assert caption(RECORD) == "frame 3   ·   compute 25%   ·   12.5 ms"
-    stats = {"compute_ratio": 1.0, "recompute_ratio": 0.5, "keyframe": True}
-    record = FrameRecord(frame=0, time_s=None, stats=stats, incremental_ms=2.0, dense_ms=4.0)
-    assert (
-        caption(record) == "frame 0   ·   compute 100%   ·   pixels 50%   ·   2.0 ms (dense 4.0 ms)   ·   whole frame"
-    )
-
-
 def test_boxes_are_drawn_where_something_was_found():
-    above = slice(0, 100)  # the caption is below
     plain = annotate(RECORD, view())
-    assert (plain[above] == 60).all() and (plain[110:] != 60).any()
+    assert (plain == 60).all() and plain.shape == (*PICTURE, 3)
     drawn = annotate(RECORD, view(FOUND), names=("cat", "dog"))
     changed = np.argwhere((drawn != plain).any(-1))
     assert len(changed) and changed.min(0).tolist() >= [10, 38] and changed.max(0)[0] <= 92
+
+
+def test_the_strip_is_below_the_picture_which_stays_as_it_was(tmp_path):
+    with AnnotatedFilm(tmp_path / "film.mp4", PICTURE, 25.0) as film:
+        page = film.draw(RECORD, view())
+    assert (page[: PICTURE[0]] == 60).all() and page.shape[0] > PICTURE[0] and page.shape[1:] == (PICTURE[1], 3)
+    assert len(np.unique(page[PICTURE[0] :].reshape(-1, 3), axis=0)) > 8  # text on a ground
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 1200), (1200, 64)])
+def test_films_of_any_size_have_a_strip(tmp_path, size):
+    letterbox = Letterbox(size, (64, 64))
+    picture = np.full((*size, 3), 60, np.uint8)
+    frame = Frame(None, 0, 0.0, "none", letterbox, picture, letterbox.place(picture))
+    seen = FrameView(frame=frame, found=None, outputs=None, work_map=lambda: np.ones((8, 8), np.float32))
+    with AnnotatedFilm(tmp_path / "film.mp4", size, 25.0, show_work=True) as film:
+        film.write(RECORD, seen)
+    (shown,) = pictures_in(tmp_path / "film.mp4")
+    assert shown.shape[0] > size[0] and 0 <= shown.shape[1] - size[1] <= 1
 
 
 def test_work_is_tinted_only_when_asked_for():
@@ -58,10 +68,10 @@ def test_work_is_tinted_only_when_asked_for():
 
     (frame,) = frames(1)
     unasked = FrameView(frame=frame, found=None, outputs=None, work_map=never)
-    assert (annotate(RECORD, unasked)[:100] == 60).all()
+    assert (annotate(RECORD, unasked) == 60).all()
     work = np.zeros((8, 12), np.float32)
     work[2, 3] = 1.0
-    tinted = (annotate(RECORD, view(work=work), show_work=True)[:100] != 60).any(-1)
+    tinted = (annotate(RECORD, view(work=work), show_work=True) != 60).any(-1)
     assert tinted[32:48, 48:64].all() and tinted.sum() == 256  # 8 px of the image are 16 of the picture
 
 
@@ -96,8 +106,9 @@ def test_the_film_has_every_frame(tmp_path):
         for _ in range(5):
             film.write(RECORD, view(FOUND))
     pictures = pictures_in(tmp_path / "film.mp4")
-    assert len(pictures) == 5 and pictures[0].shape == (*PICTURE, 3)
-    assert np.abs(pictures[4][:100].astype(int) - annotate(RECORD, view(FOUND), names=("cat", "dog"))[:100]).mean() < 6
+    assert len(pictures) == 5 and pictures[0].shape[0] > PICTURE[0] and pictures[0].shape[1:] == (PICTURE[1], 3)
+    drawn = annotate(RECORD, view(FOUND), names=("cat", "dog"))
+    assert np.abs(pictures[4][: PICTURE[0]].astype(int) - drawn).mean() < 6
 
 
 def test_a_frame_that_fails_costs_none_of_those_before(tmp_path):

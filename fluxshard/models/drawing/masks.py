@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fluxshard.models.detections.detections import CroppedMask
-from fluxshard.models.detections.drawing.colours import Colour, Picture
+from fluxshard.models.drawing.colours import Colour, Picture
 
-_OF_MASK = 116  # of 256: share of the mask's colour in the tint
+_OF_MASK = 84  # of 256: share of the mask's colour in the tint
 
 
 def tint_mask(canvas: Picture, mask: CroppedMask, colour: Colour) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fluxshard.models.detections.drawing.colours import Picture, font_of
+from fluxshard.models.drawing.colours import Picture
+from fluxshard.models.drawing.text import font_of
 
 _DARKENED = 90  # of 256: what is left of the picture below the text
 

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fluxshard.models.detections.drawing.colours import Colour, Picture
+from fluxshard.models.drawing.colours import Colour, Picture
 
 DRAWN_KEYPOINT = 0.5  # smallest confidence of a drawn keypoint
 # COCO's 17 keypoints: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles (left before right)
-HEAD, LEFT, RIGHT, TRUNK = (255, 214, 92), (72, 214, 255), (255, 120, 170), (170, 235, 150)
+HEAD, LEFT, RIGHT, TRUNK = (255, 214, 92), (190, 130, 255), (255, 150, 70), (170, 235, 150)
 COCO_LIMBS: tuple[tuple[int, int, Colour], ...] = (
     (0, 1, HEAD), (0, 2, HEAD), (1, 3, HEAD), (2, 4, HEAD),
     (5, 6, TRUNK), (5, 11, TRUNK), (6, 12, TRUNK), (11, 12, TRUNK),

@@ -1,0 +1,1 @@
+"""What outputs mean besides detections: maps of numbers, maps of classes, rankings of classes."""
