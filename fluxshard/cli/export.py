@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fluxshard.cli.support.option_types import Debug, DType, Task
+from fluxshard.cli.support.option_types import Debug, DType, Names, Task
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -28,6 +28,7 @@ def export(
         ),
     ] = None,
     task: Task = "auto",
+    names: Names = None,
     profile: Annotated[
         Path | None,
         typer.Option(help="Threshold profile to run with where nothing else is said.", show_default=False),
@@ -56,6 +57,7 @@ def export(
         out=out,
         sizes=tuple(size or ()),
         task=task,
+        names=names,
         profile=profile,
         canvas=canvas,
         isas=tuple(isa or ()),

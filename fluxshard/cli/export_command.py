@@ -17,6 +17,7 @@ from fluxshard.compiled.save import check_free
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.load import load
+from fluxshard.models.loading.names import with_names
 from fluxshard.models.loading.sizes import network_shape, parse_size
 from fluxshard.options import AnyDType, Backend, Isa
 from fluxshard.saved.saved_model import SavedModel
@@ -30,6 +31,7 @@ class ExportRequest:
     out: Path
     sizes: tuple[str, ...] = ()
     task: str = "auto"
+    names: Path | None = None
     profile: Path | None = None
     canvas: bool = False
     isas: tuple[str, ...] = ()
@@ -58,7 +60,7 @@ def export_command(request: ExportRequest) -> str:
     flags.check_task()
     screen = Console(stderr=True, highlight=False)
     with warnings_as_notes(screen):
-        loaded = load(request.weights, request.task)
+        loaded = with_names(load(request.weights, request.task), request.names)
         shapes = [network_shape(size, (1, 1), loaded) for size in request.sizes or (None,)]
         model = compile_loaded(loaded, options=flags.options(reuse.canvas_px(loaded)))
         for height, width in reversed(dict.fromkeys(shapes)):  # the first is compiled last: explain() shows that one

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fluxshard.errors import OptionError
+from fluxshard.models.tasks.result import Read
 from fluxshard.pipeline.stream_loop import Detect
 
 Net = Callable[[Any], Any]
@@ -22,11 +23,13 @@ class DenseBaseline:
     Attributes:
       run: takes `(1, 3, H, W)` float32 on the device; returns what the network returns.
       detect: decodes its outputs, in pixels of the image; None where the head is not known.
+      read: says what they mean instead, see `StreamLoop`; None leaves them as they are.
       pairs: the outputs have the shapes of the session's, and are compared with them; False beside a larger canvas.
     """
 
     run: Net
     detect: Detect | None = None
+    read: Read | None = None
     pairs: bool = True
 
 

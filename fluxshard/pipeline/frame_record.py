@@ -24,6 +24,8 @@ class FrameRecord:
       source_ms: decoding the video, placing the picture, finding its motion and copying the image to the device.
       age_ms: from the frame's capture until its results were there.
       agreement: detections against those of the dense network.
+      scores: how the result of a network without detections agrees with that of the dense one, by measure (see
+        `TaskResult.agreement`); None where that was not compared.
       max_difference: largest absolute difference of the raw outputs; None where they are those of a larger canvas.
       detections: how many were found.
       origin: (y, x) of the image on what the outputs describe.
@@ -46,6 +48,7 @@ class FrameRecord:
     source_ms: float = 0.0
     age_ms: float = 0.0
     agreement: Agreement | None = None
+    scores: Mapping[str, float | None] | None = None
     max_difference: float | None = None
     detections: int = 0
     origin: tuple[int, int] = (0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,9 +129,10 @@ def _record_and_view(
         found = _on_image(result.found, confidence, letterbox.size, result.origin)
         decode_ms += 1e3 * (time.perf_counter() - start)
         in_picture = found.to_picture(letterbox.scale, letterbox.offset, letterbox.picture_size)
-    agreement, difference = None, None
+    agreement, scores, difference = None, None, None
     if reference is not None:
         agreement = _agreement(found, reference, confidence, letterbox.size)
+        scores = _scores(result, reference, letterbox.size)
         if reference.dense.pairs and not result.carried:
             difference = max_difference(result.outputs, reference.outputs)
     record = FrameRecord(
@@ -145,6 +146,7 @@ def _record_and_view(
         source_ms=source_ms,
         age_ms=1e3 * (time.monotonic() - frame.captured_s),
         agreement=agreement,
+        scores=scores,
         max_difference=difference,
         detections=0 if found is None else len(found),
         origin=result.origin,
@@ -175,6 +177,17 @@ def _on_image(
     """
     shown = found.select(np.flatnonzero(found.scores > confidence))
     return shown.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), size)
+
+
+def _scores(result: StreamFrame, reference: _Reference, size: tuple[int, int]) -> Mapping[str, float | None] | None:
+    if result.result is None or reference.dense.read is None:
+        return None
+    expected = reference.dense.read(reference.outputs)
+    if expected is None:
+        return None
+    origin = float(result.origin[0]), float(result.origin[1])
+    found = result.result.to_picture((1.0, 1.0), origin, size)
+    return found.agreement(expected.to_picture((1.0, 1.0), (0.0, 0.0), size))
 
 
 def _agreement(

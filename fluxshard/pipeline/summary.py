@@ -55,6 +55,7 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
         "planned_work": _distribution([record.planned_work for record in counted if record.planned_work is not None]),
         "motion_sources": dict(Counter(str(record.stats.get("motion_source")) for record in counted)),
         "agreement": _agreement(counted),
+        "scores": _scores(counted),
         "placement": placement_summary([record.placement for record in counted if record.placement is not None]),
     }
     result: dict[str, Any] = plain(summary)
@@ -90,6 +91,17 @@ def _calibration(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
         return None
     errors = [one["error"] for one in calibrated if one["error"] is not None]
     return {"frames": len(errors), "error": _distribution(errors), "scale": calibrated[-1]["scale"]}
+
+
+def _scores(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
+    """Distributions of every measure of `FrameRecord.scores`."""
+    scored = [record.scores for record in records if record.scores is not None]
+    if not scored:
+        return None
+    names = dict.fromkeys(name for scores in scored for name in scores)
+    return {
+        name: _distribution([value for scores in scored if (value := scores.get(name)) is not None]) for name in names
+    }
 
 
 def _agreement(records: Sequence[FrameRecord]) -> dict[str, Any] | None:

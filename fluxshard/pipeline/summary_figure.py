@@ -20,6 +20,19 @@ _AGREEMENT = (
     ("OKS", "oks", "#0c8599"),
 )
 
+_LIKENESS = (
+    ("mean IoU of classes", "miou", GOOD),
+    ("pixels of the same class", "same", "#74b816"),
+    ("same class", "top1", GOOD),
+    ("of the five likeliest", "top5", "#74b816"),
+    ("within a factor of 1.25", "delta1", "#74b816"),
+)
+_ERRORS = (
+    ("error over the spread", "relative_error", "#c2255c"),
+    ("relative error of depths", "depth_error", "#e599f7"),
+    ("largest error of a probability", "probability_error", "#c2255c"),
+)
+
 Panel = Callable[[Any, list[int], Sequence[FrameRecord]], None]
 
 
@@ -70,9 +83,11 @@ def _panels(records: Sequence[FrameRecord]) -> list[Panel]:
         panels.append(_latency)
     if any(math.isfinite(record.ratio(name)) for record in records for name in ("compute_ratio", "recompute_ratio")):
         panels.append(_work)
-    if any(_of_agreement(record, name) is not None for record in records for _, name, _ in _AGREEMENT):
+    if any(_of_agreement(record, name) is not None for record in records for _, name, _ in (*_AGREEMENT, *_LIKENESS)):
         panels.append(_agreement)
-    elif any(record.max_difference is not None for record in records):
+    if any(_of_agreement(record, name) is not None for record in records for _, name, _ in _ERRORS):
+        panels.append(_errors)
+    elif _agreement not in panels and any(record.max_difference is not None for record in records):
         panels.append(_difference)
     if any(record.placement is not None for record in records):
         panels.append(draw_placement)
@@ -152,7 +167,7 @@ def _work(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> None:
 
 def _agreement(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> None:
     lowest = 1.0
-    for label, name, colour in _AGREEMENT:
+    for label, name, colour in (*_AGREEMENT, *_LIKENESS):
         values = [_of_agreement(record, name) for record in records]
         if all(value is None for value in values):
             continue
@@ -164,8 +179,24 @@ def _agreement(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> 
 
 
 def _of_agreement(record: FrameRecord, name: str) -> float | None:
+    if record.scores is not None and name in record.scores:
+        return record.scores[name]
     value: float | None = getattr(record.agreement, name, None)
     return value
+
+
+def _errors(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> None:
+    lines = []
+    for label, name, colour in _ERRORS:
+        values = [_of_agreement(record, name) for record in records]
+        if all(value is None for value in values):
+            continue
+        numbers = [np.nan if value is None else 100 * value for value in values]
+        axis.plot(frames, numbers, color=colour, linewidth=1.5, label=label)
+        lines.append((numbers, colour))
+    _mark_keyframes(axis, records)
+    limit_axis(axis, frames, lines, unit="%")
+    axis.set_ylabel("error against dense (%)")
 
 
 def _difference(axis: Any, frames: list[int], records: Sequence[FrameRecord]) -> None:

@@ -27,7 +27,8 @@ from fluxshard.cloud.tcp_settings import tcp_settings
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
-from fluxshard.models.tasks.value_map import ValueHead
+from fluxshard.models.tasks.heads import head_for
+from fluxshard.models.tasks.result import Read
 from fluxshard.pipeline.device import RunDevice, full_float32, machine_facts
 from fluxshard.pipeline.sinks.line_file import LineFile
 from fluxshard.pipeline.stream_loop import StreamLoop
@@ -160,7 +161,7 @@ def edge_command(request: EdgeRequest) -> int:
                     files = RunFiles(
                         out=request.out, names=loaded.names, show_work=request.show_reuse, task=loaded.task
                     )
-                    loop = _loop(reuse, session, answers, shape)
+                    loop = _loop(reuse, session, answers, head_for(loaded.task, shape) if answers is None else None)
                     write_frames(files, frames, loop, recording, screen, confidence=request.confidence)
                     facts["state_bytes"] = session.state_bytes
                     facts["offload"]["frames_dropped"] = frames.dropped
@@ -195,7 +196,7 @@ def _answers(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> Det
 
 
 def _loop(
-    reuse: RunReuse, session: OffloadedSession, answers: DetectionAnswers | None, shape: tuple[int, int]
+    reuse: RunReuse, session: OffloadedSession, answers: DetectionAnswers | None, read: Read | None
 ) -> StreamLoop:
     return StreamLoop(
         session=session,
@@ -203,7 +204,7 @@ def _loop(
         objects=reuse.options.planned if reuse.options.policy == "planned" and answers is not None else None,
         device=RunDevice(),
         placement=lambda: session.record.as_dict(),
-        read=ValueHead(shape) if answers is None else None,
+        read=read,
     )
 
 

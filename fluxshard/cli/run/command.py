@@ -15,6 +15,7 @@ from fluxshard.cli.support.option_types import (
     DType,
     MaxFrames,
     Model,
+    Names,
     OutDirectory,
     Overlap,
     Overwrite,
@@ -34,6 +35,7 @@ def run(
     model: Model,
     out: OutDirectory,
     task: Task = "auto",
+    names: Names = None,
     size: Size = None,
     compare: Annotated[
         Literal["none", "dense"], typer.Option(help="Also run the original network on every frame, and measure both.")
@@ -133,6 +135,7 @@ def run(
         model=model,
         out=out,
         task=task,
+        names=names,
         size=size,
         dense=compare == "dense",
         max_frames=max_frames,

@@ -20,8 +20,9 @@ from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, se
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.models.loading.names import with_names
 from fluxshard.models.loading.sizes import network_shape
-from fluxshard.models.tasks.value_map import ValueHead
+from fluxshard.models.tasks.heads import head_for
 from fluxshard.options import AnyDType, Backend
 from fluxshard.pipeline.calibrating.online_calibration import OnlineCalibration
 from fluxshard.pipeline.calibrating.options import CalibrationOptions
@@ -43,6 +44,7 @@ class RunRequest:
     model: Path
     out: Path
     task: str = "auto"
+    names: Path | None = None
     size: str | None = None
     dense: bool = False
     max_frames: int | None = None
@@ -100,7 +102,7 @@ def run_command(request: RunRequest) -> int:
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
-        loaded = load(request.model, request.task)
+        loaded = with_names(load(request.model, request.task), request.names)
         reuse = _for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
         shape = network_shape(request.size, picture_size, loaded)
         with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ...") as status:
@@ -180,7 +182,8 @@ def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
     head = None
     if loaded.layout is not None:
         head = DetectionHead(loaded.layout, model.shape, confidence=request.confidence, iou=request.iou)
-    return DenseBaseline(run=run, detect=head, pairs=not model.canvas_px)
+    read = head_for(loaded.task, model.shape) if head is None else None
+    return DenseBaseline(run=run, detect=head, read=read, pairs=not model.canvas_px)
 
 
 def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session) -> StreamLoop:
@@ -193,6 +196,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
     saliency = None
     if head is None and objects is not None and objects.tau_background is not None:
         saliency = OutputSaliency(model.canvas_shape)
+    read = None if head is not None else head_for(model.loaded.task, model.canvas_shape)
     carrier = None
     if request.skip_budget:
         carrier = ResultCarrier(request.skip, session.glance, request.confidence)
@@ -201,7 +205,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         calibration = OnlineCalibration(request.calibration, session, request.confidence)
     return StreamLoop(
         session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device), carrier=carrier,
-        calibration=calibration, saliency=saliency, read=ValueHead(model.canvas_shape) if head is None else None,
+        calibration=calibration, saliency=saliency, read=read,
     )  # fmt: skip
 
 

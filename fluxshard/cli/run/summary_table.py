@@ -7,6 +7,17 @@ from typing import Any
 
 from rich.table import Table
 
+_SCORES = {
+    "same": ("pixels of the same class as dense", "{:.2%}"),
+    "miou": ("mean IoU of classes with dense", "{:.4f}"),
+    "top1": ("same class as dense", "{:.2%}"),
+    "top5": ("of dense's five likeliest classes", "{:.2%}"),
+    "probability_error": ("largest error of a probability", "{:.4f}"),
+    "relative_error": ("error over dense's spread", "{:.4f}"),
+    "depth_error": ("relative error of depths", "{:.2%}"),
+    "delta1": ("depths within a factor of 1.25", "{:.2%}"),
+}
+
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """Lays a summary out for people, figures that nobody measured left out."""
@@ -42,6 +53,11 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(name, text)
     for name, text in _agreement_rows(summary["agreement"]):
         table.add_row(name, text)
+    for name, distribution in (summary.get("scores") or {}).items():
+        if distribution is not None:
+            label, show = _SCORES.get(name, (name, "{:.4f}"))
+            text = f"mean {show.format(distribution['mean'])}, median {show.format(distribution['median'])}"
+            table.add_row(label, text)
     if summary.get("state_bytes") is not None:
         table.add_row("cache of the stream", f"{summary['state_bytes'] / 2**20:.1f} MiB")
     sources = ", ".join(f"{name} {count}" for name, count in summary["motion_sources"].items())

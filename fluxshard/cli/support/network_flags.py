@@ -15,7 +15,7 @@ from fluxshard.cli.support.reuse_flags import RunReuse
 from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.checkpoint import identify
-from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.models.loading.loaded_model import MAP_TASKS, LoadedModel
 from fluxshard.models.loading.sizes import parse_size
 from fluxshard.options import AnyDType, Backend, CompileOptions
 
@@ -55,9 +55,10 @@ class NetworkFlags:
           OptionError: a task for weights that do not say what their outputs mean.
           ModelError: the file is missing, or no model.
         """
-        if identify(self.model) not in ("ultralytics", "saved") and self.task not in ("auto", "raw"):
+        if identify(self.model) not in ("ultralytics", "saved") and self.task not in ("auto", *MAP_TASKS):
             raise OptionError(
-                f"--task {self.task} needs an Ultralytics checkpoint; use auto or raw for {str(self.model)!r}"
+                f"--task {self.task} needs an Ultralytics checkpoint; use auto, {', '.join(MAP_TASKS[:-1])} or "
+                f"{MAP_TASKS[-1]} for {str(self.model)!r}"
             )
 
 

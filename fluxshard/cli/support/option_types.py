@@ -16,7 +16,16 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Task = Annotated[Literal["auto", "detect", "segment", "pose", "raw"], typer.Option(help="What the outputs mean.")]
+Task = Annotated[
+    Literal["auto", "detect", "segment", "pose", "semantic", "classify", "depth", "raw"],
+    typer.Option(
+        help="What the outputs mean; semantic, classify, depth and raw fit any network, the others a YOLO network."
+    ),
+]
+Names = Annotated[
+    Path | None,
+    typer.Option(help="Text file with the name of a class per line, for networks without names.", show_default=False),
+]
 Backend = Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")]
 AnyBackend = Annotated[
     Literal["auto", "cpp", "cuda", "reference", "emulated"],

@@ -32,6 +32,7 @@ class Field:
       fill: of the bar.
       ramp: colours `(N, 3)` as bytes of a scale, from low to high, and the text of its low end, which stands before it.
       chart: shares of past frames, 0..1, the latest last, and their colours.
+      starts_row: of the widest value: the field and those behind it stand in a row of their own.
     """
 
     text: str = ""
@@ -42,6 +43,7 @@ class Field:
     fill: Colour = LIGHT
     ramp: tuple[bytes, str] | None = None
     chart: tuple[tuple[float, Colour], ...] | None = None
+    starts_row: bool = False
 
 
 class Strip:
@@ -99,7 +101,7 @@ def _placed(width: int, px: int, widest: Mapping[str, Field]) -> tuple[int, dict
     x, row, places = margin, 0, {}
     for name, field in widest.items():
         room = _width(field, px)
-        if x > margin and x + room > width:
+        if x > margin and (field.starts_row or x + room > width):
             x, row = margin, row + 1
         places[name] = x, row, room
         x += room + round(1.1 * px)

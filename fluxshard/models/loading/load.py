@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
-from fluxshard.errors import ModelError
+from fluxshard.errors import ModelError, OptionError
 from fluxshard.models.loading import generic, saved, ultralytics
 from fluxshard.models.loading.checkpoint import identify
-from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.models.loading.loaded_model import MAP_TASKS, TASKS, LoadedModel, Task
 
 
 def load(path: Path | str, task: str = "auto") -> LoadedModel:
@@ -15,7 +17,8 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
 
     Args:
       path: weights file.
-      task: "auto", "detect", "segment", "pose" or "raw", as for `ultralytics.load`.
+      task: "auto" or one of `TASKS`, as for `ultralytics.load`; networks of other libraries take "auto", which is
+        "raw", and `MAP_TASKS`.
 
     Raises:
       ModelError: the file is missing, damaged or not a model, or the model does not support the task.
@@ -27,6 +30,12 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
         return saved.load(path, task)
     if kind == "ultralytics":
         return ultralytics.load(path, task)
-    if task not in ("auto", "raw"):
-        raise ModelError(f"weights: task {task!r} needs an Ultralytics checkpoint; use --task raw for {str(path)!r}")
-    return generic.load(path)
+    if task not in ("auto", *MAP_TASKS):
+        if task not in TASKS:
+            raise OptionError(f"task (={task!r}) must be one of auto, {', '.join(TASKS)}")
+        raise ModelError(
+            f"weights: task {task!r} needs an Ultralytics checkpoint; use --task {', '.join(MAP_TASKS[:-1])} or "
+            f"{MAP_TASKS[-1]} for {str(path)!r}"
+        )
+    loaded = generic.load(path)
+    return loaded if task == "auto" else replace(loaded, task=cast(Task, task))

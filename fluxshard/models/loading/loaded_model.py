@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
     from fluxshard.saved.saved_model import SavedModel
 
-Task = Literal["detect", "segment", "pose", "raw"]
-TASKS: tuple[Task, ...] = ("detect", "segment", "pose", "raw")
+Task = Literal["detect", "segment", "pose", "semantic", "classify", "depth", "raw"]
+MAP_TASKS: tuple[Task, ...] = ("semantic", "classify", "depth", "raw")
+"""Tasks without detections, which any network may have: they need no layout of its outputs."""
+TASKS: tuple[Task, ...] = ("detect", "segment", "pose", *MAP_TASKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ class LoadedModel:
     Attributes:
       net: network with input `(1, 3, H, W)` float32 in 0..1.
       task: meaning of the outputs; "raw" where it is unknown and outputs are only summarised.
-      layout: layout of the outputs; None for "raw".
-      names: class names; empty for "raw".
+      layout: layout of the outputs; None for `MAP_TASKS`.
+      names: class names; empty for "raw", and where nobody knows them.
       stride_px: largest stride in pixels; height and width of the input must be multiples of it.
       input_shape: the only (H, W) that the network accepts; None where it accepts any, or those of `saved`.
       saved: the file, where it is a saved model: it is opened, not compiled, and `net` is a torch module of its plans.

@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from fluxshard.errors import ModelError, OptionError
-from fluxshard.models.loading.loaded_model import TASKS, HeadLayout, LoadedModel, Task
+from fluxshard.models.loading.loaded_model import MAP_TASKS, TASKS, HeadLayout, LoadedModel, Task
 from fluxshard.ops.plan_network import PlanNetwork
 from fluxshard.saved.saved_model import SavedModel, read_saved
 from fluxshard.saved.weights import tensor_of
@@ -21,7 +21,8 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
 
     Args:
       path: of the file.
-      task: "auto" takes the file's own; "detect" ignores masks and keypoints; "raw" does not decode outputs.
+      task: "auto" takes the file's own; "detect" ignores masks and keypoints; "raw" does not decode outputs. A
+        file without a layout of detections takes any of `MAP_TASKS`.
 
     Raises:
       ModelError: the file is missing or damaged, or the model does not support the task.
@@ -40,6 +41,8 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
         return loaded
     if task == "raw":
         return replace(loaded, task="raw", layout=None, names=())
+    if task in MAP_TASKS and loaded.layout is None:
+        return replace(loaded, task=task)
     if loaded.layout is None or not (task == "detect" and loaded.task in ("segment", "pose")):
         raise ModelError(
             f"saved model {str(path)!r} is a {loaded.task!r} model and cannot do {task!r}; "
@@ -67,7 +70,7 @@ def _outputs(saved: SavedModel) -> LoadedModel:
         layout = HeadLayout(
             **body, keypoint_shape=None if keypoints is None else (int(keypoints[0]), int(keypoints[1]))
         )
-    if known["task"] not in TASKS or (layout is None) != (known["task"] == "raw"):
+    if known["task"] not in TASKS or (layout is None) != (known["task"] in MAP_TASKS):
         raise ValueError(f"task {known['task']!r}")
     return LoadedModel(
         net=_network(saved),

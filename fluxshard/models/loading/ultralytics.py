@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fluxshard.errors import ModelError, OptionError
 from fluxshard.models.loading.checkpoint import identify, warn_of_code
-from fluxshard.models.loading.loaded_model import TASKS, HeadLayout, LoadedModel, Task
+from fluxshard.models.loading.loaded_model import MAP_TASKS, TASKS, HeadLayout, LoadedModel, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,13 +49,13 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
         )
     names = getattr(net, "names", {})
     names = tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
-    layout = _layout(net, own_task, cast(Task, task), len(names)) if task != "raw" else None
+    layout = _layout(net, own_task, cast(Task, task), len(names)) if task not in MAP_TASKS else None
     stride = getattr(net, "stride", None)
     return LoadedModel(
         net=net,
         task=cast(Task, task),
         layout=layout,
-        names=names if layout is not None else (),
+        names=names if task != "raw" else (),
         stride_px=int(max(stride)) if stride is not None else 32,
     )
 

@@ -22,6 +22,13 @@ def maps_among(outputs: Any, size: tuple[int, int]) -> list[Tensor]:
     return [tensor for tensor in tensors if _is_map(tensor, size)]
 
 
+def shapes_of(outputs: Any) -> str:
+    """Shapes of the tensors among outputs, for messages."""
+    shapes = [str(tuple(leaf.shape)) for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    more = f" and {len(shapes) - 4} more" if len(shapes) > 4 else ""
+    return (", ".join(shapes[:4]) or "no tensors") + more
+
+
 def _is_map(tensor: Tensor, size: tuple[int, int]) -> bool:
     if not 2 <= tensor.ndim <= 4 or (tensor.ndim == 4 and tensor.shape[0] != 1) or tensor.is_complex():
         return False

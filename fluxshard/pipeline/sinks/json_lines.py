@@ -21,8 +21,8 @@ _FORMER_MOTION_SOURCES = {"encoded": "encoder"}  # as lines of older versions ca
 class JsonLines(LineFile):
     """One JSON object per frame; a line reaches the operating system before the next frame begins.
 
-    A line holds the record, and the detections in pixels of the picture or, where the head is not known, the shapes and
-    ranges of the outputs.
+    A line holds the record, and the detections in pixels of the picture or, of other networks, the shapes and ranges of
+    the outputs and what they say (see `TaskResult.as_json`).
 
     Args:
       path: file to write, replaced if it exists.
@@ -62,12 +62,15 @@ class JsonLines(LineFile):
             "carried": record.carried,
             "calibrated": record.calibrated,
             "max_difference": record.max_difference,
+            "scores": record.scores,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }
         if record.placement is not None:
             line["placement_record"] = record.placement
         if view.found is None:
             line["outputs"] = outputs_json(view.outputs)
+            if view.result is not None:
+                line["result"] = view.result.as_json(self._names)
         else:
             line["detections"] = detections_json(view.found, self._names, view.masks)
         return partial(self.append_text, line_of(line))
@@ -90,6 +93,7 @@ def _record(text: str) -> FrameRecord:
         line = json.loads(text)
         detections = line.pop("detections", [])
         line.pop("outputs", None)
+        line.pop("result", None)
         agreement = line.pop("agreement", None)
         if agreement is not None:
             agreement.pop("f1")

@@ -1,0 +1,1 @@
+"""A backbone of timm or torchvision as a classifier, with seeded weights."""

@@ -1,0 +1,1 @@
+"""A network for semantic segmentation that is no YOLO: ESPNet with weights for streets."""
