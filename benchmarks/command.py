@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--hide-reuse", action="store_true", help="films without the recomputed area")
     given = parser.parse_args()
     loaded = load(given.model)
     assert loaded.layout is not None
@@ -82,7 +83,7 @@ def main() -> None:
             compiled.session(reuse) as session,
             video.open(given.video, size=shape, max_frames=given.frames) as source,
         ):
-            files = RunFiles(out=out, names=loaded.names, show_work=False, film=film)
+            files = RunFiles(out=out, names=loaded.names, show_work=not given.hide_reuse, film=film)
             screen = Console(stderr=True, force_terminal=False)
             write_frames(files, source, loop_over(session), recording, screen, confidence=CONFIDENCE, overlap=overlap)
         return [record.incremental_ms for record in recording.records]

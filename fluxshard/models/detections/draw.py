@@ -84,6 +84,7 @@ def draw_work(
     offset: Pair,
     cell_px: int = CELL_PX,
     *,
+    tinted: bool = True,
     in_place: bool = False,
 ) -> Picture:
     """Tints the recomputed area lightly, by its work, with a line around it; reused pixels keep their colour.
@@ -96,13 +97,14 @@ def draw_work(
       scale: (y, x) letterboxed pixels per picture pixel.
       offset: (y, x) position of the picture's upper left corner in the letterboxed image.
       cell_px: side of a cell in letterboxed pixels.
+      tinted: False draws the line only, for pictures whose colours mean something.
       in_place: changes `picture`, which is contiguous then, and returns it.
 
     Returns:
       `(H, W, 3)` uint8 picture, a new one unless `in_place`.
     """
     canvas = picture if in_place else picture.copy(order="C")
-    tint_work(canvas, work, scale, offset, cell_px, line_px((canvas.shape[0], canvas.shape[1])))
+    tint_work(canvas, work, scale, offset, cell_px, line_px((canvas.shape[0], canvas.shape[1])), tinted=tinted)
     return canvas
 
 

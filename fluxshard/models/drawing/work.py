@@ -13,7 +13,16 @@ _OF_LINE = 190  # of 256: share of the colour in the line
 _OF_TINT = (18, 40)  # of 256: share of the colour in a cell with next to no work, and what full work adds
 
 
-def tint_work(canvas: Picture, work: NDArray[np.float32], scale: Pair, offset: Pair, cell_px: int, line: int) -> None:
+def tint_work(
+    canvas: Picture,
+    work: NDArray[np.float32],
+    scale: Pair,
+    offset: Pair,
+    cell_px: int,
+    line: int,
+    *,
+    tinted: bool = True,
+) -> None:
     """Tints the recomputed area and draws a line around it, see `draw_work`.
 
     The tint is light enough to see the picture. The line, inside the area, is seen where the picture has the colour
@@ -23,6 +32,7 @@ def tint_work(canvas: Picture, work: NDArray[np.float32], scale: Pair, offset: P
       canvas: `(H, W, 3)` uint8 RGB, contiguous; changed.
       work, scale, offset, cell_px: see `draw_work`.
       line: its width in pixels.
+      tinted: False draws the line only.
     """
     height, width = canvas.shape[:2]
     rows = _cells(height, scale[0], offset[0], cell_px, work.shape[0])
@@ -32,7 +42,7 @@ def tint_work(canvas: Picture, work: NDArray[np.float32], scale: Pair, offset: P
     rows, columns = rows - rows[0], columns - columns[0]
     inside = np.pad(_closed(share >= LEAST_WORK), 1)
     tint = np.where(share > 0, _OF_TINT[0] + _OF_TINT[1] * share, 0).astype(np.uint16)
-    if inside[1:-1, 1:-1].all():
+    if not tinted or inside[1:-1, 1:-1].all():
         tint[...] = 0
     here = inside[1:-1, 1:-1]
     above, below = here & ~inside[:-2, 1:-1], here & ~inside[2:, 1:-1]

@@ -62,9 +62,10 @@ class JsonLines(LineFile):
             "carried": record.carried,
             "calibrated": record.calibrated,
             "max_difference": record.max_difference,
-            "scores": record.scores,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }
+        if record.scores is not None:
+            line["scores"] = record.scores
         if record.placement is not None:
             line["placement_record"] = record.placement
         if view.found is None:

@@ -75,7 +75,8 @@ class TaskDrawing:
         elif isinstance(view.result, Ranking):
             fields = self._rank(view.result)
         if show_work:  # above maps, which have all colours, and below boxes, whose colours mean something else
-            draw_work(canvas, view.work_map(), letterbox.scale, offset, in_place=True)
+            tinted = not isinstance(view.result, ValueMap | ClassMap)
+            draw_work(canvas, view.work_map(), letterbox.scale, offset, tinted=tinted, in_place=True)
         if view.found is not None:
             draw_detections(canvas, view.found, self._names, masks=view.masks, in_place=True)
         return fields

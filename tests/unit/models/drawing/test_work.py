@@ -75,3 +75,10 @@ def test_work_that_is_no_number_is_none():
     work[0, 0], work[1, 1] = np.nan, -np.inf
     assert (tinted(work) == tinted(square())).all()
     assert WORK[2] > WORK[0]
+
+
+def test_over_maps_there_is_only_the_line():
+    canvas = np.full((120, 160, 3), 90, np.uint8)
+    tint_work(canvas, square(), (1.0, 1.0), (0.0, 0.0), 8, 2, tinted=False)
+    changed = (canvas != 90).any(-1)
+    assert changed[32:80, 40:96].any() and not changed[34:78, 42:94].any()
