@@ -111,30 +111,38 @@ def predicted_work_map(plan: Plan, proposal: Proposal) -> NDArray[np.float32]:
 
 
 def _work_map(plan: Plan, candidates_of: Callable[[LayerSpec], Mask | None]) -> NDArray[np.float32]:
-    height, width = plan.image_size
-    rows, columns = cells(height, CELL_PX), cells(width, CELL_PX)
-    centre_y, centre_x = centres(height), centres(width)
-    total = np.zeros((rows, columns), np.float32)
-    macs = 0
+    # layers of a grid mostly evaluate the same cells: these are resampled once, with the work of all of them
+    groups: dict[int, list[tuple[Mask, int]]] = {}
     for layer in plan.layers:
         if not isinstance(layer.params, Conv2d | ConvTranspose2d) or layer.mode != "sparse":
             continue
         candidates = candidates_of(layer)
         assert candidates is not None
-        share = candidates.astype(np.float32)
-        grid = plan.grid_of(layer.output)
-        # a motion cell sees the mean over the feature cells inside it, or the feature cell that holds its centre
-        step_y, step_x = _per_cell(grid.height, height), _per_cell(grid.width, width)
-        for axis, (step, n) in enumerate(((step_y, rows), (step_x, columns))):
-            if step > 1:
-                share = np.add.reduceat(share, np.minimum(np.arange(n) * step, share.shape[axis] - 1), axis=axis)
-                share = np.minimum(share / step, 1.0)
-            else:
-                centre, size = (centre_y, height) if axis == 0 else (centre_x, width)
-                share = np.take(share, np.minimum(centre * share.shape[axis] // size, share.shape[axis] - 1), axis=axis)
-        total += layer.macs * share
-        macs += layer.macs
+        of_grid = groups.setdefault(plan.value(layer.output).grid or 0, [])
+        if of_grid and np.array_equal(of_grid[-1][0], candidates):
+            of_grid[-1] = candidates, of_grid[-1][1] + layer.macs
+        else:
+            of_grid.append((candidates, layer.macs))
+    total = np.zeros(tuple(cells(px, CELL_PX) for px in plan.image_size), np.float32)
+    macs = 0
+    for candidates, work in (group for of_grid in groups.values() for group in of_grid):
+        total += work * _on_cells(candidates, plan.image_size)
+        macs += work
     return (total / np.float32(max(macs, 1))).astype(np.float32)
+
+
+def _on_cells(candidates: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Share of the cells of a grid that are candidates, around each 8-px cell of an image of `size`."""
+    share = candidates.astype(np.float32)
+    # a motion cell sees the mean over the feature cells inside it, or the feature cell that holds its centre
+    for axis, px in enumerate(size):
+        count, step = cells(px, CELL_PX), _per_cell(candidates.shape[axis], px)
+        if step > 1:
+            share = np.add.reduceat(share, np.minimum(np.arange(count) * step, share.shape[axis] - 1), axis=axis)
+            share = np.minimum(share / step, 1.0)
+        else:
+            share = np.take(share, np.minimum(centres(px) * share.shape[axis] // px, share.shape[axis] - 1), axis=axis)
+    return share
 
 
 def _per_cell(n_cells: int, pixels: int) -> int:

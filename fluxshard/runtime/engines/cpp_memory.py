@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -198,7 +199,7 @@ class CppInspection:
 
 def view(memory: NDArray[np.uint8], offset: int, kind: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     """Numbers of a kind in a block of memory."""
-    count = int(np.prod(shape)) * np.dtype(kind).itemsize
+    count = math.prod(shape) * np.dtype(kind).itemsize
     found: NDArray[Any] = memory[offset : offset + count].view(kind).reshape(shape)
     return found
 
