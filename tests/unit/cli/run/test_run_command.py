@@ -22,6 +22,9 @@ from fluxshard.cli.support.network_flags import PreparedModel
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.models.tasks.class_map import SemanticHead
+from fluxshard.models.tasks.ranking import ClassifyHead
+from fluxshard.models.tasks.value_map import DepthHead, ValueHead
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
@@ -126,3 +129,21 @@ def test_thresholds_follow_the_scene_where_a_share_is_to_be_kept(tmp_path):
     assert calibration.scale == stream.scales[-1] == pytest.approx(0.5)
     with pytest.raises(OptionError, match="alpha"):
         _check(request_of(tmp_path, alpha=1.0))
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"), [("semantic", SemanticHead), ("classify", ClassifyHead), ("depth", DepthHead), ("raw", ValueHead)]
+)
+def test_tasks_without_detections_are_read_on_the_canvas_and_dense_on_the_image(task, kind, tmp_path):
+    model = model_of(LoadedModel(torch.nn.Conv2d(3, 2, 1), task), 32)
+    loop = _loop(request_of(tmp_path), settle(ReuseFlags()), model, FakeSession())
+    dense = _dense_baseline(request_of(tmp_path), model)
+    assert isinstance(loop.read, kind) and isinstance(dense.read, kind) and loop.detect is None
+    assert [getattr(read, "shape", size) for read, size in ((loop.read, (96, 128)), (dense.read, (64, 96)))] == [
+        (96, 128), (64, 96),
+    ]  # fmt: skip
+
+
+def test_a_detector_needs_no_other_reader(tmp_path):
+    assert _loop(request_of(tmp_path), settle(ReuseFlags()), model_of(YOLO_LIKE), FakeSession()).read is None
+    assert _dense_baseline(request_of(tmp_path), model_of(YOLO_LIKE)).read is None
