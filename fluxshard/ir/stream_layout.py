@@ -13,12 +13,14 @@ from typing import Literal
 
 from fluxshard.ir.kernel import CudaTarget
 
-Region = Literal["state", "input", "constants"]
+Region = Literal["state", "input", "constants", "test"]
+
+FIRST_SHARD_COUNT = 4  # numbers of a proposal before those of grids
 
 
 @dataclass(frozen=True, slots=True)
 class Ptr:
-    """An address: an offset in bytes into a stream's state or input cache, or into what all streams share."""
+    """An address: an offset in bytes into a stream's state, input cache or image test, or into what all share."""
 
     region: Region
     offset: int
@@ -144,6 +146,76 @@ class FrameControl:
     tau: Sequence[float]
     work: Sequence[int]
     outputs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardControl:
+    """Fields that the host writes once a proposal of an image test.
+
+    Attributes:
+      image: device address of `(C, H, W)` float32; or 0, and
+      bytes, steps: address of uint8, and how far apart its channels, rows and pixels are.
+      motion, known: addresses of the hint's displacements and of where they are known; 0 where nothing moved.
+      out: address of the proposal's memory.
+      low, scale: 0..255 is `(value - low) * scale`.
+      cell_px, motion_columns: of the hint.
+      dominant: its most frequent displacement, (dy, dx), for a hint that goes on its own: kernels find that of others.
+      searches: displacements other than the hint are tried: 0 for none, 2 where `dominant` is one of them, else 1.
+      has_regions: `focus` was called.
+      hold_frames, margin_cells, wait_frames, refresh_frames: of `PlannedOptions`, the margin in cells of 8 px.
+      parity: which of two pictures, ages and lags are the last frame's.
+    """
+
+    image: int
+    bytes: int
+    steps: tuple[int, int, int]
+    motion: int
+    known: int
+    out: int
+    low: float
+    scale: float
+    cell_px: int
+    motion_columns: int
+    dominant: tuple[int, int]
+    searches: int
+    has_regions: bool
+    hold_frames: int
+    margin_cells: int
+    wait_frames: int
+    refresh_frames: int
+    parity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLayout:
+    """Where what an image test proposes lies in its memory, which is new for every proposal.
+
+    Numbers come first, int32: whether a pixel is not finite, whether a level strays from the hint, whether by more than
+    fields hold, nothing; from `FIRST_SHARD_COUNT` on how many cells of each grid are recomputed, then whether any of
+    them moves.
+
+    Attributes:
+      grids: of the plan that are counted, from the first on.
+      shards: uint8, the masks of all levels, one after another; right behind the numbers.
+      head_bytes: of all that the host reads of every proposal.
+      moved: int16 `(levels + 1, rows, columns, 2)`: pixels that the image's cells move by, and those of each level.
+      sourced: uint8 `(levels + 1, rows, columns)`: where that is known.
+      cells: uint8, cells of every planned grid that are recomputed, one grid after another.
+      size: bytes of all.
+    """
+
+    grids: int
+    shards: int
+    head_bytes: int
+    moved: int
+    sourced: int
+    cells: int
+    size: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers there are."""
+        return FIRST_SHARD_COUNT + 2 * self.grids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,16 @@ class ImageTest(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsMemory(Protocol):
+    """An image test whose memory is elsewhere: it cannot be packed away here."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it keeps between frames."""
+        ...
+
+
 # makes the test of a stream from the image's grid, the levels, the plan's grids and the thresholds
 MakeTest = Callable[[Grid, Sequence[Level], Sequence[Grid], PlannedOptions], ImageTest]
 
@@ -85,7 +95,7 @@ class PlannedFrame:
     def __init__(
         self,
         *,
-        work: dict[int, Mask] | None,
+        work: Mapping[int, Mask] | None,
         counts: StepCounts | Callable[[], StepCounts],
         work_ratio: float,
         shards: tuple[Mask, ...] = (),
@@ -144,6 +154,13 @@ class Planner:
     def memory(self) -> tuple[Bytes, ...]:
         """See `WorkPolicy.memory`: what the image test keeps."""
         return memory_of(self._test)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the image test keeps between frames; 0 for one that does not say."""
+        if isinstance(self._test, CountsMemory):
+            return self._test.n_bytes
+        return sum(block.nbytes for block in self.memory())
 
     def set_thresholds(self, options: PlannedOptions) -> None:
         """Takes other thresholds, from the next frame on: options that differ in nothing else."""

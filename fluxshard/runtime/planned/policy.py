@@ -73,8 +73,7 @@ class PlannedPolicy:
     @property
     def n_bytes(self) -> int:
         """See `WorkPolicy.n_bytes`; of an image test that does not say what it holds, nothing is counted."""
-        tested = sum(block.nbytes for block in self._planner.memory())
-        return tested + (0 if self._cache is None else self._cache.n_bytes)
+        return self._planner.n_bytes + (0 if self._cache is None else self._cache.n_bytes)
 
     def memory(self) -> tuple[Bytes, ...]:
         """See `WorkPolicy.memory`."""
@@ -139,7 +138,7 @@ class PlannedPolicy:
     def _new_planner(self) -> Planner:
         return Planner(self._plan, self._reuse.planned, self._reuse.scene_cut, self._make_test)
 
-    def _control(self, image: Tensor, motion: Motion | None, work: dict[int, Mask] | None) -> StepControl:
+    def _control(self, image: Tensor, motion: Motion | None, work: Mapping[int, Mask] | None) -> StepControl:
         keyframe, given = work is None, None
         if self._cache is not None:
             floats = self._pixels.floats(image)
