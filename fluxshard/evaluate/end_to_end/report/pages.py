@@ -95,11 +95,11 @@ def _notes(results: Results, description: Mapping[str, Any]) -> list[str]:
     return [
         f"Work, bytes and accuracy are measured, with {description['weights']} at {description['size']} on "
         f"{len(description['clips'])} clips; the paper has {workload.network} on {workload.data}. Latency and energy "
-        f"are modelled: the edge takes {edge.base_ms:g} + {edge.slope_ms:g} c ms for a share c of the dense network's work "
-        f"(Jetson Xavier NX, the paper's Tables I and IV), the server {server.base_ms:g} + {server.slope_ms:g} c ms "
-        f"(RTX 3080; dense as in Table I, the base is assumed), {options.pre_ms:g} ms pass before a frame is placed "
-        f"and {options.one_way_ms:g} ms either way on the link, and the edge takes {energy.wait_w:.2f} W while a frame is "
-        f"under way and {energy.busy_w:.2f} W more while it computes (fitted to Table I, section V-B and Fig. 7). "
+        f"are modelled. The edge takes {edge.base_ms:g} + {edge.slope_ms:g} c ms for a share c of the dense network's work "
+        f"(Jetson Xavier NX, Tables I and IV), the server {server.base_ms:g} + {server.slope_ms:g} c ms (RTX 3080; dense "
+        f"as in Table I, the base is assumed). {options.pre_ms:g} ms pass before a frame is placed, and "
+        f"{options.one_way_ms:g} ms either way on the link. The edge takes {energy.wait_w:.2f} W while a frame is under "
+        f"way and {energy.busy_w:.2f} W more while it computes (fitted to Table I, section V-B and Fig. 7). "
         "Encoding and decoding of pictures take no time here.",
         "Frames come 30 times a second, one is in flight, the newest is next. Time is simulated with the runtime's own "
         "dispatch, estimate of the uplink and hedging; there are no sockets, so no TCP settings and no queue but the "
