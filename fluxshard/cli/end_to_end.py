@@ -42,6 +42,12 @@ def end_to_end(
     edges: Annotated[str, typer.Option(help="Numbers of edges that share an uplink, with commas between.")] = "1,2,3,8",
     edges_tiers: Annotated[str, typer.Option(help="Kinds of links that are shared.")] = "medium",
     oracles: Annotated[int, typer.Option(min=0, help="Links per tier for which the best dispatch is found too.")] = 20,
+    ablations: Annotated[
+        bool,
+        typer.Option(
+            "--ablations", help="With those of the paper's Table IV that need results of their own: four more."
+        ),
+    ] = False,
     pre_ms: Annotated[float, typer.Option(help="Of the edge before a frame is placed.")] = 8.0,
     deadline_ms: Annotated[float, typer.Option(help="Of the answers at any time.")] = 10.0,
     scale: Annotated[
@@ -119,7 +125,7 @@ def end_to_end(
         options=ReplayOptions(
             workload=workload, seconds=seconds, pre_ms=pre_ms, similarity=settings.similarity,
             optimum_links=oracles, edges=_counts(edges),
-            together_tiers=tuple(tier for tier in shared if tier in chosen),
+            together_tiers=tuple(tier for tier in shared if tier in chosen), ablated=ablations,
         ),
         out=out,
         measure=measure,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fluxshard.evaluate.end_to_end.settings import Role
+from fluxshard.evaluate.end_to_end.settings import ABLATIONS, Role
 from fluxshard.evaluate.offload.replay import Strategy
 from fluxshard.evaluate.offload.scenario import Rules
 
@@ -101,6 +101,15 @@ ENTRANTS: tuple[Entrant, ...] = (
 )  # fmt: skip
 TOGETHER = (OFFLOAD, H264, "DeltaCNN", "MotionDeltaCNN", PAPERS, PLANNED_RAW, PLANNED)
 """Names of those that are replayed with several edges."""
+
+
+def taking_part(*, ablated: bool) -> tuple[Entrant, ...]:
+    """The methods of an evaluation.
+
+    Args:
+      ablated: with those whose results are of `settings.ABLATIONS`.
+    """
+    return tuple(one for one in ENTRANTS if ablated or one.role not in ABLATIONS)
 
 
 def entrant(name: str) -> Entrant:

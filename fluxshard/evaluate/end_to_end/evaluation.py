@@ -82,7 +82,7 @@ def run_end_to_end(
     request = replace(request, setup=replace(request.setup, encoded=True))
     request.out.mkdir(parents=True, exist_ok=True)
     canvas_px = inspect_network(request.setup, request.clips[0]).plan.s_max
-    methods = methods_of(request.settings, canvas_px)
+    methods = methods_of(request.settings, canvas_px, ablated=request.options.ablated)
     runner = Runner(request.setup, request.out)
     tasks = [(method, clip) for method in methods.values() for clip in request.clips]
     stored = runner.run(tasks, workers=request.workers, on_frames=on_frames, on_trace=tell)
@@ -128,7 +128,7 @@ def _material(
     """All that is known of a clip, recorded where it is missing."""
     torch.set_num_threads(request.setup.threads)
     found = {}
-    for role in RECORDED:
+    for role in (one for one in RECORDED if one in methods):
         tell(f"{clip.name}: what {methods[role].name} sends")
         found[role] = recordings.content(clip, methods[role])
     for role in _LIKE_PROPAGATED:
@@ -170,7 +170,7 @@ def _facts_of(materials: Sequence[Material], slopes: Mapping[Role, float]) -> di
     """What replays depend on, for their names."""
     body = hashlib.sha256()
     for one in materials:
-        for role in RECORDED:
+        for role in (each for each in RECORDED if each in one.recordings):
             for name in ("work", "pixels", "order_bytes", "packed_bytes", "packet_bytes"):
                 body.update(np.nan_to_num(getattr(one.recordings[role], name)).astype(np.float32).tobytes())
         for answers in one.answers.values():

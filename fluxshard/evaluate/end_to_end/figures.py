@@ -209,7 +209,8 @@ def anytime_figures(streams: Sequence[Stream], deadline_ms: float) -> AnytimeFig
         done = record.start_ms + record.latency_ms
         order = np.argsort(done, kind="stable")
         newest = np.maximum.accumulate(record.frame[order])
-        captured = np.arange(int(np.ceil(done[0] / PERIOD_MS)), int(done[-1] // PERIOD_MS))
+        # frames that are captured between the first answer and the last
+        captured = np.arange(*(int(np.ceil(one / PERIOD_MS - 1e-9)) for one in (done[0], done[-1])))
         ended = np.searchsorted(done[order], captured * PERIOD_MS + deadline_ms, side="right") - 1
         age = captured - newest[ended].astype(np.int64)
         numbers = _clip_numbers(captured, material)

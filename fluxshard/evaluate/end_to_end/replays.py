@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fluxshard.evaluate.end_to_end.content.material import Material, content_of, repeats_of
-from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, OPTIMUM, TOGETHER, Entrant, entrant
+from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, OPTIMUM, TOGETHER, Entrant, entrant, taking_part
 from fluxshard.evaluate.end_to_end.records import StreamRecord, load_records, save_records
 from fluxshard.evaluate.end_to_end.settings import Role
 from fluxshard.evaluate.end_to_end.workload import Workload
@@ -43,6 +43,7 @@ class ReplayOptions:
       optimum_links: links per tier for which the oracles are found too; they take most of the time.
       edges: numbers of edges that share an uplink.
       together_tiers: where they do.
+      ablated: with the ablations that need results of their own.
     """
 
     workload: Workload
@@ -54,6 +55,7 @@ class ReplayOptions:
     optimum_links: int = 20
     edges: tuple[int, ...] = (1, 2, 3, 8)
     together_tiers: tuple[str, ...] = ("medium",)
+    ablated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,7 +144,7 @@ def _map(tasks: Sequence[tuple[LinkTask, Path]], workers: int) -> Iterator[tuple
 def run_link(task: LinkTask) -> Records:
     """All methods on one link."""
     options, records = task.options, {}
-    for one in ENTRANTS:
+    for one in taking_part(ablated=options.ablated):
         if one.strategy != OPTIMUM and not (one.kind == "oracle" and task.number >= options.optimum_links):
             records[one.name] = StreamRecord.of(replay(scenario_of(task, one), one.strategy, one.rules))
     if task.number < options.optimum_links:

@@ -17,6 +17,7 @@ Role = Literal[
     "dense", "planned", "carried", "jpeg", "coach", "propagated", "deltacnn", "motion-deltacnn", "w/o remap",
     "w/o RFAP", "RFAP per layer", "w/o sparse",
 ]  # fmt: skip
+ABLATIONS: tuple[Role, ...] = ("w/o remap", "w/o RFAP", "RFAP per layer", "w/o sparse")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +44,17 @@ SETTINGS: Mapping[WorkloadName, Settings] = {
 }
 
 
-def methods_of(settings: Settings, canvas_px: int) -> dict[Role, Method]:
+def methods_of(settings: Settings, canvas_px: int, *, ablated: bool = True) -> dict[Role, Method]:
     """The methods by role.
 
     Args:
       settings: of the methods.
       canvas_px: of those that need a canvas.
+      ablated: with `ABLATIONS`.
     """
     base = propagated(settings.tau_input, settings.tau_features)
     without_rfap, per_layer, without_sparse, without_remap = ablations(base)
-    return {
+    methods: dict[Role, Method] = {
         "dense": dense_method(),
         "planned": _planned(settings.scale, carried=False),
         "carried": _planned(settings.scale, carried=True),
@@ -66,6 +68,7 @@ def methods_of(settings: Settings, canvas_px: int) -> dict[Role, Method]:
         "RFAP per layer": per_layer,
         "w/o sparse": without_sparse,
     }
+    return {role: method for role, method in methods.items() if ablated or role not in ABLATIONS}
 
 
 def _planned(scale: float, *, carried: bool) -> Reuse:

@@ -91,15 +91,16 @@ def write_pages(results: Results, out: Path, description: Mapping[str, Any]) -> 
 def _notes(results: Results, description: Mapping[str, Any]) -> list[str]:
     """What holds for every table."""
     options, workload = results.options, results.options.workload
-    edge, server, energy = workload.edge, workload.server, workload.energy
+    network, clips = f"{description['weights']} at {description['size']}", f"{len(description['clips'])} clips"
+    on_edge, on_server = (f"{one.base_ms:g} + {one.slope_ms:g} c ms" for one in (workload.edge, workload.server))
+    energy = workload.energy
     return [
-        f"Work, bytes and accuracy are measured, with {description['weights']} at {description['size']} on "
-        f"{len(description['clips'])} clips; the paper has {workload.network} on {workload.data}. Latency and energy "
-        f"are modelled. The edge takes {edge.base_ms:g} + {edge.slope_ms:g} c ms for a share c of the dense network's work "
-        f"(Jetson Xavier NX, Tables I and IV), the server {server.base_ms:g} + {server.slope_ms:g} c ms (RTX 3080; dense "
-        f"as in Table I, the base is assumed). {options.pre_ms:g} ms pass before a frame is placed, and "
-        f"{options.one_way_ms:g} ms either way on the link. The edge takes {energy.wait_w:.2f} W while a frame is under "
-        f"way and {energy.busy_w:.2f} W more while it computes (fitted to Table I, section V-B and Fig. 7). "
+        f"Work, bytes and accuracy are measured, with {network} on {clips}; the paper has {workload.network} on "
+        f"{workload.data}. Latency and energy are modelled. For a share c of the dense network's work, the edge takes "
+        f"{on_edge} (Jetson Xavier NX, Tables I and IV) and the server {on_server} (RTX 3080; dense as in Table I, the "
+        f"base is assumed). {options.pre_ms:g} ms pass before a frame is placed, and {options.one_way_ms:g} ms either way "
+        f"on the link. The edge takes {energy.wait_w:.2f} W while a frame is under way and {energy.busy_w:.2f} W more "
+        "while it computes (fitted to Table I, section V-B and Fig. 7). "
         "Encoding and decoding of pictures take no time here.",
         "Frames come 30 times a second, one is in flight, the newest is next. Time is simulated with the runtime's own "
         "dispatch, estimate of the uplink and hedging; there are no sockets, so no TCP settings and no queue but the "

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, PLANNED, TOGETHER, entrant
+from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, PLANNED, TOGETHER, entrant, taking_part
 from fluxshard.evaluate.end_to_end.figures import (
     AnytimeFigures,
     MethodFigures,
@@ -99,7 +99,7 @@ def collect(
     def streams(tier: str, name: str) -> list[Stream]:
         return [(found[name], task.materials[0]) for task, found in pairs if task.tier == tier]
 
-    shown = [one for one in ENTRANTS if one.kind != "oracle"]
+    shown = [one for one in taking_part(ablated=options.ablated) if one.kind != "oracle"]
     methods = {
         (tier, one.name): method_figures(streams(tier, one.name), one, options) for tier in tiers for one in shown
     }

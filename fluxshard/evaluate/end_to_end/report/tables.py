@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fluxshard.evaluate.end_to_end.entrants import ANYTIME, ENTRANTS, TOGETHER, Entrant
+from fluxshard.evaluate.end_to_end.entrants import ANYTIME, ENTRANTS, TOGETHER, Entrant, taking_part
 from fluxshard.evaluate.end_to_end.figures import MethodFigures
 from fluxshard.evaluate.end_to_end.paper import GROWTH, NONE, PaperFigures, paper_figures
 from fluxshard.evaluate.end_to_end.records import PARTS
@@ -26,7 +26,7 @@ def _rows(results: Results, tier: str, *, ablations: bool = False) -> list[tuple
             results.methods[tier, one.name],
             NONE if one.paper is None else paper_figures(workload, tier, one.paper),
         )
-        for one in ENTRANTS
+        for one in taking_part(ablated=results.options.ablated)
         if (one.kind == "ablation" if ablations else one.kind in ("baseline", "FluxShard"))
     ]
 
