@@ -38,8 +38,10 @@ def test_every_method_answers(records: replays.Records) -> None:
     # 192 bytes at 6250 a millisecond
     np.testing.assert_allclose(records[OFFLOAD].latency_ms, 8 + 192 / 6250 + 40 + 27.6)
     assert (records[H264].work == 1).all() and records[H264].cloud.all()
-    # its cache is two frames old: 20% of the work
-    assert records[PLANNED].latency_ms[5] == pytest.approx(8 + 40 + 3 + 24.6 * 0.2, abs=0.1)
+    # its cache is one or two frames old: 10% or 20% of the work
+    planned = records[PLANNED]
+    assert set(np.round(planned.work[1:], 6)) == {0.1, 0.2}
+    np.testing.assert_allclose(planned.latency_ms, 8 + 40 + 3 + 24.6 * planned.work, atol=0.1)
     for one in ENTRANTS:
         if one.strategy != OPTIMUM:
             np.testing.assert_allclose(records[one.name].parts.sum(1), records[one.name].latency_ms, err_msg=one.name)

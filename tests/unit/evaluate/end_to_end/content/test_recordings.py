@@ -11,11 +11,8 @@ import pytest
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.end_to_end.content import recordings as module
-from fluxshard.evaluate.end_to_end.content.moved_results import moved_accuracy, moved_traces
 from fluxshard.evaluate.end_to_end.content.recordings import AGES, Networks, Recordings, load_arrays
 from fluxshard.evaluate.end_to_end.settings import SETTINGS, methods_of
-from fluxshard.evaluate.methods.method import dense_method
-from fluxshard.evaluate.traces.tracing import trace_clip
 from fluxshard.evaluate.traces.workers import Setup
 from fluxshard.testing import write_clip
 from fluxshard.testing.evaluation import SIZE
@@ -67,22 +64,3 @@ def test_pictures(made: tuple[Recordings, Clip]) -> None:
     stored.write_bytes(b"damaged")
     with pytest.raises(EvaluationError, match="delete it"):
         recordings.pictures(clip)
-
-
-def test_a_moved_result_follows_the_square(made: tuple[Recordings, Clip]) -> None:
-    """The dense network's results, moved to the next frames, find the square where it is then."""
-    recordings, clip = made
-    prepared, network = recordings.prepared(clip), recordings.network(clip)
-    dense = trace_clip(dense_method(), network, prepared)
-    frames: list[tuple[int, int]] = []
-    traces = moved_traces(dense_method(), network, prepared, (1, 2), lambda one, count: frames.append((one, count)))
-    assert frames[-1] == (FRAMES, FRAMES) and set(traces) == {1, 2}
-    assert not traces[2].frames[1].objects and traces[2].frames[2].objects
-    found = moved_accuracy(traces, dense, prepared, "miou")
-    for age, values in found.items():
-        assert np.isnan(values[:age]).all() and np.isfinite(values[age:]).all()
-        held = [
-            one.box[0] - now.box[0]
-            for one, now in zip(traces[age].frames[-1].objects, dense.frames[-1].objects, strict=False)
-        ]
-        assert all(abs(away) < 8 * age for away in held)
