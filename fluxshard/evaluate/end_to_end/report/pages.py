@@ -96,11 +96,12 @@ def _notes(results: Results, description: Mapping[str, Any]) -> list[str]:
     energy = workload.energy
     return [
         f"Work, bytes and accuracy are measured, with {network} on {clips}; the paper has {workload.network} on "
-        f"{workload.data}. Latency and energy are modelled. For a share c of the dense network's work, the edge "
-        f"takes {on_edge} (Jetson Xavier NX, Tables I and IV) and the server {on_server} (RTX 3080, dense as in Table I; "
-        f"the base is assumed). {options.pre_ms:g} ms pass before a frame is placed, {options.one_way_ms:g} ms either way on "
-        f"the link. The edge takes {energy.wait_w:.2f} W while a frame is under way and {energy.busy_w:.2f} W more while "
-        "it computes (fitted to Table I, section V-B and Fig. 7). "
+        f"{workload.data}. Latency and energy are modelled. For a share c of the dense network's work, the edge takes "
+        f"{on_edge} (Jetson Xavier NX, Tables I and IV) and the server {on_server} "
+        "(RTX 3080, dense as in Table I; the base is assumed). "
+        f"{options.pre_ms:g} ms pass before a frame is placed, {options.one_way_ms:g} ms either way on the link. "
+        f"The edge takes {energy.wait_w:.2f} W while a frame is under way and {energy.busy_w:.2f} W more while it "
+        "computes (fitted to Table I, section V-B and Fig. 7). "
         "Encoding and decoding of pictures take no time here.",
         "Frames come 30 times a second, one is in flight, the newest is next. Time is simulated with the runtime's own "
         "dispatch, estimate of the uplink and hedging; there are no sockets, so no TCP settings and no queue but the "
