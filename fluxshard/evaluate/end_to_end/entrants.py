@@ -11,7 +11,7 @@ from fluxshard.evaluate.offload.scenario import Rules
 
 Kind = Literal["baseline", "FluxShard", "ablation", "oracle"]
 Sent = Literal["raw", "jpeg", "h264", "camera", "coach", "packed", "bitstream"]
-OPTIMUM = "optimum"  # beside `Strategy`
+GREEDY, OPTIMUM = "greedy oracle", "optimum"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Entrant:
       kind: what it is there for.
       role: whose results answer, and whose work is done.
       sent: what goes up for a frame of the server.
-      strategy: who decides.
+      strategy: who decides; None for the optimum, which is no dispatcher.
       rules: how dispatch and link behave.
       dense: both endpoints compute everything, whatever the work.
       plans: the edge looks at every frame before it is placed; one that only sends spends no energy on that.
@@ -34,7 +34,7 @@ class Entrant:
     kind: Kind
     role: Role
     sent: Sent
-    strategy: Strategy | Literal["optimum"]
+    strategy: Strategy | None
     rules: Rules = field(default_factory=Rules)
     dense: bool = False
     plans: bool = True
@@ -47,10 +47,17 @@ PAPERS, PLANNED_RAW, PLANNED = "FluxShard as in the paper", "FluxShard planned, 
 CARRIED, ANYTIME = "planned + carried, bitstream", "carried, 10 ms"
 
 
-def _propagated(name: str, kind: Kind, role: Role, paper: str, **changes: object) -> Entrant:
+def _propagated(name: str, kind: Kind, role: Role, paper: str | None, **changes: object) -> Entrant:
     values: dict[str, object] = {"strategy": "paper", "rules": _WAITS, "sent": "raw"}
     return Entrant(name=name, kind=kind, role=role, paper=paper, **(values | changes))  # type: ignore[arg-type]
 
+
+JUDGED: tuple[Sent, ...] = ("raw", "bitstream")
+"""Payloads whose dispatch is compared with oracles."""
+_DISPATCHERS: tuple[tuple[str, Strategy | None], ...] = (
+    ("always edge", "edge"), ("always cloud", "cloud"), ("Algorithm 1", "paper"), ("hedged, not warm", "hedged"),
+    (GREEDY, "oracle"), (OPTIMUM, None),
+)  # fmt: skip
 
 ENTRANTS: tuple[Entrant, ...] = (
     Entrant(
@@ -72,9 +79,9 @@ ENTRANTS: tuple[Entrant, ...] = (
     Entrant(
         name="COACH", kind="baseline", role="coach", sent="coach", strategy="paper", dense=True, paper="COACH"
     ),
-    _propagated("DeltaCNN, edge only", "baseline", "deltacnn", "", strategy="edge"),
+    _propagated("DeltaCNN, edge only", "baseline", "deltacnn", None, strategy="edge"),
     _propagated("DeltaCNN", "baseline", "deltacnn", "DeltaCNN"),
-    _propagated("MotionDeltaCNN, edge only", "baseline", "motion-deltacnn", "", strategy="edge"),
+    _propagated("MotionDeltaCNN, edge only", "baseline", "motion-deltacnn", None, strategy="edge"),
     _propagated("MotionDeltaCNN", "baseline", "motion-deltacnn", "MotionDeltaCNN"),
     _propagated(PAPERS, "FluxShard", "propagated", "FluxShard"),
     Entrant(
@@ -92,11 +99,8 @@ ENTRANTS: tuple[Entrant, ...] = (
         Entrant(
             name=f"planned, {sent}: {label}", kind="oracle", role="planned", sent=sent, strategy=strategy
         )
-        for sent in ("raw", "bitstream")
-        for label, strategy in (
-            ("always edge", "edge"), ("always cloud", "cloud"), ("Algorithm 1", "paper"),
-            ("hedged, not warm", "hedged"), ("greedy oracle", "oracle"), ("optimum", OPTIMUM),
-        )
+        for sent in JUDGED
+        for label, strategy in _DISPATCHERS
     ),
 )  # fmt: skip
 TOGETHER = (OFFLOAD, H264, "DeltaCNN", "MotionDeltaCNN", PAPERS, PLANNED_RAW, PLANNED)

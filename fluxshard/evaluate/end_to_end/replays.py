@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fluxshard.evaluate.end_to_end.content.material import Material, content_of, repeats_of
-from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, OPTIMUM, TOGETHER, Entrant, entrant, taking_part
+from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, GREEDY, OPTIMUM, TOGETHER, Entrant, entrant, taking_part
 from fluxshard.evaluate.end_to_end.records import StreamRecord, load_records, save_records
 from fluxshard.evaluate.end_to_end.settings import Role
 from fluxshard.evaluate.end_to_end.workload import Workload
@@ -145,17 +145,18 @@ def run_link(task: LinkTask) -> Records:
     """All methods on one link."""
     options, records = task.options, {}
     for one in taking_part(ablated=options.ablated):
-        if one.strategy != OPTIMUM and not (one.kind == "oracle" and task.number >= options.optimum_links):
+        wanted = one.kind != "oracle" or task.number < options.optimum_links
+        if one.strategy is not None and wanted:
             records[one.name] = StreamRecord.of(replay(scenario_of(task, one), one.strategy, one.rules))
     if task.number < options.optimum_links:
-        for one in (each for each in ENTRANTS if each.strategy == OPTIMUM):
-            greedy = records[one.name.replace(OPTIMUM, "greedy oracle")]
+        for one in (each for each in ENTRANTS if each.strategy is None):
+            greedy = records[one.name.replace(OPTIMUM, GREEDY)]
             found = optimum(scenario_of(task, one), float(greedy.latency_ms.mean()))
             records[one.name] = StreamRecord.of(Replayed(answered=found, sent_bytes=0.0, spare_bytes=0.0))
     if task.tier in options.together_tiers:
         for name in TOGETHER:
             one = entrant(name)
-            assert one.strategy != OPTIMUM
+            assert one.strategy is not None
             for edges in options.edges:
                 scenarios = [scenario_of(task, one, camera, edges) for camera in range(edges)]
                 for camera, stream in enumerate(replay_together(scenarios, one.strategy, one.rules)):

@@ -163,8 +163,8 @@ def write_markdown(
     parts += ["## Methods", summary_table(rows).markdown()]
     if others:
         parts += ["## Frontiers", frontier_table(rows).markdown()]
-    linked = [linked(each.picture, each.title, each.caption, path.parent) for each in figures]
-    parts += _section("Figures", linked)
+    drawn = [linked(each.picture, each.title, each.caption, path.parent) for each in figures]
+    parts += _section("Figures", drawn)
     parts += _section("Examples", [linked(each.picture, "", each.caption, path.parent) for each in examples])
     if others:
         parts.append("## Clip by clip")

@@ -14,7 +14,7 @@ from fluxshard.evaluate.data.masks import encode, found_objects
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
 from fluxshard.evaluate.methods.method import Method
 from fluxshard.evaluate.metrics.score import score
-from fluxshard.evaluate.traces.trace import Trace, TracedFrame
+from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.evaluate.traces.tracing import MOST_OBJECTS
 from fluxshard.models.detections.advance import advance
 from fluxshard.models.detections.detections import Detections
@@ -51,7 +51,7 @@ def moved_traces(
         ring = deque((advance(one, motion, box.crop) for one in ring), maxlen=ages[-1] + 1)
         ring.append(stream(clip.image(index), motion).found)
         for age in ages:
-            objects = ()
+            objects: tuple[FoundObject, ...] = ()
             if age < len(ring):
                 picture = ring[-1 - age].to_picture(box.scale, box.offset, box.picture_size)
                 objects = found_objects(picture, MOST_OBJECTS)

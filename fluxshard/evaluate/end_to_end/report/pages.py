@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxshard.evaluate.end_to_end.entrants import ANYTIME, H264, OFFLOAD, PLANNED
+from fluxshard.evaluate.end_to_end.entrants import ANYTIME, H264, JUDGED, OFFLOAD, PLANNED
 from fluxshard.evaluate.end_to_end.report.goals import goals_table
 from fluxshard.evaluate.end_to_end.report.plots import (
     draw_edges,
@@ -172,7 +172,7 @@ def _sections(results: Results, description: Mapping[str, Any]) -> list[Section]
                     "Mean ms / above an oracle that knows each upload's time and takes the faster endpoint / above the "
                     "best that any dispatcher could do.",
                 ),
-                tables=(regret_table(results, "raw"), regret_table(results, "bitstream")),
+                tables=tuple(regret_table(results, sent) for sent in JUDGED),
             )
         )
     made.append(

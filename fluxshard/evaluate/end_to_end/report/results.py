@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, PLANNED, TOGETHER, entrant, taking_part
+from fluxshard.evaluate.end_to_end.entrants import (
+    ENTRANTS,
+    GREEDY,
+    JUDGED,
+    OPTIMUM,
+    PLANNED,
+    TOGETHER,
+    entrant,
+    taking_part,
+)
 from fluxshard.evaluate.end_to_end.figures import (
     AnytimeFigures,
     MethodFigures,
@@ -137,7 +146,7 @@ def _regrets(pairs: Sequence[tuple[LinkTask, Records]], tiers: Sequence[str], op
     found = []
     if options.optimum_links < 1:
         return []
-    for sent in ("raw", "bitstream"):
+    for sent in JUDGED:
         prefix = f"planned, {sent}: "
         names = [f"FluxShard planned, {sent}", *(one.name for one in ENTRANTS if one.name.startswith(prefix))]
         for tier in tiers:
@@ -145,7 +154,7 @@ def _regrets(pairs: Sequence[tuple[LinkTask, Records]], tiers: Sequence[str], op
             means = {
                 name: float(np.concatenate([records[name].latency_ms for records in taken]).mean()) for name in names
             }
-            greedy, best = means[f"{prefix}greedy oracle"], means[f"{prefix}optimum"]
+            greedy, best = means[f"{prefix}{GREEDY}"], means[f"{prefix}{OPTIMUM}"]
             for name in names:
                 label = name.removeprefix(prefix) if name.startswith(prefix) else "hedged, warm (ours)"
                 found.append(

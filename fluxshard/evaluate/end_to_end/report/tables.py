@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fluxshard.evaluate.end_to_end.entrants import ANYTIME, ENTRANTS, TOGETHER, Entrant, taking_part
@@ -31,7 +31,7 @@ def _rows(results: Results, tier: str, *, ablations: bool = False) -> list[tuple
     ]
 
 
-def _table(headings: tuple[str, ...], rows: list[tuple[Cell, ...]]) -> Table:
+def _table(headings: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Table:
     return Table(headings=headings, numeric=(False, *(True for _ in headings[1:])), rows=tuple(rows))
 
 
@@ -50,7 +50,7 @@ def _share(value: float | None) -> str | None:
 
 def latency_table(results: Results, tier: str) -> Table:
     """Latency and energy of a tier (the paper's Fig. 4)."""
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for one, own, paper in _rows(results, tier):
         rows.append(
             (

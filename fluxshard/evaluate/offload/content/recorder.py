@@ -172,8 +172,13 @@ def _moved_by(frame: Frame, motion: str) -> Frame:
     """The frame with the motion that a method sees."""
     if motion == "blocks" or frame.motion is None:
         return frame
-    seen = None if motion == "none" else MotionField.uniform(*frame.pixels.shape[:2], *global_shift(frame.motion))
+    seen = None if motion == "none" else _uniform(frame.motion, frame.pixels.shape)
     return replace(frame, motion=seen)
+
+
+def _uniform(motion: MotionField, shape: tuple[int, ...]) -> MotionField:
+    dy, dx = global_shift(motion)
+    return MotionField.uniform(shape[0], shape[1], dy, dx, motion.cell_px)
 
 
 def _regions_of(frames: Sequence[Frame], network: CompiledNetwork, reuse: ReuseOptions) -> list[Regions]:

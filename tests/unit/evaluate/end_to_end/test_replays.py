@@ -43,7 +43,7 @@ def test_every_method_answers(records: replays.Records) -> None:
     assert set(np.round(planned.work[1:], 6)) == {0.1, 0.2}
     np.testing.assert_allclose(planned.latency_ms, 8 + 40 + 3 + 24.6 * planned.work, atol=0.1)
     for one in ENTRANTS:
-        if one.strategy != OPTIMUM:
+        if one.strategy is not None:
             np.testing.assert_allclose(records[one.name].parts.sum(1), records[one.name].latency_ms, err_msg=one.name)
 
 
