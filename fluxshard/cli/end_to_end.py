@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from fluxshard.evaluate.data.clips import Clip
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -36,6 +40,10 @@ def end_to_end(
             "--replay", help="Simulate time, from measured work, bytes and results, with the paper's devices."
         ),
     ] = False,
+    clips: Annotated[
+        str | None,
+        typer.Option(help="Names of clips to take, with commas between; all unless given.", show_default=False),
+    ] = None,
     tiers: Annotated[str, typer.Option(help="Kinds of links, with commas between.")] = TIERS,
     links: Annotated[int, typer.Option(min=1, help="Link traces per tier.")] = 20,
     seconds: Annotated[float, typer.Option(help="Of every link that are replayed.")] = 40.0,
@@ -116,7 +124,7 @@ def end_to_end(
     settings = SETTINGS[workload.name]
     settings = replace(settings, scale=scale or settings.scale, tau=tau or settings.tau)
     request = EndToEnd(
-        clips=tuple(find_clips(data)),
+        clips=_chosen(clips, find_clips(data)),
         setup=Setup(
             weights=model, task=workload.task, size=size, backend=backend, max_frames=max_frames, encoded=True
         ),
@@ -138,6 +146,19 @@ def end_to_end(
     print(
         f"{out / 'report.html'}: {len(request.clips)} clips, {workload.name}; the same as text in {out / 'report.md'}"
     )
+
+
+def _chosen(text: str | None, found: Sequence[Clip]) -> tuple[Clip, ...]:
+    """Clips by name, in the order in which they were found."""
+    from fluxshard.errors import OptionError
+
+    if text is None:
+        return tuple(found)
+    names = {word.strip() for word in text.split(",") if word.strip()}
+    missing = sorted(names - {clip.name for clip in found})
+    if missing or not names:
+        raise OptionError(f"--clips (={text!r}): there are {', '.join(clip.name for clip in found)}")
+    return tuple(clip for clip in found if clip.name in names)
 
 
 def _known(flag: str, text: str, there: object) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fluxshard.cli import main
-from fluxshard.cli.end_to_end import TIERS, _counts, _known
+from fluxshard.cli.end_to_end import TIERS, _chosen, _counts, _known
 from fluxshard.errors import OptionError
+from fluxshard.evaluate.data.clips import Clip
 
 
 def test_numbers_of_edges_begin_with_one() -> None:
@@ -16,6 +17,15 @@ def test_numbers_of_edges_begin_with_one() -> None:
     for text in ("", "two", "1.5", "-1", "0"):
         with pytest.raises(OptionError, match="--edges"):
             _counts(text)
+
+
+def test_clips_are_known() -> None:
+    found = [Clip(name, Path(name)) for name in ("cows", "bear", "dog")]
+    assert _chosen(None, found) == tuple(found)
+    assert [clip.name for clip in _chosen("dog, cows", found)] == ["cows", "dog"]
+    for text in ("", "cats"):
+        with pytest.raises(OptionError, match=r"--clips.*cows, bear, dog"):
+            _chosen(text, found)
 
 
 def test_kinds_of_links_are_known() -> None:
