@@ -126,7 +126,6 @@ def _material(
     tell: Tell,
 ) -> Material:
     """All that is known of a clip, recorded where it is missing."""
-    torch.set_num_threads(request.setup.threads)
     found = {}
     for role in (one for one in RECORDED if one in methods):
         tell(f"{clip.name}: what {methods[role].name} sends")

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fluxshard.evaluate.end_to_end.content.material import Material, content_of, repeats_of
 from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, GREEDY, OPTIMUM, TOGETHER, Entrant, entrant, taking_part
 from fluxshard.evaluate.end_to_end.records import StreamRecord, load_records, save_records
@@ -195,9 +193,3 @@ def turned(materials: Sequence[Material], number: int) -> tuple[Material, ...]:
     """The clips, beginning with that of a link's number."""
     first = number % len(materials)
     return (*materials[first:], *materials[:first])
-
-
-def captured_until(record: StreamRecord) -> int:
-    """Number of frames that were captured until the last answer."""
-    last_ms = float((record.start_ms + record.latency_ms)[-1])
-    return int(np.floor(last_ms / PERIOD_MS))
