@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from fluxshard.cli.end_to_end import end_to_end
+
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compares methods on the same frames, and reports.")
@@ -15,6 +17,9 @@ METHODS = (
     "dense,canvas,skip,skip-moved,coach,deltacnn,motion-deltacnn,propagated,"
     "planned,planned-carried,planned-believed,planned-still"
 )
+
+
+app.command("end-to-end")(end_to_end)
 
 
 @app.callback()

@@ -20,6 +20,7 @@ from fluxshard.motion import MotionField
 from fluxshard.video.letterbox import Letterbox, to_image
 from fluxshard.video.sources.decoders import IMAGE_SUFFIXES
 
+ENCODED_FPS = 30.0
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"))
 
 
@@ -110,20 +111,22 @@ def _clips_at(place: Path) -> list[Clip]:
     return clips
 
 
-def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None) -> PreparedClip:
+def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None, *, encoded: bool = False) -> PreparedClip:
     """Decodes a clip, letterboxes its pictures and reads their motion.
 
     Args:
       clip: clip to decode.
       size: (H, W) of the network's input.
       max_frames: maximum number of frames; None decodes all.
+      encoded: the letterboxed pictures, at most `ENCODED_FPS` of a file a second, are encoded as H.264 first; pixels
+        and motion are those of that video, as an edge whose camera has no usable video sees them.
 
     Raises:
       EvaluationError: the clip cannot be read, or its annotations do not match it in number or size.
     """
     pixels, motion = [], []
     try:
-        with video.open(clip.source, size=size, max_frames=max_frames) as source:
+        with _opened(clip, size, max_frames, encoded) as source:
             letterbox = source.letterbox
             for frame in source:
                 pixels.append(frame.pixels)
@@ -132,6 +135,13 @@ def prepare(clip: Clip, size: tuple[int, int], max_frames: int | None = None) ->
         raise EvaluationError(f"clip {clip.name!r}: {error}") from error
     annotations = annotation_masks(clip, len(pixels), letterbox.picture_size)
     return PreparedClip(clip.name, letterbox, tuple(pixels), tuple(motion), annotations)
+
+
+def _opened(clip: Clip, size: tuple[int, int], max_frames: int | None, encoded: bool) -> video.VideoSource:
+    if not encoded:
+        return video.open(clip.source, size=size, max_frames=max_frames)
+    fps = ENCODED_FPS if clip.source.is_file() else None  # pictures of a directory have no times
+    return video.open(clip.source, size=size, max_frames=max_frames, fps=fps, vectors="encode", packets=True)
 
 
 def annotation_masks(clip: Clip, count: int, picture: tuple[int, int]) -> tuple[NDArray[np.bool_], ...] | None:

@@ -33,10 +33,15 @@ class LinearCurve:
         return self.base_ms + self.slope_ms * work[0]
 
 
+# (frame that was computed last anywhere, frame): whether the last result answers the frame
+Repeats = Callable[[int, int], bool]
+
 # of the paper: YOLO on a Jetson Xavier NX, and on its server. Source: the fits of Fig. 5 of the FluxShard paper
 XAVIER_NX_POSE = LinearCurve(116.8, 330.0)
 XAVIER_NX_SEG = LinearCurve(347.8, 189.7)
 SERVER = LinearCurve(3.0, 24.6)
+# dense, Table I's 35.7 ms; the same base as for poses is assumed
+SERVER_SEG = LinearCurve(3.0, 32.7)
 
 
 def profiled_curve(profile: LatencyProfile) -> Curve:
@@ -60,6 +65,9 @@ class Scenario:
       one_way_ms: propagation; the answer takes as long, and no time beside it.
       period_ms: between captured frames.
       ticks: per period.
+      repeats: which frames are answered by the last result, without running; none unless given.
+      repeat_ms: what such an answer takes beyond `pre_ms`.
+      offset_ms: when the first frame is captured: cameras that share a link do not run in step.
 
     Raises:
       EvaluationError: a value that is not allowed.
@@ -74,13 +82,17 @@ class Scenario:
     one_way_ms: float = 20.0
     period_ms: float = 1000 / 30
     ticks: int = 16
+    repeats: Repeats | None = None
+    repeat_ms: float = 0.0
+    offset_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.ticks < 1 or not (math.isfinite(self.period_ms) and self.period_ms > 0):
             raise EvaluationError(
                 f"frames (={self.frames}), ticks (={self.ticks}) and period_ms (={self.period_ms}) must be above 0"
             )
-        for name, value in (("pre_ms", self.pre_ms), ("one_way_ms", self.one_way_ms)):
+        for name in ("pre_ms", "one_way_ms", "repeat_ms", "offset_ms"):
+            value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise EvaluationError(f"{name} (={value}) must be a finite number of at least 0")
 

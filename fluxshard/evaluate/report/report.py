@@ -52,7 +52,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class _Embedded:
+class Embedded:
     """A picture for the HTML template.
 
     Attributes:
@@ -101,7 +101,7 @@ def write_report(
     rows = summary_rows(scores, dense, measure)
     others = [row.method for row in rows if row.method != dense]
     text = (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             title=title,
@@ -109,9 +109,9 @@ def write_report(
             notes=notes,
             summary=summary_table(rows),
             frontiers=frontier_table(rows) if others else None,
-            figures=[_Embedded(_data_uri(each.picture), each.title, each.caption) for each in figures],
+            figures=[Embedded(data_uri(each.picture), each.title, each.caption) for each in figures],
             clips=[(name, per_clip_table(scores, name, dense=dense, measure=measure)) for name in others],
-            examples=[_Embedded(_data_uri(each.picture), "", each.caption) for each in examples],
+            examples=[Embedded(data_uri(each.picture), "", each.caption) for each in examples],
             facts=_facts_table(scores, facts or {}),
             settings=_settings_table(scores),
         )
@@ -163,9 +163,9 @@ def write_markdown(
     parts += ["## Methods", summary_table(rows).markdown()]
     if others:
         parts += ["## Frontiers", frontier_table(rows).markdown()]
-    linked = [_linked(each.picture, each.title, each.caption, path.parent) for each in figures]
-    parts += _section("Figures", linked)
-    parts += _section("Examples", [_linked(each.picture, "", each.caption, path.parent) for each in examples])
+    drawn = [linked(each.picture, each.title, each.caption, path.parent) for each in figures]
+    parts += _section("Figures", drawn)
+    parts += _section("Examples", [linked(each.picture, "", each.caption, path.parent) for each in examples])
     if others:
         parts.append("## Clip by clip")
         for method in others:
@@ -180,7 +180,8 @@ def write_markdown(
     return path
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates of reports; what is filled in is escaped."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("fluxshard.evaluate.report", "templates"),
         undefined=jinja2.StrictUndefined,
@@ -271,7 +272,7 @@ def _section(heading: str, parts: Sequence[str]) -> list[str]:
     return [f"## {heading}", *shown] if shown else []
 
 
-def _linked(picture: Path | bytes, title: str, caption: str, folder: Path) -> str:
+def linked(picture: Path | bytes, title: str, caption: str, folder: Path) -> str:
     """Markdown of a picture with title and caption; empty for bytes."""
     if isinstance(picture, bytes):
         return ""
@@ -287,7 +288,7 @@ def _linked(picture: Path | bytes, title: str, caption: str, folder: Path) -> st
     return "\n\n".join(lines)
 
 
-def _data_uri(picture: Path | bytes) -> str:
+def data_uri(picture: Path | bytes) -> str:
     """Data URI of a picture, its media type detected by content.
 
     Raises:

@@ -54,6 +54,8 @@ def _digest_of(setup: Setup) -> str:
     """Digest of the settings that results depend on, and of the content of the weights file."""
     body: dict[str, Any] = asdict(setup)
     del body["threads"]  # changes time, not results
+    if not body["encoded"]:
+        del body["encoded"]  # as before it was there: stored traces keep their names
     weights = Path(setup.weights)
     body["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else str(weights)
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

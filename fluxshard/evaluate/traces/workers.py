@@ -34,6 +34,7 @@ class Setup:
       backend: as in `CompileOptions`.
       max_frames: maximum number of frames per clip; None for all.
       threads: torch threads per process.
+      encoded: clips are seen as H.264 of the image's size, see `prepare`.
     """
 
     weights: Path
@@ -42,6 +43,7 @@ class Setup:
     backend: Backend = "auto"
     max_frames: int | None = None
     threads: int = 1
+    encoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ def _run(task: Task, setup: Setup, cache: _Cache, on_frames: Callable[[int], Non
     if task.clip.name not in cache.clips:
         with video.open(task.clip.source, max_frames=1) as source:
             shape = network_shape(setup.size, source.picture_size, cache.loaded)
-        prepared = prepare(task.clip, shape, setup.max_frames)
+        prepared = prepare(task.clip, shape, setup.max_frames, encoded=setup.encoded)
         masks = None if prepared.annotations is None else tuple(encode(mask) for mask in prepared.annotations)
         cache.clips[task.clip.name] = (shape, prepared, masks)
     shape, prepared, masks = cache.clips[task.clip.name]

@@ -135,6 +135,11 @@ def _numbers(stored: NDArray[Any]) -> Floats:
     return stored.astype(np.float64)
 
 
+def loop_start(recorded: RecordedContent) -> int:
+    """The frame with which a replayed clip begins, and at which it starts over."""
+    return min(len(recorded.packet_bytes) // 2, recorded.ages[-1])
+
+
 class ReplayedContent:
     """See `Content`; a clip that starts over.
 
@@ -149,9 +154,11 @@ class ReplayedContent:
 
     def __init__(self, recorded: RecordedContent, payload: RecordedPayload) -> None:
         frames = len(recorded.packet_bytes)
-        self._first = min(frames // 2, recorded.ages[-1])
+        self._first = loop_start(recorded)
         self.frames = frames - self._first
         """See `Content.frames`."""
+        self.first = self._first
+        """The frame of the recording that frame 0 is."""
         self._most = recorded.ages[-1]
         looped = range(self._first, frames)
         pixels, height, width = 0 * recorded.pixels, *recorded.size

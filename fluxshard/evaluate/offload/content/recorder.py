@@ -8,7 +8,8 @@ the frame that it ran last.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,8 +25,10 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import EvaluationError, VideoError
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.methods.compiled_network import CompiledNetwork
+from fluxshard.evaluate.methods.global_motion import global_shift
 from fluxshard.evaluate.offload.content.recorded_content import RecordedContent
 from fluxshard.models.detections.regions import regions
+from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.policies import cloud_policy
@@ -50,12 +53,15 @@ class RecordingOptions:
       ages: of caches, in captured frames; rising, from 1.
       fps: largest rate; frames beyond are dropped, as a camera of that rate would not have captured them.
       max_frames: of the clip; None for all.
+      motion: "blocks" is that of the video; "none" compares at zero displacement; "global" moves everything by the
+        frame's `global_shift`.
     """
 
     reuse: ReuseOptions
     ages: tuple[int, ...] = AGES
     fps: float = 30.0
     max_frames: int | None = None
+    motion: Literal["blocks", "none", "global"] = "blocks"
 
 
 @torch.inference_mode()
@@ -117,7 +123,7 @@ def record_content(
         packet_bytes=packets, key_bytes=_keyframe_bytes(frames, network.shape), size=network.shape,
         facts={
             "task": network.loaded.task, "policy": options.reuse.policy, "plan": program.engine.plan.digest(),
-            "fps": options.fps, "packets": "encoded at the image's size",
+            "fps": options.fps, "motion": options.motion, "packets": "encoded at the image's size",
             "focus": "none" if marked is None else "whole frames", "version": fluxshard.__version__,
         },
     )  # fmt: skip
@@ -159,7 +165,20 @@ def _frames_of(clip: Clip, size: tuple[int, int], options: RecordingOptions) -> 
         raise EvaluationError(f"clip {clip.name!r}: {error}") from error
     if len(frames) < 2:
         raise EvaluationError(f"clip {clip.name!r} has one frame; content is recorded from two or more")
-    return frames
+    return [_moved_by(frame, options.motion) for frame in frames]
+
+
+def _moved_by(frame: Frame, motion: str) -> Frame:
+    """The frame with the motion that a method sees."""
+    if motion == "blocks" or frame.motion is None:
+        return frame
+    seen = None if motion == "none" else _uniform(frame.motion, frame.pixels.shape)
+    return replace(frame, motion=seen)
+
+
+def _uniform(motion: MotionField, shape: tuple[int, ...]) -> MotionField:
+    dy, dx = global_shift(motion)
+    return MotionField.uniform(shape[0], shape[1], dy, dx, motion.cell_px)
 
 
 def _regions_of(frames: Sequence[Frame], network: CompiledNetwork, reuse: ReuseOptions) -> list[Regions]:

@@ -127,6 +127,22 @@ def test_frames_are_those_of_the_video(pan: Path) -> None:
     assert len({pixels.tobytes() for pixels in clip.pixels}) == 6
 
 
+def test_frames_as_a_camera_sends_them(pan: Path) -> None:
+    """Pixels and motion are those of an H.264 video of the images."""
+    clip = prepare(Clip("pan", pan), (64, 96), 4, encoded=True)
+    with video.open(pan, size=(64, 96), vectors="encode", packets=True) as source:
+        frames = list(source)[:4]
+    assert len(clip) == 4
+    for index, frame in enumerate(frames):
+        np.testing.assert_array_equal(clip.pixels[index], frame.pixels)
+        ours, theirs = clip.motion[index], frame.motion
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            np.testing.assert_array_equal(ours.displacement, theirs.displacement)
+    plain = prepare(Clip("pan", pan), (64, 96), 4)
+    assert not np.array_equal(plain.pixels[2], clip.pixels[2])
+
+
 @pytest.mark.parametrize("mode", ["P", "L"])
 def test_annotations_of_the_first_frames(pan: Path, tmp_path: Path, mode: str) -> None:
     """DAVIS keeps indices of objects as colours of a palette; others keep white on black."""

@@ -50,6 +50,7 @@ def test_a_changed_setting_is_another_file(setup: Setup, tmp_path: Path) -> None
         replace(setup, size="96"),
         replace(setup, max_frames=4),
         replace(setup, task="detect"),
+        replace(setup, encoded=True),
         replace(setup, backend="reference"),
         replace(setup, weights=other_weights),
     ]

@@ -66,6 +66,19 @@ def test_fewer_frames_and_a_lower_rate(clip: Clip) -> None:
     assert done == [(1, 2), (2, 2)]
 
 
+@pytest.mark.parametrize("motion", ["blocks", "none", "global"])
+def test_motion_is_what_the_method_sees(motion: str, tmp_path: Path) -> None:
+    """A texture that pans by 8 px: at zero displacement all of it has changed."""
+    wide = np.random.default_rng(0).integers(0, 256, (SIZE[0], SIZE[1] + 8 * FRAMES, 3)).astype(np.uint8)
+    pictures = [np.ascontiguousarray(wide[:, 8 * number : 8 * number + SIZE[1]]) for number in range(FRAMES)]
+    clip = Clip("pan", write_clip(tmp_path / "pan.mp4", pictures))
+    reuse = ReuseOptions(tau_input=0.1, tau=0.1, scene_cut=1.0)
+    found = record(clip, reuse, motion=motion)
+    changed = float(found.pixels[3:, 0].mean()) / (SIZE[0] * SIZE[1])
+    assert found.facts["motion"] == motion
+    assert changed > 0.9 if motion == "none" else changed < 0.8
+
+
 def test_clips_that_cannot_be_recorded(clip: Clip, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="has one frame"):
         record(clip, PLANNED, max_frames=1)

@@ -1,0 +1,192 @@
+"""`fluxshard evaluate end-to-end`: edge and cloud over recorded links, against every other way to answer a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from fluxshard.evaluate.data.clips import Clip
+
+# heavy imports are inside: this module is imported by `fluxshard --help`
+
+TIERS = "low,medium,high,uplink"
+
+
+def end_to_end(
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Videos, directories of them, or a DAVIS layout; may be given again.", show_default=False),
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model", "-m", help="Weights for instance segmentation or poses: Ultralytics .pt.", show_default=False
+        ),
+    ],
+    traces: Annotated[
+        Path,
+        typer.Option(help="Directory of link traces: sigcomm21_lumos5g and sigcomm21_uplink.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Directory for results; what it holds already is not made again.", show_default=False)
+    ],
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay", help="Simulate time, from measured work, bytes and results, with the paper's devices."
+        ),
+    ] = False,
+    clips: Annotated[
+        str | None,
+        typer.Option(help="Names of clips to take, with commas between; all unless given.", show_default=False),
+    ] = None,
+    tiers: Annotated[str, typer.Option(help="Kinds of links, with commas between.")] = TIERS,
+    links: Annotated[int, typer.Option(min=1, help="Link traces per tier.")] = 20,
+    seconds: Annotated[float, typer.Option(help="Of every link that are replayed.")] = 40.0,
+    edges: Annotated[str, typer.Option(help="Numbers of edges that share an uplink, with commas between.")] = "1,2,3,8",
+    edges_tiers: Annotated[str, typer.Option(help="Kinds of links that are shared.")] = "medium",
+    oracles: Annotated[int, typer.Option(min=0, help="Links per tier for which the best dispatch is found too.")] = 20,
+    ablations: Annotated[
+        bool,
+        typer.Option(
+            "--ablations", help="With those of the paper's Table IV that need results of their own: four more."
+        ),
+    ] = False,
+    pre_ms: Annotated[float, typer.Option(help="Of the edge before a frame is placed.")] = 8.0,
+    deadline_ms: Annotated[float, typer.Option(help="Of the answers at any time.")] = 10.0,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Of planned reuse's thresholds; 1.5 for segmentation, 0.75 for poses.", show_default=False),
+    ] = None,
+    tau: Annotated[
+        float | None,
+        typer.Option(help="Of DeltaCNN and MotionDeltaCNN; 0.05 and 0.02 for poses.", show_default=False),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Long side in px, or HEIGHTxWIDTH; 640 unless given.", show_default=False)
+    ] = None,
+    task: Annotated[Literal["auto", "segment", "pose"], typer.Option(help="What the outputs mean.")] = "auto",
+    backend: Annotated[Literal["auto", "cpp", "reference"], typer.Option(help="What executes the model.")] = "auto",
+    measure: Annotated[
+        Literal["jaccard", "mean_jaccard", "miou", "oks", "f1"] | None,
+        typer.Option(
+            help="Accuracy; J, averaged over confidences, where clips have annotations, else OKS or mIoU against the "
+            "dense network.",
+            show_default=False,
+        ),
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=2, help="Use so many frames of each clip.", show_default=False)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one per processor unless given.", show_default=False)
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show stack traces.")] = False,
+) -> None:
+    """Compares FluxShard with every other way to answer a video over a link; writes report.html, report.md and figures.
+
+    A run that was stopped goes on where it was.
+    """
+    import math
+    import os
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from fluxshard.cli.support.progress import StepProgress
+    from fluxshard.errors import OptionError
+    from fluxshard.evaluate.data.clips import find_clips
+    from fluxshard.evaluate.end_to_end.evaluation import EndToEnd, run_end_to_end
+    from fluxshard.evaluate.end_to_end.replays import ReplayOptions
+    from fluxshard.evaluate.end_to_end.settings import SETTINGS
+    from fluxshard.evaluate.end_to_end.workload import workload_of
+    from fluxshard.evaluate.offload.link_trace import tiers as tiers_at
+    from fluxshard.evaluate.offload.trials import spread
+    from fluxshard.evaluate.traces.workers import Setup
+    from fluxshard.models.loading.load import load
+
+    if not replay:
+        raise OptionError("evaluate end-to-end: give --replay; runs over an emulated link are not there yet")
+    for name, value in (("--seconds", seconds), ("--deadline-ms", deadline_ms)):
+        if not (math.isfinite(value) and value > 0):
+            raise OptionError(f"{name} (={value:g}) must be a finite number above 0")
+    if not (math.isfinite(pre_ms) and pre_ms >= 0):
+        raise OptionError(f"--pre-ms (={pre_ms:g}) must be a finite number of at least 0")
+    found_tiers = tiers_at(traces)
+    chosen, shared = (
+        _known(flag, text, found_tiers) for flag, text in (("--tiers", tiers), ("--edges-tiers", edges_tiers))
+    )
+    workload = workload_of(load(model, task).task)
+    settings = SETTINGS[workload.name]
+    settings = replace(settings, scale=scale or settings.scale, tau=tau or settings.tau)
+    request = EndToEnd(
+        clips=_chosen(clips, find_clips(data)),
+        setup=Setup(
+            weights=model, task=workload.task, size=size, backend=backend, max_frames=max_frames, encoded=True
+        ),
+        settings=settings,
+        links={tier: spread(found_tiers[tier], links) for tier in chosen},
+        options=ReplayOptions(
+            workload=workload, seconds=seconds, pre_ms=pre_ms, similarity=settings.similarity,
+            optimum_links=oracles, edges=_counts(edges),
+            together_tiers=tuple(tier for tier in shared if tier in chosen), ablated=ablations,
+        ),
+        out=out,
+        measure=measure,
+        deadline_ms=deadline_ms,
+        workers=workers or os.cpu_count(),
+        command=_command(),
+    )  # fmt: skip
+    with StepProgress(Console(stderr=True, highlight=False)) as progress:
+        run_end_to_end(request, on_frames=progress.frames, tell=progress.step)
+    print(
+        f"{out / 'report.html'}: {len(request.clips)} clips, {workload.name}; the same as text in {out / 'report.md'}"
+    )
+
+
+def _chosen(text: str | None, found: Sequence[Clip]) -> tuple[Clip, ...]:
+    """Clips by name, in the order in which they were found."""
+    from fluxshard.errors import OptionError
+
+    if text is None:
+        return tuple(found)
+    names = {word.strip() for word in text.split(",") if word.strip()}
+    missing = sorted(names - {clip.name for clip in found})
+    if missing or not names:
+        raise OptionError(f"--clips (={text!r}): there are {', '.join(clip.name for clip in found)}")
+    return tuple(clip for clip in found if clip.name in names)
+
+
+def _known(flag: str, text: str, there: object) -> tuple[str, ...]:
+    """Names of tiers in a flag."""
+    from fluxshard.errors import OptionError
+
+    names = tuple(word.strip() for word in text.split(",") if word.strip())
+    unknown = sorted(set(names) - set(there))  # type: ignore[call-overload]
+    if unknown or not names:
+        raise OptionError(f"{flag} (={text!r}): there are {TIERS}; give one or more of them, with commas between")
+    return names
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Numbers of edges: rising, from 1."""
+    from fluxshard.errors import OptionError
+
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() for word in words):
+        raise OptionError(f"--edges (={text!r}) must be whole numbers with commas between, such as 1,2,3,8")
+    counts = tuple(sorted({1, *map(int, words)}))
+    if counts[0] < 1:
+        raise OptionError(f"--edges (={text!r}): a link has at least one edge")
+    return counts
+
+
+def _command() -> str:
+    import shlex
+    import sys
+
+    return "fluxshard " + shlex.join(sys.argv[1:])

@@ -1,0 +1,245 @@
+"""The report as Markdown, as one self-contained HTML file, and all figures as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluxshard.evaluate.end_to_end.entrants import ANYTIME, H264, JUDGED, OFFLOAD, PLANNED
+from fluxshard.evaluate.end_to_end.report.goals import goals_table
+from fluxshard.evaluate.end_to_end.report.plots import (
+    draw_edges,
+    draw_latency_and_energy,
+    draw_parts,
+    draw_tails,
+    draw_work,
+)
+from fluxshard.evaluate.end_to_end.report.results import Results
+from fluxshard.evaluate.end_to_end.report.tables import (
+    ablation_table,
+    content_table,
+    edges_table,
+    latency_table,
+    methods_table,
+    parts_table,
+    ratio_table,
+    regret_table,
+)
+from fluxshard.evaluate.report.report import Embedded, Figure, data_uri, environment, linked
+from fluxshard.evaluate.report.text_table import Table, markdown_paragraph, markdown_text
+from fluxshard.files import write_whole
+
+FIGURES = "figures"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+      title: its heading.
+      notes: paragraphs below it.
+      tables: below these.
+    """
+
+    title: str
+    notes: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+def write_pages(results: Results, out: Path, description: Mapping[str, Any]) -> Path:
+    """Writes report.md, report.html, results.json and figures.
+
+    Args:
+      results: figures of everything that was replayed.
+      out: directory.
+      description: how it was made, see `evaluation`.
+
+    Returns:
+      path of the HTML file.
+    """
+    figures = _figures(results, out / FIGURES)
+    sections = _sections(results, description)
+    title = f"End to end, replayed: {description['weights']} at {description['size']}"
+    subtitle = ", ".join(f"{tier}: {count} links" for tier, count in results.links.items())
+    subtitle += f"; {results.options.seconds:g} s each; clips: {', '.join(description['clips'])}"
+    notes = _notes(results, description)
+    body = {"description": description, "options": _options(results), **results.as_values()}
+    write_whole(out / "results.json", (json.dumps(_finite(body), indent=1) + "\n").encode())
+    parts = [f"# {markdown_text(title)}", markdown_paragraph(subtitle), *map(markdown_paragraph, notes)]
+    for section in sections:
+        parts += [f"## {markdown_text(section.title)}", *map(markdown_paragraph, section.notes)]
+        parts += [table.markdown() for table in section.tables]
+    parts += ["## Figures", *(linked(one.picture, one.title, one.caption, out) for one in figures)]
+    write_whole(out / "report.md", ("\n\n".join(part.rstrip("\n") for part in parts) + "\n").encode())
+    embedded = [Embedded(data_uri(one.picture), one.title, one.caption) for one in figures]
+    text = (
+        environment()
+        .get_template("sections.html.jinja")
+        .render(title=title, subtitle=subtitle, notes=notes, sections=sections, figures=embedded)
+    )
+    path = out / "report.html"
+    write_whole(path, text.encode())
+    return path
+
+
+def _notes(results: Results, description: Mapping[str, Any]) -> list[str]:
+    """What holds for every table."""
+    options, workload = results.options, results.options.workload
+    network, clips = f"{description['weights']} at {description['size']}", f"{len(description['clips'])} clips"
+    on_edge, on_server = (f"{one.base_ms:g} + {one.slope_ms:g} c ms" for one in (workload.edge, workload.server))
+    energy = workload.energy
+    return [
+        f"Work, bytes and accuracy are measured, with {network} on {clips}; the paper has {workload.network} on "
+        f"{workload.data}. Latency and energy are modelled. For a share c of the dense network's work, the edge takes "
+        f"{on_edge} (Jetson Xavier NX, Tables I and IV) and the server {on_server} "
+        "(RTX 3080, dense as in Table I; the base is assumed). "
+        f"{options.pre_ms:g} ms pass before a frame is placed, {options.one_way_ms:g} ms either way on the link. "
+        f"The edge takes {energy.wait_w:.2f} W while a frame is under way and {energy.busy_w:.2f} W more while it "
+        "computes (fitted to Table I, section V-B and Fig. 7). "
+        "Encoding and decoding of pictures take no time here.",
+        "Frames come 30 times a second, one is in flight, the newest is next. Time is simulated with the runtime's own "
+        "dispatch, estimate of the uplink and hedging; there are no sockets, so no TCP settings and no queue but the "
+        "frames' own. Links have one rate a second; low, medium and high are the paper's tiers, which are downlinks; "
+        "uplink is what a camera would see.",
+        "Every method sees the same H.264 pictures. Accuracy of an answer is that of the method on that frame where it "
+        "ran on every frame of the clip: caches are older in a replay, which is in work and bytes but not in accuracy. "
+        "Loss is relative to the dense network on the same frames. Numbers in brackets are the paper's.",
+    ]
+
+
+def _sections(results: Results, description: Mapping[str, Any]) -> list[Section]:
+    tiers, made = results.tiers, [Section(title="Goals", tables=(goals_table(results),))]
+    anytime = [
+        f"{tier}: {one.age:.1f} frames" for tier, one in results.anytime.items()
+    ]  # fmt: skip
+    made.append(
+        Section(
+            title="Latency, energy and accuracy (Fig. 4, Table II)",
+            notes=(
+                f"* {ANYTIME}: every captured frame is answered by the deadline with the newest result of '{PLANNED}', "
+                f"moved along the motion; the moved answer is scored. Mean age of that result: {', '.join(anytime)}.",
+            ),
+            tables=tuple(latency_table(results, tier) for tier in tiers),
+        )
+    )
+    made.append(
+        Section(
+            title="What latency consists of (Figs. 5 and 6)",
+            notes=("Means in ms. The last six columns split by who answered: latency, the endpoint's own time, work.",),
+            tables=tuple(parts_table(results, tier) for tier in tiers),
+        )
+    )
+    made.append(
+        Section(
+            title="Ratios (Table III)",
+            notes=(
+                "Tx: bytes that went up over those of the answered frames' raw images. Spare bytes went up for frames "
+                "that the edge answered; spare energy is the edge's for frames that the cloud answered first.",
+            ),
+            tables=tuple(ratio_table(results, tier) for tier in tiers),
+        )
+    )
+    made.append(
+        Section(
+            title="Ablations (Table IV)",
+            notes=("Propagated reuse with Algorithm 1 and raw pixels. The paper's numbers are of the medium tier.",),
+            tables=tuple(ablation_table(results, tier) for tier in tiers),
+        )
+    )
+    together = [tier for tier in tiers if tier in results.options.together_tiers]
+    if together:
+        made.append(
+            Section(
+                title="Several edges (Fig. 7)",
+                notes=(
+                    "Edges share one uplink, frame by frame in the order of sending, and a server that runs one frame "
+                    "at a time. Each has another clip and captures at another moment.",
+                ),
+                tables=tuple(edges_table(results, tier) for tier in together),
+            )
+        )
+    if results.regrets:
+        made.append(
+            Section(
+                title="Regret of dispatch",
+                notes=(
+                    "Mean ms / above an oracle that knows each upload's time and takes the faster endpoint / above the "
+                    "best that any dispatcher could do.",
+                ),
+                tables=tuple(regret_table(results, sent) for sent in JUDGED),
+            )
+        )
+    made.append(
+        Section(
+            title="What was recorded",
+            notes=(
+                "Methods on whole clips, every frame one after the other; then what frames take, for caches of one "
+                "frame, in the part of the clips that is replayed.",
+            ),
+            tables=(methods_table(description), content_table(description)),
+        )
+    )
+    command = description["command"] or "from Python"
+    made.append(
+        Section(
+            title="How it was made",
+            notes=(
+                f"Command: {command}",
+                f"fluxshard {description['fluxshard']}, torch {description['torch']}, Python {description['python']}, "
+                f"{description['machine']}. Latencies are simulated, so they do not depend on the machine.",
+                "Settings: " + ", ".join(f"{name}={value:g}" for name, value in description["settings"].items()),
+            ),
+        )
+    )
+    return made
+
+
+def _figures(results: Results, folder: Path) -> list[Figure]:
+    drawn = [
+        Figure(picture=draw_latency_and_energy(results, folder / "latency.png"), title="Latency and energy (Fig. 4)"),
+        Figure(picture=draw_parts(results, folder / "parts.png"), title="What latency consists of (Fig. 5)"),
+        Figure(
+            picture=draw_tails(results, folder / "tails.png"), title="Tails",
+            caption=f"'{OFFLOAD}' and '{H264}' wait for the link, whatever it does.",
+        ),
+    ]  # fmt: skip
+    for tier in results.tiers:
+        if tier in results.options.together_tiers:
+            drawn.append(
+                Figure(
+                    picture=draw_work(results, tier, folder / f"work_{tier}.png"), title=f"Time against work, {tier}"
+                )
+            )
+            drawn.append(
+                Figure(picture=draw_edges(results, tier, folder / f"edges_{tier}.png"), title=f"Several edges, {tier}")
+            )
+    return drawn
+
+
+def _options(results: Results) -> dict[str, Any]:
+    options = results.options
+    workload = options.workload
+    return {
+        "workload": workload.name, "seconds": options.seconds, "pre_ms": options.pre_ms,
+        "one_way_ms": options.one_way_ms, "advance_ms": options.advance_ms, "similarity": options.similarity,
+        "edge_ms": [workload.edge.base_ms, workload.edge.slope_ms],
+        "server_ms": [workload.server.base_ms, workload.server.slope_ms],
+        "energy_w": [workload.energy.wait_w, workload.energy.busy_w], "edges": list(options.edges),
+    }  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """Plain values; what is not finite becomes None."""
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return value

@@ -1,0 +1,61 @@
+"""Edge and cloud in small, from the command line: what is recorded of two clips, replays, and the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fluxshard.cli import main
+
+pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore:.*runs Python code:UserWarning")]
+
+
+@pytest.fixture(scope="module")
+def command(data_dir: Path) -> Callable[..., list[str]]:
+    pytest.importorskip("ultralytics", reason="needs the ultralytics package")
+    pytest.importorskip("pycocotools", reason="needs pycocotools")
+    weights, videos, traces = data_dir / "weights" / "yolo11n-pose.pt", data_dir / "videos", data_dir / "traces"
+    clip = videos / "openpose_street_720p50.avi"
+    for place in (weights, clip, traces / "sigcomm21_uplink"):
+        if not place.exists():
+            pytest.skip(f"no {place}")
+
+    def arguments(out: Path, *flags: str) -> list[str]:
+        given = ["--data", clip, "--model", weights, "--traces", traces, "--out", out, "--size", 192, "--workers", 1]
+        given += ["--max-frames", 6, "--links", 1, "--seconds", 1, "--oracles", 1, "--edges", "1,2"]
+        return ["evaluate", "end-to-end", "--replay", *map(str, given), "--backend", "reference", *flags]
+
+    return arguments
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    return int(stopped.value.code or 0)
+
+
+def test_a_small_evaluation(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "replay"
+    assert run(command(out, "--tiers", "low,medium")) == 0
+    body = json.loads((out / "results.json").read_text())
+    found = {(one["tier"], one["method"]): one for one in body["methods"]}
+    assert body["description"]["measure"] == "oks" and body["options"]["workload"] == "pose"
+    dense, planned = found["medium", "offload H.264"], found["medium", "FluxShard planned, bitstream"]
+    assert dense["loss"] == 0 and dense["compute"] == 1 and planned["compute"] < 1
+    assert planned["accuracy"] is not None and planned["mean_ms"] < found["medium", "edge only"]["mean_ms"] == 454.8
+    assert {one["edges"] for one in body["edges"]} == {1, 2}
+    assert (out / "report.html").read_text().count("data:image/png") == 5
+    assert "the paper has YOLO11m-pose" in (out / "report.md").read_text()
+    files = {path: path.stat().st_mtime_ns for path in (out / "traces").rglob("*.gz")}
+
+    capsys.readouterr()
+    assert run(command(out, "--tiers", "low,medium,uplink")) == 0  # only the new links are replayed
+    assert {path: path.stat().st_mtime_ns for path in (out / "traces").rglob("*.gz")} == files
+    said = capsys.readouterr().err
+    assert "uplink" in said and "1 of 1 links" in said and "low:" not in said
+    assert "| uplink |" in (out / "report.md").read_text()
