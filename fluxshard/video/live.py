@@ -27,6 +27,7 @@ class PacedFrames:
     def __init__(self, source: VideoSource, *, at_times: bool = True) -> None:
         self._source, self._at_times = source, at_times
         self.picture_size, self.fps, self.frame_count = source.picture_size, source.fps, source.frame_count
+        self.pixel_aspect = source.pixel_aspect
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +69,7 @@ class NewestFrames:
     def __init__(self, frames: PacedFrames) -> None:
         self._frames = frames
         self.picture_size, self.fps, self.frame_count = frames.picture_size, frames.fps, None
+        self.pixel_aspect = frames.pixel_aspect
         self.dropped = 0
         self._ready = threading.Condition()
         self._newest: Frame | None = None

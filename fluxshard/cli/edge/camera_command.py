@@ -61,7 +61,7 @@ def camera_command(request: CameraRequest) -> int:
     reuse = _check(request)
     options = _options(request, reuse)
     with video.open(request.video) as probe:
-        picture_size = probe.picture_size
+        picture_size = probe.shown_size
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes):

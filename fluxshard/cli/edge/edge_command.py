@@ -120,7 +120,7 @@ def edge_command(request: EdgeRequest) -> int:
     """
     reuse = _check(request)
     with video.open(request.video) as probe:
-        picture_size = probe.picture_size
+        picture_size = probe.shown_size
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():

@@ -122,7 +122,10 @@ def _sinks(files: RunFiles, frames: VideoSource | PacedFrames | NewestFrames) ->
     """Opens the files; the film comes first, so that it has all frames that the lines speak of."""
     if files.film:
         fps = frames.fps or DEFAULT_FPS
-        yield AnnotatedFilm(files.out / VIDEO, frames.picture_size, fps, names=files.names, show_work=files.show_work)
+        yield AnnotatedFilm(
+            files.out / VIDEO, frames.picture_size, fps,
+            pixel_aspect=frames.pixel_aspect, names=files.names, show_work=files.show_work,
+        )  # fmt: skip
     yield JsonLines(files.out / FRAMES, files.names)
 
 

@@ -97,7 +97,7 @@ def run_command(request: RunRequest) -> int:
     reuse = _check(request)
     # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
     with video.open(request.video) as probe:
-        picture_size = probe.picture_size
+        picture_size = probe.shown_size
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Self
 from fluxshard.models.detections.draw import Picture, draw_caption, draw_detections, draw_work
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.sinks.sink import FrameView
-from fluxshard.video import VideoWriter
+from fluxshard.video import Letterbox, VideoWriter
 
 
 class AnnotatedFilm:
@@ -20,8 +21,9 @@ class AnnotatedFilm:
 
     Args:
       path: file to write, replaced if it exists; its directory must exist.
-      size: (h, w) of the pictures.
-      fps: frames per second.
+      size: (h, w) of the film's pictures; where the video goes over to another size, pictures are fitted into it.
+      fps: frames per second, where frames have no times of their own.
+      pixel_aspect: width over height of the pictures' pixels as they are shown.
       names: class names; a class without one shows its number.
       show_work: tint what was recomputed.
 
@@ -30,9 +32,16 @@ class AnnotatedFilm:
     """
 
     def __init__(
-        self, path: Path, size: tuple[int, int], fps: float, *, names: tuple[str, ...] = (), show_work: bool = False
+        self,
+        path: Path,
+        size: tuple[int, int],
+        fps: float,
+        *,
+        pixel_aspect: Fraction = Fraction(1),
+        names: tuple[str, ...] = (),
+        show_work: bool = False,
     ) -> None:
-        self._writer = VideoWriter(path, size, fps)
+        self._writer = VideoWriter(path, size, fps, pixel_aspect=pixel_aspect)
         self._names, self.shows_work = names, show_work
 
     def __enter__(self) -> Self:
@@ -46,7 +55,10 @@ class AnnotatedFilm:
 
     def prepare(self, record: FrameRecord, view: FrameView) -> Callable[[], None]:
         """Draws the frame's picture; what is returned encodes it."""
-        return partial(self._writer.write, annotate(record, view, names=self._names, show_work=self.shows_work))
+        picture = annotate(record, view, names=self._names, show_work=self.shows_work)
+        if picture.shape[:2] != self._writer.size:
+            picture = Letterbox((picture.shape[0], picture.shape[1]), self._writer.size).place(picture)
+        return partial(self._writer.write, picture, record.time_s)
 
     def write(self, record: FrameRecord, view: FrameView) -> None:
         """Appends the frame's picture, annotated.
