@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from fluxshard.video import VideoSource
-from fluxshard.video.live import NewestFrames, PacedFrames
+from fluxshard.video.live.background import NewestFrames
+from fluxshard.video.live.paced import PacedFrames
 
 Frames = Literal["auto", "every", "newest"]
 

@@ -27,7 +27,8 @@ from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.sinks.sink import FrameSink
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.video import VideoSource
-from fluxshard.video.live import NewestFrames, PacedFrames
+from fluxshard.video.live.background import NewestFrames
+from fluxshard.video.live.paced import PacedFrames
 
 DEFAULT_FPS = 25.0  # of the film, where the source does not say
 

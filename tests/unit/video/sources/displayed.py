@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -26,7 +27,6 @@ class Kind:
     suffix: str = "mkv"
     matrix: Colorspace | None = None
     full_range: bool | None = None
-    interlaced: bool = False
     options: dict[str, str] = field(default_factory=lambda: {"crf": "8"})
 
 
@@ -91,3 +91,38 @@ def shown_by_ffmpeg(path: Path) -> list[Picture]:
             source.push(frame)
             found.append(sink.pull().to_ndarray())
     return found
+
+
+def write_interlaced(path: Path, pictures: list[Picture]) -> list[Picture]:
+    """Writes a film whose pictures hold two moments: even lines of one, odd lines of the next.
+
+    Colours are subsampled within each moment, as interlaced cameras do.
+
+    Returns:
+      what each picture of the film is to look like.
+    """
+    height, width = pictures[0].shape[:2]
+
+    def planes(field: Picture) -> list[Picture]:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(field), format="rgb24")
+        values, luma = frame.reformat(format="yuv420p").to_ndarray().reshape(-1), height // 2 * width
+        parts = np.split(values, [luma, luma + luma // 4])
+        return [part.reshape(height // step, width // across) for part, step, across in zip(parts, (2, 4, 4), (1, 2, 2), strict=True)]
+
+    def woven(even: Picture, odd: Picture) -> Picture:
+        return np.stack((even, odd), 1).reshape(2 * even.shape[0], *even.shape[1:])
+
+    expected = []
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"crf": "4", "preset": "ultrafast", "x264-params": "interlaced=1:tff=1:bframes=0"}
+        for index, (first, second) in enumerate(itertools.pairwise(pictures)):
+            both = zip(planes(first[0::2]), planes(second[1::2]), strict=True)
+            values = np.concatenate([woven(even, odd).reshape(-1) for even, odd in both])
+            frame = av.VideoFrame.from_ndarray(values.reshape(height * 3 // 2, width), format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+            expected.append(woven(first[0::2], second[1::2]))
+        container.mux(stream.encode(None))
+    return expected
