@@ -26,7 +26,7 @@ from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.sinks.sink import FrameSink
 from fluxshard.pipeline.stream_loop import StreamLoop
-from fluxshard.video import VideoSource
+from fluxshard.video import LiveSource, VideoSource
 from fluxshard.video.live.background import NewestFrames
 from fluxshard.video.live.paced import PacedFrames
 
@@ -72,7 +72,7 @@ class Recording:
 
 def write_frames(
     files: RunFiles,
-    frames: VideoSource | PacedFrames | NewestFrames,
+    frames: VideoSource | LiveSource | PacedFrames | NewestFrames,
     loop: StreamLoop,
     recording: Recording,
     screen: Console,
@@ -119,7 +119,7 @@ def write_frames(
         recording.wall_s = time.perf_counter() - start
 
 
-def _sinks(files: RunFiles, frames: VideoSource | PacedFrames | NewestFrames) -> Iterator[FrameSink]:
+def _sinks(files: RunFiles, frames: VideoSource | LiveSource | PacedFrames | NewestFrames) -> Iterator[FrameSink]:
     """Opens the files; the film comes first, so that it has all frames that the lines speak of."""
     if files.film:
         fps = frames.fps or DEFAULT_FPS
@@ -143,6 +143,9 @@ def record_run(
     facts: dict[str, Any],
     notes: Console,
     screen: Console,
+    *,
+    stopping: Stopping | None = None,
+    turn: contextlib.AbstractContextManager[Any] | None = None,
 ) -> int:
     """Runs, and writes and prints what came out.
 
@@ -152,6 +155,8 @@ def record_run(
       facts: of the summary, besides the figures; `run` may add some.
       notes: for the table of figures.
       screen: for people who wait.
+      stopping: who wants an end; None: signals of this process.
+      turn: held while results are written, where several runs end at a time.
 
     Returns:
       the exit status: 0, or 128 plus the signal that ended the run early.
@@ -159,21 +164,23 @@ def record_run(
     Raises:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
-    recording = Recording()
+    recording = Recording(stopping=Stopping() if stopping is None else stopping)
+    turn = contextlib.nullcontext() if turn is None else turn
     records, stopping = recording.records, recording.stopping
     try:
         run(recording)
     except KeyboardInterrupt:  # asked twice
         stopping.signal = stopping.signal or signal.SIGINT
     except (FluxShardError, OSError):
-        with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
+        with turn, contextlib.suppress(OSError):  # the same full disk may refuse the summary too
             if records:
                 write_results(records, facts | {"complete": False, "wall_s": recording.wall_s}, out)
             else:
                 remove_outputs(out)
         raise
-    summary = write_results(records, facts | {"complete": not recording.stopped, "wall_s": recording.wall_s}, out)
-    notes.print(summary_table(summary))
+    with turn:
+        summary = write_results(records, facts | {"complete": not recording.stopped, "wall_s": recording.wall_s}, out)
+        notes.print(summary_table(summary))
     if stopping.signal is not None:
         screen.print(f"fluxshard: stopped after {len(records)} frames; {out} holds what ran", soft_wrap=True)
     return stopping.exit_code

@@ -64,6 +64,8 @@ class JsonLines(LineFile):
             "max_difference": record.max_difference,
             "agreement": None if record.agreement is None else asdict(record.agreement) | {"f1": record.agreement.f1},
         }
+        if record.gap_s:
+            line["gap_s"] = round(record.gap_s, 4)
         if record.placement is not None:
             line["placement_record"] = record.placement
         if view.found is None:

@@ -99,9 +99,7 @@ class LiveSource:
         self._opened, self._left, self._stopped = opened, max_frames, stopped
         self._counts = LiveCounts()
         self._first = first
-        self._connections = Reconnecting(
-            first, self._again, options, self._counts, lambda: changed(self.stats)
-        )
+        self._connections = Reconnecting(first, self._again, options, self._counts, lambda: changed(self.stats))
         self._frames = BackgroundFrames(
             self._connections, None if self.keeps_newest else options.waiting, stopped=stopped
         )

@@ -99,9 +99,7 @@ def _open_stream(url: str, scheme: str, wanted: Wanted) -> Reader:
     """
     options: dict[str, str] = {"rtsp_transport": wanted.transport} if scheme in ("rtsp", "rtsps") else {}
     container = open_container(url, None, options, f"video {url!r} cannot be opened", wanted.timeout_s)
-    how = replace(
-        wanted.reading(url, live=True), paced=scheme in _PACED_SCHEMES, endless=scheme in _ENDLESS_SCHEMES
-    )
+    how = replace(wanted.reading(url, live=True), paced=scheme in _PACED_SCHEMES, endless=scheme in _ENDLESS_SCHEMES)
     return ContainerReader(container, how)
 
 

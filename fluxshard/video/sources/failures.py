@@ -6,7 +6,6 @@ import av
 
 from fluxshard.errors import DamageError, StreamLostError, VideoError
 
-
 # these fill in what they cannot read and do not say so, unless they are told to refuse it. Video codecs mark such
 # pictures; others break off, or would refuse files that merely break a rule
 _SILENT_CODECS = frozenset(("mjpeg", "png", "apng", "gif", "webp"))

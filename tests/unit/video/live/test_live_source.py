@@ -51,7 +51,12 @@ def test_one_connection_is_as_the_file(tmp_path: Path) -> None:
     data = transport_stream(tmp_path)
     with Server(lambda client, number: client.sendall(data)) as server, nothing_left():
         with video.open_live(f"tcp://127.0.0.1:{server.port}", size=SIZE) as source:
-            assert (source.size, source.picture_size, source.frame_count, source.keeps_newest) == (SIZE, SIZE, None, False)
+            assert (source.size, source.picture_size, source.frame_count, source.keeps_newest) == (
+                SIZE,
+                SIZE,
+                None,
+                False,
+            )
             frames = list(source)
         with video.open(tmp_path / f"64x96x{FRAMES}.ts", size=SIZE) as file:
             expected = list(file)
@@ -59,7 +64,12 @@ def test_one_connection_is_as_the_file(tmp_path: Path) -> None:
     for frame, same in zip(frames, expected, strict=True):
         assert (frame.pixels == same.pixels).all() and frame.time_s == pytest.approx(same.time_s)
         assert (frame.motion_source, frame.starts_anew, frame.gap_s) == (same.motion_source, False, 0.0)
-    assert (source.stats.state, source.stats.frames, source.stats.connections, source.stats.gaps) == ("ended", FRAMES, 1, 0)
+    assert (source.stats.state, source.stats.frames, source.stats.connections, source.stats.gaps) == (
+        "ended",
+        FRAMES,
+        1,
+        0,
+    )
     assert server.connections == 1
 
 
@@ -153,7 +163,7 @@ def test_what_never_comes_back_is_an_error_where_it_is_to_be(tmp_path: Path) -> 
         seen = []
         with (
             video.open_live(f"tcp://127.0.0.1:{server.port}", size=SIZE, live=options) as source,
-            pytest.raises(StreamLostError, match="broke off: .*open it again"),
+            pytest.raises(StreamLostError, match=r"broke off: .*open it again"),
         ):
             seen.extend(source)
         assert source.stats.state == "ended"

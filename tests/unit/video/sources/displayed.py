@@ -107,7 +107,10 @@ def write_interlaced(path: Path, pictures: list[Picture]) -> list[Picture]:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(field), format="rgb24")
         values, luma = frame.reformat(format="yuv420p").to_ndarray().reshape(-1), height // 2 * width
         parts = np.split(values, [luma, luma + luma // 4])
-        return [part.reshape(height // step, width // across) for part, step, across in zip(parts, (2, 4, 4), (1, 2, 2), strict=True)]
+        return [
+            part.reshape(height // step, width // across)
+            for part, step, across in zip(parts, (2, 4, 4), (1, 2, 2), strict=True)
+        ]
 
     def woven(even: Picture, odd: Picture) -> Picture:
         return np.stack((even, odd), 1).reshape(2 * even.shape[0], *even.shape[1:])

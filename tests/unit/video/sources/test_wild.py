@@ -177,7 +177,8 @@ def test_a_directory_in_the_order_of_numerals(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["straße 東京.mp4", "100%d.mp4", "-i.mp4", "a b'c\"d.mp4", "file:x.mp4", "#1?.mp4", "[a,b]|.mp4", "\udcff.mp4"]
+    "name",
+    ["straße 東京.mp4", "100%d.mp4", "-i.mp4", "a b'c\"d.mp4", "file:x.mp4", "#1?.mp4", "[a,b]|.mp4", "\udcff.mp4"],
 )
 def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
