@@ -109,9 +109,7 @@ def run(
     ] = False,
     frames: Annotated[
         Literal["auto", "every", "newest"],
-        typer.Option(
-            help="Of live sources, every frame or the newest; auto: newest of cameras and RTSP."
-        ),
+        typer.Option(help="Of live sources, every frame or the newest; auto: newest of cameras and RTSP."),
     ] = "auto",
     reconnect: Annotated[
         bool | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -229,9 +230,10 @@ def open_container(
     Raises:
       VideoError: FFmpeg cannot open it.
     """
+    start_s = time.monotonic()
     try:
         container = av.open(url, "r", format=format, options=options, timeout=(timeout_s, timeout_s))
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise not_opened(failed, error, timeout_s) from error
+        raise not_opened(failed, error, timeout_s, time.monotonic() - start_s) from error
     assert isinstance(container, InputContainer)
     return container

@@ -22,15 +22,17 @@ def reason(error: Exception) -> str:
     return " ".join(str(text).split())
 
 
-def not_opened(failed: str, error: Exception, timeout_s: float) -> VideoError:
+def not_opened(failed: str, error: Exception, timeout_s: float, took_s: float) -> VideoError:
     """Of a container that cannot be opened.
 
     Args:
       failed: beginning of the message.
       error: of FFmpeg.
-      timeout_s: how long it was waited for.
+      timeout_s: how long it may be waited for.
+      took_s: how long it was.
     """
-    if _timed_out(error):  # FFmpeg says "Immediate exit requested", which is what its waiting was told to do
+    # FFmpeg says "Immediate exit requested", which is what its waiting was told to do, or what came of that
+    if _timed_out(error) or took_s >= timeout_s:
         why = f"no answer within {timeout_s:g} s, or too little to tell what it is; see that the server sends"
     else:
         why = reason(error)
