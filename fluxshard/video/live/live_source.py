@@ -109,7 +109,12 @@ class LiveSource:
     @property
     def stats(self) -> LiveStats:
         """What became of it so far."""
-        return replace(self._counts.now, dropped=self._frames.dropped)
+        return replace(self._counts.now, dropped=self.dropped)
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were overtaken so far."""
+        return self._frames.dropped
 
     def __iter__(self) -> Self:
         """Returns itself; a second iteration continues the first."""

@@ -48,6 +48,7 @@ class Reconnecting:
         self._next_index = self._next_packet = 0
         self._start_s: float | None = None  # when time 0 was, on this machine's clock
         self._time_s, self._arrived_s = 0.0, time.monotonic()  # of the last frame
+        self._damaged = 0  # of the connection that is open, as far as counted
 
     def stop(self) -> None:
         """Ends the frames, after the one that is read now."""
@@ -83,7 +84,7 @@ class Reconnecting:
                 error = broken
             finally:
                 self._source.close()
-                self._counts.add(damaged=self._source.damaged)
+                self._count_damage()
             if self._stop.is_set():
                 break
             if not self._resumed.is_set():
@@ -120,11 +121,18 @@ class Reconnecting:
                 if gap:
                     self._counts.gap(pause_s)
             first = False
+            self._count_damage()
             self._arrived_s, self._time_s = frame.captured_s, frame.time_s + shift_s
             self._next_index = index + frame.index + 1
             yield self._numbered(replace(frame, index=index + frame.index, time_s=self._time_s), packet)
             if self._stop.is_set() or not self._resumed.is_set():
                 return
+
+    def _count_damage(self) -> None:
+        more = self._source.damaged - self._damaged
+        if more:
+            self._counts.add(damaged=more)
+        self._damaged += more
 
     def _numbered(self, frame: Frame, offset: int) -> Frame:
         if not frame.packets:
@@ -153,7 +161,7 @@ class Reconnecting:
                 self._wait_paused()
                 continue
             try:
-                self._source = self._again()
+                self._source, self._damaged = self._again(), 0
             except VideoError as error:
                 self._counts.add(failures=1)
                 self._tell("connecting", str(error))
