@@ -30,6 +30,7 @@ from fluxshard.video import LiveSource, VideoSource
 from fluxshard.video.live.background import NewestFrames
 from fluxshard.video.live.paced import PacedFrames
 
+Finish = Callable[[Callable[[], dict[str, Any]]], dict[str, Any]]
 DEFAULT_FPS = 25.0  # of the film, where the source does not say
 
 
@@ -137,6 +138,10 @@ def _until_stopped(records: Iterator[FrameRecord], recording: Recording) -> Gene
             return
 
 
+def _here(write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return write()
+
+
 def record_run(
     run: Callable[[Recording], None],
     out: Path,
@@ -145,7 +150,7 @@ def record_run(
     screen: Console,
     *,
     stopping: Stopping | None = None,
-    turn: contextlib.AbstractContextManager[Any] | None = None,
+    finish: Finish | None = None,
 ) -> int:
     """Runs, and writes and prints what came out.
 
@@ -156,7 +161,7 @@ def record_run(
       notes: for the table of figures.
       screen: for people who wait.
       stopping: who wants an end; None: signals of this process.
-      turn: held while results are written, where several runs end at a time.
+      finish: does what writes the results, and gives what that returns; None does it here.
 
     Returns:
       the exit status: 0, or 128 plus the signal that ended the run early.
@@ -165,22 +170,23 @@ def record_run(
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
     recording = Recording(stopping=Stopping() if stopping is None else stopping)
-    turn = contextlib.nullcontext() if turn is None else turn
+    finish = _here if finish is None else finish
     records, stopping = recording.records, recording.stopping
     try:
         run(recording)
     except KeyboardInterrupt:  # asked twice
         stopping.signal = stopping.signal or signal.SIGINT
     except (FluxShardError, OSError):
-        with turn, contextlib.suppress(OSError):  # the same full disk may refuse the summary too
+        with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
             if records:
-                write_results(records, facts | {"complete": False, "wall_s": recording.wall_s}, out)
+                broken = facts | {"complete": False, "wall_s": recording.wall_s}
+                finish(lambda: write_results(records, broken, out))
             else:
                 remove_outputs(out)
         raise
-    with turn:
-        summary = write_results(records, facts | {"complete": not recording.stopped, "wall_s": recording.wall_s}, out)
-        notes.print(summary_table(summary))
+    facts = facts | {"complete": not recording.stopped, "wall_s": recording.wall_s}
+    summary = finish(lambda: write_results(records, facts, out))
+    notes.print(summary_table(summary))
     if stopping.signal is not None:
         screen.print(f"fluxshard: stopped after {len(records)} frames; {out} holds what ran", soft_wrap=True)
     return stopping.exit_code

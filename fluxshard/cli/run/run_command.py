@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 
 import fluxshard
 from fluxshard.cli.run.output_directory import prepare_directory
-from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
+from fluxshard.cli.run.recording import Finish, Recording, RunFiles, record_run, write_frames
 from fluxshard.cli.run.sources import SourceFlags, SourceNotes, frames_of, overlap_of, probe
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
@@ -157,7 +156,7 @@ def run_source(
     screen: Console,
     dense: DenseBaseline | None = None,
     stopping: Stopping | None = None,
-    turn: contextlib.AbstractContextManager[Any] | None = None,
+    finish: Finish | None = None,
 ) -> int:
     """Runs a compiled model over a source, in a directory that is prepared.
 
@@ -170,7 +169,7 @@ def run_source(
       notes: for the table of figures.
       screen: for people who wait.
       dense: the original network, to compare with.
-      stopping, turn: as for `record_run`.
+      stopping, finish: as for `record_run`.
 
     Returns:
       the exit status, as `run_command`.
@@ -194,7 +193,7 @@ def run_source(
                 )
             facts["state_bytes"] = session.state_bytes
 
-    return record_run(run, request.out, facts, notes, screen, stopping=stopping, turn=turn)
+    return record_run(run, request.out, facts, notes, screen, stopping=stopping, finish=finish)
 
 
 def check(request: RunRequest) -> RunReuse:

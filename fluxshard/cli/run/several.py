@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -101,9 +104,31 @@ def _short(video: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text).strip("._-")[:_LONGEST_NAME] or "source"
 
 
+class _Desk:
+    """Does in the main thread what others ask for: what draws figures keeps fonts open for each thread."""
+
+    def __init__(self) -> None:
+        self._asked: queue.Queue[tuple[Callable[[], dict[str, Any]], Future[dict[str, Any]]]] = queue.Queue()
+
+    def finish(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Has it done, and returns what comes of it; in a thread of a run."""
+        done: Future[dict[str, Any]] = Future()
+        self._asked.put((write, done))
+        return done.result()
+
+    def work(self, wait_s: float) -> None:
+        """Does what has been asked for; in the main thread."""
+        with suppress(queue.Empty):
+            write, done = self._asked.get(timeout=wait_s)
+            try:
+                done.set_result(write())
+            except Exception as error:  # for whoever asked
+                done.set_exception(error)
+
+
 def _all(runs: Sequence[_Run], reuse: RunReuse, stopping: Stopping, notes: Console) -> None:
     """Runs all of them, each in a thread, until the last has ended."""
-    turn = threading.Lock()
+    desk = _Desk()
     quiet = Console(stderr=True, highlight=False, force_terminal=False)  # bars of several would overwrite each other
 
     def work(run: _Run) -> None:
@@ -112,7 +137,7 @@ def _all(runs: Sequence[_Run], reuse: RunReuse, stopping: Stopping, notes: Conso
         try:
             run.code = run_source(
                 run.request, reuse, run.model, told, live=run.probed.is_live, notes=notes, screen=quiet,
-                stopping=Stopping(stopping), turn=turn,
+                stopping=Stopping(stopping), finish=desk.finish,
             )  # fmt: skip
         except (FluxShardError, OSError, MemoryError) as error:
             run.code = _FAILED
@@ -123,6 +148,7 @@ def _all(runs: Sequence[_Run], reuse: RunReuse, stopping: Stopping, notes: Conso
     for thread in threads:
         thread.start()
     with suppress(KeyboardInterrupt):  # asked twice
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_WAIT_S)
+        while any(thread.is_alive() for thread in threads):
+            desk.work(_WAIT_S)
+    for thread in threads:
+        thread.join(0)

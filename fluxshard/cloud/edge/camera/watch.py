@@ -24,8 +24,8 @@ from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile, weights_digest
 from fluxshard.video.letterbox import Letterbox
-from fluxshard.video.packet import PacketStream
 from fluxshard.video.live.live_source import LiveSource
+from fluxshard.video.packet import PacketStream
 from fluxshard.video.sources.video_source import VideoSource
 
 

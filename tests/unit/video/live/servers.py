@@ -122,6 +122,7 @@ def nothing_left(memory_bytes: int | None = None) -> Iterator[None]:
     deadline = time.monotonic() + 5
     while (threading.active_count(), open_files()) != (threads, files) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert (threading.active_count(), open_files()) == (threads, files)
+    left = f"{threading.enumerate()}, files: {open_files()}"
+    assert (threading.active_count(), open_files()) == (threads, files), left
     if memory_bytes is not None:
         assert resident_bytes() - memory <= memory_bytes

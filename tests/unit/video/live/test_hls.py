@@ -75,10 +75,13 @@ class Broadcast:
 
 
 def test_a_film_over_hls_has_an_end(tmp_path: Path) -> None:
-    with Server(Broadcast(segments(tmp_path / "a", SIZE), ends=True)) as server, nothing_left():
-        with video.open_live(f"http://127.0.0.1:{server.port}/all.m3u8", size=SIZE) as source:
-            assert not source.is_paced and not source.keeps_newest
-            frames = list(source)
+    with (
+        Server(Broadcast(segments(tmp_path / "a", SIZE), ends=True)) as server,
+        nothing_left(),
+        video.open_live(f"http://127.0.0.1:{server.port}/all.m3u8", size=SIZE) as source,
+    ):
+        assert not source.is_paced and not source.keeps_newest
+        frames = list(source)
     assert len(frames) == round(25 * SEGMENT_S * SEGMENTS)
     assert (source.stats.gaps, source.stats.connections, source.stats.damaged) == (0, 1, 0)
 

@@ -92,24 +92,39 @@ def camera() -> Iterator[Camera]:
     made.kill()
 
 
+def patiently(camera: Camera, options: LiveOptions) -> video.LiveSource:
+    """Opens the stream; the server's first picture takes long on a busy machine."""
+    for left in range(9, -1, -1):
+        try:
+            return video.open_live(camera.url, size=(96, 96), live=options)
+        except VideoError:
+            if not left:
+                raise
+    raise AssertionError
+
+
 def restarts(camera: Camera, transport: Transport, count: int, timeout_s: float) -> None:
     options = LiveOptions(
         frames="every", first_delay_s=0.05, most_delay_s=0.2, timeout_s=timeout_s, transport=transport
     )
     sizes, frames = [(96, 128)], []
-    with video.open_live(camera.url, size=(96, 96), live=options) as source:
+    with patiently(camera, options) as source:
         assert source.is_paced and source.is_live
         frames += [next(source) for _ in range(8)]
         for number in range(count):
             gaps = source.stats.gaps
-            if number % 3 == 2:  # nobody answers for longer than it is waited for
+            if (
+                number % 3 == 2
+            ):  # nobody answers for longer than it is waited for, which is twice where a picture is left
                 camera.signal(signal.SIGSTOP)
-                threading.Timer(1.5 * timeout_s, camera.signal, [signal.SIGCONT]).start()
+                threading.Timer(3 * timeout_s, camera.signal, [signal.SIGCONT]).start()
             else:
                 camera.kill()
                 sizes.append([(96, 128), (160, 96)][(number + 1) // 2 % 2])
                 camera.start(*sizes[-1][::-1])
+            deadline = time.monotonic() + 60
             while source.stats.gaps == gaps or not frames[-1].starts_anew:
+                assert time.monotonic() < deadline
                 frames.append(next(source))
             frames += [next(source) for _ in range(6)]
     stats = source.stats
@@ -124,7 +139,7 @@ def restarts(camera: Camera, transport: Transport, count: int, timeout_s: float)
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("transport", "count", "timeout_s"), [("tcp", 3, 2.0), ("udp", 1, 6.0)])
+@pytest.mark.parametrize(("transport", "count", "timeout_s"), [("tcp", 3, 1.5), ("udp", 1, 6.0)])
 def test_a_camera_that_is_switched_off_and_on(
     camera: Camera, transport: Transport, count: int, timeout_s: float
 ) -> None:
@@ -136,7 +151,7 @@ def test_a_camera_that_is_switched_off_and_on(
 @pytest.mark.timeout(600)
 def test_fifty_times(camera: Camera) -> None:
     with nothing_left(64 << 20):
-        restarts(camera, "tcp", 50, 2.0)
+        restarts(camera, "tcp", 50, 1.5)
 
 
 def test_the_newest_frame_is_what_one_gets(camera: Camera) -> None:
@@ -144,9 +159,10 @@ def test_the_newest_frame_is_what_one_gets(camera: Camera) -> None:
         assert source.keeps_newest
         next(source)
         for _ in range(3):
-            time.sleep(0.4)
+            before = time.monotonic()
+            time.sleep(0.5)
             frame = next(source)
-            assert time.monotonic() - frame.captured_s < 0.3  # and 0.4 s passed since the frame before
+            assert frame.captured_s > before + 0.1
     assert source.stats.dropped >= 15 and source.stats.damaged == 0
 
 
