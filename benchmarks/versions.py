@@ -49,12 +49,12 @@ class Version:
 
 
 VERSIONS = (
-    Version("H.264, P only", "libx264", {"crf": "12", "x264-params": "bframes=0:ref=1:weightp=0"}),
-    Version("H.264, B-frames, 3 references", "libx264", {"crf": "12", "x264-params": "bframes=3:ref=3"}),
-    Version("HEVC", "libx265", {"crf": "12", "preset": "fast", "x265-params": "log-level=none"}),
-    Version("VP9", "libvpx-vp9", {"crf": "10", "b": "0", "cpu-used": "5", "deadline": "good"}),
-    Version("AV1", "libsvtav1", {"crf": "14", "preset": "10"}),
-    Version("MJPEG", "mjpeg", {"qscale": "2"}, "yuvj420p"),
+    Version("H.264, P only", "libx264", {"crf": "20", "x264-params": "bframes=0:ref=1:weightp=0"}),
+    Version("H.264, B-frames, 3 references", "libx264", {"crf": "20", "x264-params": "bframes=3:ref=3"}),
+    Version("HEVC", "libx265", {"crf": "20", "preset": "fast", "x265-params": "log-level=none"}),
+    Version("VP9", "libvpx-vp9", {"crf": "24", "b": "0", "cpu-used": "5", "deadline": "good"}),
+    Version("AV1", "libsvtav1", {"crf": "20", "preset": "10"}),
+    Version("MJPEG", "mjpeg", {"b": "500000000", "qmin": "2", "qmax": "3"}, "yuvj420p"),
 )
 
 
