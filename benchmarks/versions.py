@@ -53,7 +53,7 @@ VERSIONS = (
     Version("H.264, B-frames, 3 references", "libx264", {"crf": "20", "x264-params": "bframes=3:ref=3"}),
     Version("HEVC", "libx265", {"crf": "20", "preset": "fast", "x265-params": "log-level=none"}),
     Version("VP9", "libvpx-vp9", {"crf": "24", "b": "0", "cpu-used": "5", "deadline": "good"}),
-    Version("AV1", "libsvtav1", {"crf": "20", "preset": "10"}),
+    Version("AV1", "libsvtav1", {"crf": "16", "preset": "10"}),
     Version("MJPEG", "mjpeg", {"b": "500000000", "qmin": "2", "qmax": "3"}, "yuvj420p"),
 )
 
