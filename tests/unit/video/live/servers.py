@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,12 +33,9 @@ def reset(client: socket.socket) -> None:
 
 
 def wait_read(client: socket.socket) -> None:
-    """Waits until the other side has taken all that was sent."""
-    import fcntl
-    import termios
-
-    left = 1
-    while left:
+    """Waits until the other side's machine has all that was sent, for a second at most."""
+    left, deadline = 1, time.monotonic() + 1
+    while left and time.monotonic() < deadline:
         left = struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, b"\0" * 4))[0]
         time.sleep(0.002)
 
