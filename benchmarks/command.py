@@ -62,7 +62,7 @@ def main() -> None:
     loaded = load(given.model)
     assert loaded.layout is not None
     with video.open(given.video) as probe:
-        shape = network_shape(None, probe.picture_size, loaded)
+        shape = network_shape(None, probe.shown_size, loaded)
     reuse = fluxshard.ReuseOptions(policy="planned")
     compiled = fluxshard.compile(loaded.net)
     head = DetectionHead(loaded.layout, shape, confidence=min(CONFIDENCE, reuse.planned.region_confidence))

@@ -19,6 +19,8 @@ FluxShardError
 │   ├── DeviceError        the GPU stopped working for this process: an illegal address, a timeout, a hardware fault
 │   └── DeviceMemoryError  the GPU has no memory left, for kernels or for a stream
 ├── VideoError             a video is missing, damaged, empty or has no picture; or cannot be written
+│   ├── DamageError        a part of a video cannot be decoded, where nothing may be left out
+│   └── StreamLostError    a camera or a stream timed out or broke off
 ├── ModelError             a weights file is missing, damaged or not a model that can be read
 ├── ProfileError           a calibrated profile is damaged, or belongs to another plan or to other weights
 ├── MeterError             there is no energy meter of this kind, or it may not be read
@@ -129,6 +131,25 @@ class DeviceMemoryError(RunTimeError, MemoryError):
 
 class VideoError(FluxShardError):
     """A video is missing, damaged or empty, has no picture, or cannot be written."""
+
+
+class DamageError(VideoError):
+    """A part of a video cannot be decoded.
+
+    Attributes:
+      seen: what was seen, without what to do: that depends on who asked.
+    """
+
+    def __init__(self, seen: str, advice: str) -> None:
+        super().__init__(seen, advice)
+        self.seen, self._advice = seen, advice
+
+    def __str__(self) -> str:
+        return f"{self.seen}; {self._advice}"
+
+
+class StreamLostError(VideoError):
+    """A camera or a stream timed out, or its connection broke off."""
 
 
 class ModelError(FluxShardError):

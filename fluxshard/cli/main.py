@@ -24,7 +24,7 @@ from fluxshard.cli.serving.command import serve
 from fluxshard.cli.setup.certs import certs
 from fluxshard.cli.setup.doctor_command import doctor
 from fluxshard.cli.setup.token import token
-from fluxshard.errors import FluxShardError, OptionError
+from fluxshard.errors import DamageError, FluxShardError, OptionError
 
 # only what parsing needs is imported above: `fluxshard --help` must not wait for torch
 
@@ -95,6 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         code = _fail(str(error), MISUSED)
+    except DamageError as error:  # its advice is for callers from Python
+        if debug:
+            raise
+        code = _fail(error.seen, FAILED)
     except (FluxShardError, OSError, MemoryError) as error:
         if debug:
             raise

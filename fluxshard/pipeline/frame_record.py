@@ -36,6 +36,7 @@ class FrameRecord:
       calibrated: `scale` on the thresholds, and `error` of the planned result against the whole one, None where the
         frame was not computed whole; None without online calibration.
       placement: where the frame ran, and all that was known when that was decided; None in one place.
+      gap_s: seconds without frames before this one, where a live source broke off or was paused.
     """
 
     frame: int
@@ -56,6 +57,7 @@ class FrameRecord:
     carried: int = 0
     calibrated: Mapping[str, Any] | None = None
     placement: Mapping[str, Any] | None = None
+    gap_s: float = 0.0
 
     def ratio(self, name: str) -> float:
         """A ratio of the stats; NaN where it is not there."""

@@ -154,6 +154,7 @@ def _record_and_view(
         carried=result.carried,
         calibrated=None if result.calibrated is None else plain(asdict(result.calibrated)),
         placement=None if result.placement is None else plain(result.placement),
+        gap_s=frame.gap_s,
     )
     work_map = _no_work(letterbox.size) if result.carried else loop.session.work_map
     said = result.result

@@ -111,6 +111,7 @@ class StreamLoop:
       calibration: of the same session; where a carrier may be, and with `detect`.
       saliency: makes the regions where `detect` is None; None: then the session is not focused.
       read: says what the outputs mean where `detect` is None; None leaves them as they are.
+      whole: runs a frame on the session without reuse, for frames that start anew; None: they are run as all others.
     """
 
     session: StreamSession
@@ -122,6 +123,7 @@ class StreamLoop:
     calibration: OnlineCalibration | None = None
     saliency: OutputSaliency | None = None
     read: Read | None = None
+    whole: Callable[[Tensor], Any] | None = None
 
     def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
         """Runs the next frame and focuses the session for the one after it.
@@ -142,8 +144,13 @@ class StreamLoop:
             if moved is not None:
                 return self._carried(moved, self.carrier.age, _ms_since(start))
             motion = self.carrier.since
-        taken = (image, motion) if self.placement is None or frame is None else (frame,)
-        outputs, run_ms = self.device.timed(self.session.run, *taken)
+        if self.whole is not None and frame is not None and frame.starts_anew:
+            if self.saliency is not None:
+                self.saliency.reset()
+            outputs, run_ms = self.device.timed(self.whole, image)
+        else:
+            taken = (image, motion) if self.placement is None or frame is None else (frame,)
+            outputs, run_ms = self.device.timed(self.session.run, *taken)
         outputs = self.device.fetch(outputs)
         stats, planned = self.session.stats, self.session.planned
         work = None if planned is None else planned.work_ratio

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fluxshard.video.frame import Frame as Frame
     from fluxshard.video.letterbox import Letterbox as Letterbox
+    from fluxshard.video.live.live_source import LiveSource as LiveSource
+    from fluxshard.video.live.live_source import open_live as open_live
+    from fluxshard.video.live.options import LiveOptions as LiveOptions
+    from fluxshard.video.live.stats import LiveStats as LiveStats
     from fluxshard.video.packet import Packet as Packet
     from fluxshard.video.packet import PacketStream as PacketStream
     from fluxshard.video.sources.video_source import VideoSource as VideoSource
@@ -19,14 +23,30 @@ if TYPE_CHECKING:
 _HOMES = {
     "Frame": "frame",
     "Letterbox": "letterbox",
+    "LiveOptions": "live.options",
+    "LiveSource": "live.live_source",
+    "LiveStats": "live.stats",
     "Packet": "packet",
     "PacketStream": "packet",
     "VideoSource": "sources.video_source",
     "VideoWriter": "writer",
     "open": "sources.video_source",
+    "open_live": "live.live_source",
 }
 
-__all__ = ["Frame", "Letterbox", "Packet", "PacketStream", "VideoSource", "VideoWriter", "open"]
+__all__ = [
+    "Frame",
+    "Letterbox",
+    "LiveOptions",
+    "LiveSource",
+    "LiveStats",
+    "Packet",
+    "PacketStream",
+    "VideoSource",
+    "VideoWriter",
+    "open",
+    "open_live",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,9 @@ class Frame:
         holds this frame. Empty unless asked for.
       packet_number: number of the packet that holds this frame; None without packets.
       captured_s: when the frame was there, on this machine's monotonic clock.
+      starts_anew: nothing that was computed of earlier frames may be reused: the pictures have another size from here
+        on, or a live source has begun again.
+      gap_s: seconds without pictures before this frame, where a live source broke off or was paused.
     """
 
     motion: MotionField | None
@@ -46,6 +49,8 @@ class Frame:
     packets: tuple[Packet, ...] = ()
     packet_number: int | None = None
     captured_s: float = field(default_factory=time.monotonic)
+    starts_anew: bool = False
+    gap_s: float = 0.0
     _image: Tensor | None = field(default=None, init=False, repr=False)
 
     @property

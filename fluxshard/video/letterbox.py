@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -15,18 +16,21 @@ GREY = 114  # bars of the YOLO family's training images. Source: Ultralytics' Le
 MULTIPLE_PX = 32  # cumulative stride of common detectors, which must divide input sizes
 
 Size = tuple[int, int]  # (height, width)
+_SQUARE = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Letterbox:
     """Placement of a picture in an image of the network's input size.
 
-    With `size`, the picture is scaled to the largest size that fits, and centred. Without, it is not scaled: it is in
-    the upper left corner of an image padded to multiples of 32 px, so that cells coincide with the codec's blocks.
+    With `size`, the picture is scaled to the largest size that fits, as it is shown, and centred. Without, it is not
+    scaled: it is in the upper left corner of an image padded to multiples of 32 px, so that cells coincide with the
+    codec's blocks.
 
     Attributes:
       picture_size: (h, w) of the picture.
       size: (H, W) of the image; None as argument pads the picture's own size.
+      pixel_aspect: width over height of the picture's pixels as they are shown; only an argument.
       content_size: (rows, columns) of the scaled picture.
       offset: (y, x) of its upper left corner in the image.
 
@@ -39,7 +43,7 @@ class Letterbox:
     content_size: Size
     offset: Size
 
-    def __init__(self, picture_size: Size, size: Size | None = None) -> None:
+    def __init__(self, picture_size: Size, size: Size | None = None, pixel_aspect: Fraction = _SQUARE) -> None:
         _check("picture size", picture_size)
         height, width = picture_size
         if size is None:
@@ -48,10 +52,11 @@ class Letterbox:
         else:
             _check("size", size)
             rows, columns = size
-            if rows * width <= columns * height:
-                content = rows, max(1, _divide_half_up(width * rows, height))
+            shown_height, shown_width = height * pixel_aspect.denominator, width * pixel_aspect.numerator
+            if rows * shown_width <= columns * shown_height:
+                content = rows, max(1, _divide_half_up(shown_width * rows, shown_height))
             else:
-                content = max(1, _divide_half_up(height * columns, width)), columns
+                content = max(1, _divide_half_up(shown_height * columns, shown_width)), columns
             offset = (rows - content[0]) // 2, (columns - content[1]) // 2
         for name, value in (
             ("picture_size", picture_size),
@@ -63,7 +68,7 @@ class Letterbox:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """(y, x) image pixels per picture pixel; the axes differ only by the rounding of `content_size`."""
+        """(y, x) image pixels per picture pixel; where pixels are square, the axes differ by the rounding only."""
         return self.content_size[0] / self.picture_size[0], self.content_size[1] / self.picture_size[1]
 
     @property

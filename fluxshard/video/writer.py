@@ -20,6 +20,8 @@ _MP4 = {
     "movflags": "frag_every_frame+empty_moov+default_base_moof",
     "flush_packets": "1",
 }
+_TICKS_PER_S = 90_000  # as MPEG counts: frames of 24, 25, 30 and 60 a second last whole ticks
+_LARGEST_TERM = 255  # of an aspect: H.264 has 16 bits, players of old 8
 _GOP_S = 2  # interval of keyframes in seconds: the most that a player decodes to seek
 _X264 = {
     # as faithful as "veryfast" at 23, in less than half the time, for 1.4 times the bytes
@@ -34,24 +36,30 @@ class VideoWriter:
     """Encodes `(h, w, 3)` uint8 RGB frames to an H.264 MP4 file, replacing an existing file.
 
     The file is playable while it is written; if the process is killed, it contains all frames but the last. Odd sizes
-    are padded by repeating the last row or column, since players expect 4:2:0 chroma subsampling.
+    are padded by repeating the last row or column, since players expect 4:2:0 chroma subsampling. Frames last until
+    the next one, where their times are given.
 
     Args:
       path: file to write; its directory must exist.
       size: (h, w) of the frames.
-      fps: frames per second.
+      fps: frames per second; of frames whose times are given, the rate that they are expected at.
+      pixel_aspect: width over height of a pixel as it is to be shown.
 
     Raises:
       VideoError: the file cannot be written, or the size or rate is out of range.
     """
 
-    def __init__(self, path: str | Path, size: tuple[int, int], fps: float) -> None:
+    def __init__(
+        self, path: str | Path, size: tuple[int, int], fps: float, *, pixel_aspect: Fraction = Fraction(1)
+    ) -> None:
         if min(size) < 2:
             raise VideoError(f"size (={size}) must be at least 2 px each way")
         if not 0.01 <= fps <= 1000:
             raise VideoError(f"fps (={fps}) must be between 0.01 and 1000")
         self.path, self.size = Path(path), size
         self._frames = 0
+        self._ticks, self._step = -1, max(1, round(_TICKS_PER_S / fps))  # of the last frame, and to the next
+        self._start_s: float | None = None
         self._reformatter = VideoReformatter()
         rate = Fraction(fps).limit_denominator(1001)
         try:
@@ -60,6 +68,9 @@ class VideoWriter:
             codec = self._stream.codec_context
             codec.height, codec.width = size[0] + size[0] % 2, size[1] + size[1] % 2
             codec.pix_fmt = "yuv420p"
+            codec.time_base = Fraction(1, _TICKS_PER_S)
+            if pixel_aspect != 1:
+                codec.sample_aspect_ratio = pixel_aspect.limit_denominator(_LARGEST_TERM)
             codec.colorspace, codec.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
             codec.gop_size = max(1, round(_GOP_S * fps))
             self._stream.options = dict(_X264)
@@ -68,8 +79,13 @@ class VideoWriter:
             raise self._failed(error) from error
         self._open = True
 
-    def write(self, picture: NDArray[np.uint8]) -> None:
+    def write(self, picture: NDArray[np.uint8], time_s: float | None = None) -> None:
         """Appends a `(h, w, 3)` uint8 RGB picture.
+
+        Args:
+          picture: the next frame.
+          time_s: when it is to be shown, from any start; a time that is not after the last one's, or None, is one
+            frame after the last.
 
         Raises:
           VideoError: the file cannot be written, the picture has another size or dtype, or the writer is closed.
@@ -85,7 +101,7 @@ class VideoWriter:
         if bottom or right:
             picture = np.pad(picture, ((0, bottom), (0, right), (0, 0)), mode="edge")
         frame = self._converted(np.ascontiguousarray(picture))
-        frame.pts, frame.time_base = self._frames, 1 / self._stream.codec_context.framerate
+        frame.pts, frame.time_base = self._next_tick(time_s), Fraction(1, _TICKS_PER_S)
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.FFmpegError, OSError) as error:
@@ -123,6 +139,17 @@ class VideoWriter:
             self.close()
         else:
             self._abandon()
+
+    def _next_tick(self, time_s: float | None) -> int:
+        """Time stamp of the next frame."""
+        following = self._ticks + self._step if self._frames else 0
+        if time_s is not None:
+            if self._start_s is None:
+                self._start_s = time_s - following / _TICKS_PER_S
+            wanted = round((time_s - self._start_s) * _TICKS_PER_S)
+            following = wanted if wanted > self._ticks else following
+        self._ticks = following
+        return following
 
     def _converted(self, picture: NDArray[np.uint8]) -> av.VideoFrame:
         """The picture as the encoder takes it."""

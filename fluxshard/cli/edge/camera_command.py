@@ -12,7 +12,7 @@ import fluxshard
 from fluxshard import video
 from fluxshard.cli.edge.edge_command import LinkFlags
 from fluxshard.cli.edge.link_notes import LinkNotes
-from fluxshard.cli.edge.supply import Frames, supply
+from fluxshard.cli.edge.supply import Frames, opened, supply
 from fluxshard.cli.run.output_directory import prepare_directory
 from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
@@ -61,7 +61,7 @@ def camera_command(request: CameraRequest) -> int:
     reuse = _check(request)
     options = _options(request, reuse)
     with video.open(request.video) as probe:
-        picture_size = probe.picture_size
+        picture_size, live = probe.shown_size, probe.is_live
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes):
@@ -70,13 +70,14 @@ def camera_command(request: CameraRequest) -> int:
 
         def run(recording: Recording) -> None:
             with (
-                video.open(
-                    request.video, size=shape, max_frames=request.max_frames, packets=True, vectors="none"
+                opened(
+                    request.video, request.frames, live=live, size=shape, max_frames=request.max_frames, packets=True,
+                    vectors="none", stopped=lambda: recording.stopped,
                 ) as source,
                 LinkNotes(notes, away="frames go without an answer", computes=False) as link_notes,
                 fluxshard.watch(source, request.link.server, options, on_link=link_notes.tell) as session,
                 supply(source, request.frames, pace=request.pace) as frames,
-            ):
+            ):  # fmt: skip
                 files = RunFiles(out=request.out, names=names, show_work=False)
                 write_frames(files, frames, _loop(session), recording, screen, confidence=request.confidence)
                 facts["offload"]["frames_dropped"] = frames.dropped

@@ -11,7 +11,7 @@ from rich.console import Console
 import fluxshard
 from fluxshard import video
 from fluxshard.cli.edge.link_notes import LinkNotes
-from fluxshard.cli.edge.supply import Frames, supply
+from fluxshard.cli.edge.supply import Frames, opened, supply
 from fluxshard.cli.run.output_directory import PLACEMENTS, prepare_directory
 from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
 from fluxshard.cli.support.checks import check_share
@@ -122,7 +122,7 @@ def edge_command(request: EdgeRequest) -> int:
     """
     reuse = _check(request)
     with video.open(request.video) as probe:
-        picture_size = probe.picture_size
+        picture_size, live = probe.shown_size, probe.is_live
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
@@ -140,9 +140,9 @@ def edge_command(request: EdgeRequest) -> int:
         def run(recording: Recording) -> None:
             with (
                 device_errors(),
-                video.open(
-                    request.video, size=shape, max_frames=request.max_frames,
-                    packets=request.link.payload in ("auto", "bitstream"),
+                opened(
+                    request.video, request.frames, live=live, size=shape, max_frames=request.max_frames,
+                    packets=request.link.payload in ("auto", "bitstream"), stopped=lambda: recording.stopped,
                 ) as source,
             ):  # fmt: skip
                 payload = _payload(request, source)
@@ -179,7 +179,7 @@ def _check(request: EdgeRequest) -> RunReuse:
     return reuse
 
 
-def _payload(request: EdgeRequest, source: video.VideoSource) -> PayloadName:
+def _payload(request: EdgeRequest, source: video.VideoSource | video.LiveSource) -> PayloadName:
     if request.link.payload != "auto":
         return request.link.payload
     return "packed" if source.packet_stream is None else "bitstream"

@@ -91,7 +91,7 @@ def profile_command(request: ProfileRequest) -> Path:
     picture_size = SYNTHETIC_SIZE
     if request.video is not None:
         with video.open(request.video) as probe:
-            picture_size = probe.picture_size
+            picture_size = probe.shown_size
     out = _prepare_file(request, reuse)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors(), contextlib.ExitStack() as opened:

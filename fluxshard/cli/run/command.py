@@ -24,14 +24,14 @@ from fluxshard.cli.support.option_types import (
     Size,
     Task,
     Thresholds,
-    Video,
+    Videos,
 )
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
 
 def run(
-    video: Video,
+    video: Videos,
     model: Model,
     out: OutDirectory,
     task: Task = "auto",
@@ -106,6 +106,23 @@ def run(
     max_skip: Annotated[int, typer.Option(help="Frames in a row that are not computed, at most.")] = 3,
     show_reuse: ShowReuse = False,
     film: Annotated[bool, typer.Option("--film/--no-film", help="Write annotated.mp4.", show_default="film")] = True,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave damaged frames of a file out; of streams they always are.")
+    ] = False,
+    frames: Annotated[
+        Literal["auto", "every", "newest"],
+        typer.Option(help="Of live sources, every frame or the newest; auto: newest of cameras and RTSP."),
+    ] = "auto",
+    reconnect: Annotated[
+        bool | None,
+        typer.Option(
+            "--reconnect/--no-reconnect",
+            help="Open a live source again whenever it breaks off or ends, for ever.",
+            show_default="reconnect, but after the orderly end of TCP and of files over HTTP",
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds without an answer after which a live source is away.")] = 10.0,
+    transport: Annotated[Literal["tcp", "udp"], typer.Option(help="What RTSP comes over.")] = "tcp",
     device: Device = "cpu",
     dtype: DType = "float32",
     backend: AnyBackend = "auto",
@@ -115,9 +132,11 @@ def run(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Runs a model over a video; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""
+    """Runs a model over videos; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""
     from fluxshard.cli.run.run_command import RunRequest, run_command
+    from fluxshard.cli.run.several import run_several
     from fluxshard.cli.support.reuse_flags import ReuseFlags
+    from fluxshard.video import LiveOptions
 
     reuse = ReuseFlags(
         policy=policy,
@@ -130,8 +149,16 @@ def run(
         input=input_mode,
         remap=remap,
     )
+    live = LiveOptions(
+        frames=frames,
+        reconnect="auto" if reconnect is None else "always" if reconnect else "never",
+        timeout_s=timeout,
+        transport=transport,
+    )
     request = RunRequest(
-        video=video,
+        video=video[0],
+        skip_damaged=skip_damaged,
+        live=live,
         model=model,
         out=out,
         task=task,
@@ -153,4 +180,4 @@ def run(
         skip_budget=skip_budget,
         max_skip=max_skip,
     )
-    raise typer.Exit(run_command(request))
+    raise typer.Exit(run_several(request, video) if len(video) > 1 else run_command(request))

@@ -27,9 +27,11 @@ from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.sinks.sink import FrameSink
 from fluxshard.pipeline.stream_loop import StreamLoop
-from fluxshard.video import VideoSource
-from fluxshard.video.live import NewestFrames, PacedFrames
+from fluxshard.video import LiveSource, VideoSource
+from fluxshard.video.live.background import NewestFrames
+from fluxshard.video.live.paced import PacedFrames
 
+Finish = Callable[[Callable[[], dict[str, Any]]], dict[str, Any]]
 DEFAULT_FPS = 25.0  # of the film, where the source does not say
 
 
@@ -74,7 +76,7 @@ class Recording:
 
 def write_frames(
     files: RunFiles,
-    frames: VideoSource | PacedFrames | NewestFrames,
+    frames: VideoSource | LiveSource | PacedFrames | NewestFrames,
     loop: StreamLoop,
     recording: Recording,
     screen: Console,
@@ -121,13 +123,13 @@ def write_frames(
         recording.wall_s = time.perf_counter() - start
 
 
-def _sinks(files: RunFiles, frames: VideoSource | PacedFrames | NewestFrames) -> Iterator[FrameSink]:
+def _sinks(files: RunFiles, frames: VideoSource | LiveSource | PacedFrames | NewestFrames) -> Iterator[FrameSink]:
     """Opens the files; the film comes first, so that it has all frames that the lines speak of."""
     if files.film:
         fps = frames.fps or DEFAULT_FPS
         yield AnnotatedFilm(
             files.out / VIDEO, frames.picture_size, fps,
-            names=files.names, task=files.task, show_work=files.show_work,
+            pixel_aspect=frames.pixel_aspect, names=files.names, task=files.task, show_work=files.show_work,
         )  # fmt: skip
     yield JsonLines(files.out / FRAMES, files.names)
 
@@ -139,12 +141,19 @@ def _until_stopped(records: Iterator[FrameRecord], recording: Recording) -> Gene
             return
 
 
+def _here(write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return write()
+
+
 def record_run(
     run: Callable[[Recording], None],
     out: Path,
     facts: dict[str, Any],
     notes: Console,
     screen: Console,
+    *,
+    stopping: Stopping | None = None,
+    finish: Finish | None = None,
 ) -> int:
     """Runs, and writes and prints what came out.
 
@@ -154,6 +163,8 @@ def record_run(
       facts: of the summary, besides the figures; `run` may add some.
       notes: for the table of figures.
       screen: for people who wait.
+      stopping: who wants an end; None: signals of this process.
+      finish: does what writes the results, and gives what that returns; None does it here.
 
     Returns:
       the exit status: 0, or 128 plus the signal that ended the run early.
@@ -161,7 +172,8 @@ def record_run(
     Raises:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
-    recording = Recording()
+    recording = Recording(stopping=Stopping() if stopping is None else stopping)
+    finish = _here if finish is None else finish
     records, stopping = recording.records, recording.stopping
     try:
         run(recording)
@@ -170,11 +182,13 @@ def record_run(
     except (FluxShardError, OSError):
         with contextlib.suppress(OSError):  # the same full disk may refuse the summary too
             if records:
-                write_results(records, facts | {"complete": False, "wall_s": recording.wall_s}, out)
+                broken = facts | {"complete": False, "wall_s": recording.wall_s}
+                finish(lambda: write_results(records, broken, out))
             else:
                 remove_outputs(out)
         raise
-    summary = write_results(records, facts | {"complete": not recording.stopped, "wall_s": recording.wall_s}, out)
+    facts = facts | {"complete": not recording.stopped, "wall_s": recording.wall_s}
+    summary = finish(lambda: write_results(records, facts, out))
     notes.print(summary_table(summary))
     if stopping.signal is not None:
         screen.print(f"fluxshard: stopped after {len(records)} frames; {out} holds what ran", soft_wrap=True)

@@ -9,14 +9,15 @@ from typing import Any
 from rich.console import Console
 
 import fluxshard
-from fluxshard import video
 from fluxshard.cli.run.output_directory import prepare_directory
-from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
+from fluxshard.cli.run.recording import Finish, Recording, RunFiles, record_run, write_frames
+from fluxshard.cli.run.sources import SourceFlags, SourceNotes, frames_of, overlap_of, probe
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
 from fluxshard.cli.support.progress import TuningProgress
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, describe, settle, with_saved_profile
+from fluxshard.cli.support.stopping import Stopping
 from fluxshard.errors import OptionError
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import LoadedModel
@@ -31,9 +32,9 @@ from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.dense_baseline import DenseBaseline, dense_network
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, full_float32, machine_facts
-from fluxshard.pipeline.overlap.run_overlapped import LIVE, Overlap
 from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND, OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
+from fluxshard.video import LiveOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,13 @@ class RunRequest:
     alpha: float | None = None
     skip_budget: float = 0.0
     max_skip: int = 3
+    skip_damaged: bool = False
+    live: LiveOptions = field(default_factory=LiveOptions)
+
+    @property
+    def source(self) -> SourceFlags:
+        """The flags about what is read."""
+        return SourceFlags(video=self.video, max_frames=self.max_frames, skip_damaged=self.skip_damaged, live=self.live)
 
     @property
     def skip(self) -> SkipOptions:
@@ -95,51 +103,104 @@ def run_command(request: RunRequest) -> int:
     Raises:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
-    reuse = _check(request)
+    reuse = check(request)
     # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
-    with video.open(request.video) as probe:
-        picture_size = probe.picture_size
+    probed = probe(request.source)
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
         loaded = with_names(load(request.model, request.task), request.names)
-        reuse = _for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
-        shape = network_shape(request.size, picture_size, loaded)
-        with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ...") as status:
-            model = prepare(request.network, reuse, loaded, shape, TuningProgress(status))
-            _check_pipeline(request, reuse, model)
-            full_float32(model.compiled.device)
-            dense = _dense_baseline(request, model) if request.dense else None
-        if model.compiled.backend == "emulated":
-            notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
-        note = describe(
-            request.reuse, reuse.options, model.canvas_px, model.compiled.dtype,
-            finds_objects=loaded.layout is not None,
-            is_saved=reuse.threshold_profile is not None and request.reuse.profile is None,
+        reuse = for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
+        model = compiled_for(request, reuse, loaded, network_shape(request.size, probed.shown_size, loaded), screen)
+        dense = _dense_baseline(request, model) if request.dense else None
+        note_network(request, reuse, model, notes)
+        return run_source(
+            request, reuse, model, SourceNotes(notes), live=probed.is_live, dense=dense, notes=notes, screen=screen
+        )
+
+
+def compiled_for(
+    request: RunRequest, reuse: RunReuse, loaded: LoadedModel, shape: tuple[int, int], screen: Console
+) -> PreparedModel:
+    """Compiles the network for images of a size, and checks that the pipeline can do with it what is wanted.
+
+    Raises:
+      FluxShardError: it cannot.
+    """
+    with screen.status(f"compiling {request.model.name} for {shape[0]}x{shape[1]} ...") as status:
+        model = prepare(request.network, reuse, loaded, shape, TuningProgress(status))
+        _check_pipeline(request, reuse, model)
+        full_float32(model.compiled.device)
+    return model
+
+
+def note_network(request: RunRequest, reuse: RunReuse, model: PreparedModel, notes: Console) -> None:
+    """Says what is reused."""
+    if model.compiled.backend == "emulated":
+        notes.print(EMULATED_NOTE, style="yellow", soft_wrap=True)
+    note = describe(
+        request.reuse, reuse.options, model.canvas_px, model.compiled.dtype,
+        finds_objects=model.loaded.layout is not None,
+        is_saved=reuse.threshold_profile is not None and request.reuse.profile is None,
+    )  # fmt: skip
+    notes.print(note, style="dim", markup=False, soft_wrap=True)
+
+
+def run_source(
+    request: RunRequest,
+    reuse: RunReuse,
+    model: PreparedModel,
+    told: SourceNotes,
+    *,
+    live: bool,
+    notes: Console,
+    screen: Console,
+    dense: DenseBaseline | None = None,
+    stopping: Stopping | None = None,
+    finish: Finish | None = None,
+) -> int:
+    """Runs a compiled model over a source, in a directory that is prepared.
+
+    Args:
+      request: what is wanted.
+      reuse: what to reuse.
+      model: compiled for the source's images.
+      told: what becomes of the source.
+      live: whether the source is live.
+      notes: for the table of figures.
+      screen: for people who wait.
+      dense: the original network, to compare with.
+      stopping, finish: as for `record_run`.
+
+    Returns:
+      the exit status, as `run_command`.
+
+    Raises:
+      FluxShardError, OSError: as `run_command`.
+    """
+    facts = _facts(request, reuse, model)
+
+    def run(recording: Recording) -> None:
+        files = RunFiles(
+            out=request.out, names=model.loaded.names, show_work=request.show_reuse, film=request.film,
+            task=model.loaded.task,
         )  # fmt: skip
-        notes.print(note, style="dim", markup=False, soft_wrap=True)
-        facts = _facts(request, reuse, model)
+        with device_errors(), model.compiled.session(reuse.options) as session:
+            loop = _loop(request, reuse, model, session)
+            with frames_of(
+                request.source, live=live, size=model.shape, stopped=lambda: recording.stopped, notes=told, facts=facts
+            ) as frames:
+                # in turns where two networks are compared: what runs beside them would be timed, too
+                overlap = None if dense is not None else overlap_of(frames)
+                write_frames(
+                    files, frames, loop, recording, screen, confidence=request.confidence, dense=dense, overlap=overlap
+                )
+            facts["state_bytes"] = session.state_bytes
 
-        def run(recording: Recording) -> None:
-            with device_errors(), model.compiled.session(reuse.options) as session:
-                loop = _loop(request, reuse, model, session)
-                with video.open(request.video, size=model.shape, max_frames=request.max_frames) as frames:
-                    files = RunFiles(
-                        out=request.out, names=loaded.names, show_work=request.show_reuse, film=request.film,
-                        task=loaded.task,
-                    )  # fmt: skip
-                    # in turns where two networks are compared: what runs beside them would be timed, too
-                    overlap = None if dense is not None else LIVE if frames.is_live else Overlap()
-                    write_frames(
-                        files, frames, loop, recording, screen, confidence=request.confidence, dense=dense,
-                        overlap=overlap,
-                    )  # fmt: skip
-                facts["state_bytes"] = session.state_bytes
-
-        return record_run(run, request.out, facts, notes, screen)
+    return record_run(run, request.out, facts, notes, screen, stopping=stopping, finish=finish)
 
 
-def _check(request: RunRequest) -> RunReuse:
+def check(request: RunRequest) -> RunReuse:
     """Checks flags before anything slow is imported or opened; returns what to reuse."""
     check_share("conf", request.confidence)
     check_share("iou", request.iou)
@@ -165,7 +226,7 @@ def _check_pipeline(request: RunRequest, reuse: RunReuse, model: PreparedModel) 
             raise OptionError(f"{given} {why}: leave it out")
 
 
-def _for_network(reuse: RunReuse, loaded: LoadedModel) -> RunReuse:
+def for_network(reuse: RunReuse, loaded: LoadedModel) -> RunReuse:
     """Without a known head, regions are where the outputs change: the background's threshold is one that suits that."""
     options = reuse.options
     if loaded.layout is not None or options.policy != "planned" or reuse.threshold_profile is not None:
@@ -205,7 +266,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
         calibration = OnlineCalibration(request.calibration, session, request.confidence)
     return StreamLoop(
         session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device), carrier=carrier,
-        calibration=calibration, saliency=saliency, read=read,
+        calibration=calibration, saliency=saliency, read=read, whole=session.run_whole,
     )  # fmt: skip
 
 

@@ -62,8 +62,26 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_row("cache of the stream", f"{summary['state_bytes'] / 2**20:.1f} MiB")
     sources = ", ".join(f"{name} {count}" for name, count in summary["motion_sources"].items())
     table.add_row("motion from", sources or "-")
+    for name, text in _source_rows(summary):
+        table.add_row(name, text)
     table.add_row("files", str(summary.get("out", "-")))
     return table
+
+
+def _source_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What became of the source, where there is something to tell."""
+    rows: list[tuple[str, str]] = []
+    live = summary.get("live")
+    if live is not None:
+        text = f"{live['connections']} connections" if live["connections"] != 1 else "1 connection"
+        if live["gaps"]:
+            text += f", {live['gaps']} gaps of {live['gap_s']:.1f} s in all, the longest {live['longest_gap_s']:.1f} s"
+        if live["dropped"]:
+            text += f"; {live['dropped']} frames dropped for newer ones"
+        rows.append(("source", text))
+    if summary.get("damaged"):
+        rows.append(("damaged frames left out", str(summary["damaged"])))
+    return rows
 
 
 def _placement_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

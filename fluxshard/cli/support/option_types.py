@@ -45,6 +45,14 @@ DType = Annotated[
 Video = Annotated[
     str, typer.Argument(help="A video file, a directory of pictures, a camera or a stream.", show_default=False)
 ]
+Videos = Annotated[
+    list[str],
+    typer.Argument(
+        help="A video file, a directory of pictures, a camera or a stream; several run at once, each into a directory "
+        "of its own.",
+        show_default=False,
+    ),
+]
 OutDirectory = Annotated[Path, typer.Option(help="Directory for the results; created.", show_default=False)]
 Size = Annotated[
     str | None,

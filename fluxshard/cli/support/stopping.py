@@ -12,13 +12,26 @@ class Stopping:
 
     Attributes:
       signal: the number of the signal that came first; None while none has.
+      leader: what is entered in the main thread, where this is of a run in another: it has no signals of its own.
     """
 
-    def __init__(self) -> None:
-        self.signal: int | None = None
+    def __init__(self, leader: Stopping | None = None) -> None:
+        self._signal: int | None = None
+        self._leader = leader
         self._before: dict[int, Any] = {}
 
+    @property
+    def signal(self) -> int | None:
+        """See above."""
+        return self._signal if self._leader is None else self._leader.signal
+
+    @signal.setter
+    def signal(self, number: int | None) -> None:
+        self._signal = number
+
     def __enter__(self) -> Self:
+        if self._leader is not None:
+            return self
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
         return self

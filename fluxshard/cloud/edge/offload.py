@@ -25,7 +25,7 @@ from fluxshard.runtime.offload.latency_profile import LatencyProfile
 from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.threshold_profile import ThresholdProfile, weights_digest
-from fluxshard.video import VideoSource
+from fluxshard.video import LiveSource, VideoSource
 
 
 def offload(
@@ -34,7 +34,7 @@ def offload(
     *,
     reuse: ReuseOptions | None = None,
     options: OffloadOptions | None = None,
-    video: VideoSource | None = None,
+    video: VideoSource | LiveSource | None = None,
     detections: DetectionAnswers | None = None,
     on_link: Callable[[LinkState], None] = lambda _: None,
     on_settled: Callable[[PlacementRecord], None] = lambda _: None,
@@ -98,7 +98,7 @@ def _transport(server: str, options: OffloadOptions) -> Transport:
     return GrpcTransport(server, tls=options.tls, token=options.token, insecure=options.insecure)
 
 
-def _packets(video: VideoSource | None) -> VideoPackets:
+def _packets(video: VideoSource | LiveSource | None) -> VideoPackets:
     if video is None or video.packet_stream is None:
         raise OptionError(
             "payload (='bitstream') sends the video's packets: open it with packets=True and pass it as video="

@@ -81,7 +81,7 @@ def inspect_network(setup: Setup, clip: Clip) -> CalibratedNetwork:
     """
     loaded = load(setup.weights, setup.task)
     with video.open(clip.source, max_frames=1) as source:
-        shape = network_shape(setup.size, source.picture_size, loaded)
+        shape = network_shape(setup.size, source.shown_size, loaded)
     model = CompiledNetwork(loaded, shape, CompileOptions(backend="reference")).model()
     import torch
 

@@ -18,7 +18,7 @@ from fluxshard import video
 from fluxshard.errors import EvaluationError, VideoError
 from fluxshard.motion import MotionField
 from fluxshard.video.letterbox import Letterbox, to_image
-from fluxshard.video.sources.decoders import IMAGE_SUFFIXES
+from fluxshard.video.sources.image_reader import IMAGE_SUFFIXES
 
 ENCODED_FPS = 30.0
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"))

@@ -142,7 +142,7 @@ def draw_examples(
                 reuse, canvas_px, label = profiled.reuse, profiled.canvas_px, one.label
                 break
         with video.open(clip.source, max_frames=1) as source:
-            shape = network_shape(setup.size, source.picture_size, loaded)
+            shape = network_shape(setup.size, source.shown_size, loaded)
         if shape not in subjects:
             subjects[shape] = CompiledNetwork(loaded, shape, CompileOptions(backend=setup.backend))
         subject = subjects[shape]

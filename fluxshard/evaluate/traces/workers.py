@@ -210,7 +210,7 @@ def _run(task: Task, setup: Setup, cache: _Cache, on_frames: Callable[[int], Non
         cache.loaded = load(setup.weights, setup.task)
     if task.clip.name not in cache.clips:
         with video.open(task.clip.source, max_frames=1) as source:
-            shape = network_shape(setup.size, source.picture_size, cache.loaded)
+            shape = network_shape(setup.size, source.shown_size, cache.loaded)
         prepared = prepare(task.clip, shape, setup.max_frames, encoded=setup.encoded)
         masks = None if prepared.annotations is None else tuple(encode(mask) for mask in prepared.annotations)
         cache.clips[task.clip.name] = (shape, prepared, masks)

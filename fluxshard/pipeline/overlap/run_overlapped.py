@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fluxshard.pipeline.frame_record import FrameRecord
@@ -20,7 +21,7 @@ class Overlap:
     """How far the stages of a run may be apart.
 
     Attributes:
-      ahead: most frames that have been read and wait to be run, at least 1.
+      ahead: most frames that have been read and wait to be run; 0 takes each when it is run, from what reads by itself.
       behind: most frames that have been run and wait to be written, at least 1.
     """
 
@@ -30,6 +31,9 @@ class Overlap:
 
 LIVE = Overlap(ahead=1, behind=1)
 """For cameras and streams: a frame that waits grows old."""
+
+NEWEST = Overlap(ahead=0, behind=1)
+"""For what reads by itself, and has the newest frame when one is asked for."""
 
 
 def run_overlapped(
@@ -60,7 +64,8 @@ def run_overlapped(
     """
     overlap = Overlap() if overlap is None else overlap
     shows_work = any(sink.shows_work for sink in sinks)
-    with WriteBehind(sinks, overlap.behind) as writer, ReadAhead(frames, overlap.ahead) as reader:
+    reading = ReadAhead(frames, overlap.ahead) if overlap.ahead else contextlib.nullcontext(_timed(frames))
+    with WriteBehind(sinks, overlap.behind) as writer, reading as reader:
         try:
             for frame, read_ms in reader:
                 start = time.perf_counter()
@@ -77,6 +82,17 @@ def run_overlapped(
             yield from writer.rest()  # raises where a sink has failed, which was at an earlier frame
             raise
         yield from writer.rest()
+
+
+def _timed(frames: Iterable[Frame]) -> Iterator[tuple[Frame, float]]:
+    """Each frame, and the wall clock of taking it in milliseconds."""
+    taken = iter(frames)
+    while True:
+        start = time.perf_counter()
+        frame = next(taken, None)
+        if frame is None:
+            return
+        yield frame, 1e3 * (time.perf_counter() - start)
 
 
 def _lasting(view: FrameView) -> FrameView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.sinks.film_strip import FilmStrip
 from fluxshard.pipeline.sinks.sink import FrameView
 from fluxshard.pipeline.sinks.task_drawing import TaskDrawing
-from fluxshard.video import VideoWriter
+from fluxshard.video import Letterbox, VideoWriter
 
 
 class AnnotatedFilm:
@@ -27,8 +28,9 @@ class AnnotatedFilm:
 
     Args:
       path: file to write, replaced if it exists; its directory must exist.
-      size: (h, w) of the pictures of the video.
-      fps: frames per second.
+      size: (h, w) of the pictures of the video; where it goes over to another size, pictures are fitted into this one.
+      fps: frames per second, where frames have no times of their own.
+      pixel_aspect: width over height of the pictures' pixels as they are shown.
       names: class names; a class without one shows its number.
       task: what the outputs mean; it decides what else the strip explains.
       show_work: tint what was recomputed.
@@ -43,13 +45,15 @@ class AnnotatedFilm:
         size: tuple[int, int],
         fps: float,
         *,
+        pixel_aspect: Fraction = Fraction(1),
         names: tuple[str, ...] = (),
         task: Task = "detect",
         show_work: bool = False,
     ) -> None:
         self._drawing = TaskDrawing(task, names)
         self._strip = FilmStrip(size, shows_work=show_work, widest=self._drawing.widest)
-        self._writer = VideoWriter(path, (size[0] + self._strip.height, size[1]), fps)
+        self._size = size
+        self._writer = VideoWriter(path, (size[0] + self._strip.height, size[1]), fps, pixel_aspect=pixel_aspect)
         self.shows_work = show_work
 
     def __enter__(self) -> Self:
@@ -63,7 +67,7 @@ class AnnotatedFilm:
 
     def prepare(self, record: FrameRecord, view: FrameView) -> Callable[[], None]:
         """Draws the frame's picture; what is returned encodes it."""
-        return partial(self._writer.write, self.draw(record, view))
+        return partial(self._writer.write, self.draw(record, view), record.time_s)
 
     def write(self, record: FrameRecord, view: FrameView) -> None:
         """Appends the frame's picture, annotated.
@@ -75,10 +79,15 @@ class AnnotatedFilm:
 
     def draw(self, record: FrameRecord, view: FrameView) -> Picture:
         """The next frame's picture above its strip, a new `(h + strip, w, 3)` uint8 RGB picture."""
-        height, width = view.frame.picture.shape[:2]
+        height, width = self._size
         page = np.empty((height + self._strip.height, width, 3), np.uint8)
-        page[:height] = view.frame.picture
-        fields = self._drawing.draw(page[:height], record, view, show_work=self.shows_work)
+        if view.frame.picture.shape[:2] == self._size:
+            page[:height] = view.frame.picture
+            fields = self._drawing.draw(page[:height], record, view, show_work=self.shows_work)
+        else:
+            picture = view.frame.picture.copy(order="C")
+            fields = self._drawing.draw(picture, record, view, show_work=self.shows_work)
+            page[:height] = Letterbox((picture.shape[0], picture.shape[1]), self._size).place(picture)
         self._strip.draw(page[height:], record, fields)
         return page
 

@@ -66,6 +66,8 @@ class JsonLines(LineFile):
         }
         if record.scores is not None:
             line["scores"] = record.scores
+        if record.gap_s:
+            line["gap_s"] = round(record.gap_s, 4)
         if record.placement is not None:
             line["placement_record"] = record.placement
         if view.found is None:

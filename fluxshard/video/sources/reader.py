@@ -37,6 +37,10 @@ class Reader(Protocol):
       time_base: seconds per tick of the pictures' time stamps; None without time stamps.
       has_vectors: whether each picture carries motion vectors that refer to the previous picture.
       live: whether pictures come when they happen, as from a camera, and not when they are asked for.
+      paced: whether they come by the sender's clock, so that they grow old or are lost where nobody takes them.
+      endless: whether an orderly end is that of the connection, and not of the video.
+      damaged: pictures that were left out so far, since they or parts of them could not be decoded.
+      pixel_aspect: width over height of a stored pixel as it is shown; known from the first picture on.
       carries_packets: whether pictures come with the packets that hold them; known from the first picture on.
     """
 
@@ -46,7 +50,15 @@ class Reader(Protocol):
     time_base: Fraction | None
     has_vectors: bool
     live: bool
+    paced: bool
+    endless: bool
+    damaged: int
     carries_packets: bool
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """See above."""
+        ...
 
     def frames(self) -> Iterator[DecodedPicture]:
         """Yields pictures in presentation order."""

@@ -22,7 +22,9 @@ from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
 from fluxshard.video.orientation import orientation_of
 from fluxshard.video.packet import Packet, PacketStream
 from fluxshard.video.picture import to_picture
-from fluxshard.video.sources.decoders import IMAGES_FPS, ImageReader, open_reader
+from fluxshard.video.sources.decoders import TIMEOUT_S, Transport, Wanted, open_reader
+from fluxshard.video.sources.frame_clock import FrameClock
+from fluxshard.video.sources.image_reader import ImageReader
 from fluxshard.video.sources.reader import DecodedPicture, Reader
 
 _TICK_SLACK = 1e-6  # time stamps are rounded to the container's time base
@@ -36,14 +38,16 @@ def open(
     fps: float | None = None,
     stride: int = 1,
     vectors: Vectors = "auto",
-    strict: bool = True,
+    strict: bool | None = None,
     packets: bool = False,
+    timeout_s: float = TIMEOUT_S,
+    transport: Transport = "tcp",
 ) -> VideoSource:
     """Opens a video: a single-pass iterator over frames with motion, which must be closed.
 
     Args:
       source: path of a video file or image; directory of images of equal size, in natural order of their names; camera
-        number; URL of a stream (rtsp, http, tcp and others that FFmpeg reads).
+        by its number or path (/dev/video0); URL of a stream (rtsp, http, HLS, tcp and others that FFmpeg reads).
       size: (H, W) of the frames' images; None does not scale pictures and pads them to multiples of 32 px.
       max_frames: maximum number of frames; None yields all.
       fps: largest rate of yielded frames per second, others are dropped; for images, which have no time stamps, their
@@ -53,12 +57,15 @@ def open(
         with one reference and MPEG-4, without B-frames, progressive, upright), otherwise a search in the images
         (`MotionEstimator`); "codec": nothing but the stream's; "search": nothing but a search; "encode": the vectors of
         a fast encoder that the images go through; "none": no motion.
-      strict: whether damage is an error, raised after all frames before it were yielded. False skips what cannot be
-        decoded and ends without error.
+      strict: whether damage is an error, raised after all frames before it were yielded, also where a decoder has
+        filled in what it could not read. False leaves out damaged frames, counts them in `damaged`, and ends without
+        error. None: damage is an error of files, and not of cameras and streams.
       packets: whether frames carry H.264 packets, from which another machine decodes the same pictures. They are those
         of the source where it is H.264 of 8 bits without B-frames, one upright picture in each packet, and `vectors` is
         not "encode". Otherwise the letterboxed pictures are encoded; frames then have the pixels that were decoded from
         their packets, and their motion from the same encoder ("auto", "encode").
+      timeout_s: longest time in seconds without an answer from a camera or stream.
+      transport: what RTSP comes over: "tcp", or "udp", which loses packets instead of delaying them.
 
     Raises:
       VideoError: the source is missing, damaged, has no pictures or cannot be opened; or an argument is out of range;
@@ -70,10 +77,21 @@ def open(
         raise VideoError(f"fps (={fps}) must be a finite number above 0")
     if vectors not in get_args(Vectors):
         raise VideoError(f"vectors (={vectors!r}) must be one of {', '.join(map(repr, get_args(Vectors)))}")
+    if not (math.isfinite(timeout_s) and timeout_s > 0):
+        raise VideoError(f"timeout_s (={timeout_s}) must be a finite number of seconds above 0")
+    if transport not in get_args(Transport):
+        raise VideoError(f"transport (={transport!r}) must be one of {', '.join(map(repr, get_args(Transport)))}")
     if size is not None:
         Letterbox((1, 1), size)  # says what is wrong with a size before anything is opened
-    own_packets = packets and vectors != "encode"
-    reader = open_reader(source, fps=fps, strict=strict, vectors=vectors in ("auto", "codec"), packets=own_packets)
+    wanted = Wanted(
+        fps=fps,
+        strict=strict,
+        vectors=vectors in ("auto", "codec"),
+        packets=packets and vectors != "encode",
+        timeout_s=timeout_s,
+        transport=transport,
+    )
+    reader = open_reader(source, wanted)
     is_images = isinstance(reader, ImageReader)
     return VideoSource(
         reader,
@@ -93,11 +111,14 @@ class VideoSource:
 
     Attributes:
       size: (H, W) of the frames' images.
-      picture_size: (h, w) of the upright pictures.
+      picture_size: (h, w) of the upright pictures; where it changes in the stream, of those that came last.
+      pixel_aspect: width over height of the upright pictures' pixels as they are shown.
       fps: rate of the yielded frames; None where unknown.
       frame_count: number of frames that will be yielded; None where unknown.
-      letterbox: placement of pictures in images.
+      letterbox: placement of pictures in images; where their size changes, of those that came last.
       is_live: frames come when they happen, as from a camera, and not when they are asked for.
+      is_paced: they come by the sender's clock, and are lost or grow old where nobody takes them.
+      is_endless: its end is that of a connection, and not of the video.
       packet_stream: what the frames' packets have in common; None where they carry none.
     """
 
@@ -117,18 +138,12 @@ class VideoSource:
         self._encoder: StreamEncoder | None = None
         try:
             self._first: DecodedPicture | None = next(self._frames)
-            frame = self._first.frame
-            self._coded_size, self._orientation = (frame.height, frame.width), orientation_of(frame)
-            self.picture_size = self._orientation.size(*self._coded_size)
-            self.letterbox = Letterbox(self.picture_size, size)
+            self._lay_out(self._first.frame, size)
             if packets and not reader.carries_packets:
                 self._encoder = StreamEncoder(self.letterbox.size)
             self._encoder_moves = self._encoder is not None and vectors in ("auto", "encode")
-            self._tracker = MotionTracker(
-                self.letterbox,
-                "none" if self._encoder_moves else vectors,
-                has_vectors=reader.has_vectors and self._orientation.upright,
-            )
+            self._vectors: Vectors = "none" if self._encoder_moves else vectors
+            self._tracker = self._new_tracker()
         except BaseException:
             reader.close()
             raise
@@ -137,7 +152,7 @@ class VideoSource:
         rate = reader.fps / stride if reader.fps else None
         self.fps = rate if fps is None else min(fps, rate or fps)
         self.frame_count = self._expected_frames()
-        self.is_live = reader.live
+        self.is_live, self.is_paced, self.is_endless = reader.live, reader.paced, reader.endless
         self.packet_stream: PacketStream | None = None
         if self._encoder is not None:
             self.packet_stream = PacketStream(picture_size=self.size, encoded_here=True, fps=self.fps)
@@ -148,8 +163,20 @@ class VideoSource:
         self._position = 0  # of the next picture to decode
         self._yielded = 0
         self._tick = -1
-        self._start_s: float | None = None
+        self._anew = False  # since the last yielded frame
+        self._clock = FrameClock(reader.time_base, reader.fps)
         self._open = True
+
+    @property
+    def damaged(self) -> int:
+        """Frames that were left out so far, since they or parts of them could not be decoded."""
+        return self._reader.damaged
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(h, w) of the upright pictures as they are shown, in square pixels."""
+        (height, width), aspect = self.picture_size, self.pixel_aspect
+        return (height, round(width * aspect)) if aspect >= 1 else (round(height / aspect), width)
 
     def __iter__(self) -> Iterator[Frame]:
         """Returns itself; a second iteration continues the first."""
@@ -166,7 +193,7 @@ class VideoSource:
             if frame is None:
                 break
             index = self._position - 1
-            time_s = self._time_of(frame, index)
+            time_s = self._clock.time_of(frame, index)
             if not self._is_wanted(index, time_s):
                 continue
             try:
@@ -176,6 +203,7 @@ class VideoSource:
                 self.close()
                 raise
             self._yielded += 1
+            anew, self._anew = self._anew, False
             return Frame(
                 motion,
                 index,
@@ -186,6 +214,7 @@ class VideoSource:
                 pixels,
                 packets,
                 packets[-1].number if packets else None,
+                starts_anew=anew,
             )
         self.close()
         raise StopIteration
@@ -203,7 +232,7 @@ class VideoSource:
             frame = self._decode() if self._open else None
             if frame is None:
                 return dropped
-            self._time_of(frame, self._position - 1)
+            self._clock.time_of(frame, self._position - 1)
         return count
 
     def request_keyframe(self) -> bool:
@@ -237,7 +266,7 @@ class VideoSource:
         """Decodes the next picture; None at the end.
 
         Raises:
-          VideoError: the source is damaged here, or its size or rotation changes.
+          VideoError: the source is damaged here, or its size or rotation changes and its packets are sent on.
         """
         try:
             taken = self._first or next(self._frames, None)
@@ -245,16 +274,8 @@ class VideoSource:
             if taken is None:
                 return None
             frame = taken.frame
-            if (frame.height, frame.width) != self._coded_size:
-                raise VideoError(
-                    f"video {self._reader.name!r} changes from {self._coded_size[0]}x{self._coded_size[1]} to "
-                    f"{frame.height}x{frame.width} px at frame {self._position}; open it again from there"
-                )
-            if orientation_of(frame) != self._orientation:
-                raise VideoError(
-                    f"video {self._reader.name!r} is turned or mirrored in another way from frame {self._position} on; "
-                    "open it again from there"
-                )
+            if (frame.height, frame.width) != self._coded_size or orientation_of(frame) != self._orientation:
+                self._change(frame)
             self._tracker.decoded(frame, intact=taken.intact)
         except BaseException:
             self.close()
@@ -262,6 +283,33 @@ class VideoSource:
         self._packets += taken.packets
         self._position += 1
         return frame
+
+    def _lay_out(self, frame: av.VideoFrame, size: tuple[int, int] | None) -> None:
+        """Takes size, orientation and aspect of the pictures from one, and places them in images of a size."""
+        self._coded_size, self._orientation = (frame.height, frame.width), orientation_of(frame)
+        self.picture_size = self._orientation.size(*self._coded_size)
+        aspect = self._reader.pixel_aspect
+        self.pixel_aspect = 1 / aspect if self._orientation.transposed else aspect
+        self.letterbox = Letterbox(self.picture_size, size, self.pixel_aspect)
+
+    def _new_tracker(self) -> MotionTracker:
+        usable = self._reader.has_vectors and self._orientation.upright
+        return MotionTracker(self.letterbox, self._vectors, has_vectors=usable)
+
+    def _change(self, frame: av.VideoFrame) -> None:
+        """Goes over to pictures of another size or orientation, in images of the same size.
+
+        Raises:
+          VideoError: the source's packets are sent on, and their receiver knows one size only.
+        """
+        if self._reader.carries_packets:
+            what = f"changes from {self._coded_size[0]}x{self._coded_size[1]} to {frame.height}x{frame.width} px"
+            if (frame.height, frame.width) == self._coded_size:
+                what = "is turned or mirrored in another way"
+            raise VideoError(f"video {self._reader.name!r} {what} at frame {self._position}; open it again from there")
+        self._lay_out(frame, self.size)
+        self._tracker = self._new_tracker()
+        self._anew = True
 
     def _finish(
         self, pixels: NDArray[np.uint8]
@@ -279,15 +327,6 @@ class VideoSource:
             found = encoded.motion
             return encoded.pixels, found, "none" if found is None else "encoder", (encoded.packet,)
         return encoded.pixels, *self._tracker.yielded(encoded.pixels), (encoded.packet,)
-
-    def _time_of(self, frame: av.VideoFrame, index: int) -> float:
-        """Seconds since the first picture."""
-        if frame.pts is None or self._reader.time_base is None:
-            return index / (self._reader.fps or IMAGES_FPS)
-        stamp = float(frame.pts * self._reader.time_base)
-        if self._start_s is None:
-            self._start_s = stamp
-        return stamp - self._start_s
 
     def _is_wanted(self, index: int, time_s: float) -> bool:
         """Whether `stride` and `fps` select the frame; call once per frame."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +126,22 @@ def test_planes_are_a_view_of_pixels() -> None:
     assert planes[0, 1, 3, 4] == pixels[3, 4, 1]
     pixels.flags.writeable = False
     assert np.array_equal(to_planes(pixels)[0].permute(1, 2, 0).numpy(), pixels)
+
+
+@pytest.mark.parametrize(
+    ("picture", "size", "aspect", "content"),
+    [
+        ((240, 320), (96, 256), Fraction(2), (96, 256)),  # shown as 240x640
+        ((240, 320), (96, 96), Fraction(2), (36, 96)),
+        ((576, 720), (640, 640), Fraction(64, 45), (360, 640)),  # PAL, 16:9
+        ((480, 720), (640, 640), Fraction(8, 9), (480, 640)),  # NTSC, 4:3
+        ((100, 100), (64, 64), Fraction(1, 2), (64, 32)),
+    ],
+)
+def test_pixels_are_scaled_as_they_are_shown(
+    picture: tuple[int, int], size: tuple[int, int], aspect: Fraction, content: tuple[int, int]
+) -> None:
+    box = Letterbox(picture, size, aspect)
+    assert box.content_size == content
+    assert box.scale == (content[0] / picture[0], content[1] / picture[1])
+    assert Letterbox(picture, None, aspect) == Letterbox(picture)  # nothing is scaled without a size

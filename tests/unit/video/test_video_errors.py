@@ -134,13 +134,13 @@ def test_directories(tmp_path: Path) -> None:
     assert "0.png' cannot be read" in refusal(tmp_path)
 
 
-def test_a_film_that_changes_its_size(tmp_path: Path) -> None:
+def test_own_packets_cannot_change_their_size(tmp_path: Path) -> None:
     parts = [
         write_clip(tmp_path / f"{h}.h264", panning((h, 128), (1, 2), 60), format="h264").read_bytes() for h in (96, 112)
     ]
     path = tmp_path / "both.h264"
     path.write_bytes(b"".join(parts))
-    assert "changes from 96x128 to 112x128 px at frame 60" in refusal(path)
+    assert "changes from 96x128 to 112x128 px at frame 60; open it again" in refusal(path, packets=True)
 
 
 @pytest.mark.parametrize("camera", [63, "63"])
@@ -168,6 +168,8 @@ def test_unknown_scheme() -> None:
         ("max_frames", 0, "max_frames (=0) must be at least 1"),
         ("fps", 0, "fps (=0) must be a finite number above 0"),
         ("fps", float("nan"), "fps (=nan) must be"),
+        ("timeout_s", 0, "timeout_s (=0) must be a finite number of seconds above 0"),
+        ("transport", "smoke", "transport (='smoke') must be one of 'tcp', 'udp'"),
         ("vectors", "best", "vectors (='best') must be one of 'auto', 'codec', 'search', 'encode', 'none'"),
     ],
 )

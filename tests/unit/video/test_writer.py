@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -145,3 +146,33 @@ def test_an_error_on_its_way_out_is_not_replaced_and_the_film_is_whole(tmp_path:
         raise ZeroDivisionError
     with video.open(tmp_path / "a.mp4") as source:
         assert len(list(source)) == 5
+
+
+def test_frames_are_shown_at_their_times(tmp_path: Path) -> None:
+    times = [5.0, 5.04, 5.3, 5.3, 5.2, 7.0]  # two that are not after the one before them
+    with video.VideoWriter(tmp_path / "a.mp4", SIZE, 25) as writer:
+        for picture, time_s in zip(panning(SIZE, (1, 2), len(times)), times, strict=True):
+            writer.write(picture, time_s)
+    with video.open(tmp_path / "a.mp4") as source:
+        shown = [frame.time_s for frame in source]
+    assert np.allclose(shown, [0, 0.04, 0.3, 0.34, 0.38, 2.0], atol=2e-4)
+
+
+def test_frames_without_times_follow_at_the_rate(tmp_path: Path) -> None:
+    with video.VideoWriter(tmp_path / "a.mp4", SIZE, 30000 / 1001) as writer:
+        for index, picture in enumerate(panning(SIZE, (1, 2), 6)):
+            writer.write(picture, None if index % 2 else index / 10)
+    with video.open(tmp_path / "a.mp4") as source:
+        shown = [frame.time_s for frame in source]
+    step = 1001 / 30000
+    assert np.allclose(shown, [0, step, 0.2, 0.2 + step, 0.4, 0.4 + step], atol=2e-4)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(2), Fraction(12, 11), Fraction(1, 2)])
+def test_pixels_that_are_not_square_are_shown_so(tmp_path: Path, aspect: Fraction) -> None:
+    with video.VideoWriter(tmp_path / "a.mp4", SIZE, 25, pixel_aspect=aspect) as writer:
+        writer.write(texture(*SIZE))
+    with video.open(tmp_path / "a.mp4") as source:
+        assert source.pixel_aspect == aspect and source.picture_size == SIZE
+        height, width = source.shown_size
+    assert width / height == pytest.approx(128 / 96 * aspect, rel=0.01) and height >= 96 and width >= 128

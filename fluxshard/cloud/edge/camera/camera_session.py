@@ -32,7 +32,7 @@ class CameraSession:
     """Has the frames of one video run on a server that decides itself what to recompute. Not thread-safe.
 
     Made by `fluxshard.watch`; it is a context manager that ends the link. One frame is under way at a time: give it the
-    newest (`fluxshard.video.live.NewestFrames`), and no queue can make answers old.
+    newest (`fluxshard.video.live.background.NewestFrames`), and no queue can make answers old.
 
     Args:
       transport: to the server.

@@ -24,12 +24,13 @@ from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile, weights_digest
 from fluxshard.video.letterbox import Letterbox
+from fluxshard.video.live.live_source import LiveSource
 from fluxshard.video.packet import PacketStream
 from fluxshard.video.sources.video_source import VideoSource
 
 
 def watch(
-    video: VideoSource,
+    video: VideoSource | LiveSource,
     server: str | Transport,
     options: WatchOptions | None = None,
     *,
@@ -87,7 +88,7 @@ def _thresholds(reuse: ReuseOptions) -> tuple[ReuseOptions, str]:
 
 
 def _hello(
-    video: VideoSource, stream: PacketStream, reuse: ReuseOptions, weights: str, options: WatchOptions
+    video: VideoSource | LiveSource, stream: PacketStream, reuse: ReuseOptions, weights: str, options: WatchOptions
 ) -> pb.Hello:
     return pb.Hello(
         protocol=PROTOCOL,

@@ -7,7 +7,7 @@ import pytest
 from fluxshard import video
 from fluxshard.cli.edge.supply import Frames, supply
 from fluxshard.testing import panning, write_clip
-from fluxshard.video.live import NewestFrames
+from fluxshard.video.live.background import NewestFrames
 
 
 @pytest.mark.parametrize(

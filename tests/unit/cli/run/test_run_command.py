@@ -12,11 +12,11 @@ import torch
 import fluxshard
 from fluxshard.cli.run.run_command import (
     RunRequest,
-    _check,
     _check_pipeline,
     _dense_baseline,
-    _for_network,
     _loop,
+    check,
+    for_network,
 )
 from fluxshard.cli.support.network_flags import PreparedModel
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
@@ -60,17 +60,17 @@ def test_a_network_without_a_task_has_no_head(tmp_path):
 def test_without_a_head_regions_are_where_the_outputs_change(tmp_path):
     raw, request = LoadedModel(torch.nn.Conv2d(3, 2, 1)), request_of(tmp_path)
     shipped = settle(ReuseFlags())
-    reuse = _for_network(shipped, raw)
+    reuse = for_network(shipped, raw)
     assert reuse.options.planned == replace(shipped.options.planned, tau_background=TAU_BACKGROUND)
     assert _loop(request, reuse, model_of(raw, 32), FakeSession()).saliency.size == (96, 128)
-    assert _for_network(shipped, YOLO_LIKE) is shipped
+    assert for_network(shipped, YOLO_LIKE) is shipped
     assert _loop(request, shipped, model_of(YOLO_LIKE), FakeSession()).saliency is None
 
 
 def test_no_saliency_where_it_would_change_no_threshold(tmp_path):
     raw, request = LoadedModel(torch.nn.Conv2d(3, 2, 1)), request_of(tmp_path)
     propagated = settle(ReuseFlags(policy="propagated"))
-    assert _for_network(propagated, raw) is propagated
+    assert for_network(propagated, raw) is propagated
     one = RunReuse(options=ReuseOptions(policy="planned", planned=PlannedOptions(tau_background=None)))
     for reuse in (propagated, one):
         assert _loop(request, reuse, model_of(raw), FakeSession()).saliency is None
@@ -118,7 +118,7 @@ def test_results_are_carried_where_there_is_a_budget(tmp_path):
     assert _loop(request_of(tmp_path), reuse, model_of(YOLO_LIKE), stream).carrier is None
     assert _loop(request_of(tmp_path, skip_budget=0.1), reuse, model_of(YOLO_LIKE), stream).carrier is not None
     with pytest.raises(OptionError, match="skip budget"):
-        _check(request_of(tmp_path, skip_budget=2.0))
+        check(request_of(tmp_path, skip_budget=2.0))
 
 
 def test_thresholds_follow_the_scene_where_a_share_is_to_be_kept(tmp_path):
@@ -128,7 +128,7 @@ def test_thresholds_follow_the_scene_where_a_share_is_to_be_kept(tmp_path):
     calibration = _loop(request_of(tmp_path, alpha=0.95), reuse, model_of(YOLO_LIKE), stream).calibration
     assert calibration.scale == stream.scales[-1] == pytest.approx(0.5)
     with pytest.raises(OptionError, match="alpha"):
-        _check(request_of(tmp_path, alpha=1.0))
+        check(request_of(tmp_path, alpha=1.0))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from fluxshard.testing import panning, write_clip
 from fluxshard.testing.networks import bright_model
 from fluxshard.testing.offload.in_process import Faults, InProcessTransport
 from fluxshard.testing.offload.watching import Watched, in_one_place, watched
-from fluxshard.video.live import NewestFrames, PacedFrames
+from fluxshard.video.live.background import NewestFrames
+from fluxshard.video.live.paced import PacedFrames
 
 SIZE = (64, 96)
 REUSES = {

@@ -13,7 +13,8 @@ from PIL import Image
 from fluxshard import video
 from fluxshard.errors import VideoError
 from fluxshard.testing import panning, write_clip
-from fluxshard.video.live import NewestFrames, PacedFrames
+from fluxshard.video.live.background import NewestFrames
+from fluxshard.video.live.paced import PacedFrames
 
 N = 12
 
