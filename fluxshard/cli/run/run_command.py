@@ -34,6 +34,7 @@ from fluxshard.pipeline.device import RunDevice, cpu_name, full_float32
 from fluxshard.pipeline.overlap.run_overlapped import LIVE, Overlap
 from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND, OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
+from fluxshard.pipeline.tracking.byte_tracker import TRACKED_CONFIDENCE, ByteTracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class RunRequest:
     size: str | None = None
     dense: bool = False
     max_frames: int | None = None
+    track: bool = False
     show_reuse: bool = False
     film: bool = True
     device: str = "cpu"
@@ -121,8 +123,8 @@ def run_command(request: RunRequest) -> int:
 
         def run(recording: Recording) -> None:
             with device_errors(), model.compiled.session(reuse.options) as session:
-                loop = _loop(request, reuse, model, session)
                 with video.open(request.video, size=model.shape, max_frames=request.max_frames) as frames:
+                    loop = _loop(request, reuse, model, session, frames.fps)
                     files = RunFiles(
                         out=request.out, names=loaded.names, show_work=request.show_reuse, film=request.film
                     )
@@ -144,12 +146,16 @@ def _check(request: RunRequest) -> RunReuse:
     _ = request.skip, request.calibration  # their values are checked as they are made
     request.network.check()
     reuse = settle(request.reuse)
+    if request.track:
+        ByteTracker(request.confidence)  # says what is missing before anything is compiled
     request.network.check_task()
     return reuse
 
 
 def _check_pipeline(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> None:
     """Refuses what the pipeline cannot do for this network and policy."""
+    if request.track and model.loaded.layout is None:
+        raise OptionError("--track needs a network whose detections are known: leave it out")
     flags = {"--skip-budget": request.skip_budget > 0, "--alpha": request.alpha is not None}
     given = next((flag for flag, is_given in flags.items() if is_given), None)
     if given is None:
@@ -183,12 +189,15 @@ def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
     return DenseBaseline(run=run, detect=head, pairs=not model.canvas_px)
 
 
-def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session) -> StreamLoop:
+def _loop(
+    request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session, fps: float | None
+) -> StreamLoop:
     objects = reuse.options.planned if reuse.options.policy == "planned" else None
     head = None
     if model.loaded.layout is not None:
-        # fainter detections than those that are shown are regions, too
+        # fainter detections than those that are shown are regions, and keep tracks alive, too
         lowest = request.confidence if objects is None else min(request.confidence, objects.region_confidence)
+        lowest = min(lowest, TRACKED_CONFIDENCE) if request.track else lowest
         head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou)
     saliency = None
     if head is None and objects is not None and objects.tau_background is not None:
@@ -202,6 +211,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
     return StreamLoop(
         session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device), carrier=carrier,
         calibration=calibration, saliency=saliency,
+        track=ByteTracker(request.confidence, fps) if request.track else None,
     )  # fmt: skip
 
 
@@ -225,6 +235,7 @@ def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[s
         "reuse": {name: value for name, value in options.items() if value is not None},
         "skip": asdict(request.skip),
         "alpha": request.alpha,
+        "track": request.track,
         "confidence": request.confidence,
         "iou": request.iou,
         "machine": {

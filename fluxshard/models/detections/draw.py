@@ -46,7 +46,7 @@ def draw_detections(
     for index in order:
         if found.masks is not None:
             mask = found.mask(index) if masks is None else masks[index]
-            tint_mask(canvas, mask, colour_of(int(found.classes[index])))
+            tint_mask(canvas, mask, colour_of(found.tone(index)))
     line = _line_px(picture)
     for index in order:
         if found.keypoints is not None:
@@ -54,8 +54,9 @@ def draw_detections(
     for index in order:
         class_index = int(found.classes[index])
         name = names[class_index] if 0 <= class_index < len(names) else str(class_index)
-        colour = colour_of(index) if people else colour_of(class_index)
-        label = f"{name} {found.scores[index]:.2f}"
+        colour = colour_of(index) if people and found.ids is None else colour_of(found.tone(index))
+        identity = f" #{found.ids[index]}" if found.ids is not None and found.ids[index] >= 0 else ""
+        label = f"{name}{identity} {found.scores[index]:.2f}"
         draw_box(canvas, found.boxes[index], label, colour, max(line - 1, 1) if people else line)
     return canvas
 

@@ -1,0 +1,81 @@
+"""From the outputs of a detector to its detections, in pixels of the image or of a video's picture."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.postprocess import decode
+from fluxshard.models.loading.loaded_model import HeadLayout
+from fluxshard.options import check_share
+
+
+class Placing(Protocol):
+    """How a picture lies in an image; `fluxshard.video.Letterbox`."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        ...
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(h, w) of the picture."""
+        ...
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """(y, x) pixels of the image per pixel of the picture."""
+        ...
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """(y, x) of the picture's upper left corner in the image."""
+        ...
+
+
+class PlacedFrame(Protocol):
+    """A frame of `fluxshard.video`, as far as detections need it."""
+
+    @property
+    def letterbox(self) -> Placing:
+        """How its picture lies in its image."""
+        ...
+
+
+def detections_of(
+    outputs: Any,
+    layout: HeadLayout,
+    canvas: tuple[int, int],
+    canvas_px: int,
+    frame: PlacedFrame | None,
+    origin: tuple[int, int],
+    *,
+    confidence: float,
+    iou: float,
+) -> Detections:
+    """See `CompiledModel.detections`.
+
+    Args:
+      outputs, frame, origin, confidence, iou: see there.
+      layout: of the outputs.
+      canvas: (H, W) of what the outputs describe.
+      canvas_px: by how much that is larger than the image, per axis.
+    """
+    check_share("confidence", confidence)
+    check_share("iou", iou)
+    found = decode(outputs, layout, canvas, confidence=confidence, iou=iou)
+    if canvas_px:
+        size = canvas[0] - canvas_px, canvas[1] - canvas_px
+        found = found.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), size)
+    if frame is None:
+        return found
+    placing = frame.letterbox
+    y, x = placing.offset
+    return found.to_picture(placing.scale, (float(y), float(x)), placing.picture_size)
+
+
+def canvas_of(frame: PlacedFrame, canvas_px: int) -> tuple[int, int]:
+    """(H, W) of what outputs for a frame describe."""
+    height, width = frame.letterbox.size
+    return height + canvas_px, width + canvas_px
