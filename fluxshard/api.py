@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ def compile(
     loaded = loaded_from(net)
     if loaded is not None and loaded.saved is not None:
         return open_loaded(loaded, loaded.saved, image, options=options, target=target)
-    module = cast(Net, net) if loaded is None else loaded.net
+    module = _checked(net) if loaded is None else loaded.net
     network = CapturedNetwork(module, options)
     model = CompiledModel(network, options, target, progress=progress, loaded=loaded)
     if image is not None:
@@ -84,6 +84,16 @@ def compile(
         if check and network.sample is not None and options.backend != "emulated":
             check_sample(model, network.sample, type(module).__name__)
     return model
+
+
+def _checked(net: Any) -> Net:
+    if isinstance(net, (torch.nn.Module, ExportedProgram)):
+        return net
+    seen = f"the class {net.__name__} itself" if isinstance(net, type) else f"a {type(net).__name__}"
+    raise TraceError(
+        f"cannot compile {seen}; give an nn.Module, a GraphModule, an ExportedProgram, an ultralytics.YOLO, or the "
+        "path of a weights file"
+    )
 
 
 class CapturedNetwork:

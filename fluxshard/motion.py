@@ -102,7 +102,16 @@ class MotionField:
           dy: motion along y in pixels.
           dx: motion along x in pixels.
           cell_px: side of a cell in pixels.
+
+        Raises:
+          ShapeError: what is no whole number, or a size without pixels.
         """
+        _check_cell(cell_px)
+        for name, value, least in (("height", height, 1), ("width", width, 1), ("dy", dy, None), ("dx", dx, None)):
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole or (least is not None and value < least):
+                at_least = "" if least is None else f" of at least {least}"
+                raise ShapeError(f"motion: {name} (={value!r}) must be a whole number{at_least}, in pixels")
         shape = cells(height, cell_px), cells(width, cell_px)
         displacement = np.empty((*shape, 2), np.int64)
         displacement[...] = (dy, dx)
@@ -143,7 +152,7 @@ class MotionField:
         _check_cell(cell_px)
         towards = given[..., ::-1].astype(np.float32)
         if direction == "backward":
-            return cls(*_reduced(-towards, np.isfinite(towards).all(-1), cell_px), cell_px)
+            return cls(*_reduced(-towards, np.asarray(np.isfinite(towards).all(-1)), cell_px), cell_px)
         return cls(*_reduced(*_arrived(towards), cell_px), cell_px)
 
     def check_covers(self, height: int, width: int) -> None:
@@ -172,7 +181,7 @@ def _arrived(forward: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
       forward: `(H, W, 2)` (dy, dx) at the pixels that they start from.
     """
     height, width = forward.shape[:2]
-    known = np.isfinite(forward).all(-1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(forward).all(-1))
     steps = np.rint(np.where(known[..., None], np.clip(forward, -1e6, 1e6), 0)).astype(np.int64)
     y, x = np.indices((height, width)) + np.moveaxis(steps, -1, 0)
     known &= (y >= 0) & (y < height) & (x >= 0) & (x < width)

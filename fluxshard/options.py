@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path, PurePath
-from typing import Literal, TypeGuard, TypeVar
+from typing import Literal, TypeGuard, TypeVar, cast
 
 from fluxshard.errors import OptionError
 
@@ -28,6 +28,14 @@ OBJECT, SMALL_OBJECT = 1, 2  # values of cells of a region mask; 0 is background
 Options = TypeVar("Options")
 
 
+def check_kind(name: str, value: object, kind: type[object], *, optional: bool = False) -> None:
+    """Raises OptionError unless the value is of a class, or None where that is allowed."""
+    if not isinstance(value, kind) and not (optional and value is None):
+        raise OptionError(
+            f"{name} (={value!r:.80}) is a {type(value).__name__}; give {kind.__name__}(...){', or None' * optional}"
+        )
+
+
 def checked_options(given: object, kind: type[Options], name: str = "options") -> Options:
     """Options as given; None gives the defaults.
 
@@ -36,18 +44,17 @@ def checked_options(given: object, kind: type[Options], name: str = "options") -
     """
     if given is None:
         return kind()
-    if not isinstance(given, kind):
-        raise OptionError(f"{name} (={given!r:.80}) is a {type(given).__name__}; give {kind.__name__}(...), or None")
-    return given
+    check_kind(name, given, kind, optional=True)
+    return cast(Options, given)
 
 
 def check_share(name: str, value: object) -> None:
     """Raises OptionError unless the value is a number from 0 to 1."""
-    if not (_is_number(value) and 0 <= value <= 1):
+    if not (is_number(value) and 0 <= value <= 1):
         raise OptionError(f"{name} (={value!r}) must be a number from 0 to 1")
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number, and no truth value."""
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
@@ -58,16 +65,18 @@ def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:
 
 
 def _check_number(name: str, value: object) -> None:
-    if not (_is_number(value) and value >= 0):
+    if not (is_number(value) and value >= 0):
         raise OptionError(f"{name} (={value!r}) must be a finite number >= 0")
 
 
-def _check_flag(name: str, value: object) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Raises OptionError unless the value is True or False."""
     if not isinstance(value, bool):
         raise OptionError(f"{name} (={value!r}) must be True or False")
 
 
-def _check_path(name: str, value: object) -> None:
+def check_path(name: str, value: object) -> None:
+    """Raises OptionError unless the value is a path or None."""
     if value is not None and not isinstance(value, (str, PurePath)):
         raise OptionError(f"{name} (={value!r:.80}) must be a path, or None")
 
@@ -122,8 +131,8 @@ class CompileOptions:
         _check("dtype", self.dtype, ("auto", "float32", "float16", "bfloat16"))
         _check("isa", self.isa, ("native", "avx512", "avx2", "portable"))
         _check_count("canvas_px", self.canvas_px)
-        _check_flag("autotune", self.autotune)
-        _check_path("dump_dir", self.dump_dir)
+        check_flag("autotune", self.autotune)
+        check_path("dump_dir", self.dump_dir)
         if not isinstance(self.arch, str):
             raise OptionError(f"arch (={self.arch!r}) must be 'native' or such as 'sm_90'")
         if self.dtype not in stored_types(self.backend):
@@ -226,9 +235,9 @@ class PlannedOptions:
         for name in ("wait_frames", "refresh_frames", "hold_frames"):
             if getattr(self, name) > MOST_FRAMES:
                 raise OptionError(f"{name} (={getattr(self, name)}) must be at most {MOST_FRAMES}")
-        _check_flag("candidates", self.candidates)
+        check_flag("candidates", self.candidates)
         given = self.pixel_range
-        two = isinstance(given, (tuple, list)) and len(given) == 2 and all(map(_is_number, given))
+        two = isinstance(given, (tuple, list)) and len(given) == 2 and all(map(is_number, given))
         if not two or not given[0] < given[1]:
             raise OptionError(f"pixel_range (={given!r:.80}) must be two finite numbers, the smaller first")
         if not isinstance(self.levels, Mapping):
@@ -237,7 +246,7 @@ class PlannedOptions:
             )
         for stride, level in self.levels.items():
             _check_count("a stride of levels", stride)
-            checked_options(level, LevelOptions, f"levels[{stride!r}]")
+            check_kind(f"levels[{stride!r}]", level, LevelOptions)
 
     def scaled(self, scale: float) -> PlannedOptions:
         """Less work than these options for a factor above 1, more accuracy for one below 1; 1 changes nothing.
@@ -252,7 +261,7 @@ class PlannedOptions:
         Raises:
           OptionError: a factor that is not allowed.
         """
-        if not (_is_number(scale) and scale > 0):
+        if not (is_number(scale) and scale > 0):
             raise OptionError(f"scale (={scale!r}) must be a finite number above 0")
         if scale < 1:
             near = _NEAR_WHERE_DILATED * scale
@@ -321,17 +330,16 @@ class ReuseOptions:
         _check("rfap", self.rfap, ("compact", "per_layer", "off"))
         _check("input", self.input, (None, "assembled", "fresh"))
         _check("execution", self.execution, ("sparse", "dense"))
-        _check_flag("remap", self.remap)
-        _check_path("profile", self.profile)
-        if not isinstance(self.planned, PlannedOptions):
-            raise OptionError(f"planned (={self.planned!r:.80}) must be PlannedOptions(...)")
-        if not _is_number(self.canvas_fill):
+        check_flag("remap", self.remap)
+        check_path("profile", self.profile)
+        check_kind("planned", self.planned, PlannedOptions)
+        if not is_number(self.canvas_fill):
             raise OptionError(f"canvas_fill (={self.canvas_fill!r}) must be a finite number")
         if self.policy == "planned" and not self.remap:
             raise OptionError("remap (=False) is an ablation of policy 'propagated'; planned reuse always remaps")
         if self.policy == "planned" and self.execution == "dense":
             raise OptionError("execution (='dense') is an ablation of policy 'propagated'; planned reuse is sparse")
-        if not (_is_number(self.scene_cut) and 0.0 < self.scene_cut <= 1.0):
+        if not (is_number(self.scene_cut) and 0.0 < self.scene_cut <= 1.0):
             raise OptionError(f"scene_cut (={self.scene_cut!r}) must be above 0 and at most 1")
         taus = {"tau_input": self.tau_input}
         taus |= (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,11 @@ from fluxshard.codegen.cpp.program_cache import install
 from fluxshard.compiled.example import Example, example_image
 from fluxshard.compiled.lowered import Lowered
 from fluxshard.compiled.model import CompiledModel
-from fluxshard.errors import CompileError, CompileTimeError, OptionError, ShapeError, ToolchainError, warn
+from fluxshard.errors import CompileError, CompileTimeError, ModelError, OptionError, ShapeError, ToolchainError, warn
 from fluxshard.ir.kernel import PAIRS_FLAG
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.models.loading.saved import described
-from fluxshard.options import CompileOptions, Isa
+from fluxshard.options import CompileOptions, Isa, checked_options
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 from fluxshard.saved.saved_model import SavedModel, SavedProgram, SavedSize, read_saved
 from fluxshard.saved.weights import tensor_of
@@ -47,6 +48,10 @@ def load(path: Path | str, *, options: CompileOptions | None = None, target: str
       ToolchainError: its programs are for another processor, and there is no compiler to make them anew.
       OptionError: options or a target that are not allowed.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ModelError(f"saved model {path!r:.80} is a {type(path).__name__}; give the path of a file")
+    if options is not None:
+        checked_options(options, CompileOptions)
     return open_saved(read_saved(path), options=options, target=target)
 
 

@@ -27,7 +27,17 @@ from fluxshard.ir.step_layout import Keep
 from fluxshard.ir.step_memory import memory_parts
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.loading.loaded_model import LoadedModel, Task
-from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, PlannedOptions, ReuseOptions
+from fluxshard.options import (
+    AnyDType,
+    Backend,
+    CompileOptions,
+    DType,
+    Isa,
+    PlannedOptions,
+    ReuseOptions,
+    check_kind,
+    check_path,
+)
 from fluxshard.runtime.engines.cpp import CppEngine
 from fluxshard.runtime.parking import memory_of
 from fluxshard.runtime.planned.levels import levels_of
@@ -212,8 +222,13 @@ class CompiledModel:
           ToolchainError: an instruction set that this processor lacks, or no compiler for it.
           OSError: the file cannot be written.
         """
-        from fluxshard.compiled.save import save_model
+        from fluxshard.compiled.save import checked_isas, save_model
 
+        if path is None:
+            raise OptionError("path (=None) must be the path of a file")
+        check_path("path", path)
+        check_kind("loaded", loaded, LoadedModel, optional=True)
+        check_kind("profile", profile, ThresholdProfile, optional=True)
         latest = self._last()
         sizes = [one for one in self._compiled.values() if one is not latest]
         return save_model(
@@ -222,7 +237,7 @@ class CompiledModel:
             Path(path),
             loaded=loaded or self._loaded,
             profile=profile or self._profile,
-            isas=isas,
+            isas=checked_isas(isas),
             programs=self._programs,
             overwrite=overwrite,
         )

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError, warn
-from fluxshard.motion import MotionField
+from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.options import OBJECT, SMALL_OBJECT
 
 
 @runtime_checkable
@@ -84,6 +85,24 @@ def checked_motion(given: Any, size: tuple[int, int]) -> MotionField | None:
         )
     given.check_covers(*size)
     return given
+
+
+def checked_regions(given: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Regions of `Session.focus` for outputs that describe (H, W) pixels.
+
+    Raises:
+      ShapeError: another shape, type or value.
+    """
+    expected = cells(size[0], CELL_PX), cells(size[1], CELL_PX)
+    if not isinstance(given, np.ndarray) or given.shape != expected or given.dtype not in (np.bool_, np.uint8):
+        seen = f"{given.shape} {given.dtype}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
+        raise ShapeError(f"regions are {seen}; expected {expected} uint8 or bool, one per 8 px of the outputs")
+    if given.max(initial=0) > SMALL_OBJECT:
+        raise ShapeError(
+            f"regions have values up to {given.max()}; allowed are 0, {OBJECT} where there is an object, and "
+            f"{SMALL_OBJECT} for a small one"
+        )
+    return given.astype(np.uint8)
 
 
 def motion_of(image: Any, motion: MotionField | None) -> Any:

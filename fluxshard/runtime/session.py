@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError, StateError
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.checked_image import Picture, checked_image, checked_motion, motion_of, notice_range, placed
+from fluxshard.runtime.checked_image import (
+    Picture,
+    checked_image,
+    checked_motion,
+    checked_regions,
+    motion_of,
+    notice_range,
+    placed,
+)
 from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts
 from fluxshard.runtime.idle import Parking
 from fluxshard.runtime.pixel_values import PixelValues
@@ -143,13 +151,7 @@ class Session(Parking):
         """
         stream = self._ran()
         height, width = stream.program.engine.plan.image_size
-        expected = cells(height, CELL_PX), cells(width, CELL_PX)
-        if regions.shape != expected or regions.dtype not in (np.bool_, np.uint8):
-            raise ShapeError(
-                f"regions are {regions.shape} {regions.dtype}; expected {expected} uint8 or bool: one per 8 px of the "
-                f"outputs' {height}x{width} px"
-            )
-        stream.policy.focus(regions.astype(np.uint8))
+        stream.policy.focus(checked_regions(regions, (height, width)))
 
     def scale_thresholds(self, scale: float) -> None:
         """Multiplies the thresholds of planned reuse that the session was made with, from the next frame on.
@@ -234,6 +236,10 @@ class Session(Parking):
           image, motion: as for `run`.
           work: `(H, W)` bool per index of `Plan.grids`; grids left out follow the values.
         """
+        if not isinstance(work, Mapping):
+            raise ShapeError(
+                f"work is a {type(work).__name__}; expected a mask per index of the plan's grids, in a dict"
+            )
         return self._run(image, motion, work)
 
     def inspect(self) -> Inspection:

@@ -24,7 +24,7 @@ def parse_arch(target: str) -> str:
     Raises:
       OptionError: anything else.
     """
-    match = re.fullmatch(r"cuda:(sm_\d+)", target)
+    match = re.fullmatch(r"cuda:(sm_\d+)", str(target))
     if match is None or match.group(1) not in CUDA_ARCHES:
         allowed = ", ".join(f"cuda:{arch}" for arch in CUDA_ARCHES)
         raise OptionError(f"target (={target!r}) must be one of {allowed}")
