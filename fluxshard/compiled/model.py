@@ -17,14 +17,13 @@ from torch.utils import _pytree as pytree
 from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
 from fluxshard.compiled.example import Example, example_image
 from fluxshard.compiled.lowered import Network
+from fluxshard.compiled.memory import memory_finder
 from fluxshard.compiled.outputs import PlacedFrame, canvas_of, detections_of
 from fluxshard.compiled.reuse_choice import SessionKind, chosen_reuse
 from fluxshard.compiled.specialisation import Specialisation
 from fluxshard.errors import ModelError, OptionError, ShapeError, StateError, TraceError
-from fluxshard.explain import Explanation, Memory, describe
+from fluxshard.explain import Explanation, describe
 from fluxshard.ir.plan import Plan
-from fluxshard.ir.step_layout import Keep
-from fluxshard.ir.step_memory import memory_parts
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.loading.loaded_model import LoadedModel, Task
 from fluxshard.options import (
@@ -33,14 +32,10 @@ from fluxshard.options import (
     CompileOptions,
     DType,
     Isa,
-    PlannedOptions,
     ReuseOptions,
     check_kind,
     check_path,
 )
-from fluxshard.runtime.engines.cpp import CppEngine
-from fluxshard.runtime.parking import memory_of
-from fluxshard.runtime.planned.levels import levels_of
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
@@ -116,7 +111,7 @@ class CompiledModel:
         own = None if self._profile is None else self._profile.reuse
         reuse = chosen_reuse(reuse, exact=exact, own=own)
         if reuse.profile is None:
-            return Session(lambda image: self.specialise(image).program, reuse, keep_all=keep_all)
+            return Session(lambda image: self.specialise(image, in_stream=True).program, reuse, keep_all=keep_all)
         profile = ThresholdProfile.load(reuse.profile)
         if profile.canvas_px != self._options.canvas_px:
             raise OptionError(
@@ -125,19 +120,26 @@ class CompiledModel:
             )
 
         def checked(image: Tensor) -> Program:
-            found = self.specialise(image)
+            found = self.specialise(image, in_stream=True)
             profile.check(found.program.engine.plan, found.weights)
             return found.program
 
         return Session(checked, profile.reuse, keep_all=keep_all)
 
-    def specialise(self, example: Tensor) -> Specialisation:
-        """Compiles for the shape of `example`, float32 or bytes, or returns what is already compiled for it."""
+    def specialise(self, example: Tensor, *, in_stream: bool = False) -> Specialisation:
+        """Compiles for the shape of `example`, float32 or bytes, or returns what is already compiled for it.
+
+        Args:
+          example: `(1, C, H, W)`.
+          in_stream: a frame waits for it: another size than the first is a warning in the log then.
+        """
         shape = tuple(example.shape)
         with self._lock:
             found = self._compiled.get(shape)
             if found is None:
-                found = self._compiled[shape] = self._compile_another(torch.zeros(shape, dtype=_network_type(example)))
+                found = self._compiled[shape] = self._compile_another(
+                    torch.zeros(shape, dtype=_network_type(example)), in_stream=in_stream
+                )
             self._latest = found
             return found
 
@@ -329,32 +331,14 @@ class CompiledModel:
         last = self._last()
         tuned = getattr(last.program.engine, "tuned", {})
         itemsize = 4 if self.dtype == "float32" else 2
-        return Explanation(self.plan, self.backend, last.notes, itemsize, tuned, self._find_memory())
-
-    def _find_memory(self) -> Callable[[], Memory] | None:
-        program = self._last().program
-        engine = program.engine
-        if not isinstance(engine, CppEngine):
-            return None
-
-        def find() -> Memory:
-            plan, layout, options = engine.plan, engine.layout, PlannedOptions()
-            test = program.make_test(plan.grids[0], levels_of(plan, options), plan.grids, options)
-            tested = sum(block.nbytes for block in memory_of(test))
-            return Memory(
-                planned=memory_parts(plan, layout, Keep.GIVEN) | {"image test": tested},
-                propagated=layout.sizes[Keep.ALL],
-                scratch=layout.scratch_size,
-            )
-
-        return find
+        return Explanation(self.plan, self.backend, last.notes, itemsize, tuned, memory_finder(last.program))
 
     def _last(self) -> Specialisation:
         if self._latest is None:
             raise StateError("model is not compiled for any size yet: pass an example to compile(), or run a frame")
         return self._latest
 
-    def _compile_another(self, image: Tensor) -> Specialisation:
+    def _compile_another(self, image: Tensor, *, in_stream: bool) -> Specialisation:
         """Compiles, and tells of it."""
         others, start = list(self._compiled), time.perf_counter()
         try:
@@ -366,7 +350,7 @@ class CompiledModel:
                 f"image is {tuple(image.shape)}, and the network was compiled for images of {others[-1][1]} channels, "
                 f"such as {others[-1]}; with {image.shape[1]} it does not run"
             ) from error
-        tell = _log.warning if others else _log.info
+        tell = _log.warning if others and in_stream else _log.info
         tell(
             "%s %s on %s in %.1f s%s", "compiled another size," if others else "compiled", describe(
                 found.program.engine.plan

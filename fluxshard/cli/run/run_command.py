@@ -12,8 +12,9 @@ from rich.console import Console
 
 import fluxshard
 from fluxshard import video
-from fluxshard.cli.run.output_directory import prepare_directory
+from fluxshard.cli.run.output_directory import files_of, prepare_directory
 from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
@@ -100,6 +101,7 @@ def run_command(request: RunRequest) -> int:
     # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
     with video.open(request.video) as probe:
         picture_size = probe.picture_size
+    check_apart(files_of(request.out), (request.video, request.model, request.reuse.profile))
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
@@ -190,7 +192,7 @@ def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
 
 
 def _loop(
-    request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session, fps: float | None
+    request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session, fps: float | None = None
 ) -> StreamLoop:
     objects = reuse.options.planned if reuse.options.policy == "planned" else None
     head = None
