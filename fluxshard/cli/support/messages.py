@@ -19,7 +19,7 @@ EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this i
 
 @contextlib.contextmanager
 def warnings_as_notes(console: Console) -> Iterator[None]:
-    """Shows this package's warnings, and what it logs as one, as one-line notes, each text once; hides those of others."""
+    """Shows this package's warnings, and what it logs as one, as one-line notes, each text once; hides all others."""
     seen: set[str] = set()
     own = Path(fluxshard.__file__).parent
     show = warnings.showwarning
