@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Real
 from pathlib import Path, PurePath
-from typing import Literal, TypeGuard, TypeVar, cast
+from typing import Any, Literal, TypeGuard, TypeVar, cast
 
 from fluxshard.errors import OptionError
 
@@ -26,6 +26,17 @@ OBJECT, SMALL_OBJECT = 1, 2  # values of cells of a region mask; 0 is background
 
 
 Options = TypeVar("Options")
+
+
+def short_repr(options: Any) -> str:
+    """The `repr` of options: what is not as by default."""
+    parts = []
+    for one in fields(options):
+        value = getattr(options, one.name)
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        if one.repr and value != default:
+            parts.append(f"{one.name}={value!r}")
+    return f"{type(options).__name__}({', '.join(parts)})"
 
 
 def check_kind(name: str, value: object, kind: type[object], *, optional: bool = False) -> None:
@@ -126,6 +137,8 @@ class CompileOptions:
     autotune: bool = False
     dump_dir: Path | str | None = None
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         _check("backend", self.backend, ("auto", "cpp", "cuda", "reference", "emulated"))
         _check("dtype", self.dtype, ("auto", "float32", "float16", "bfloat16"))
@@ -162,6 +175,8 @@ class LevelOptions:
     dilation: int | None = None
     shard_px: int | None = None
     low_pass_px: int | None = None
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.gain is not None:
@@ -223,6 +238,8 @@ class PlannedOptions:
     levels: Mapping[int, LevelOptions] = field(default_factory=dict)
     candidates: bool = True
     pixel_range: tuple[float, float] = (0.0, 1.0)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         for name in ("tau", "tau_waiting", "tau_stray", "region_confidence"):
@@ -324,6 +341,8 @@ class ReuseOptions:
     planned: PlannedOptions = field(default_factory=PlannedOptions)
     canvas_fill: float = 114 / 255
     profile: Path | str | None = None
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         _check("policy", self.policy, ("propagated", "planned"))

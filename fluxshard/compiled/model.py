@@ -18,7 +18,7 @@ from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_typ
 from fluxshard.compiled.example import Example, example_image
 from fluxshard.compiled.lowered import Network
 from fluxshard.compiled.memory import memory_finder
-from fluxshard.compiled.outputs import PlacedFrame, canvas_of, detections_of
+from fluxshard.compiled.outputs import PlacedFrame, Placing, detections_of, placing_of
 from fluxshard.compiled.reuse_choice import SessionKind, chosen_reuse
 from fluxshard.compiled.specialisation import Specialisation
 from fluxshard.errors import ModelError, OptionError, ShapeError, StateError, TraceError
@@ -146,7 +146,7 @@ class CompiledModel:
     def detections(
         self,
         outputs: Any,
-        frame: PlacedFrame | None = None,
+        frame: PlacedFrame | Placing | None = None,
         *,
         confidence: float = 0.25,
         iou: float = 0.7,
@@ -156,8 +156,8 @@ class CompiledModel:
 
         Args:
           outputs: of `Session.run`.
-          frame: of `fluxshard.video` that was run: detections are in pixels of its picture then. Without, in those of
-            the image of the size compiled last.
+          frame: of `fluxshard.video` that was run, or the letterbox that made the image: detections are in pixels of
+            the picture then. Without, in those of the image of the size compiled last.
           confidence: detections score above.
           iou: of two boxes of a class that overlap by more, the one of lower score is suppressed.
           origin: `Session.origin`, where the model has a canvas.
@@ -172,9 +172,9 @@ class CompiledModel:
                 f"what the outputs of {self!r} mean is not known: compile the path of an Ultralytics checkpoint, or an "
                 "ultralytics.YOLO"
             )
-        extra = self._options.canvas_px
-        canvas = self.plan.image_size if frame is None else canvas_of(frame, extra)
-        found = detections_of(outputs, layout, canvas, extra, frame, origin, confidence=confidence, iou=iou)
+        extra, placing = self._options.canvas_px, placing_of(frame)
+        canvas = self.plan.image_size if placing is None else (placing.size[0] + extra, placing.size[1] + extra)
+        found = detections_of(outputs, layout, canvas, extra, placing, origin, confidence=confidence, iou=iou)
         return replace(found, names=self.names)
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from fluxshard.errors import OptionError
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.postprocess import decode
 from fluxshard.models.loading.loaded_model import HeadLayout
@@ -48,7 +49,7 @@ def detections_of(
     layout: HeadLayout,
     canvas: tuple[int, int],
     canvas_px: int,
-    frame: PlacedFrame | None,
+    placing: Placing | None,
     origin: tuple[int, int],
     *,
     confidence: float,
@@ -57,10 +58,11 @@ def detections_of(
     """See `CompiledModel.detections`.
 
     Args:
-      outputs, frame, origin, confidence, iou: see there.
+      outputs, origin, confidence, iou: see there.
       layout: of the outputs.
       canvas: (H, W) of what the outputs describe.
       canvas_px: by how much that is larger than the image, per axis.
+      placing: how the picture whose pixels are wanted lies in the image; None: the image's are wanted.
     """
     check_share("confidence", confidence)
     check_share("iou", iou)
@@ -68,14 +70,19 @@ def detections_of(
     if canvas_px:
         size = canvas[0] - canvas_px, canvas[1] - canvas_px
         found = found.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), size)
-    if frame is None:
+    if placing is None:
         return found
-    placing = frame.letterbox
     y, x = placing.offset
     return found.to_picture(placing.scale, (float(y), float(x)), placing.picture_size)
 
 
-def canvas_of(frame: PlacedFrame, canvas_px: int) -> tuple[int, int]:
-    """(H, W) of what outputs for a frame describe."""
-    height, width = frame.letterbox.size
-    return height + canvas_px, width + canvas_px
+def placing_of(given: PlacedFrame | Placing | None) -> Placing | None:
+    """The letterbox of a frame, or the one that was given itself.
+
+    Raises:
+      OptionError: neither.
+    """
+    placing: Any = getattr(given, "letterbox", given)
+    if placing is not None and not all(hasattr(placing, name) for name in ("size", "picture_size", "scale", "offset")):
+        raise OptionError(f"frame is a {type(given).__name__}; give a frame of fluxshard.video, or its letterbox")
+    return cast("Placing | None", placing)

@@ -25,6 +25,9 @@ class Specialisation:
     lowered: Lowered
     notes: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        return f"Specialisation({self.lowered.plan!r})"
+
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """Weights of the plan by name."""

@@ -70,6 +70,10 @@ class VideoWriter:
             raise self._failed(error) from error
         self._open = True
 
+    def __repr__(self) -> str:
+        state = "" if self._open else ", closed"
+        return f"VideoWriter({str(self.path)!r}, {self.size[0]}x{self.size[1]} px, {self._frames} frames{state})"
+
     def write(self, picture: NDArray[np.uint8]) -> None:
         """Appends a `(h, w, 3)` uint8 RGB picture.
 

@@ -96,6 +96,9 @@ class OffloadedSession:
         self._frames = 0
         self._closed = False
 
+    def __repr__(self) -> str:
+        return f"OffloadedSession({'closed, ' if self._closed else ''}{self._frames} frames)"
+
     def __enter__(self) -> OffloadedSession:
         return self
 

@@ -10,7 +10,7 @@ from typing import Literal
 from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.errors import OptionError
-from fluxshard.options import check_flag, check_kind, check_path, check_share
+from fluxshard.options import check_flag, check_kind, check_path, check_share, short_repr
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 
 PayloadName = Literal["raw", "packed", "jpeg", "bitstream"]
@@ -50,6 +50,8 @@ class OffloadOptions:
     token: str | None = field(default=None, repr=False)
     insecure: bool = False
     link: LinkOptions = field(default_factory=LinkOptions)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.payload not in ("raw", "packed", "jpeg", "bitstream"):

@@ -178,7 +178,8 @@ class Detections:
     names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        counts = Counter(self.name(index) for index in range(len(self)))
+        prefix = "" if self.names else "of class "
+        counts = Counter(prefix + self.name(index) for index in range(len(self)))
         objects = ", ".join(f"{count} {name}" for name, count in counts.most_common(5))
         more = f" and {len(counts) - 5} classes more" if len(counts) > 5 else ""
         return f"Detections({objects or 'none'}{more}, in {self.shape[0]}x{self.shape[1]} px)"

@@ -9,7 +9,7 @@ from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.edge.options import Answer, check_connection
 from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.errors import OptionError
-from fluxshard.options import ReuseOptions, check_kind, check_share, is_number
+from fluxshard.options import ReuseOptions, check_kind, check_share, is_number, short_repr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,8 @@ class WatchOptions:
     token: str | None = field(default=None, repr=False)
     insecure: bool = False
     link: LinkOptions = field(default_factory=LinkOptions)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.answer not in ("outputs", "detections"):
