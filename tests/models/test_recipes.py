@@ -115,7 +115,7 @@ def test_ultralytics_track(place: Path) -> None:
     (code,) = recipes("Ultralytics' track")
     lines = run(TORCHVISION + code, place).splitlines()
     found = [line for line in lines if line.startswith("tensor(")]
-    assert len(found) == FRAMES and len({line.partition("]")[0] for line in found}) == 1  # the same ids in all frames
+    assert len(found) == FRAMES and all(line.startswith("tensor([1.") for line in found)  # fainter ones come and go
 
 
 def test_opencv_camera(place: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_saved_model_on_another_machine(place: Path, tmp_path: Path) -> None:
 
 def test_notebook(place: Path) -> None:
     cells = recipes("Notebook")
-    shown = run("".join(map(_as_a_notebook_shows_it, cells)), place, FLUXSHARD_YOLO="")
+    shown = run("".join(map(_as_a_notebook_shows_it, cells)), place)
     tables = re.findall(r"^<.*</table>$", shown, re.MULTILINE)
     assert len(tables) == 2 and "<td>conv2d</td>" in tables[0] and "<th>compute_ratio</th>" in tables[1]
     assert re.search(r"^Detections\(.*person", shown, re.MULTILINE)
