@@ -112,7 +112,7 @@ def test_an_object_of_ultralytics() -> None:
 
 def test_an_object_of_ultralytics_without_a_network() -> None:
     kind = type("YOLO", (), {"__module__": "ultralytics.engine.model", "model": "yolo11n.onnx"})
-    with pytest.raises(ModelError, match="no network in torch but str 'yolo11n.onnx'"):
+    with pytest.raises(ModelError, match=r"no network in torch but str 'yolo11n\.onnx'"):
         fluxshard.compile(kind(), options=REFERENCE)
 
 
