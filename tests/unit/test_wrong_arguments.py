@@ -17,6 +17,7 @@ import fluxshard
 from fluxshard import errors, video
 from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.security.tls import ClientTls
+from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions, LevelOptions, PlannedOptions, ReuseOptions
 from fluxshard.runtime.offload.dispatch import DispatchOptions
@@ -55,6 +56,7 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         place=place, model=model, fresh=fresh, ran=ran, closed=closed, image=image, net=_net(), new=model.session,
         planned=model.session("planned"), exact=model.session("exact"),
         uncompiled=fluxshard.compile(_net(), options=REFERENCE),
+        detector=fluxshard.compile(LoadedModel(_net(), "detect", HeadLayout("detect", 2)), options=REFERENCE),
     )  # fmt: skip
 
 
@@ -120,6 +122,12 @@ COMPILE: dict[str, Call] = {
     "explain another dtype": lambda f: f.model.explain(target="cuda:sm_90", dtype="int8"),
     "detections of raw outputs": lambda f: f.model.detections(torch.zeros(1, 84, 10)),
     "predictor of raw outputs": lambda f: fluxshard.yolo_predictor(f.model),
+    "predictor of a fast session": lambda f: fluxshard.yolo_predictor(f.detector, "fast"),  # type: ignore[arg-type]
+    "detections of another shape": lambda f: f.detector.detections(torch.zeros(1, 84, 10), video.Letterbox(SIZE)),
+    "detections of nothing": lambda f: f.detector.detections(None, video.Letterbox(SIZE)),
+    "detections of a frame that is none": lambda f: f.detector.detections(torch.zeros(1, 6, 10), SIZE),
+    "detections of no size": lambda f: f.detector.detections(torch.zeros(1, 6, 10)),
+    "detections above 2": lambda f: f.detector.detections(torch.zeros(1, 6, 10), video.Letterbox(SIZE), confidence=2),
     "predictor of None": lambda f: fluxshard.yolo_predictor(None),
 }
 SESSION: dict[str, Call] = {

@@ -51,7 +51,7 @@ def yolo_predictor(
       a subclass of the predictor of the model's task.
 
     Raises:
-      OptionError: a task that has no detections, or a model with a canvas.
+      OptionError: a task that has no detections, a model with a canvas, or what `CompiledModel.session` refuses.
       MissingExtraError: ultralytics is not installed.
       FluxShardError: as for `compile`.
     """
@@ -65,6 +65,7 @@ def yolo_predictor(
         )
     if compiled.options.canvas_px:
         raise OptionError(f"a predictor takes outputs of the image itself: compile {compiled!r} with canvas_px=0")
+    compiled.session(reuse, exact=exact).close()  # says now what is wrong with them
     module, name = _PREDICTORS[compiled.task]
     try:
         base: Any = getattr(library(module), name)
