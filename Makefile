@@ -48,7 +48,7 @@ $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(DEV): $(BASE)
-	$(PIP) -c constraints.txt -e '.[yolo,cuda,evaluate,dev]'
+	$(PIP) -c constraints.txt -e '.[yolo,cuda,evaluate,track,dev]'
 	touch $@
 
 env: $(DEV)

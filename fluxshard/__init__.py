@@ -6,6 +6,7 @@ Cached features move along codec motion vectors; only what changed is recomputed
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,25 +21,32 @@ if TYPE_CHECKING:
     from fluxshard.compiled.model import CompiledModel as CompiledModel
     from fluxshard.errors import FluxShardError as FluxShardError
     from fluxshard.ir.plan import Plan as Plan
+    from fluxshard.models.detections.detections import Detections as Detections
     from fluxshard.motion import MotionField as MotionField
     from fluxshard.options import CompileOptions as CompileOptions
+    from fluxshard.options import PlannedOptions as PlannedOptions
     from fluxshard.options import ReuseOptions as ReuseOptions
+    from fluxshard.pipeline.tracking.yolo_predictor import yolo_predictor as yolo_predictor
     from fluxshard.runtime.session import Session as Session
     from fluxshard.runtime.stats import FrameStats as FrameStats
     from fluxshard.video.motion.motion_estimator import MotionEstimator as MotionEstimator
 
 __version__ = "0.1.0"
 
+logging.getLogger("fluxshard").addHandler(logging.NullHandler())  # who wants to read along adds another
+
 # public name -> where it lives; loaded on first use, so that `fluxshard --help` does not wait for torch
 _HOMES = {
     "CompileOptions": "fluxshard.options",
     "CompiledModel": "fluxshard.compiled.model",
+    "Detections": "fluxshard.models.detections.detections",
     "FluxShardError": "fluxshard.errors",
     "FrameStats": "fluxshard.runtime.stats",
     "MotionEstimator": "fluxshard.video.motion.motion_estimator",
     "MotionField": "fluxshard.motion",
     "OffloadOptions": "fluxshard.cloud.edge.options",
     "Plan": "fluxshard.ir.plan",
+    "PlannedOptions": "fluxshard.options",
     "ReuseOptions": "fluxshard.options",
     "Session": "fluxshard.runtime.session",
     "WatchOptions": "fluxshard.cloud.edge.camera.options",
@@ -46,18 +54,21 @@ _HOMES = {
     "load": "fluxshard.compiled.load",
     "offload": "fluxshard.cloud.edge.offload",
     "watch": "fluxshard.cloud.edge.camera.watch",
+    "yolo_predictor": "fluxshard.pipeline.tracking.yolo_predictor",
 }
 _MODULES = ("errors", "video")
 
 __all__ = [
     "CompileOptions",
     "CompiledModel",
+    "Detections",
     "FluxShardError",
     "FrameStats",
     "MotionEstimator",
     "MotionField",
     "OffloadOptions",
     "Plan",
+    "PlannedOptions",
     "ReuseOptions",
     "Session",
     "WatchOptions",
@@ -67,6 +78,7 @@ __all__ = [
     "offload",
     "video",
     "watch",
+    "yolo_predictor",
 ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,11 +12,15 @@ from torch.export import ExportedProgram
 
 from fluxshard.backends import check_target
 from fluxshard.compiled.check_sample import check_sample
+from fluxshard.compiled.example import Example, example_image
+from fluxshard.compiled.load import open_loaded
 from fluxshard.compiled.lowered import Lowered
 from fluxshard.compiled.model import CompiledModel
 from fluxshard.errors import ShapeError, TraceError
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions
+from fluxshard.models.loading.load import loaded_from
+from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.options import CompileOptions, checked_options
 from fluxshard.passes import run_passes
 from fluxshard.passes.capture.device_copy import moved, tensors_of
 from fluxshard.passes.capture.probe import Sample
@@ -25,12 +30,12 @@ from fluxshard.runtime.reuse.canvas import zero_canvas
 
 __all__ = ["CapturedNetwork", "CompiledModel", "Net", "compile"]
 
-Net = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
+Net: TypeAlias = torch.nn.Module | torch.fx.GraphModule | ExportedProgram
 
 
 def compile(
-    net: Net,
-    example: Tensor | None = None,
+    net: Net | LoadedModel | Path | str,
+    example: Example | None = None,
     *,
     options: CompileOptions | None = None,
     target: str = "cpu",
@@ -42,9 +47,11 @@ def compile(
     Args:
       net: a module in eval semantics, a GraphModule or an ExportedProgram with one image input; never changed, and free
         to be used by other threads. It may be on any device and of any floating type: a copy is captured, on the CPU
-        and in float32. The copy runs a few frames first: a model that remembers frames is refused.
-      example: `(1, C, H, W)` float32; only its shape matters. None specialises at the first frame; in both cases
-        another size is compiled when it first comes.
+        and in float32. The copy runs a few frames first: a model that remembers frames is refused. Or the path of a
+        weights file, as for `fluxshard run`, or of a saved model, which is opened; or an `ultralytics.YOLO`. What their
+        outputs mean is known afterwards (`CompiledModel.task`, `names`, `detections`).
+      example: an image as for `Session.run`, `(image,)`, or a shape `(1, C, H, W)`; only the shape matters. None
+        specialises at the first frame; in both cases another size is compiled when it first comes.
       options: see `CompileOptions`.
       target: "cpu", "cuda" (the current device) or "cuda:1". On a GPU images and results are CUDA tensors.
       progress: told of each measurement while tiles are tuned (`CompileOptions.autotune`): how many are made, and how
@@ -57,18 +64,36 @@ def compile(
 
     Raises:
       TraceError: the model cannot be captured.
+      ModelError: a weights file is missing, damaged or not a model.
+      ShapeError: an example that is no image of batch 1.
       PassError: the compiled model runs no frame, or returns something else than the network.
       ToolchainError: no compiler, or no GPU, for the backend and target.
       OptionError: an option or target that is not allowed.
     """
-    options = options or CompileOptions()
-    network = CapturedNetwork(net, options)
-    model = CompiledModel(network, options, check_target(target, options), progress=progress)
-    if example is not None:
-        model.specialise(example)
+    options = checked_options(options, CompileOptions)
+    target = check_target(target, options)
+    image = None if example is None else example_image(example)
+    loaded = loaded_from(net)
+    if loaded is not None and loaded.saved is not None:
+        return open_loaded(loaded, loaded.saved, image, options=options, target=target)
+    module = _checked(net) if loaded is None else loaded.net
+    network = CapturedNetwork(module, options)
+    model = CompiledModel(network, options, target, progress=progress, loaded=loaded)
+    if image is not None:
+        model.specialise(image)
         if check and network.sample is not None and options.backend != "emulated":
-            check_sample(model, network.sample, type(net).__name__)
+            check_sample(model, network.sample, type(module).__name__)
     return model
+
+
+def _checked(net: Any) -> Net:
+    if isinstance(net, (torch.nn.Module, ExportedProgram)):
+        return net
+    seen = f"the class {net.__name__} itself" if isinstance(net, type) else f"a {type(net).__name__}"
+    raise TraceError(
+        f"cannot compile {seen}; give an nn.Module, a GraphModule, an ExportedProgram, an ultralytics.YOLO, or the "
+        "path of a weights file"
+    )
 
 
 class CapturedNetwork:

@@ -40,7 +40,7 @@ def check_target(target: str, options: CompileOptions) -> str:
       OptionError: target, backend, dtype and arch do not go together.
       ToolchainError: the target is a GPU that torch does not see.
     """
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", target):
+    if not isinstance(target, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", target):
         raise OptionError(f"target (={target!r}) must be 'cpu', 'cuda' or 'cuda:N'")
     allowed = _ON_CPU if target == "cpu" else _ON_CUDA
     if options.backend not in allowed:

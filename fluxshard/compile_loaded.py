@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from torch import Tensor
-
-from fluxshard.compiled.load import open_saved
+from fluxshard.compiled.example import Example
+from fluxshard.compiled.load import open_loaded
 from fluxshard.compiled.model import CompiledModel
-from fluxshard.errors import OptionError
 from fluxshard.models.loading.loaded_model import LoadedModel
 from fluxshard.options import CompileOptions
 
 
 def compile_loaded(
     loaded: LoadedModel,
-    example: Tensor | None = None,
+    example: Example | None = None,
     *,
     options: CompileOptions | None = None,
     target: str = "cpu",
@@ -35,20 +32,8 @@ def compile_loaded(
       ShapeError: an example of a size that a saved model was not saved for.
       FluxShardError: as for `fluxshard.compile` and `fluxshard.load`.
     """
-    options = options or CompileOptions()
     if loaded.saved is None:
         from fluxshard.api import compile  # brings torch.export and all passes
 
-        return compile(loaded.net, example, options=options, target=target, progress=progress)
-    saved_px = loaded.saved.options.canvas_px
-    if options.canvas_px != saved_px:
-        raise OptionError(
-            f"a canvas of {options.canvas_px} px is wanted, and {loaded.saved.path!r} was saved with one of "
-            f"{saved_px} px: export the network again with such a canvas, or give its weights file"
-        )
-    if options.dtype == "float32" and options.backend != "reference":
-        options = replace(options, dtype="auto")  # nothing else was asked for: as it was saved
-    model = open_saved(loaded.saved, options=options, target=target)
-    if example is not None:
-        model.specialise(example)
-    return model
+        return compile(loaded, example, options=options, target=target, progress=progress)
+    return open_loaded(loaded, loaded.saved, example, options=options or CompileOptions(), target=target)

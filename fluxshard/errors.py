@@ -37,6 +37,7 @@ Messages say what was seen, what is allowed and what to do.
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -205,8 +206,8 @@ class EvaluationError(FluxShardError):
 def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
     """Issues a warning at the line that called this package, from any depth of calls.
 
-    The command line counts as a caller. In a thread that this package started, the line is the outermost one of the
-    package.
+    The logger "fluxshard" is told of a RuntimeWarning as well. The command line counts as a caller. In a thread that
+    this package started, the line is the outermost one of the package.
 
     Args:
       message: what was seen, and what happens because of it.
@@ -217,6 +218,8 @@ def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
         inside, frame = frame, frame.f_back
     if _module(frame).partition(".")[0] in _THREADS:
         frame = inside
+    if issubclass(category, RuntimeWarning):
+        logging.getLogger(_PACKAGE).warning("%s", message)
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, _module(frame), registry)
 

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fluxshard.errors import ShapeError
+from fluxshard.errors import OptionError, ShapeError
 
+_NEAR_PX = 2.0  # flow of pixels that move along with their cell
 CELL_PX = 8  # resolves every H.264 partition that decoders report
 
 # Where a frame's motion comes from. A video says "codec" (vectors of the stream itself), "encoder" (vectors of an
@@ -56,8 +57,7 @@ class MotionField:
                 f"motion: displacement is {displacement.dtype} and valid is {valid.dtype}; "
                 "expected whole pixels (int16) and bool"
             )
-        if self.cell_px < 1:
-            raise ShapeError(f"motion: cell_px (={self.cell_px}) must be at least 1")
+        _check_cell(self.cell_px)
         # vectors beyond int16 point outside every frame that the engine accepts: the source is unknown
         limit = np.iinfo(np.int16).max
         far = displacement.size and (displacement.min() < -limit or displacement.max() > limit)
@@ -102,11 +102,58 @@ class MotionField:
           dy: motion along y in pixels.
           dx: motion along x in pixels.
           cell_px: side of a cell in pixels.
+
+        Raises:
+          ShapeError: what is no whole number, or a size without pixels.
         """
+        _check_cell(cell_px)
+        for name, value, least in (("height", height, 1), ("width", width, 1), ("dy", dy, None), ("dx", dx, None)):
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole or (least is not None and value < least):
+                at_least = "" if least is None else f" of at least {least}"
+                raise ShapeError(f"motion: {name} (={value!r}) must be a whole number{at_least}, in pixels")
         shape = cells(height, cell_px), cells(width, cell_px)
         displacement = np.empty((*shape, 2), np.int64)
         displacement[...] = (dy, dx)
         return cls(displacement, np.ones(shape, np.bool_), cell_px)
+
+    @classmethod
+    def from_flow(
+        cls, flow: NDArray[Any], direction: Literal["backward", "forward"], *, cell_px: int = CELL_PX
+    ) -> MotionField:
+        """The field of dense optical flow, as OpenCV and networks give it.
+
+            flow = cv2.calcOpticalFlowFarneback(grey, grey_before, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+            motion = MotionField.from_flow(flow, "backward")
+
+        A cell gets the median of its pixels, rounded to whole pixels. It is valid where at least half of the pixels
+        have a flow within 2 px of that.
+
+        Args:
+          flow: `(H, W, 2)` floats or integers, x before y, in pixels of the network's image.
+          direction: "backward": from this picture to the one before, `flow(picture, before)`: pixel p was at
+            `p + flow[p]`; exact, and the one to prefer. "forward": from the picture before to this one,
+            `flow(before, picture)`: the pixel that was at q is at `q + flow[q]`; cells that less than half of their
+            pixels have come to are invalid.
+          cell_px: side of a cell in pixels.
+
+        Raises:
+          ShapeError: a flow of another shape or type.
+          OptionError: a direction that there is not.
+        """
+        given = np.asarray(flow)
+        if direction not in ("backward", "forward"):
+            raise OptionError(f"direction (={direction!r}) must be 'backward' or 'forward'")
+        if given.ndim != 3 or given.shape[2] != 2 or not given.size:
+            turned = ": pass flow.transpose(1, 2, 0)" if given.ndim == 3 and given.shape[0] == 2 else ""
+            raise ShapeError(f"flow is {given.shape} {given.dtype}; expected (H, W, 2), x before y, in pixels{turned}")
+        if not (np.issubdtype(given.dtype, np.floating) or np.issubdtype(given.dtype, np.integer)):
+            raise ShapeError(f"flow is {given.shape} {given.dtype}; expected floats or integers, in pixels")
+        _check_cell(cell_px)
+        towards = given[..., ::-1].astype(np.float32)
+        if direction == "backward":
+            return cls(*_reduced(-towards, np.asarray(np.isfinite(towards).all(-1)), cell_px), cell_px)
+        return cls(*_reduced(*_arrived(towards), cell_px), cell_px)
 
     def check_covers(self, height: int, width: int) -> None:
         """Checks that the field has one entry per cell of a frame of `(height, width)` pixels.
@@ -120,6 +167,52 @@ class MotionField:
                 f"motion: {self.valid.shape} cells of {self.cell_px} px do not cover an image of {height}x{width} px; "
                 f"expected {expected}"
             )
+
+
+def _check_cell(cell_px: object) -> None:
+    if isinstance(cell_px, bool) or not isinstance(cell_px, int) or cell_px < 1:
+        raise ShapeError(f"motion: cell_px (={cell_px!r}) must be a whole number of at least 1")
+
+
+def _arrived(forward: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The displacement of what has come to each pixel, and where anything has; of several, one.
+
+    Args:
+      forward: `(H, W, 2)` (dy, dx) at the pixels that they start from.
+    """
+    height, width = forward.shape[:2]
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(forward).all(-1))
+    steps = np.rint(np.where(known[..., None], np.clip(forward, -1e6, 1e6), 0)).astype(np.int64)
+    y, x = np.indices((height, width)) + np.moveaxis(steps, -1, 0)
+    known &= (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    found, there = np.zeros_like(forward), np.zeros((height, width), np.bool_)
+    found[y[known], x[known]] = forward[known]
+    there[y[known], x[known]] = True
+    return found, there
+
+
+def _reduced(
+    displacement: NDArray[np.float32], known: NDArray[np.bool_], cell_px: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Displacement and validity of cells from those of pixels, see `MotionField.from_flow`."""
+    height, width = known.shape
+    rows, columns = cells(height, cell_px), cells(width, cell_px)
+    padded = np.full((rows * cell_px, columns * cell_px, 2), np.nan, np.float32)
+    padded[:height, :width] = np.where(known[..., None], displacement, np.nan)
+    inside = np.zeros(padded.shape[:2], np.bool_)
+    inside[:height, :width] = True
+
+    def by_cell(pixels: NDArray[Any]) -> NDArray[Any]:
+        split = pixels.reshape(rows, cell_px, columns, cell_px, -1)
+        return np.moveaxis(split, 1, 2).reshape(rows, columns, cell_px * cell_px, -1)
+
+    values = np.sort(by_cell(padded), axis=2)  # what is not known comes last
+    count = np.isfinite(values[..., 0]).sum(2)
+    middle = np.maximum(count - 1, 0) // 2
+    found = np.take_along_axis(values, middle[..., None, None], axis=2)[:, :, 0]
+    near = (np.abs(by_cell(padded) - found[:, :, None]) <= _NEAR_PX).all(-1).sum(2)
+    valid = (count > 0) & (2 * near >= by_cell(inside)[..., 0].sum(2))
+    return np.rint(np.where(valid[..., None], np.clip(found, -1e6, 1e6), 0)).astype(np.int64), valid
 
 
 def cells(length_px: int, cell_px: int) -> int:

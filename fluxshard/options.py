@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
+from dataclasses import MISSING, dataclass, field, fields, replace
+from numbers import Real
+from pathlib import Path, PurePath
+from typing import Any, Literal, TypeGuard, TypeVar, cast
 
 from fluxshard.errors import OptionError
 
@@ -24,14 +25,71 @@ _NEAR_WHERE_DILATED = 4.0  # how much larger thresholds near objects may be wher
 OBJECT, SMALL_OBJECT = 1, 2  # values of cells of a region mask; 0 is background
 
 
+Options = TypeVar("Options")
+
+
+def short_repr(options: Any) -> str:
+    """The `repr` of options: what is not as by default."""
+    parts = []
+    for one in fields(options):
+        value = getattr(options, one.name)
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        if one.repr and value != default:
+            parts.append(f"{one.name}={value!r}")
+    return f"{type(options).__name__}({', '.join(parts)})"
+
+
+def check_kind(name: str, value: object, kind: type[object], *, optional: bool = False) -> None:
+    """Raises OptionError unless the value is of a class, or None where that is allowed."""
+    if not isinstance(value, kind) and not (optional and value is None):
+        raise OptionError(
+            f"{name} (={value!r:.80}) is a {type(value).__name__}; give {kind.__name__}(...){', or None' * optional}"
+        )
+
+
+def checked_options(given: object, kind: type[Options], name: str = "options") -> Options:
+    """Options as given; None gives the defaults.
+
+    Raises:
+      OptionError: options of another kind.
+    """
+    if given is None:
+        return kind()
+    check_kind(name, given, kind, optional=True)
+    return cast(Options, given)
+
+
+def check_share(name: str, value: object) -> None:
+    """Raises OptionError unless the value is a number from 0 to 1."""
+    if not (is_number(value) and 0 <= value <= 1):
+        raise OptionError(f"{name} (={value!r}) must be a number from 0 to 1")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number, and no truth value."""
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
 def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
+    if not any(value is one or (type(value) is type(one) and value == one) for one in allowed):
         raise OptionError(f"{name} (={value!r}) must be one of {', '.join(map(repr, allowed))}")
 
 
-def _check_number(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise OptionError(f"{name} (={value}) must be a finite number >= 0")
+def _check_number(name: str, value: object) -> None:
+    if not (is_number(value) and value >= 0):
+        raise OptionError(f"{name} (={value!r}) must be a finite number >= 0")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raises OptionError unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} (={value!r}) must be True or False")
+
+
+def check_path(name: str, value: object) -> None:
+    """Raises OptionError unless the value is a path or None."""
+    if value is not None and not isinstance(value, (str, PurePath)):
+        raise OptionError(f"{name} (={value!r:.80}) must be a path, or None")
 
 
 def stored_types(backend: Backend) -> tuple[AnyDType, ...]:
@@ -79,11 +137,17 @@ class CompileOptions:
     autotune: bool = False
     dump_dir: Path | str | None = None
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         _check("backend", self.backend, ("auto", "cpp", "cuda", "reference", "emulated"))
         _check("dtype", self.dtype, ("auto", "float32", "float16", "bfloat16"))
         _check("isa", self.isa, ("native", "avx512", "avx2", "portable"))
         _check_count("canvas_px", self.canvas_px)
+        check_flag("autotune", self.autotune)
+        check_path("dump_dir", self.dump_dir)
+        if not isinstance(self.arch, str):
+            raise OptionError(f"arch (={self.arch!r}) must be 'native' or such as 'sm_90'")
         if self.dtype not in stored_types(self.backend):
             raise OptionError(
                 f"dtype (={self.dtype!r}) must be one of {', '.join(map(repr, stored_types(self.backend)))} on the "
@@ -111,6 +175,8 @@ class LevelOptions:
     dilation: int | None = None
     shard_px: int | None = None
     low_pass_px: int | None = None
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.gain is not None:
@@ -173,6 +239,8 @@ class PlannedOptions:
     candidates: bool = True
     pixel_range: tuple[float, float] = (0.0, 1.0)
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         for name in ("tau", "tau_waiting", "tau_stray", "region_confidence"):
             _check_number(name, getattr(self, name))
@@ -184,9 +252,18 @@ class PlannedOptions:
         for name in ("wait_frames", "refresh_frames", "hold_frames"):
             if getattr(self, name) > MOST_FRAMES:
                 raise OptionError(f"{name} (={getattr(self, name)}) must be at most {MOST_FRAMES}")
-        low, high = self.pixel_range
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise OptionError(f"pixel_range (={self.pixel_range}) must be two finite numbers, the smaller first")
+        check_flag("candidates", self.candidates)
+        given = self.pixel_range
+        two = isinstance(given, (tuple, list)) and len(given) == 2 and all(map(is_number, given))
+        if not two or not given[0] < given[1]:
+            raise OptionError(f"pixel_range (={given!r:.80}) must be two finite numbers, the smaller first")
+        if not isinstance(self.levels, Mapping):
+            raise OptionError(
+                f"levels (={self.levels!r:.80}) must be LevelOptions by stride, such as {{8: LevelOptions()}}"
+            )
+        for stride, level in self.levels.items():
+            _check_count("a stride of levels", stride)
+            check_kind(f"levels[{stride!r}]", level, LevelOptions)
 
     def scaled(self, scale: float) -> PlannedOptions:
         """Less work than these options for a factor above 1, more accuracy for one below 1; 1 changes nothing.
@@ -201,8 +278,8 @@ class PlannedOptions:
         Raises:
           OptionError: a factor that is not allowed.
         """
-        if not (math.isfinite(scale) and scale > 0):
-            raise OptionError(f"scale (={scale}) must be a finite number above 0")
+        if not (is_number(scale) and scale > 0):
+            raise OptionError(f"scale (={scale!r}) must be a finite number above 0")
         if scale < 1:
             near = _NEAR_WHERE_DILATED * scale
             small = None if self.tau_small is None else self.tau_small * near
@@ -265,17 +342,24 @@ class ReuseOptions:
     canvas_fill: float = 114 / 255
     profile: Path | str | None = None
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         _check("policy", self.policy, ("propagated", "planned"))
         _check("rfap", self.rfap, ("compact", "per_layer", "off"))
         _check("input", self.input, (None, "assembled", "fresh"))
         _check("execution", self.execution, ("sparse", "dense"))
+        check_flag("remap", self.remap)
+        check_path("profile", self.profile)
+        check_kind("planned", self.planned, PlannedOptions)
+        if not is_number(self.canvas_fill):
+            raise OptionError(f"canvas_fill (={self.canvas_fill!r}) must be a finite number")
         if self.policy == "planned" and not self.remap:
             raise OptionError("remap (=False) is an ablation of policy 'propagated'; planned reuse always remaps")
         if self.policy == "planned" and self.execution == "dense":
             raise OptionError("execution (='dense') is an ablation of policy 'propagated'; planned reuse is sparse")
-        if not (0.0 < self.scene_cut <= 1.0):
-            raise OptionError(f"scene_cut (={self.scene_cut}) must be above 0 and at most 1")
+        if not (is_number(self.scene_cut) and 0.0 < self.scene_cut <= 1.0):
+            raise OptionError(f"scene_cut (={self.scene_cut!r}) must be above 0 and at most 1")
         taus = {"tau_input": self.tau_input}
         taus |= (
             {f"tau[{name!r}]": value for name, value in self.tau.items()}

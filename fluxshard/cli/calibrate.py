@@ -49,6 +49,7 @@ def calibrate(
     """
     from rich.console import Console
 
+    from fluxshard.cli.support.apart import check_apart
     from fluxshard.cli.support.progress import StepProgress
     from fluxshard.errors import OptionError
     from fluxshard.evaluate.calibration.calibrate import ProgressCallbacks
@@ -57,6 +58,8 @@ def calibrate(
     from fluxshard.evaluate.data.clips import find_clips
     from fluxshard.evaluate.traces.workers import Setup, WorkerPool
 
+    log = out.with_name(out.name + ".search.jsonl")
+    check_apart([out, log], [*videos, model])
     if out.exists() and not overwrite:
         raise OptionError(f"--out (={str(out)!r}) exists; give another name, or --overwrite")
     if not out.parent.is_dir():
@@ -72,7 +75,6 @@ def calibrate(
     )
     setup = Setup(weights=model, task=task, size=size, max_frames=max_frames)
     console = Console(stderr=True, highlight=False)
-    log = out.with_name(out.name + ".search.jsonl")
     with WorkerPool(setup, workers, tasks=len(request.clips)) as pool, StepProgress(console) as progress:
         threshold_profile, within = find(
             request, setup, pool, log, ProgressCallbacks(frames=progress.frames, step=progress.step)

@@ -96,6 +96,7 @@ def reuse(
     """
     from rich.console import Console
 
+    from fluxshard.cli.support.apart import check_apart
     from fluxshard.cli.support.progress import StepProgress
     from fluxshard.errors import OptionError
     from fluxshard.evaluate.calibration.calibrate import ProgressCallbacks
@@ -114,6 +115,8 @@ def reuse(
     for loss in budget or []:
         if not 0 <= loss < 1:
             raise OptionError(f"--budget (={loss:g}) must be at least 0 and below 1")
+    given = [entry.partition("=")[2] for entry in profile or []]
+    check_apart([out, *(out / name for name in ("report.md", "report.html", "scores.json"))], [*data, model, *given])
     found = find_clips(data)
     if clips is not None:
         missing = sorted(set(_words(clips)) - {clip.name for clip in found})

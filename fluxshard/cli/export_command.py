@@ -9,6 +9,7 @@ from typing import cast, get_args
 import torch
 from rich.console import Console
 
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.messages import warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags
 from fluxshard.cli.support.reuse_flags import ReuseFlags, settle
@@ -46,6 +47,7 @@ def export_command(request: ExportRequest) -> str:
     Raises:
       FluxShardError, OSError: what cannot go on; nothing is written then.
     """
+    check_apart([request.out], (request.weights, request.profile))
     check_free(request.out, request.overwrite)
     unknown = [isa for isa in request.isas if isa not in get_args(Isa)]
     if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,14 @@ from fluxshard.backends import CppPrograms, check_target
 from fluxshard.codegen.common.cache import cache_root
 from fluxshard.codegen.common.toolchain import ISAS, multiplies_pairs, processor_has, processor_target
 from fluxshard.codegen.cpp.program_cache import install
+from fluxshard.compiled.example import Example, example_image
 from fluxshard.compiled.lowered import Lowered
 from fluxshard.compiled.model import CompiledModel
-from fluxshard.errors import CompileError, CompileTimeError, OptionError, ShapeError, ToolchainError, warn
+from fluxshard.errors import CompileError, CompileTimeError, ModelError, OptionError, ShapeError, ToolchainError, warn
 from fluxshard.ir.kernel import PAIRS_FLAG
-from fluxshard.options import CompileOptions, Isa
+from fluxshard.models.loading.loaded_model import LoadedModel
+from fluxshard.models.loading.saved import described
+from fluxshard.options import CompileOptions, Isa, checked_options
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 from fluxshard.saved.saved_model import SavedModel, SavedProgram, SavedSize, read_saved
 from fluxshard.saved.weights import tensor_of
@@ -44,11 +48,55 @@ def load(path: Path | str, *, options: CompileOptions | None = None, target: str
       ToolchainError: its programs are for another processor, and there is no compiler to make them anew.
       OptionError: options or a target that are not allowed.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ModelError(f"saved model {path!r:.80} is a {type(path).__name__}; give the path of a file")
+    if options is not None:
+        checked_options(options, CompileOptions)
     return open_saved(read_saved(path), options=options, target=target)
 
 
-def open_saved(saved: SavedModel, *, options: CompileOptions | None = None, target: str | None = None) -> CompiledModel:
-    """Opens what `read_saved` read; arguments, result and errors are those of `load`."""
+def open_loaded(
+    loaded: LoadedModel, saved: SavedModel, example: Example | None, *, options: CompileOptions, target: str
+) -> CompiledModel:
+    """Opens a saved model with options as for `compile`; it stores what it was saved with, unless they say otherwise.
+
+    Args:
+      loaded: what its outputs mean.
+      saved: the file.
+      example, options, target: as for `compile`.
+
+    Raises:
+      OptionError: a canvas that it was not saved with.
+      ShapeError: an example of a size that it was not saved for.
+      FluxShardError: as for `load`.
+    """
+    saved_px = saved.options.canvas_px
+    if options.canvas_px != saved_px:
+        raise OptionError(
+            f"a canvas of {options.canvas_px} px is wanted, and {saved.path!r} was saved with one of "
+            f"{saved_px} px: export the network again with such a canvas, or give its weights file"
+        )
+    if options.dtype == "float32" and options.backend != "reference":
+        options = replace(options, dtype="auto")  # nothing else was asked for: as it was saved
+    model = open_saved(saved, options=options, target=target, loaded=loaded)
+    if example is not None:
+        model.specialise(example_image(example))
+    return model
+
+
+def open_saved(
+    saved: SavedModel,
+    *,
+    options: CompileOptions | None = None,
+    target: str | None = None,
+    loaded: LoadedModel | None = None,
+) -> CompiledModel:
+    """Opens what `read_saved` read; arguments, result and errors are those of `load`.
+
+    Args:
+      saved, options, target: see there.
+      loaded: what its outputs mean; None: what the file says.
+    """
     kind = "cuda" if saved.options.backend in ("cuda", "emulated") else "cpu"
     target = target or kind
     options = _options(saved, options, same_kind=target.partition(":")[0] == kind)
@@ -63,6 +111,7 @@ def open_saved(saved: SavedModel, *, options: CompileOptions | None = None, targ
         target,
         programs=programs,
         profile=None if saved.profile is None else ThresholdProfile.of_plain(saved.profile, saved.path),
+        loaded=loaded or described(saved),
     )
     try:
         model.specialise(torch.zeros(saved.image_shapes[-1]))

@@ -33,6 +33,9 @@ class Lowered:
     graph_module: fx.GraphModule | None = None
     out_spec: TreeSpec | None = None
 
+    def __repr__(self) -> str:
+        return f"Lowered({self.plan!r})"
+
 
 class Network(Protocol):
     """Where plans come from: a network that is captured, or a file."""

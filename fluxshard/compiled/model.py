@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
-from fluxshard.compiled.lowered import Lowered, Network
-from fluxshard.errors import OptionError, StateError
-from fluxshard.explain import Explanation, Memory, describe
+from fluxshard.compiled.example import Example, example_image
+from fluxshard.compiled.lowered import Network
+from fluxshard.compiled.memory import memory_finder
+from fluxshard.compiled.outputs import PlacedFrame, Placing, detections_of, placing_of
+from fluxshard.compiled.reuse_choice import SessionKind, chosen_reuse
+from fluxshard.compiled.specialisation import Specialisation
+from fluxshard.errors import ModelError, OptionError, ShapeError, StateError, TraceError
+from fluxshard.explain import Explanation, describe
 from fluxshard.ir.plan import Plan
-from fluxshard.ir.step_layout import Keep
-from fluxshard.ir.step_memory import memory_parts
-from fluxshard.models.loading.loaded_model import LoadedModel
-from fluxshard.options import AnyDType, Backend, CompileOptions, DType, Isa, PlannedOptions, ReuseOptions
-from fluxshard.runtime.engines.cpp import CppEngine
-from fluxshard.runtime.parking import memory_of
-from fluxshard.runtime.planned.levels import levels_of
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.loading.loaded_model import LoadedModel, Task
+from fluxshard.options import (
+    AnyDType,
+    Backend,
+    CompileOptions,
+    DType,
+    Isa,
+    ReuseOptions,
+    check_kind,
+    check_path,
+)
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
@@ -31,6 +43,8 @@ from fluxshard.runtime.threshold_profile import ThresholdProfile
 if TYPE_CHECKING:
     from fluxshard.codegen.cuda.report import KernelReport
     from fluxshard.saved.saved_model import SavedModel
+
+_log = logging.getLogger("fluxshard")
 
 
 class CompiledModel:
@@ -43,6 +57,7 @@ class CompiledModel:
       programs: where generated C++ comes from; None: from this machine's compiler and kernel cache.
       profile: thresholds of sessions that are not told otherwise; None: those that are shipped.
       progress: as for `compile`.
+      loaded: what is known of the network besides; None: nothing.
     """
 
     def __init__(
@@ -54,6 +69,7 @@ class CompiledModel:
         programs: CppPrograms | None = None,
         profile: ThresholdProfile | None = None,
         progress: Callable[[int, int], None] | None = None,
+        loaded: LoadedModel | None = None,
     ) -> None:
         self._network = network
         self._options = options
@@ -61,6 +77,7 @@ class CompiledModel:
         self._programs = programs
         self._profile = profile
         self._progress = progress
+        self._loaded = loaded
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, ...], Specialisation] = {}
         self._latest: Specialisation | None = None
@@ -75,27 +92,26 @@ class CompiledModel:
         """The layers as a table, for notebooks."""
         return None if self._latest is None else self.explain()._repr_html_()
 
-    def session(self, reuse: ReuseOptions | None = None, *, exact: bool = False, keep_all: bool = False) -> Session:
+    def session(
+        self, reuse: ReuseOptions | SessionKind | None = None, *, exact: bool = False, keep_all: bool = False
+    ) -> Session:
         """A new video stream.
 
         Args:
           reuse: what to reuse; None: what the model was saved with, otherwise planned reuse at its shipped thresholds,
-            as `fluxshard run`.
+            as `fluxshard run`. "planned" and "propagated" are `ReuseOptions(policy=...)`, "exact" is the next argument.
           exact: outputs equal the dense network's up to rounding (`ReuseOptions.exact`); takes the place of `reuse`.
           keep_all: keep all features for `Session.inspect`. Otherwise a stream of planned reuse keeps those that later
             frames read, which takes less memory; outputs are the same.
 
         Raises:
           ProfileError: a profile that cannot be read; or, at the first frame, one of another network or other weights.
-          OptionError: a profile that was found with another canvas; both `reuse` and `exact`.
+          OptionError: a profile that was found with another canvas; both `reuse` and `exact`; something else.
         """
-        if exact and reuse is not None:
-            raise OptionError("session(exact=True) says what to reuse: leave out reuse, or exact")
-        if reuse is None:
-            own = ReuseOptions(policy="planned") if self._profile is None else self._profile.reuse
-            reuse = ReuseOptions.exact() if exact else own
+        own = None if self._profile is None else self._profile.reuse
+        reuse = chosen_reuse(reuse, exact=exact, own=own)
         if reuse.profile is None:
-            return Session(lambda image: self.specialise(image).program, reuse, keep_all=keep_all)
+            return Session(lambda image: self.specialise(image, in_stream=True).program, reuse, keep_all=keep_all)
         profile = ThresholdProfile.load(reuse.profile)
         if profile.canvas_px != self._options.canvas_px:
             raise OptionError(
@@ -104,21 +120,77 @@ class CompiledModel:
             )
 
         def checked(image: Tensor) -> Program:
-            found = self.specialise(image)
+            found = self.specialise(image, in_stream=True)
             profile.check(found.program.engine.plan, found.weights)
             return found.program
 
         return Session(checked, profile.reuse, keep_all=keep_all)
 
-    def specialise(self, example: Tensor) -> Specialisation:
-        """Compiles for the shape of `example`, float32 or bytes, or returns what is already compiled for it."""
+    def specialise(self, example: Tensor, *, in_stream: bool = False) -> Specialisation:
+        """Compiles for the shape of `example`, float32 or bytes, or returns what is already compiled for it.
+
+        Args:
+          example: `(1, C, H, W)`.
+          in_stream: a frame waits for it: another size than the first is a warning in the log then.
+        """
         shape = tuple(example.shape)
         with self._lock:
             found = self._compiled.get(shape)
             if found is None:
-                found = self._compiled[shape] = self._compile(torch.zeros(shape, dtype=_network_type(example)))
+                found = self._compiled[shape] = self._compile_another(
+                    torch.zeros(shape, dtype=_network_type(example)), in_stream=in_stream
+                )
             self._latest = found
             return found
+
+    def detections(
+        self,
+        outputs: Any,
+        frame: PlacedFrame | Placing | None = None,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        origin: tuple[int, int] = (0, 0),
+    ) -> Detections:
+        """What a detector's outputs say, of models that were compiled from a weights file, or loaded.
+
+        Args:
+          outputs: of `Session.run`.
+          frame: of `fluxshard.video` that was run, or the letterbox that made the image: detections are in pixels of
+            the picture then. Without, in those of the image of the size compiled last.
+          confidence: detections score above.
+          iou: of two boxes of a class that overlap by more, the one of lower score is suppressed.
+          origin: `Session.origin`, where the model has a canvas.
+
+        Raises:
+          ModelError: what the outputs mean is not known, or these are not the model's.
+          OptionError: a threshold outside 0..1.
+        """
+        layout = None if self._loaded is None else self._loaded.layout
+        if layout is None:
+            raise ModelError(
+                f"what the outputs of {self!r} mean is not known: compile the path of an Ultralytics checkpoint, or an "
+                "ultralytics.YOLO"
+            )
+        extra, placing = self._options.canvas_px, placing_of(frame)
+        canvas = self.plan.image_size if placing is None else (placing.size[0] + extra, placing.size[1] + extra)
+        found = detections_of(outputs, layout, canvas, extra, placing, origin, confidence=confidence, iou=iou)
+        return replace(found, names=self.names)
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """What is known of the network besides: None for one that was given as a module."""
+        return self._loaded
+
+    @property
+    def task(self) -> Task:
+        """Meaning of the outputs: "detect", "segment", "pose", or "raw" where it is not known."""
+        return "raw" if self._loaded is None else self._loaded.task
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names; empty where they are not known."""
+        return () if self._loaded is None else self._loaded.names
 
     def save(
         self,
@@ -136,7 +208,8 @@ class CompiledModel:
 
         Args:
           path: of the file; its name should end in `.fluxshard`.
-          loaded: the network as read from its weights file: what its outputs mean is kept, too.
+          loaded: the network as read from its weights file: what its outputs mean is kept, too. None takes what the
+            model knows of itself.
           profile: thresholds for sessions that are not told otherwise; None keeps those that the model was loaded with.
           isas: instruction sets to keep C++ programs for; without any, the one in use.
           overwrite: replace an existing file.
@@ -151,17 +224,22 @@ class CompiledModel:
           ToolchainError: an instruction set that this processor lacks, or no compiler for it.
           OSError: the file cannot be written.
         """
-        from fluxshard.compiled.save import save_model
+        from fluxshard.compiled.save import checked_isas, save_model
 
+        if path is None:
+            raise OptionError("path (=None) must be the path of a file")
+        check_path("path", path)
+        check_kind("loaded", loaded, LoadedModel, optional=True)
+        check_kind("profile", profile, ThresholdProfile, optional=True)
         latest = self._last()
         sizes = [one for one in self._compiled.values() if one is not latest]
         return save_model(
             [*(one.lowered for one in sizes), latest.lowered],
             replace(self._options, backend=cast(Backend, self.backend), dtype=self.dtype),
             Path(path),
-            loaded=loaded,
+            loaded=loaded or self._loaded,
             profile=profile or self._profile,
-            isas=isas,
+            isas=checked_isas(isas),
             programs=self._programs,
             overwrite=overwrite,
         )
@@ -216,16 +294,16 @@ class CompiledModel:
         return "float32" if stands_in else stored_type(self._target, self._options)
 
     @overload
-    def explain(self, example: Tensor | tuple[int, ...] | None = None) -> Explanation: ...
+    def explain(self, example: Example | None = None) -> Explanation: ...
 
     @overload
     def explain(
-        self, example: Tensor | tuple[int, ...] | None = None, *, target: str, dtype: AnyDType | None = None
+        self, example: Example | None = None, *, target: str, dtype: AnyDType | None = None
     ) -> KernelReport: ...
 
     def explain(
         self,
-        example: Tensor | tuple[int, ...] | None = None,
+        example: Example | None = None,
         *,
         target: str | None = None,
         dtype: AnyDType | None = None,
@@ -233,7 +311,7 @@ class CompiledModel:
         """How the layers run, and why: `print` gives what is dense and why, `.verbose()` all layers.
 
         Args:
-          example: an image or its shape `(1, C, H, W)`; None takes the size compiled last.
+          example: as for `compile`; None takes the size compiled last.
           target: None explains what was compiled. "cuda:sm_90" compiles the kernels for that architecture, without a
             GPU, and reports registers, shared memory and spills of each.
           dtype: of the kernels of `target`; None takes that of the options.
@@ -246,38 +324,42 @@ class CompiledModel:
 
         arch = None if target is None else parse_arch(target)
         if example is not None:
-            tensor = example if isinstance(example, Tensor) else torch.zeros(example)
-            self.specialise(tensor)
+            self.specialise(example_image(example))
         if arch is not None:
             options = CompileOptions(dtype=dtype or self._options.dtype)
             return kernel_report(self.plan, arch, stored_type("cuda", options))
         last = self._last()
         tuned = getattr(last.program.engine, "tuned", {})
         itemsize = 4 if self.dtype == "float32" else 2
-        return Explanation(self.plan, self.backend, last.notes, itemsize, tuned, self._find_memory())
-
-    def _find_memory(self) -> Callable[[], Memory] | None:
-        program = self._last().program
-        engine = program.engine
-        if not isinstance(engine, CppEngine):
-            return None
-
-        def find() -> Memory:
-            plan, layout, options = engine.plan, engine.layout, PlannedOptions()
-            test = program.make_test(plan.grids[0], levels_of(plan, options), plan.grids, options)
-            tested = sum(block.nbytes for block in memory_of(test))
-            return Memory(
-                planned=memory_parts(plan, layout, Keep.GIVEN) | {"image test": tested},
-                propagated=layout.sizes[Keep.ALL],
-                scratch=layout.scratch_size,
-            )
-
-        return find
+        return Explanation(self.plan, self.backend, last.notes, itemsize, tuned, memory_finder(last.program))
 
     def _last(self) -> Specialisation:
         if self._latest is None:
             raise StateError("model is not compiled for any size yet: pass an example to compile(), or run a frame")
         return self._latest
+
+    def _compile_another(self, image: Tensor, *, in_stream: bool) -> Specialisation:
+        """Compiles, and tells of it."""
+        others, start = list(self._compiled), time.perf_counter()
+        try:
+            found = self._compile(image)
+        except TraceError as error:
+            if not others or others[-1][1] == image.shape[1]:
+                raise
+            raise ShapeError(
+                f"image is {tuple(image.shape)}, and the network was compiled for images of {others[-1][1]} channels, "
+                f"such as {others[-1]}; with {image.shape[1]} it does not run"
+            ) from error
+        tell = _log.warning if others and in_stream else _log.info
+        tell(
+            "%s %s on %s in %.1f s%s", "compiled another size," if others else "compiled", describe(
+                found.program.engine.plan
+            ), found.program.engine.name, time.perf_counter() - start,
+            f"; it had {', '.join('x'.join(map(str, shape[2:])) for shape in others)}" if others else "",
+        )  # fmt: skip
+        for name, note in found.notes.items():
+            _log.info("%s runs in torch: %s", name, note)
+        return found
 
     def _compile(self, image: Tensor) -> Specialisation:
         lowered = self._network.lower(image)
@@ -297,23 +379,3 @@ class CompiledModel:
 def _network_type(example: Tensor) -> torch.dtype:
     """Type in which the network takes an image: pictures of bytes stand for float32."""
     return torch.float32 if example.dtype == torch.uint8 else example.dtype
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Specialisation:
-    """All that belongs to one image size.
-
-    Attributes:
-      program: runs it.
-      lowered: what it was generated from.
-      notes: by layer, why it does not run as planned.
-    """
-
-    program: Program
-    lowered: Lowered
-    notes: Mapping[str, str]
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """Weights of the plan by name."""
-        return self.lowered.weights

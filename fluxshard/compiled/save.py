@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -83,6 +84,18 @@ def save_model(
     )
     write_saved(saved, path)
     return saved
+
+
+def checked_isas(isas: Sequence[Isa]) -> Sequence[Isa]:
+    """Instruction sets as given.
+
+    Raises:
+      OptionError: one that there is not, or no list of them.
+    """
+    known = get_args(Isa)
+    if isinstance(isas, str) or not isinstance(isas, Sequence) or not all(isa in known for isa in isas):
+        raise OptionError(f"isas (={isas!r:.80}) must be a list of {', '.join(map(repr, known))}")
+    return isas
 
 
 def check_free(path: Path, overwrite: bool) -> None:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from fluxshard.codegen.common.cache import cache_root
-from fluxshard.codegen.common.toolchain import compile_source, detect_target
+from fluxshard.codegen.common.toolchain import ISAS, compile_source, detect_target, multiplies_pairs, processor_has
 from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
 from fluxshard.codegen.cuda.device.driver import device_of
 from fluxshard.diagnostics.check import Check
@@ -50,6 +50,16 @@ def check_compiler() -> Check:
     if target.isa == "portable" and os.uname().machine == "x86_64":
         return Check(name=name, status="warn", seen=seen, advice="this processor has no AVX2, so frames take longer")
     return Check(name=name, status="ok", seen=seen)
+
+
+def check_instructions() -> Check:
+    """Which instruction sets generated code may use here, and whether bfloat16 is fast."""
+    has = processor_has()
+    seen = f"{', '.join(isa for isa in ISAS if isa in has)}, the best first"
+    if multiplies_pairs():
+        return Check(name="instruction sets", status="ok", seen=f"{seen}; bfloat16 is multiplied (AVX512_BF16)")
+    note = "bfloat16 saves memory, not time: no AVX512_BF16"
+    return Check(name="instruction sets", status="ok", seen=f"{seen}; {note}")
 
 
 def check_nvrtc() -> Check:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fluxshard.cloud.tcp_settings import tcp_settings
-from fluxshard.diagnostics import build, devices, software
+from fluxshard.diagnostics import build, devices, media, software
 from fluxshard.diagnostics.check import Check
 from fluxshard.diagnostics.network import check_tcp
 
@@ -17,17 +17,21 @@ def examine(root: Path = Path("/")) -> Iterator[Check]:
     """What this machine has, in the order of what needs what; every finding as soon as it is made.
 
     Args:
-      root: where proc/ and sys/ are; another for tests.
+      root: where dev/, proc/ and sys/ are; another for tests.
     """
     yield from run_checks(
         (
             ("python", lambda: [software.check_python()]),
             ("torch", lambda: [software.check_torch()]),
             ("c++ compiler", lambda: [build.check_compiler()]),
+            ("instruction sets", lambda: [build.check_instructions()]),
             ("kernel cache", lambda: [build.check_cache()]),
             ("threads", lambda: devices.check_threads(root)),
             ("generated code", lambda: [devices.check_generated_code(root)]),
             ("ffmpeg", software.check_ffmpeg),
+            ("other decoders", lambda: [media.check_codecs()]),
+            ("network streams", lambda: [media.check_streams()]),
+            ("cameras", lambda: media.check_cameras(root)),
             ("extras", software.check_extras),
             ("cuda device", lambda: [devices.check_gpu(root)]),
             ("nvrtc", lambda: [build.check_nvrtc()]),

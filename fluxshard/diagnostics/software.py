@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
     "yolo": ("ultralytics", "torchvision"),
     "cuda": ("cuda-bindings", "nvidia-cuda-nvrtc,nvidia-cuda-nvrtc-cu12"),
     "evaluate": ("pycocotools",),
+    "track": ("trackers", "lap"),
     "cloud": (
         "cryptography",
         "grpcio",

@@ -34,7 +34,8 @@ def detections_json(
 ) -> list[dict[str, Any]]:
     """One dict per detection: boxes as x1, y1, x2, y2; masks as COCO's uncompressed run lengths.
 
-    Numbers that are not finite are left to `plain`.
+    Where they were tracked, `id` is the object's, None while it is new. Numbers that are not finite are left to
+    `plain`.
 
     Args:
       found: detections.
@@ -50,6 +51,8 @@ def detections_json(
             "score": round(float(found.scores[index]), 5),
             "box": [round(float(value), 2) for value in found.boxes[index]],
         }
+        if found.ids is not None:
+            row["id"] = int(found.ids[index]) if found.ids[index] >= 0 else None
         if found.keypoints is not None:
             row["keypoints"] = [[round(float(value), 2) for value in point] for point in found.keypoints[index]]
         if found.masks is not None:

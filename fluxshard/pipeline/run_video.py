@@ -19,7 +19,7 @@ from fluxshard.pipeline.dense_baseline import DenseBaseline
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.json_values import plain
 from fluxshard.pipeline.sinks.sink import FrameSink, FrameView
-from fluxshard.pipeline.stream_loop import StreamFrame, StreamLoop
+from fluxshard.pipeline.stream_loop import StreamFrame, StreamLoop, Track
 from fluxshard.video import Frame
 
 
@@ -126,7 +126,7 @@ def _record_and_view(
     letterbox, decode_ms, found, in_picture = frame.letterbox, result.decode_ms, None, None
     if result.found is not None:
         start = time.perf_counter()
-        found = _on_image(result.found, confidence, letterbox.size, result.origin)
+        found = _on_image(result.found, confidence, letterbox.size, result.origin, loop.track)
         decode_ms += 1e3 * (time.perf_counter() - start)
         in_picture = found.to_picture(letterbox.scale, letterbox.offset, letterbox.picture_size)
     agreement, scores, difference = None, None, None
@@ -170,12 +170,20 @@ def _no_work(size: tuple[int, int]) -> Callable[[], NDArray[np.float32]]:
 
 
 def _on_image(
-    found: Detections, confidence: float, size: tuple[int, int], origin: tuple[int, int] = (0, 0)
+    found: Detections,
+    confidence: float,
+    size: tuple[int, int],
+    origin: tuple[int, int] = (0, 0),
+    track: Track | None = None,
 ) -> Detections:
     """Detections above the confidence, in pixels of the image.
 
     They are those that a suppression of their own would leave: it takes the best first, and lower scores suppress none.
+    All of them are tracked: an object that is hard to see for a while is the same afterwards.
     """
+    if track is not None:
+        tracked = track(found.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), size))
+        return tracked.select(np.flatnonzero(tracked.scores > confidence))
     shown = found.select(np.flatnonzero(found.scores > confidence))
     return shown.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), size)
 

@@ -26,6 +26,8 @@ from fluxshard.video.frame import Frame
 
 # outputs of the network, on the CPU, to detections in their pixels, the best score first
 Detect = Callable[[Any], Detections]
+# detections of a frame, in pixels of its image, to the same with identities
+Track = Callable[[Detections], Detections]
 
 
 class StreamSession(Protocol):
@@ -109,6 +111,7 @@ class StreamLoop:
       placement: where the last frame ran, for sessions in two places. They take frames of a video.
       carrier: answers frames without computing them, where that does; for planned reuse in one place, without a canvas.
       calibration: of the same session; where a carrier may be, and with `detect`.
+      track: gives what was found identities; whoever records frames calls it.
       saliency: makes the regions where `detect` is None; None: then the session is not focused.
       read: says what the outputs mean where `detect` is None; None leaves them as they are.
       whole: runs a frame on the session without reuse, for frames that start anew; None: they are run as all others.
@@ -124,6 +127,7 @@ class StreamLoop:
     saliency: OutputSaliency | None = None
     read: Read | None = None
     whole: Callable[[Tensor], Any] | None = None
+    track: Track | None = None
 
     def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
         """Runs the next frame and focuses the session for the one after it.

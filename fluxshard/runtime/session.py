@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError, StateError
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
-from fluxshard.runtime.checked_image import Picture, check_device, checked_image
+from fluxshard.runtime.checked_image import (
+    Picture,
+    checked_image,
+    checked_motion,
+    checked_regions,
+    motion_of,
+    notice_range,
+    placed,
+)
 from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts
 from fluxshard.runtime.idle import Parking
 from fluxshard.runtime.pixel_values import PixelValues
@@ -57,6 +65,7 @@ class Session(Parking):
         self._counts: Callable[[], StepCounts] | None = None
         self._planned: PlannedFrame | None = None
         self._closed = False
+        self._looks_at_range = True
 
     def __enter__(self) -> Session:
         return self
@@ -142,13 +151,7 @@ class Session(Parking):
         """
         stream = self._ran()
         height, width = stream.program.engine.plan.image_size
-        expected = cells(height, CELL_PX), cells(width, CELL_PX)
-        if regions.shape != expected or regions.dtype not in (np.bool_, np.uint8):
-            raise ShapeError(
-                f"regions are {regions.shape} {regions.dtype}; expected {expected} uint8 or bool: one per 8 px of the "
-                f"outputs' {height}x{width} px"
-            )
-        stream.policy.focus(regions.astype(np.uint8))
+        stream.policy.focus(checked_regions(regions, (height, width)))
 
     def scale_thresholds(self, scale: float) -> None:
         """Multiplies the thresholds of planned reuse that the session was made with, from the next frame on.
@@ -185,19 +188,21 @@ class Session(Parking):
         Raises:
           ShapeError, StateError: as `run`.
         """
-        image = checked_image(image)
-        self._prepare(self._check(image, None), tuple(image.shape))
+        program, taken, _ = self._taken(image, None)
+        self._prepare(program, tuple(taken.shape))
 
     def run(self, image: Picture, motion: MotionField | None = None) -> Any:
         """Runs one frame.
 
         Args:
-          image: `(1, C, H, W)` float32 in the range that the model expects, or uint8, whose values p stand for
-            `low + p * (high - low) / 255` with `PlannedOptions.pixel_range`, `p / 255` unless it says otherwise; or a
-            picture `(H, W, 3)` uint8 of torch or numpy, RGB. Pictures with the channels the other way round are
-            `picture[..., ::-1]`. Only read; a C++ program takes uint8 as it lies in memory. A new size starts the
-            stream anew. NaN and infinity are computed with as the model would, and never kept as reusable.
-          motion: where each cell's content was in the frame of the previous call; None compares at zero displacement.
+          image: a frame of `fluxshard.video`; `(1, C, H, W)` of torch or numpy, floats in the range that the model
+            expects, or uint8, whose values p stand for `low + p * (high - low) / 255` with
+            `PlannedOptions.pixel_range`, `p / 255` unless it says otherwise; or a picture `(H, W, 3)` uint8, RGB.
+            Pictures of OpenCV, BGR, are `picture[..., ::-1]`. Only read; a C++ program takes uint8 as it lies in
+            memory. A new size starts the stream anew. Values far above `pixel_range` cause a warning. NaN and infinity
+            are computed with as the model would, and never kept as reusable.
+          motion: where each cell's content was in the frame of the previous call; None takes that of a frame of a
+            video, and otherwise compares at zero displacement.
 
         Returns:
           what the model returns for this image, as new tensors.
@@ -231,6 +236,10 @@ class Session(Parking):
           image, motion: as for `run`.
           work: `(H, W)` bool per index of `Plan.grids`; grids left out follow the values.
         """
+        if not isinstance(work, Mapping):
+            raise ShapeError(
+                f"work is a {type(work).__name__}; expected a mask per index of the plan's grids, in a dict"
+            )
         return self._run(image, motion, work)
 
     def inspect(self) -> Inspection:
@@ -271,13 +280,12 @@ class Session(Parking):
         Raises:
           ShapeError, StateError: as `run`.
         """
-        image = checked_image(image)
-        program = self._check(image, motion)
+        program, taken, motion = self._taken(image, motion)
         self.unpark()
-        stream, size = self._stream, tuple(image.shape)
+        stream, size = self._stream, tuple(taken.shape)
         if stream is None or stream.size != size:
-            return propose(new_policy(program, self._reuse), self._canvas(program, size), image, motion, None).proposal
-        return propose(stream.policy, stream.canvas, image, motion, None).proposal
+            return propose(new_policy(program, self._reuse), self._canvas(program, size), taken, motion, None).proposal
+        return propose(stream.policy, stream.canvas, taken, motion, None).proposal
 
     def glance(self, image: Picture, motion: MotionField | None = None) -> Mask | None:
         """What `run` would recompute of the coarsest level, for a small part of what `propose` costs.
@@ -295,38 +303,40 @@ class Session(Parking):
         Raises:
           ShapeError, StateError: as `run`.
         """
-        image = checked_image(image)
-        self._check(image, motion)
+        _, taken, motion = self._taken(image, motion)
         self.unpark()
         stream = self._stream
-        if stream is None or stream.size != tuple(image.shape) or stream.canvas is not None:
+        if stream is None or stream.size != tuple(taken.shape) or stream.canvas is not None:
             return None
         if not isinstance(stream.policy, PlannedPolicy):
             return None
-        return stream.policy.glance(laid_out(image), motion)
+        return stream.policy.glance(laid_out(taken), motion)
 
-    def _check(self, image: Tensor, motion: MotionField | None) -> Program:
-        """The program for a frame; refuses what cannot be one."""
+    def _taken(self, given: Picture, motion: MotionField | None) -> tuple[Program, Tensor, MotionField | None]:
+        """The program for a frame, its image and its motion; refuses what cannot be one."""
+        image = checked_image(given)
         if self._closed:
             raise StateError("session is closed; make a new one with model.session()")
-        if motion is not None:
-            motion.check_covers(image.shape[2], image.shape[3])
+        motion = checked_motion(motion_of(given, motion), (image.shape[2], image.shape[3]))
         same = self._stream is not None and self._stream.size == tuple(image.shape)
         program = self._stream.program if same and self._stream is not None else self._program_for(image)
-        check_device(image, program.engine.torch_device)
-        return program
+        return program, placed(image, given, program.engine.torch_device), motion
 
     def _run(
         self, image: Picture, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
     ) -> Any:
         with self._alone():
-            return self._run_alone(checked_image(image), motion, work, whole=whole)
+            return self._run_alone(image, motion, work, whole=whole)
 
     def _run_alone(
-        self, image: Tensor, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool
+        self, given: Picture, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool
     ) -> Any:
         started = time.perf_counter()
-        stream = self._prepare(self._check(image, motion), tuple(image.shape))
+        program, image, motion = self._taken(given, motion)
+        stream = self._prepare(program, tuple(image.shape))
+        if self._looks_at_range and image.is_floating_point():  # of a GPU's images at one: looking at it waits for it
+            noticed = notice_range(image, self._reuse.planned.pixel_range)
+            self._looks_at_range = not noticed and image.device.type == "cpu"
         if whole:
             stream.policy.reset()
         engine = stream.program.engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -51,6 +52,15 @@ class FrameStats:
         kind = "keyframe, " if self.keyframe else ""
         return f"FrameStats(frame {self.frame}, {kind}{self.compute_ratio:.1%} computed, {self.latency_ms:.1f} ms)"
 
+    def _repr_html_(self) -> str:
+        """All measurements as a table, for notebooks."""
+        rows = "".join(f"<tr><th>{name}</th><td>{_shown(value)}</td></tr>" for name, value in self.as_dict().items())
+        return f"<table><tbody>{rows}</tbody></table>"
+
     def as_dict(self) -> dict[str, object]:
         """Plain values by name, for JSON."""
         return asdict(self)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))

@@ -122,6 +122,12 @@ class SavedModel:
     facts: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{height}x{width}" for height, width in self.image_sizes)
+        where = f"{self.path!r}, " if self.path else ""
+        kind = f"{self.options.backend} in {self.options.dtype}"
+        return f"SavedModel({where}{kind}, sizes {sizes}, {len(self.programs)} programs)"
+
     @property
     def image_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
         """`(1, C, H, W)` of the images of each size, without the canvas."""

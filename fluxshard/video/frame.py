@@ -53,6 +53,12 @@ class Frame:
     gap_s: float = 0.0
     _image: Tensor | None = field(default=None, init=False, repr=False)
 
+    def __repr__(self) -> str:
+        height, width = self.letterbox.size
+        packets = f", {len(self.packets)} packets" if self.packets else ""
+        motion = f"motion from {self.motion_source}"
+        return f"Frame({self.index} at {self.time_s:.3f} s, {height}x{width} px, {motion}{packets})"
+
     @property
     def image(self) -> Tensor:
         """`(1, 3, H, W)` float32, RGB, 0..1, letterboxed; made of `pixels` the first time, and kept."""

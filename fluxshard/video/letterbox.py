@@ -170,5 +170,6 @@ def _check(name: str, size: Size) -> None:
     Raises:
       VideoError: it is not in positive whole pixels.
     """
-    if len(size) != 2 or any(isinstance(length, bool) or not isinstance(length, int) or length < 1 for length in size):
+    pair = isinstance(size, (tuple, list)) and len(size) == 2
+    if not pair or any(isinstance(length, bool) or not isinstance(length, int) or length < 1 for length in size):
         raise VideoError(f"{name} (={size!r}) must be (height, width) in whole pixels, both at least 1")

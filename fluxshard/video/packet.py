@@ -20,6 +20,9 @@ class Packet:
     data: bytes
     keyframe: bool
 
+    def __repr__(self) -> str:
+        return f"Packet({self.number}, {len(self.data)} bytes{', keyframe' if self.keyframe else ''})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketStream:

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from fluxshard.errors import VideoError
+from fluxshard.options import is_number
 
 _MP4 = {
     # fragmented: the index is written with every frame, not at the end, so a killed process leaves a playable file
@@ -52,10 +53,11 @@ class VideoWriter:
     def __init__(
         self, path: str | Path, size: tuple[int, int], fps: float, *, pixel_aspect: Fraction = Fraction(1)
     ) -> None:
-        if min(size) < 2:
-            raise VideoError(f"size (={size}) must be at least 2 px each way")
-        if not 0.01 <= fps <= 1000:
-            raise VideoError(f"fps (={fps}) must be between 0.01 and 1000")
+        pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(side, int) for side in size)
+        if not pair or min(size) < 2:
+            raise VideoError(f"size (={size!r}) must be (height, width), at least 2 px each way")
+        if not (is_number(fps) and 0.01 <= fps <= 1000):
+            raise VideoError(f"fps (={fps!r}) must be between 0.01 and 1000")
         self.path, self.size = Path(path), size
         self._frames = 0
         self._ticks, self._step = -1, max(1, round(_TICKS_PER_S / fps))  # of the last frame, and to the next
@@ -79,6 +81,10 @@ class VideoWriter:
             raise self._failed(error) from error
         self._open = True
 
+    def __repr__(self) -> str:
+        state = "" if self._open else ", closed"
+        return f"VideoWriter({str(self.path)!r}, {self.size[0]}x{self.size[1]} px, {self._frames} frames{state})"
+
     def write(self, picture: NDArray[np.uint8], time_s: float | None = None) -> None:
         """Appends a `(h, w, 3)` uint8 RGB picture.
 
@@ -92,9 +98,10 @@ class VideoWriter:
         """
         if not self._open:
             raise VideoError(f"video {str(self.path)!r} is closed; open a new writer")
-        if picture.shape != (*self.size, 3) or picture.dtype != np.uint8:
+        if not isinstance(picture, np.ndarray) or picture.shape != (*self.size, 3) or picture.dtype != np.uint8:
+            shape, dtype = getattr(picture, "shape", None), getattr(picture, "dtype", type(picture).__name__)
             raise VideoError(
-                f"picture has shape {picture.shape} and dtype {picture.dtype}; video {str(self.path)!r} takes "
+                f"picture has shape {shape} and dtype {dtype}; video {str(self.path)!r} takes "
                 f"{(*self.size, 3)} and uint8"
             )
         bottom, right = self.size[0] % 2, self.size[1] % 2

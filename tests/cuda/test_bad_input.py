@@ -145,15 +145,17 @@ def test_images_of_the_wrong_kind(net: SmallNet, model: fluxshard.CompiledModel)
     image = torch.rand(1, 3, *SIZE)
     with model.session(EXACT) as session, torch.inference_mode():
         for bad, message in (
-            (image.half(), r"image is \(1, 3, 32, 48\) torch.float16; expected \(1, C, H, W\) torch.float32"),
+            (image.int(), r"image is \(1, 3, 32, 48\) torch.int32; expected \(1, C, H, W\) torch.float32"),
             (image[0], "expected"),
             (image.repeat(2, 1, 1, 1), "image has batch 2; a session runs one frame at a time"),
-            (image.numpy(), "image is a ndarray; expected a float32 tensor"),
+            (image.numpy().tolist(), "image is a list; expected a tensor"),
             (image.to("meta"), r"image is on meta; this model was compiled for cpu: pass image.cpu\(\)"),
         ):
             with pytest.raises(ShapeError, match=message):
                 session.run(bad)
         assert_same(session.run(image), net(image))
+        assert_same(session.run(image.half()), net(image.half().float()))
+        assert_same(session.run(image.numpy()), net(image))
 
 
 @compiler

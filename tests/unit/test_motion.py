@@ -94,3 +94,55 @@ def test_trusted_arrays_are_not_copied() -> None:
     displacement, valid = np.zeros((2, 3, 2), np.int16), np.ones((2, 3), np.bool_)
     field = MotionField.trusted(displacement, valid, 16)
     assert field.displacement is displacement and field.valid is valid and field.cell_px == 16
+
+
+def flow_of(displacement: np.ndarray, direction: str) -> np.ndarray:
+    """Flow as OpenCV has it, of whole `(dy, dx)` at every pixel that is there afterwards."""
+    height, width, _ = displacement.shape
+    if direction == "backward":
+        return -displacement[..., ::-1].astype(np.float32)
+    flow = np.full((height, width, 2), 1e4, np.float32)  # what is covered goes out of the picture
+    y, x = np.moveaxis(np.indices((height, width)) - np.moveaxis(displacement, -1, 0), 0, 0)
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    flow[y[inside], x[inside]] = displacement[inside][:, ::-1]
+    return flow
+
+
+@pytest.mark.parametrize("direction", ["backward", "forward"])
+def test_flow_becomes_the_motion_that_it_is_of(direction: str) -> None:
+    displacement = np.zeros((40, 60, 2), np.int64)
+    displacement[:, 32:] = (-3, 5)
+    field = MotionField.from_flow(flow_of(displacement, direction), direction)
+    field.check_covers(40, 60)
+    assert (field.displacement[:4, :4] == 0).all() and field.valid[:4, :4].all()
+    assert (field.displacement[:4, 5:] == (-3, 5)).all() and field.valid[:4, 5:].all()
+    if direction == "backward":
+        assert field.valid.all()
+
+
+def test_a_cell_takes_the_motion_of_most_of_its_pixels() -> None:
+    flow = np.zeros((16, 16, 2), np.float32)
+    flow[...] = (-7.4, 2.6)
+    flow[:3, :8] = (90, -90)  # 24 of 64 pixels
+    flow[8:, :8] = np.random.default_rng(0).uniform(-50, 50, (8, 8, 2))  # nothing agrees
+    flow[9, 9] = np.nan
+    flow[8:13, 8:] = np.inf  # 40 of 64
+    field = MotionField.from_flow(flow, "backward")
+    assert field.valid.tolist() == [[True, True], [False, False]]
+    assert field.displacement[0].tolist() == [[-3, 7], [-3, 7]]
+
+
+def test_where_nothing_has_come_to_is_unknown() -> None:
+    flow = np.zeros((16, 24, 2), np.float32)
+    flow[:, 8:, 0] = 8  # the right two thirds move by a cell
+    field = MotionField.from_flow(flow, "forward")
+    assert field.valid.tolist() == [[True, False, True]] * 2
+    assert field.displacement[0, 2].tolist() == [0, 8]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 4, 8]), st.integers(-9, 9), st.integers(-9, 9))
+def test_uniform_flow_is_uniform_motion(height: int, width: int, cell_px: int, dy: int, dx: int) -> None:
+    flow = np.tile(np.float32([-dx, -dy]), (height, width, 1)) + np.float32(0.3)
+    field = MotionField.from_flow(flow, "backward", cell_px=cell_px)
+    wanted = MotionField.uniform(height, width, dy, dx, cell_px)
+    assert field.valid.all() and (field.displacement == wanted.displacement).all()

@@ -13,8 +13,9 @@ from fluxshard import video
 from fluxshard.cli.edge.edge_command import LinkFlags
 from fluxshard.cli.edge.link_notes import LinkNotes
 from fluxshard.cli.edge.supply import Frames, opened, supply
-from fluxshard.cli.run.output_directory import prepare_directory
+from fluxshard.cli.run.output_directory import files_of, prepare_directory
 from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import warnings_as_notes
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle
@@ -62,6 +63,10 @@ def camera_command(request: CameraRequest) -> int:
     options = _options(request, reuse)
     with video.open(request.video) as probe:
         picture_size, live = probe.shown_size, probe.is_live
+    link = request.link
+    check_apart(
+        files_of(request.out), (request.video, request.model, request.reuse.profile, link.ca, link.cert, link.key)
+    )
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes):

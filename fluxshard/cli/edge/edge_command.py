@@ -12,8 +12,9 @@ import fluxshard
 from fluxshard import video
 from fluxshard.cli.edge.link_notes import LinkNotes
 from fluxshard.cli.edge.supply import Frames, opened, supply
-from fluxshard.cli.run.output_directory import PLACEMENTS, prepare_directory
+from fluxshard.cli.run.output_directory import PLACEMENTS, files_of, prepare_directory
 from fluxshard.cli.run.recording import Recording, RunFiles, record_run, write_frames
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
@@ -123,6 +124,9 @@ def edge_command(request: EdgeRequest) -> int:
     reuse = _check(request)
     with video.open(request.video) as probe:
         picture_size, live = probe.shown_size, probe.is_live
+    link = request.link
+    read = (request.video, request.network.model, request.reuse.profile, link.latency_profile, link.ca, link.cert)
+    check_apart(files_of(request.out), (*read, link.key))
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fluxshard import video
 from fluxshard.cli.profile.latency_table import latency_table
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
 from fluxshard.cli.support.progress import StepProgress
@@ -125,6 +126,7 @@ def _prepare_file(request: ProfileRequest, reuse: RunReuse) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == PICTURE:
         raise OptionError(f"--out (={str(out)!r}) is where the picture goes: give a name that ends in .json")
+    check_apart([out, out.with_suffix(PICTURE)], (request.video, request.model, request.thresholds))
     existed = out.exists()
     if existed and not request.overwrite:
         raise OptionError(f"{_named(request, out)} exists; give another name, or --overwrite")

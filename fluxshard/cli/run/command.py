@@ -104,6 +104,9 @@ def run(
         ),
     ] = None,
     max_skip: Annotated[int, typer.Option(help="Frames in a row that are not computed, at most.")] = 3,
+    track: Annotated[
+        bool, typer.Option("--track", help="Give objects identities over the frames (ByteTrack).", show_default=False)
+    ] = False,
     show_reuse: ShowReuse = False,
     film: Annotated[bool, typer.Option("--film/--no-film", help="Write annotated.mp4.", show_default="film")] = True,
     skip_damaged: Annotated[
@@ -166,6 +169,7 @@ def run(
         size=size,
         dense=compare == "dense",
         max_frames=max_frames,
+        track=track,
         show_reuse=show_reuse,
         film=film,
         device=device,

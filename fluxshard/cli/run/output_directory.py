@@ -11,6 +11,11 @@ OUTPUTS = (VIDEO, FRAMES, SUMMARY, FIGURE)
 PLACEMENTS = "placements.jsonl"  # of runs in two places only
 
 
+def files_of(out: Path) -> list[Path]:
+    """All that a run may write or remove."""
+    return [out / name for name in (*OUTPUTS, PLACEMENTS)]
+
+
 def prepare_directory(out: Path, overwrite: bool) -> None:
     """Creates the output directory, or takes an existing one that is empty or may be overwritten.
 
@@ -23,8 +28,8 @@ def prepare_directory(out: Path, overwrite: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if not overwrite and any(out.iterdir()):
             raise OptionError(f"--out (={str(out)!r}) is not empty; give another directory, or --overwrite")
-        for name in (*OUTPUTS, PLACEMENTS):
-            (out / name).unlink(missing_ok=True)
+        for path in files_of(out):
+            path.unlink(missing_ok=True)
         probe = out / FRAMES
         probe.touch()  # says now, and not after the compilation, that nothing can be written
         probe.unlink()

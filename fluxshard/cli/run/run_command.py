@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 
 import fluxshard
-from fluxshard.cli.run.output_directory import prepare_directory
+from fluxshard.cli.run.output_directory import files_of, prepare_directory
 from fluxshard.cli.run.recording import Finish, Recording, RunFiles, record_run, write_frames
 from fluxshard.cli.run.sources import SourceFlags, SourceNotes, frames_of, overlap_of, probe
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, prepare
@@ -34,6 +35,7 @@ from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.pipeline.device import RunDevice, full_float32, machine_facts
 from fluxshard.pipeline.saliency.output_saliency import TAU_BACKGROUND, OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
+from fluxshard.pipeline.tracking.byte_tracker import TRACKED_CONFIDENCE, ByteTracker
 from fluxshard.video import LiveOptions
 
 
@@ -49,6 +51,7 @@ class RunRequest:
     size: str | None = None
     dense: bool = False
     max_frames: int | None = None
+    track: bool = False
     show_reuse: bool = False
     film: bool = True
     device: str = "cpu"
@@ -106,6 +109,7 @@ def run_command(request: RunRequest) -> int:
     reuse = check(request)
     # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
     probed = probe(request.source)
+    check_apart(files_of(request.out), (request.video, request.model, request.reuse.profile))
     prepare_directory(request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
     with warnings_as_notes(notes), device_errors():
@@ -186,10 +190,10 @@ def run_source(
             task=model.loaded.task,
         )  # fmt: skip
         with device_errors(), model.compiled.session(reuse.options) as session:
-            loop = _loop(request, reuse, model, session)
             with frames_of(
                 request.source, live=live, size=model.shape, stopped=lambda: recording.stopped, notes=told, facts=facts
             ) as frames:
+                loop = _loop(request, reuse, model, session, frames.fps)
                 # in turns where two networks are compared: what runs beside them would be timed, too
                 overlap = None if dense is not None else overlap_of(frames)
                 write_frames(
@@ -207,12 +211,16 @@ def check(request: RunRequest) -> RunReuse:
     _ = request.skip, request.calibration  # their values are checked as they are made
     request.network.check()
     reuse = settle(request.reuse)
+    if request.track:
+        ByteTracker(request.confidence)  # says what is missing before anything is compiled
     request.network.check_task()
     return reuse
 
 
 def _check_pipeline(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> None:
     """Refuses what the pipeline cannot do for this network and policy."""
+    if request.track and model.loaded.layout is None:
+        raise OptionError("--track needs a network whose detections are known: leave it out")
     flags = {"--skip-budget": request.skip_budget > 0, "--alpha": request.alpha is not None}
     given = next((flag for flag, is_given in flags.items() if is_given), None)
     if given is None:
@@ -247,12 +255,15 @@ def _dense_baseline(request: RunRequest, model: PreparedModel) -> DenseBaseline:
     return DenseBaseline(run=run, detect=head, read=read, pairs=not model.canvas_px)
 
 
-def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session) -> StreamLoop:
+def _loop(
+    request: RunRequest, reuse: RunReuse, model: PreparedModel, session: fluxshard.Session, fps: float | None = None
+) -> StreamLoop:
     objects = reuse.options.planned if reuse.options.policy == "planned" else None
     head = None
     if model.loaded.layout is not None:
-        # fainter detections than those that are shown are regions, too
+        # fainter detections than those that are shown are regions, and keep tracks alive, too
         lowest = request.confidence if objects is None else min(request.confidence, objects.region_confidence)
+        lowest = min(lowest, TRACKED_CONFIDENCE) if request.track else lowest
         head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou, owns=True)
     saliency = None
     if head is None and objects is not None and objects.tau_background is not None:
@@ -267,6 +278,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
     return StreamLoop(
         session=session, detect=head, objects=objects, device=RunDevice(model.compiled.device), carrier=carrier,
         calibration=calibration, saliency=saliency, read=read, whole=session.run_whole,
+        track=ByteTracker(request.confidence, fps) if request.track else None,
     )  # fmt: skip
 
 
@@ -290,6 +302,7 @@ def _facts(request: RunRequest, reuse: RunReuse, model: PreparedModel) -> dict[s
         "reuse": {name: value for name, value in options.items() if value is not None},
         "skip": asdict(request.skip),
         "alpha": request.alpha,
+        "track": request.track,
         "confidence": request.confidence,
         "iou": request.iou,
         "machine": machine_facts(RunDevice(compiled.device)),

@@ -15,6 +15,7 @@ from rich.console import Console
 from fluxshard.cli.serving.request import ServeRequest
 from fluxshard.cli.serving.served_models import served_models
 from fluxshard.cli.serving.stop_signals import StopSignals
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
 from fluxshard.cloud.decoding.fingerprint import decoder_fingerprint
 from fluxshard.cloud.monitoring.event_log import EventLog
@@ -71,6 +72,10 @@ def _checked(request: ServeRequest) -> ServerAccess:
     if access.tls is not None:
         server_credentials(access.tls)
     check_free(target)
+    read = (request.model, request.tls_cert, request.tls_key, request.client_ca, request.token_secret)
+    for flag, path in (("--log-file", request.log_file), ("--ready-file", request.ready_file)):
+        if path is not None:
+            check_apart([path], (*read, *request.latency_profiles), flag)
     return access
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -18,25 +19,43 @@ EMULATED_NOTE = "note: CUDA kernels run on the processor, in an emulator: this i
 
 @contextlib.contextmanager
 def warnings_as_notes(console: Console) -> Iterator[None]:
-    """Shows this package's warnings as one-line notes, each text once; hides those of other packages."""
+    """Shows this package's warnings, and what it logs as one, as one-line notes, each text once; hides all others."""
     seen: set[str] = set()
     own = Path(fluxshard.__file__).parent
     show = warnings.showwarning
 
-    def note(message: Warning | str, category: type[Warning], filename: str, *rest: object, **named: object) -> None:
+    def tell(message: object) -> None:
         text = " ".join(str(message).split())
-        if text not in seen and own in Path(filename).parents:
+        if text not in seen:
             seen.add(text)
             console.print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
 
+    def note(message: Warning | str, category: type[Warning], filename: str, *rest: object, **named: object) -> None:
+        if own in Path(filename).parents:
+            tell(message)
+
+    log, handler = logging.getLogger(fluxshard.__name__), _NoteHandler(tell)
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = note
+        log.addHandler(handler)
         try:
             yield
         finally:
+            log.removeHandler(handler)
             warnings.showwarning = show
+
+
+class _NoteHandler(logging.Handler):
+    """Hands warnings of a log to a function, as text."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.edge.session_parts import DetectionAnswers, LocalModel, Size, VideoPackets
 from fluxshard.cloud.network.grpc_transport import GrpcTransport
 from fluxshard.errors import OptionError, warn
-from fluxshard.options import ReuseOptions
+from fluxshard.options import ReuseOptions, check_kind, checked_options
 from fluxshard.pipeline.profiling.measured import measured_of
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.runtime.offload.energy import EdgeEnergy
@@ -59,7 +59,11 @@ def offload(
       SecurityError: a certificate that cannot be used, or plaintext to another machine.
       ProfileError: a profile that cannot be read.
     """
-    options, reuse = options or OffloadOptions(), reuse or ReuseOptions(policy="planned")
+    check_kind("model", model, CompiledModel)
+    options = checked_options(options, OffloadOptions)
+    reuse = ReuseOptions(policy="planned") if reuse is None else checked_options(reuse, ReuseOptions, "reuse")
+    check_server(server)
+    check_kind("video", video, VideoSource, optional=True)
     thresholds = None if reuse.profile is None else ThresholdProfile.load(reuse.profile)
     if thresholds is not None:
         reuse = thresholds.reuse
@@ -92,6 +96,12 @@ def offload(
         on_link=on_link,
         on_settled=on_settled,
     )
+
+
+def check_server(server: object) -> None:
+    """Raises OptionError unless it is an address or a transport."""
+    if not isinstance(server, str) and not hasattr(server, "exchange"):
+        raise OptionError(f"server (={server!r:.80}) is a {type(server).__name__}; give HOST:PORT, or a transport")
 
 
 def _transport(server: str, options: OffloadOptions) -> Transport:

@@ -26,9 +26,10 @@ from fluxshard.cloud.wire.detections_codec import decode_detections
 from fluxshard.cloud.wire.messages import PROTOCOL
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import encode_reuse
-from fluxshard.errors import OptionError, ShapeError, StateError, warn
-from fluxshard.motion import CELL_PX, MotionField, cells
+from fluxshard.errors import OptionError, StateError, warn
+from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
+from fluxshard.runtime.checked_image import checked_regions
 from fluxshard.runtime.endpoints.engine_stream import on_cpu
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.policies import cloud_policy, edge_policy
@@ -94,6 +95,9 @@ class OffloadedSession:
         self._answer: TwoPlacesAnswer | None = None
         self._frames = 0
         self._closed = False
+
+    def __repr__(self) -> str:
+        return f"OffloadedSession({'closed, ' if self._closed else ''}{self._frames} frames)"
 
     def __enter__(self) -> OffloadedSession:
         return self
@@ -191,10 +195,7 @@ class OffloadedSession:
         """See `Session.focus`."""
         self._last()
         assert self._size is not None and self._places is not None
-        expected = cells(self._size[0], CELL_PX), cells(self._size[1], CELL_PX)
-        if regions.shape != expected or regions.dtype not in (np.bool_, np.uint8):
-            raise ShapeError(f"regions are {regions.shape} {regions.dtype}; expected {expected} uint8 or bool")
-        self._places.focus(regions.astype(np.uint8))
+        self._places.focus(checked_regions(regions, self._size))
 
     def work_map(self) -> NDArray[np.float32]:
         """See `Session.work_map`; of a frame that the server ran, as predicted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.errors import OptionError
+from fluxshard.options import check_flag, check_kind, check_path, check_share, short_repr
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 
 PayloadName = Literal["raw", "packed", "jpeg", "bitstream"]
@@ -51,12 +51,26 @@ class OffloadOptions:
     insecure: bool = False
     link: LinkOptions = field(default_factory=LinkOptions)
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         if self.payload not in ("raw", "packed", "jpeg", "bitstream"):
             raise OptionError(f"payload (={self.payload!r}) must be 'raw', 'packed', 'jpeg' or 'bitstream'")
         if self.answer not in ("outputs", "detections"):
             raise OptionError(f"answer (={self.answer!r}) must be 'outputs' or 'detections'")
-        if not (math.isfinite(self.hedge_share) and 0 <= self.hedge_share <= 1):
-            raise OptionError(f"hedge_share (={self.hedge_share}) must be between 0 and 1")
-        if not self.stream:
-            raise OptionError("stream (='') must name the video stream")
+        check_share("hedge_share", self.hedge_share)
+        check_flag("keep_warm", self.keep_warm)
+        check_path("latency_profile", self.latency_profile)
+        check_kind("dispatch", self.dispatch, DispatchOptions)
+        check_connection(self.stream, self.tls, self.token, self.insecure, self.link)
+
+
+def check_connection(stream: object, tls: object, token: object, insecure: object, link: object) -> None:
+    """Raises OptionError unless these are what options of a stream on a server allow."""
+    if not (isinstance(stream, str) and stream):
+        raise OptionError(f"stream (={stream!r}) must name the video stream")
+    check_kind("tls", tls, ClientTls, optional=True)
+    if not (token is None or isinstance(token, str)):
+        raise OptionError("token must be text, or None")
+    check_flag("insecure", insecure)
+    check_kind("link", link, LinkOptions)

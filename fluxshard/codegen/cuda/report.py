@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +25,14 @@ def parse_arch(target: str) -> str:
     Raises:
       OptionError: anything else.
     """
-    match = re.fullmatch(r"cuda:(sm_\d+)", target)
+    match = re.fullmatch(r"cuda:(sm_\d+)", str(target))
     if match is None or match.group(1) not in CUDA_ARCHES:
         allowed = ", ".join(f"cuda:{arch}" for arch in CUDA_ARCHES)
         raise OptionError(f"target (={target!r}) must be one of {allowed}")
     return match.group(1)
+
+
+_HEADER = ("kernel", "threads", "registers", "shared B", "spills B", "cubin kB", "layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +72,39 @@ class KernelReport:
         """Kernels whose registers did not suffice."""
         return tuple(row for row in self.rows if row.cubin.resources.spills)
 
+    def __repr__(self) -> str:
+        return f"KernelReport({self._foot()}); print it"
+
     def __str__(self) -> str:
-        lines = [("kernel", "threads", "registers", "shared B", "spills B", "cubin kB", "layers")]
-        for row in self.rows:
-            r = row.cubin.resources
-            layers = ", ".join(row.layers[:3]) + (f" and {len(row.layers) - 3} more" if len(row.layers) > 3 else "")
-            lines.append(
-                (
-                    row.name, str(row.threads), str(r.registers), str(r.shared_bytes + row.dynamic_bytes),
-                    str(r.spill_store_bytes + r.spill_load_bytes), f"{len(row.cubin.code) / 1e3:.0f}", layers,
-                )
-            )  # fmt: skip
+        lines = [_HEADER, *(self._cells(row) for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(6)]
         text = [
             "  ".join([line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, 6)), line[6]]).rstrip()
             for line in lines
         ]
-        foot = (
+        return "\n".join([text[0], "-" * len(text[0]), *text[1:], "", self._foot()])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(text)}</th>" for text in _HEADER)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in self._cells(row))}</tr>" for row in self.rows
+        )
+        return f"<p>{html.escape(self._foot())}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    @staticmethod
+    def _cells(row: KernelRow) -> tuple[str, ...]:
+        r = row.cubin.resources
+        layers = ", ".join(row.layers[:3]) + (f" and {len(row.layers) - 3} more" if len(row.layers) > 3 else "")
+        return (
+            row.name, str(row.threads), str(r.registers), str(r.shared_bytes + row.dynamic_bytes),
+            str(r.spill_store_bytes + r.spill_load_bytes), f"{len(row.cubin.code) / 1e3:.0f}", layers,
+        )  # fmt: skip
+
+    def _foot(self) -> str:
+        return (
             f"{self.plan.name} for {self.target.arch}, {self.target.dtype} ({self.target.math}): "
             f"{len(self.rows)} kernels, {len(self.spilled)} of them spill"
         )
-        return "\n".join([text[0], "-" * len(text[0]), *text[1:], "", foot])
 
 
 def kernel_report(plan: Plan, arch: str, dtype: DType, orders: Sequence[Order] = DEFAULT_ORDERS) -> KernelReport:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,9 @@ class Masks:
     scale: Pair
     offset: Pair = (0.0, 0.0)
     moves: tuple[Move, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Masks({len(self.coefficients)} of {self.cells[0]}x{self.cells[1]} cells)"
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -159,6 +163,9 @@ class Detections:
       shape: (H, W) of the image.
       masks: masks of the objects, as the network gives them or as windows; None without masks.
       keypoints: `(N, K, 2 or 3)` float32 x, y and confidence; None without keypoints.
+      ids: `(N,)` int64 identity of each object over the frames of a video, from 0, -1 for one that is new; None where
+        nobody tracked them.
+      names: of classes; empty where they are not known.
     """
 
     boxes: NDArray[np.float32]
@@ -167,6 +174,15 @@ class Detections:
     shape: tuple[int, int]
     masks: Masks | MaskWindows | None = None
     keypoints: NDArray[np.float32] | None = None
+    ids: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        prefix = "" if self.names else "of class "
+        counts = Counter(prefix + self.name(index) for index in range(len(self)))
+        objects = ", ".join(f"{count} {name}" for name, count in counts.most_common(5))
+        more = f" and {len(counts) - 5} classes more" if len(counts) > 5 else ""
+        return f"Detections({objects or 'none'}{more}, in {self.shape[0]}x{self.shape[1]} px)"
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -180,7 +196,46 @@ class Detections:
             classes=self.classes[index],
             masks=None if self.masks is None else self.masks.select(index),
             keypoints=None if self.keypoints is None else self.keypoints[index],
+            ids=None if self.ids is None else self.ids[index],
         )
+
+    def name(self, index: int) -> str:
+        """Name of the class of object `index`; its number where there is none."""
+        found = int(self.classes[index])
+        return self.names[found] if 0 <= found < len(self.names) else str(found)
+
+    def tone(self, index: int) -> int:
+        """What decides the colour of object `index`: its identity where it has one, otherwise its class."""
+        if self.ids is not None and self.ids[index] >= 0:
+            return int(self.ids[index])
+        return int(self.classes[index])
+
+    def to_supervision(self) -> Any:
+        """A `supervision.Detections`: boxes, masks on the whole image, scores, classes, ids, and names as `class_name`.
+
+        Keypoints are in its `data`, `(N, K, 2 or 3)`.
+
+        Raises:
+          MissingExtraError: supervision is not installed.
+        """
+        from fluxshard.models.detections.conversions import to_supervision
+
+        return to_supervision(self)
+
+    def to_ultralytics(self, picture: NDArray[np.uint8] | None = None, path: str = "") -> Any:
+        """An `ultralytics.engine.results.Results`: boxes, masks, keypoints, and ids where there are any.
+
+        Args:
+          picture: `(H, W, 3)` uint8 RGB that they were found in; None: a black one.
+          path: of the picture, which some methods of the result ask for.
+
+        Raises:
+          MissingExtraError: ultralytics is not installed.
+          ShapeError: a picture of another size or type.
+        """
+        from fluxshard.models.detections.conversions import to_ultralytics
+
+        return to_ultralytics(self, picture, path)
 
     def pixels(self, index: int) -> tuple[range, range]:
         """Rows and columns of the pixels whose upper left corners are in box `index`, clipped to the image."""

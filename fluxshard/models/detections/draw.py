@@ -46,8 +46,7 @@ def draw_detections(
       `(H, W, 3)` uint8 picture, a new one unless `in_place`.
     """
     canvas = picture if in_place else picture.copy(order="C")
-    identities = identities_of(found)
-    colours = [colour_of(n) for n in (found.classes if identities is None else identities).tolist()]
+    colours = [colour_of(found.tone(index)) for index in range(len(found))]
     order = range(len(found))[::-1]  # the highest score is drawn last, on top
     for index in order:
         if found.masks is not None:
@@ -64,17 +63,12 @@ def draw_detections(
         box = draw_box(canvas, found.boxes[index], colours[index], width)
         class_index = int(found.classes[index])
         name = names[class_index] if 0 <= class_index < len(names) else str(class_index)
-        number = "" if identities is None else f"#{identities[index]}"
+        identity = -1 if found.ids is None else int(found.ids[index])
+        number = f"#{identity}" if identity >= 0 else ""
         full = " ".join(part for part in (name, number, f"{found.scores[index]:.2f}") if part)
         labels.append(Label(box, (full, number or name), colours[index]))
     draw_labels(canvas, labels, text_px(size), line)
     return canvas
-
-
-def identities_of(found: Detections) -> NDArray[np.int64] | None:
-    """Numbers of the objects that stay the same over time, `(N,)`; None where nobody tracks them."""
-    ids: NDArray[np.int64] | None = getattr(found, "ids", None)
-    return ids
 
 
 def draw_work(

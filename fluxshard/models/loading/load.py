@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,6 +11,25 @@ from fluxshard.errors import ModelError, OptionError
 from fluxshard.models.loading import generic, saved, ultralytics
 from fluxshard.models.loading.checkpoint import identify
 from fluxshard.models.loading.loaded_model import MAP_TASKS, TASKS, LoadedModel, Task
+
+
+def loaded_from(given: object) -> LoadedModel | None:
+    """A network of which more is known than the network: from a path, or from an object of Ultralytics.
+
+    Args:
+      given: path of a weights file or saved model, an `ultralytics.YOLO`, or what `load` returned.
+
+    Returns:
+      the network; None where `given` is none of these.
+
+    Raises:
+      ModelError: as for `load`, or the object has no network.
+    """
+    if isinstance(given, LoadedModel):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return load(Path(given))
+    return ultralytics.of_yolo(given) if ultralytics.is_yolo(given) else None
 
 
 def load(path: Path | str, task: str = "auto") -> LoadedModel:

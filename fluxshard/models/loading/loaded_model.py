@@ -68,3 +68,7 @@ class LoadedModel:
     stride_px: int = 1
     input_shape: tuple[int, int] | None = None
     saved: SavedModel | None = None
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.names)} classes" if self.names else ""
+        return f"LoadedModel({type(self.net).__name__}, {self.task}{classes})"

@@ -31,12 +31,7 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
     saved = read_saved(path)
     if task not in ("auto", *TASKS):
         raise OptionError(f"task (={task!r}) must be one of auto, {', '.join(TASKS)}")
-    try:
-        loaded = _outputs(saved)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(
-            f"saved model {str(path)!r} does not say what its outputs mean ({error}): export it again"
-        ) from error
+    loaded = described(saved)
     if task in ("auto", loaded.task):
         return loaded
     if task == "raw":
@@ -49,6 +44,20 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
             f"use --task {loaded.task} or auto"
         )
     return replace(loaded, task="detect", layout=replace(loaded.layout, task="detect"))
+
+
+def described(saved: SavedModel) -> LoadedModel:
+    """What the outputs of a saved model mean.
+
+    Raises:
+      ModelError: the file does not say it.
+    """
+    try:
+        return _outputs(saved)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"saved model {str(saved.path)!r} does not say what its outputs mean ({error}): export it again"
+        ) from error
 
 
 def plain_outputs(loaded: LoadedModel) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import logging
 import os
 import pickle
@@ -39,14 +41,75 @@ def load(path: Path | str, task: str = "auto") -> LoadedModel:
             "read it with fluxshard.models.loading.generic.load"
         )
     warn_of_code(path)
-    net = _read(path)
+    return _described(_read(path), task, f"weights: {str(path)!r}")
+
+
+def is_yolo(given: object) -> bool:
+    """Whether something is an object of the library's own interface, such as `ultralytics.YOLO`."""
+    return any(base.__module__ == "ultralytics.engine.model" for base in type(given).__mro__)
+
+
+def of_yolo(yolo: Any) -> LoadedModel:
+    """The network of an `ultralytics.YOLO`, or of another object of that kind; a copy, which has the weights of now.
+
+    Raises:
+      ModelError: it has no network in torch, as where it was made of an exported file.
+    """
+    from torch import nn
+
+    net, name = yolo.model, f"{type(yolo).__name__}({str(getattr(yolo, 'model_name', None) or '')!r})"
+    if not isinstance(net, nn.Module):
+        raise ModelError(f"{name} has no network in torch but {type(net).__name__} {net!r}; make it of a .pt or .yaml")
+    return _described(_prepared(copy.deepcopy(net)), "auto", name)
+
+
+def library(name: str) -> Any:
+    """A module of the library, imported without its output, network access and changes of global state.
+
+    Args:
+      name: such as "ultralytics.engine.results".
+
+    Raises:
+      ImportError: the library, or what it needs for this module, is not there.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    config = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fluxshard" / "ultralytics"
+    try:
+        config.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        config = Path(tempfile.gettempdir())
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(config))
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    threads = os.environ.get("OMP_NUM_THREADS")
+    printing, opening = np.get_printoptions(), Image.open
+    try:
+        found = importlib.import_module(name)
+    finally:
+        if threads is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        np.set_printoptions(**printing)
+        torch.set_printoptions(profile="default")
+        Image.open = opening  # the library's replacement runs pip for plugins when a file is damaged
+    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    return found
+
+
+def _described(net: nn.Module, task: str, where: str) -> LoadedModel:
+    """A network with what its outputs mean.
+
+    Raises:
+      ModelError: it does not support the task.
+    """
     own_task = str(getattr(net, "task", "raw"))
     if task == "auto":
         task = own_task if own_task in TASKS else "raw"
     if task not in ("raw", own_task) and not (task == "detect" and own_task in ("segment", "pose")):
-        raise ModelError(
-            f"weights: {str(path)!r} is a {own_task!r} model and cannot do {task!r}; use --task {own_task} or auto"
-        )
+        raise ModelError(f"{where} is a {own_task!r} model and cannot do {task!r}; use --task {own_task} or auto")
     names = getattr(net, "names", {})
     names = tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
     layout = _layout(net, own_task, cast(Task, task), len(names)) if task not in MAP_TASKS else None
@@ -102,6 +165,11 @@ def _read(path: Path) -> nn.Module:
             link.cleanup()
     if not isinstance(net, torch.nn.Module):
         raise ModelError(f"weights: {str(path)!r} holds a {type(net).__name__}, not a model")
+    return _prepared(net)
+
+
+def _prepared(net: nn.Module) -> nn.Module:
+    """The network itself with its head in export mode, in float32 and eval mode."""
     for module in net.modules():
         if hasattr(module, "export") and hasattr(module, "end2end"):
             # heads also return their undecoded feature maps, for training losses; here they would only be copied out
@@ -112,38 +180,15 @@ def _read(path: Path) -> nn.Module:
 
 
 def _import_loader() -> Any:
-    """Imports `load_checkpoint` of the library, without its output, network access and changes of global state.
+    """`load_checkpoint` of the library.
 
     Raises:
       ModelError: the library cannot be imported.
     """
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    config = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fluxshard" / "ultralytics"
     try:
-        config.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        config = Path(tempfile.gettempdir())
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(config))
-    os.environ.setdefault("YOLO_OFFLINE", "true")
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    os.environ.setdefault("YOLO_VERBOSE", "false")
-    threads = os.environ.get("OMP_NUM_THREADS")
-    printing, opening = np.get_printoptions(), Image.open
-    try:
-        from ultralytics.nn.tasks import load_checkpoint
+        return library("ultralytics.nn.tasks").load_checkpoint
     except ImportError as error:
         raise ModelError(
             f"weights: this is an Ultralytics checkpoint and the ultralytics package cannot be imported ({error}); "
             "run: pip install 'fluxshard[yolo]'"
         ) from error
-    finally:
-        if threads is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        np.set_printoptions(**printing)
-        torch.set_printoptions(profile="default")
-        Image.open = opening  # the library's replacement runs pip for plugins when a file is damaged
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    return load_checkpoint

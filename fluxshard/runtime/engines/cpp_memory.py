@@ -145,6 +145,9 @@ class CppInspection:
     arena: NDArray[np.uint8]
     keep: Keep
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.plan!r})"
+
     @property
     def rows_in_place(self) -> bool:
         """See `Inspection.rows_in_place`."""

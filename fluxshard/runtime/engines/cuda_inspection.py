@@ -47,6 +47,9 @@ class CudaInspection:
     parity: int
     planned: bool
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.plan!r})"
+
     @property
     def rows_in_place(self) -> bool:
         """See `Inspection.rows_in_place`."""

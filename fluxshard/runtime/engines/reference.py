@@ -318,6 +318,9 @@ class ReferenceInspection:
     plan: Plan
     data: _Data
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.plan!r})"
+
     @property
     def rows_in_place(self) -> bool:
         """See `Inspection.rows_in_place`."""

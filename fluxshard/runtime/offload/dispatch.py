@@ -7,11 +7,11 @@ paper leaves out: waiting, slow start, the tail of both endpoints, energy and de
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from fluxshard.errors import OptionError
+from fluxshard.options import is_number
 
 Endpoint = Literal["edge", "cloud"]
 Policy = Literal["paper", "hedged"]
@@ -49,10 +49,10 @@ class DispatchOptions:
             raise OptionError(f"minimize (={self.minimize!r}) must be 'latency' or 'energy'")
         for name in ("margin_ms", "tail_weight", "radio_mj_per_mib"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise OptionError(f"{name} (={value}) must be a finite number of at least 0")
-        if self.deadline_ms is not None and not (math.isfinite(self.deadline_ms) and self.deadline_ms > 0):
-            raise OptionError(f"deadline_ms (={self.deadline_ms}) must be a finite number above 0, or None")
+            if not (is_number(value) and value >= 0):
+                raise OptionError(f"{name} (={value!r}) must be a finite number of at least 0")
+        if self.deadline_ms is not None and not (is_number(self.deadline_ms) and self.deadline_ms > 0):
+            raise OptionError(f"deadline_ms (={self.deadline_ms!r}) must be a finite number above 0, or None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,9 @@ class PlannedFrame:
         self.proposal = proposal
         self.levels = levels
 
+    def __repr__(self) -> str:
+        return f"PlannedFrame({'everything' if self.work is None else f'{self.work_ratio:.1%} of the work'})"
+
     @property
     def counts(self) -> StepCounts:
         """See the class."""

@@ -32,6 +32,8 @@ class PlannedProposal(Proposal):
 
     frame: PlannedFrame
 
+    __repr__ = Proposal.__repr__
+
     @property
     def input_cells(self) -> int:
         """See `Proposal.input_cells`."""

@@ -37,6 +37,10 @@ class Proposal:
     control: StepControl
     grid_cells: int
 
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.image.shape[2:]))
+        return f"{type(self).__name__}({size} px{', keyframe' if self.keyframe else ''})"
+
     @property
     def keyframe(self) -> bool:
         """Everything is recomputed."""

@@ -35,12 +35,16 @@ class MotionEstimator:
     """
 
     def __init__(self, size: Sequence[int], *, threads: int | None = None) -> None:
-        if len(size) != 2 or not all(
-            isinstance(length, int) and not isinstance(length, bool) and 1 <= length <= _MOST_PX for length in size
+        if (
+            not isinstance(size, (tuple, list))
+            or len(size) != 2
+            or not all(
+                isinstance(length, int) and not isinstance(length, bool) and 1 <= length <= _MOST_PX for length in size
+            )
         ):
             raise ShapeError(f"size (={size!r}) must be (height, width) of pictures, whole pixels from 1 to {_MOST_PX}")
-        if threads is not None and threads < 1:
-            raise ShapeError(f"threads (={threads}) must be at least 1")
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ShapeError(f"threads (={threads!r}) must be a whole number of at least 1, or None")
         self.size = size[0], size[1]
         self._threads = torch.get_num_threads() if threads is None else threads
         self._program = own_block_search(BlockSearchParams())
@@ -56,11 +60,17 @@ class MotionEstimator:
         Raises:
           ShapeError: a picture of another shape or type.
         """
-        if picture.shape != (*self.size, 3) or picture.dtype != np.uint8:
-            raise ShapeError(f"picture is {picture.shape} {picture.dtype}; expected {(*self.size, 3)} uint8")
+        if not isinstance(picture, np.ndarray) or picture.shape != (*self.size, 3) or picture.dtype != np.uint8:
+            seen = f"{picture.shape} {picture.dtype}" if isinstance(picture, np.ndarray) else type(picture).__name__
+            raise ShapeError(
+                f"picture is {seen}; expected {(*self.size, 3)} uint8, RGB or BGR: the picture that the network gets"
+            )
         found = self._program.motion(self._state, np.ascontiguousarray(picture), self._pictures, self._threads)
         self._pictures += 1
         return None if found is None else MotionField.trusted(*found)
+
+    def __repr__(self) -> str:
+        return f"MotionEstimator({self.size[0]}x{self.size[1]} px, {self._pictures} pictures)"
 
     def reset(self) -> None:
         """Forgets the last picture: the next is the first."""

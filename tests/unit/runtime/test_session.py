@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import fluxshard
@@ -125,16 +130,15 @@ def test_closed(model: fluxshard.CompiledModel) -> None:
     [
         (torch.zeros(2, 3, *SIZE), "batch 2"),
         (torch.zeros(3, *SIZE), r"expected \(1, C, H, W\)"),
-        (torch.zeros(1, 3, *SIZE, dtype=torch.float64), "float64"),
         (torch.zeros(3, *SIZE, dtype=torch.uint8), r"uint8; expected .* pass planes as image\[None\]"),
         (torch.zeros(1, *SIZE, 3, dtype=torch.uint8), r"expected .*\(H, W, 3\).* pass image\[0\]"),
         (torch.zeros(1, 3, *SIZE, dtype=torch.int32), "int32; expected .* pass image.float()"),
         (torch.zeros(2, 3, *SIZE, dtype=torch.uint8), r"batch 2.* pass image\[:1\]"),
         (torch.zeros(*SIZE, 4, dtype=torch.uint8), r"expected .*\(H, W, 3\)"),
-        (np.zeros((1, 3, *SIZE), np.float32), "ndarray"),
-        (np.zeros((*SIZE, 3), np.float32), r"ndarray; expected .*\(H, W, 3\) of uint8; this is \(.*, 3\) float32"),
-        (np.zeros((1, 3, *SIZE), np.uint8), r"ndarray; expected .*\(H, W, 3\) of uint8; this is .* uint8"),
-        (np.zeros(SIZE, np.uint8), r"ndarray; expected .*\(H, W, 3\) of uint8; this is .* uint8"),
+        (torch.zeros(1, *SIZE, 3), r"expected .*, channels first: pass image.permute\(0, 3, 1, 2\)"),
+        (np.zeros((*SIZE, 3), np.float32), r"\(32, 48, 3\) torch.float32; .*\(H, W, 3\) of uint8: channels first"),
+        (np.zeros(SIZE, np.uint8), r"\(32, 48\) torch.uint8; expected .*\(H, W, 3\) of uint8: pass a grey picture"),
+        (np.array([["a"]]), "ndarray; expected"),
         ([[0]], "list; expected"),
     ],
 )
@@ -145,6 +149,83 @@ def test_wrong_images(model: fluxshard.CompiledModel, image: Tensor, message: st
             session.run(image)
         assert torch.equal(session.run(_image()), expected)  # the stream goes on
         assert not session.stats.keyframe
+
+
+class Taken(NamedTuple):
+    """A frame, as far as sessions look at it."""
+
+    pixels: NDArray[np.uint8]
+    motion: MotionField | None
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda planes: planes.numpy(),
+        lambda planes: planes[0].permute(1, 2, 0),
+        lambda planes: planes[0].permute(1, 2, 0).numpy(),
+        lambda planes: planes[0].permute(1, 2, 0).numpy()[..., ::-1].copy()[..., ::-1],
+        lambda planes: Taken(planes[0].permute(1, 2, 0).numpy(), None),
+        lambda planes: planes.float() / 255,
+        lambda planes: planes.numpy().astype(np.float32) / np.float32(255),
+        lambda planes: (planes.numpy().astype(np.float32) / np.float32(255)).astype(np.float64),
+        lambda planes: np.moveaxis((planes[0].permute(1, 2, 0).numpy() / 255).astype(np.float32), 2, 0)[None],
+    ],
+)
+def test_what_stands_for_an_image(model: fluxshard.CompiledModel, turn: Callable[[Tensor], Any]) -> None:
+    planes = torch.randint(0, 256, (1, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with model.session() as session, model.session() as other:
+        assert torch.equal(session.run(turn(planes)), other.run(planes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_are_converted(model: fluxshard.CompiledModel, dtype: torch.dtype) -> None:
+    image = _image().to(dtype)
+    with model.session() as session, model.session() as other:
+        assert torch.equal(session.run(image), other.run(image.float()))
+
+
+def test_a_frame_brings_its_motion(model: fluxshard.CompiledModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    moved, motion = np.roll(pixels, 8, 1), MotionField.uniform(*SIZE, 0, 8)
+    with model.session("exact") as session:
+        session.run(Taken(pixels, None))
+        session.run(Taken(moved, motion))
+        brought = session.stats
+        assert brought.motion_source == "given" and session.propose(Taken(moved, None)).motion is None
+    with model.session("exact") as session:
+        session.run(pixels)
+        session.run(moved, motion)
+        assert session.stats.recompute_ratio == brought.recompute_ratio < 0.5
+        session.run(Taken(pixels, motion), MotionField.uniform(*SIZE, 0, -8))  # what is given goes before
+        assert session.stats.recompute_ratio < 0.5
+
+
+@pytest.mark.parametrize(
+    ("image", "pixel_range", "noticed"),
+    [
+        (255 * _image(), (0, 1), "up to 25[0-9].*, and black and white are said to be 0 and 1: .*image / 255"),
+        (255 * _image(), (0, 255), None),
+        (255 * _image().half(), (0, 1), "up to 25"),
+        ((_image() - 0.45) / 0.22, (0, 1), None),
+        (_image() * 0, (0, 1), None),
+        (torch.full((1, 3, *SIZE), float("inf")), (0, 1), None),
+        (torch.full((1, 3, *SIZE), float("nan")), (0, 1), None),
+        ((255 * _image()).byte(), (0, 1), None),
+    ],
+)
+def test_values_of_another_range_are_noticed_once(
+    model: fluxshard.CompiledModel, image: Tensor, pixel_range: tuple[float, float], noticed: str | None
+) -> None:
+    reuse = fluxshard.ReuseOptions(planned=PlannedOptions(pixel_range=pixel_range))
+    with warnings.catch_warnings(record=True) as caught, model.session(reuse) as session:
+        warnings.simplefilter("always")
+        session.run(_image())
+        for _ in range(3):
+            session.run(image)
+    assert len(caught) == (noticed is not None)
+    if noticed is not None:
+        assert re.search(noticed, str(caught[0].message)) and caught[0].filename == __file__
 
 
 def test_wrong_motion(model: fluxshard.CompiledModel) -> None:

@@ -63,6 +63,9 @@ class CameraSession:
         self._frames = 0
         self._reset = self._closed = False
 
+    def __repr__(self) -> str:
+        return f"CameraSession({'closed, ' if self._closed else ''}{self._frames} frames)"
+
     def __enter__(self) -> CameraSession:
         return self
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from dataclasses import dataclass, field
 
 from fluxshard.cloud.edge.connection.link import LinkOptions
-from fluxshard.cloud.edge.options import Answer
+from fluxshard.cloud.edge.options import Answer, check_connection
 from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.errors import OptionError
-from fluxshard.options import ReuseOptions
+from fluxshard.options import ReuseOptions, check_kind, check_share, is_number, short_repr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +45,16 @@ class WatchOptions:
     insecure: bool = False
     link: LinkOptions = field(default_factory=LinkOptions)
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         if self.answer not in ("outputs", "detections"):
             raise OptionError(f"answer (={self.answer!r}) must be 'outputs' or 'detections'")
-        for name in ("confidence", "iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"{name} (={getattr(self, name)}) must be between 0 and 1")
-        if self.deadline_ms is not None and not (math.isfinite(self.deadline_ms) and self.deadline_ms > 0):
-            raise OptionError(f"deadline_ms (={self.deadline_ms}) must be a finite number above 0, or None")
-        if not (math.isfinite(self.first_wait_s) and self.first_wait_s >= 0):
-            raise OptionError(f"first_wait_s (={self.first_wait_s}) must be a finite number of at least 0")
-        if not self.stream:
-            raise OptionError("stream (='') must name the video stream")
+        check_kind("reuse", self.reuse, ReuseOptions)
+        check_share("confidence", self.confidence)
+        check_share("iou", self.iou)
+        if self.deadline_ms is not None and not (is_number(self.deadline_ms) and self.deadline_ms > 0):
+            raise OptionError(f"deadline_ms (={self.deadline_ms!r}) must be a finite number above 0, or None")
+        if not (is_number(self.first_wait_s) and self.first_wait_s >= 0):
+            raise OptionError(f"first_wait_s (={self.first_wait_s!r}) must be a finite number of at least 0")
+        check_connection(self.stream, self.tls, self.token, self.insecure, self.link)

@@ -12,6 +12,7 @@ from fluxshard.api import CompiledModel
 from fluxshard.cloud.edge.camera.camera_session import CameraSession
 from fluxshard.cloud.edge.camera.options import WatchOptions
 from fluxshard.cloud.edge.connection.link import LinkState
+from fluxshard.cloud.edge.offload import check_server
 from fluxshard.cloud.network.grpc_transport import GrpcTransport
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.cloud.wire.detections_codec import decode_detections
@@ -19,7 +20,7 @@ from fluxshard.cloud.wire.messages import PROTOCOL
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import encode_reuse
 from fluxshard.errors import OptionError
-from fluxshard.options import ReuseOptions
+from fluxshard.options import ReuseOptions, check_kind, checked_options
 from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile, weights_digest
@@ -55,7 +56,10 @@ def watch(
       ProfileError: a threshold profile that cannot be read, or belongs to another model.
       SecurityError: a certificate that cannot be used, or plaintext to another machine.
     """
-    options = options or WatchOptions()
+    check_kind("video", video, VideoSource)
+    options = checked_options(options, WatchOptions)
+    check_server(server)
+    check_kind("model", model, CompiledModel, optional=True)
     if video.packet_stream is None:
         raise OptionError("a server watches the packets of a video: open it with packets=True")
     if options.answer == "outputs" and model is None:

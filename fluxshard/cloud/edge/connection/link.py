@@ -15,7 +15,8 @@ from fluxshard.cloud.edge.connection.loop_thread import LINKS
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, Assembly, read_down
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.errors import FluxShardError, RefusedError, TransportError, WireError
+from fluxshard.errors import FluxShardError, OptionError, RefusedError, TransportError, WireError
+from fluxshard.options import is_number
 from fluxshard.runtime.offload.transport import Transport
 
 _WORTH_S = 1.0  # that a connection has to last
@@ -32,6 +33,9 @@ class LinkOptions:
       backoff_s: first and largest pause between attempts.
       patience_s: of attempts without success, after which pauses grow up to `slow_s`.
       slow_s: largest pause then.
+
+    Raises:
+      OptionError: a time that is not allowed.
     """
 
     connect_s: float = 1.5
@@ -40,6 +44,16 @@ class LinkOptions:
     backoff_s: tuple[float, float] = (0.1, 0.6)
     patience_s: float = 120.0
     slow_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect_s", "silence_s", "frame_s", "patience_s", "slow_s"):
+            value = getattr(self, name)
+            if not (is_number(value) and value >= 0):
+                raise OptionError(f"{name} (={value!r}) must be a finite number of at least 0")
+        pauses = self.backoff_s
+        two = isinstance(pauses, (tuple, list)) and len(pauses) == 2 and all(map(is_number, pauses))
+        if not two or not 0 <= pauses[0] <= pauses[1]:
+            raise OptionError(f"backoff_s (={pauses!r:.80}) must be two finite numbers >= 0, the smaller first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
