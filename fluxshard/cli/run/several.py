@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from fluxshard.cli.run.output_directory import prepare_directory
+from fluxshard.cli.run.output_directory import files_of, prepare_directory
 from fluxshard.cli.run.run_command import (
     RunRequest,
     check,
@@ -25,6 +25,7 @@ from fluxshard.cli.run.run_command import (
     run_source,
 )
 from fluxshard.cli.run.sources import Probed, SourceNotes, probe
+from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
 from fluxshard.cli.support.network_flags import PreparedModel
 from fluxshard.cli.support.reuse_flags import RunReuse, with_saved_profile
@@ -74,6 +75,8 @@ def run_several(request: RunRequest, videos: Sequence[str]) -> int:
         )
         for video, name in zip(videos, names_of(videos), strict=True)
     ]
+    for run in runs:
+        check_apart(files_of(run.request.out), (*videos, request.model, request.reuse.profile))
     for run in runs:
         prepare_directory(run.request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
