@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from fluxshard.pipeline.saliency.output_saliency import OutputSaliency
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession, detection
 from tests.unit.pipeline.calibrating.test_online_calibration import PLANNED
-from tests.unit.pipeline.frame_loop import IMAGE
+from tests.unit.pipeline.frame_loop import IMAGE, frames
 
 IMAGES = torch.zeros(1, 3, *IMAGE)
 HEAD = DetectionHead(YOLO_LIKE.layout, IMAGE, confidence=0.1)
@@ -199,3 +199,18 @@ def test_a_calibrated_frame_is_computed_twice_and_answered_by_the_whole_network(
     errors = [frame.calibrated.error for frame in (first, second, third)]
     assert errors == [None, pytest.approx(1 - 10 / 30), None]
     assert first.calibrated.scale == second.calibrated.scale == 0.5 > third.calibrated.scale == stream.scales[-1]
+
+
+def test_a_frame_that_starts_anew_is_run_whole():
+    """After a gap nothing is reused, and regions of outputs begin again."""
+    stream = Diary()
+    wholes = []
+
+    def whole(image):
+        wholes.append(len(stream.calls))
+        return stream.run(image)
+
+    loop = StreamLoop(session=stream, detect=stream.detect, objects=PlannedOptions(), whole=whole)
+    for frame in [replace(frame, starts_anew=frame.index in (2, 4)) for frame in frames(6)]:
+        loop.step(frame.planes, frame.motion, frame)
+    assert wholes == [6, 12] and stream.calls == ["run", "detect", "focus"] * 6

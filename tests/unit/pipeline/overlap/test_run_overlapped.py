@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fluxshard.errors import FluxShardError, VideoError
-from fluxshard.pipeline.overlap.run_overlapped import LIVE, Overlap, run_overlapped
+from fluxshard.pipeline.overlap.run_overlapped import LIVE, NEWEST, Overlap, run_overlapped
 from fluxshard.pipeline.run_video import run_video
 from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines, read_records
@@ -65,6 +65,26 @@ def test_a_frame_is_in_all_sinks_before_its_record_is_there():
     sinks = Sink(), Sink()
     for record in run_overlapped(Film(6), loop_of(FakeSession()), sinks):
         assert all(record.frame in sink.written for sink in sinks)
+
+
+def test_what_reads_by_itself_is_taken_when_it_is_run():
+    """Each frame is the newest when its turn comes: none has been taken before the one before it has run."""
+    taken, ran = [], []
+
+    class Noting(FakeSession):
+        def run(self, image, motion=None):
+            ran.append(len(taken))
+            return super().run(image, motion)
+
+    def reading():
+        for frame in frames(6):
+            taken.append(frame.index)
+            yield frame
+
+    sink = Sink()
+    records = list(run_overlapped(reading(), loop_of(Noting()), (sink,), overlap=NEWEST))
+    assert [record.frame for record in records] == sink.written == list(range(6))
+    assert ran == list(range(1, 7))
 
 
 @pytest.mark.parametrize("overlap", [Overlap(ahead=1, behind=1), Overlap(ahead=2, behind=3)])
