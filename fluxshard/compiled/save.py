@@ -14,8 +14,9 @@ from fluxshard.backends import CppPrograms, cpp_programs, stored_type
 from fluxshard.codegen.common.toolchain import processor_target
 from fluxshard.codegen.cpp import build_step
 from fluxshard.codegen.cpp.image_test import build_image_test, image_test_params
+from fluxshard.codegen.cpp.motion.block_search import BlockSearchParams, build_block_search
 from fluxshard.compiled.lowered import Lowered
-from fluxshard.errors import OptionError, ProfileError, ToolchainError, warn
+from fluxshard.errors import CompileError, CompileTimeError, OptionError, ProfileError, ToolchainError, warn
 from fluxshard.ir.kernel import cpu_type
 from fluxshard.ir.plan import Plan
 from fluxshard.models.loading.loaded_model import LoadedModel
@@ -56,6 +57,9 @@ def save_model(
                 for library in _libraries(size.plan, options, profile, source):
                     program = _program(library, source.target.isa)
                     found[program.isa, program.text] = program
+            for library in _block_search(source):
+                program = _program(library, source.target.isa)
+                found[program.isa, program.text] = program
         except ToolchainError as error:
             if options.backend != "cuda":
                 raise
@@ -128,6 +132,16 @@ def _libraries(
     for planned in (PlannedOptions(), *(() if profile is None else (profile.reuse.planned,))):
         params = image_test_params(image, channels, levels_of(plan, planned), plan.grids)
         yield build_image_test(params, source.target, source.cache_dir).path
+
+
+def _block_search(source: CppPrograms) -> Iterator[Path]:
+    """The program that finds motion where a video has none, for all sizes; models run without it, by an encoder's."""
+    try:
+        yield build_block_search(BlockSearchParams(), source.target, source.cache_dir).path
+    except CompileError:
+        raise
+    except CompileTimeError as error:  # the model came from a file that has none
+        warn(f"no search of motion is kept for {source.target.isa}: {error}")
 
 
 def _program(library: Path, isa: str) -> SavedProgram:

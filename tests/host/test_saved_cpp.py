@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import fluxshard
@@ -77,7 +78,7 @@ def test_a_loaded_model_computes_the_same_bits(
             if ours.planned is not None and ours.planned.work is not None:
                 assert theirs.planned is not None and theirs.planned.work is not None
                 assert all(np.array_equal(mask, theirs.planned.work[grid]) for grid, mask in ours.planned.work.items())
-    assert len(list(empty_cache.glob("[!.]*"))) == 3  # the step, the input cache, the image test
+    assert len(list(empty_cache.glob("[!.]*"))) == 4  # the step, the input cache, the image test, the search
 
 
 def test_programs_that_are_there_are_not_written_again(file: Path, empty_cache: Path) -> None:
@@ -251,3 +252,69 @@ def test_programs_for_pairs_on_a_processor_without_them(
         rebuilt = fluxshard.load(bfloat16[1])
     with rebuilt.session() as session:
         session.run(torch.rand(1, 3, *SIZE))
+
+
+WITHOUT_COMPILER = """
+import sys
+import torch
+import fluxshard
+
+model = fluxshard.load(sys.argv[1])
+SIZE = (48, 64)
+sources = []
+with fluxshard.video.open(sys.argv[2], size=SIZE, vectors=sys.argv[3]) as video, model.session() as session:
+    for frame in video:
+        session.run(frame.pixels, frame.motion)
+        sources.append(frame.motion_source)
+print(model.options.isa, *sources)
+"""
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    content = np.random.default_rng(0).integers(0, 256, (SIZE[0], SIZE[1] + 8, 3)).astype(np.uint8)
+    for number in range(3):
+        Image.fromarray(content[:, 4 * number : 4 * number + SIZE[1]]).save(folder / f"{number}.png")
+    return folder
+
+
+def without_compiler(file: Path, pictures: Path, tmp_path: Path, vectors: str) -> subprocess.CompletedProcess[str]:
+    """Runs pictures through a file where PATH holds nothing and the kernel cache is empty."""
+    (tmp_path / "empty").mkdir()
+    environment = {"PATH": str(tmp_path / "empty"), "CXX": "", "FLUXSHARD_CACHE_DIR": str(tmp_path / "cache")}
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILER, str(file), str(pictures), vectors],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("isas", [(), ("portable",)], ids=["own", "lesser"])
+def test_motion_is_searched_without_a_compiler(
+    model: fluxshard.CompiledModel, pictures: Path, tmp_path: Path, isas: tuple[fluxshard.options.Isa, ...]
+) -> None:
+    """Also where the file's instruction set is not the best of the processor."""
+    saved = model.save(tmp_path / "m.fluxshard", isas=isas)
+    done = without_compiler(tmp_path / "m.fluxshard", pictures, tmp_path, "search")
+    assert done.returncode == 0, done.stderr
+    isa = isas[0] if isas else toolchain.processor_target().isa
+    assert done.stdout.split() == [isa, "none", "block_matching", "block_matching"]
+    assert sum(program.name == "block-search" for program in saved.programs) == 1
+
+
+def test_a_file_without_a_search_has_motion_from_an_encoder(
+    file: Path, pictures: Path, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, old = read_saved(file), tmp_path / "old.fluxshard"
+    programs = tuple(program for program in saved.programs if program.name != "block-search")
+    assert len(programs) == len(saved.programs) - 1
+    write_saved(replace(saved, programs=programs), old)
+    done = without_compiler(old, pictures, tmp_path, "auto")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1:] == ["none", "encoder", "encoder"]
+    assert "motion comes from an encoder" in done.stderr
+    monkeypatch.setenv("CXX", "/nonexistent")
+    with pytest.warns(RuntimeWarning, match=r"no search of motion is kept for \w+: .*no C\+\+ compiler"):
+        again = fluxshard.load(old).save(tmp_path / "again.fluxshard")
+    assert len(again.programs) == len(programs)

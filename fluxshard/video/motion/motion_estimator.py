@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fluxshard.codegen.common.toolchain import detect_target
-from fluxshard.codegen.cpp.motion.block_search import BlockSearchParams, build_block_search
+from fluxshard.codegen.cpp.motion.block_search import BlockSearchParams, own_block_search
 from fluxshard.errors import ShapeError
 from fluxshard.motion import MotionField
 
@@ -44,7 +43,7 @@ class MotionEstimator:
             raise ShapeError(f"threads (={threads}) must be at least 1")
         self.size = size[0], size[1]
         self._threads = torch.get_num_threads() if threads is None else threads
-        self._program = build_block_search(BlockSearchParams(), detect_target())
+        self._program = own_block_search(BlockSearchParams())
         self._state = self._program.new_state(*self.size)
         self._pictures = 0
 

@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from fluxshard.codegen.common.shared_library import load_library, zeroed
 from fluxshard.codegen.common.templates import render_template
-from fluxshard.codegen.cpp.program_cache import get_or_build
+from fluxshard.codegen.common.toolchain import ISAS, processor_has, processor_target
+from fluxshard.codegen.cpp.program_cache import find_program, get_or_build
+from fluxshard.errors import CompileError, CompileTimeError
 from fluxshard.ir.kernel import Target
 from fluxshard.motion import CELL_PX, cells
+
+_NAME = "block-search"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +128,36 @@ def build_block_search(params: BlockSearchParams, target: Target, cache_dir: Pat
 
     Args:
       params: what is searched.
-      target: from `detect_target`.
+      target: from `detect_target` or `processor_target`.
       cache_dir: instead of `FLUXSHARD_CACHE_DIR`.
 
     Raises:
       CompileError, MissingKernelError: see `program_cache.get_or_build`.
     """
     text = render_block_search(params, target)
-    return BlockSearchLibrary(get_or_build("block-search", text, target, cache_dir), params)
+    return BlockSearchLibrary(get_or_build(_NAME, text, target, cache_dir), params)
+
+
+def own_block_search(params: BlockSearchParams) -> BlockSearchLibrary:
+    """The program of this processor, from the kernel cache or compiled into it.
+
+    Where its best instructions have none in the cache and it cannot be compiled, the cache is searched for those of the
+    processor's other instruction sets: a saved model may have brought them. All find the same motion.
+
+    Args:
+      params: what is searched.
+
+    Raises:
+      ToolchainError, CompileError, MissingKernelError: there is none, and it cannot be built.
+    """
+    try:
+        return build_block_search(params, processor_target())
+    except CompileError:
+        raise
+    except CompileTimeError:
+        has = processor_has()
+        for target in (processor_target(isa) for isa in ISAS if isa in has):
+            found = find_program(_NAME, render_block_search(params, target), target)
+            if found is not None:
+                return BlockSearchLibrary(found, params)
+        raise
