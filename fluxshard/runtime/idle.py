@@ -11,8 +11,7 @@ from torch import get_num_threads
 
 from fluxshard.errors import StateError
 from fluxshard.runtime.engines.engine import Engine, ParkingEngine, StreamState
-from fluxshard.runtime.parking import Block, Parked, park
-from fluxshard.runtime.reuse.policy import WorkPolicy
+from fluxshard.runtime.parking import Block, HoldsMemory, Parked, park
 
 
 class Runs(Protocol):
@@ -25,7 +24,7 @@ class Runs(Protocol):
 
 
 class Idle(Protocol):
-    """A stream that can be parked; `stream.Stream` is one."""
+    """A stream that can be parked; `stream.Stream` is one, and `OrderedSession` another."""
 
     @property
     def program(self) -> Runs:
@@ -38,8 +37,8 @@ class Idle(Protocol):
         ...
 
     @property
-    def policy(self) -> WorkPolicy:
-        """What decides its work."""
+    def policy(self) -> HoldsMemory:
+        """What holds the rest of its memory: what decides its work."""
         ...
 
 
@@ -60,11 +59,22 @@ class Parking:
         """What the stream takes while it is parked; 0 where it is not."""
         return 0 if self._parked is None else self._parked.n_bytes
 
-    def park(self) -> None:
+    @property
+    def can_park(self) -> bool:
+        """There is a stream that has run a frame, is not parked, and has a backend that can park it."""
+        try:
+            return self._parked is None and isinstance(self._ran().program.engine, ParkingEngine)
+        except StateError:
+            return False
+
+    def park(self, *, threads: int | None = None) -> None:
         """Packs an idle stream away, to take less memory: `zstandard` packs best, where it is installed.
 
         The next frame brings it back, and gives the bits that it would have given. So does whatever else asks for what
         the stream holds.
+
+        Args:
+          threads: that work at it; None for as many as torch has.
 
         Raises:
           StateError: the session is closed, is parked already, has run no frame, or runs one in another thread; or its
@@ -78,7 +88,7 @@ class Parking:
             if not isinstance(engine, ParkingEngine):
                 raise StateError(f"streams of backend {engine.name!r} cannot be parked: close the session instead")
             blocks = [*engine.blocks(stream.state), *map(Block, stream.policy.memory())]
-            self._parked = park(blocks, get_num_threads())
+            self._parked = park(blocks, threads or get_num_threads())
 
     def unpark(self) -> None:
         """Brings a parked stream back now, not with its next frame; does nothing where it is not parked."""

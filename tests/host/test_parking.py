@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._pytree import tree_leaves
@@ -12,6 +13,8 @@ import fluxshard
 from fluxshard.errors import StateError
 from fluxshard.ir.kernel import CpuDType
 from fluxshard.motion import MotionField
+from fluxshard.runtime.endpoints.ordered_session import OrderedSession
+from fluxshard.runtime.endpoints.work_order import WorkOrder
 from fluxshard.runtime.engines.engine import StepControl
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
@@ -89,6 +92,28 @@ def test_whatever_asks_for_the_stream_brings_it_back(model: fluxshard.CompiledMo
         assert not session.parked
         session.run(image)
         assert session.stats.keyframe
+
+
+@pytest.mark.parametrize("sparse", [True, False], ids=["pixels of S_0", "whole images"])
+def test_a_stream_that_is_told_its_work_parks_too(model: fluxshard.CompiledModel, *, sparse: bool) -> None:
+    program = model.specialise(torch.zeros(1, 3, *SIZE)).program
+    parks, stays = (OrderedSession(program, REUSES["planned"], sparse_image=sparse) for _ in range(2))
+    assert not parks.can_park
+    with pytest.raises(StateError, match="run a keyframe first"):
+        parks.park()
+    moved, rng = MotionField.uniform(*SIZE, 0, 8), np.random.default_rng(0)
+    for number, (image, _) in enumerate(frames("blocks", SIZE, 5, 3)):
+        order = WorkOrder(keyframe=number == 0)
+        if number:
+            masks = tuple(rng.random(shape) < 0.3 for shape in parks.orders.shapes)
+            order = WorkOrder(keyframe=False, masks=masks)
+        one, two = (session.run(image, moved if number else None, order) for session in (parks, stays))
+        assert all(map(torch.equal, tree_leaves(one.outputs), tree_leaves(two.outputs)))
+        assert one.counts.candidates.tolist() == two.counts.candidates.tolist() and parks.n_bytes == stays.n_bytes
+        parks.park(threads=1)
+        assert parks.parked and not parks.can_park and 0 < parks.n_bytes == parks.parked_bytes < stays.n_bytes
+    parks.reset()
+    assert not parks.parked and parks.needs_key
 
 
 def test_misuse(model: fluxshard.CompiledModel) -> None:

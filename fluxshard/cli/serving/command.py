@@ -50,6 +50,10 @@ def serve(
         typer.Option(min=1, help="Streams of one edge at the same time.", show_default="as many as there are"),
     ] = None,
     cache_gb: Annotated[float, typer.Option(help="Memory for cached features, in GB; idle streams give way.")] = 8.0,
+    park: Annotated[
+        float,
+        typer.Option(help="Seconds without a frame after which a stream's cache is packed until the next; 0: never."),
+    ] = 10.0,
     lease: Annotated[float, typer.Option(help="Seconds without a frame after which a stream's cache is freed.")] = 60.0,
     drain: Annotated[float, typer.Option(help="Seconds that streams have to leave when the server is stopped.")] = 10.0,
     device: Device = "cpu",
@@ -97,6 +101,7 @@ def serve(
         max_streams=max_streams,
         max_streams_per_client=max_streams_per_client or 0,
         cache_gb=cache_gb,
+        park_s=park,
         lease_s=lease,
         drain_s=drain,
         device=device,

@@ -36,6 +36,7 @@ class ServeRequest:
     max_streams: int = 72
     max_streams_per_client: int = 0
     cache_gb: float = 8.0
+    park_s: float = 10.0
     lease_s: float = 60.0
     drain_s: float = 10.0
     device: str = "cpu"
@@ -63,10 +64,13 @@ class ServeRequest:
         for name, value in (("cache-gb", self.cache_gb), ("lease", self.lease_s), ("drain", self.drain_s)):
             if not (math.isfinite(value) and 1e-6 <= value <= 1e6):
                 raise OptionError(f"--{name} (={value:g}) must be above 0, and at most a million")
+        if not 0 <= self.park_s <= 1e6:
+            raise OptionError(f"--park (={self.park_s:g}) must be 0, which is never, or seconds up to a million")
         return ServerLimits(
             max_streams=self.max_streams,
             max_streams_per_identity=self.max_streams_per_client,
             cache_bytes=round(1e9 * self.cache_gb),
+            park_s=self.park_s,
             lease_s=self.lease_s,
         )
 

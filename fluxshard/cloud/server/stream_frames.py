@@ -90,6 +90,8 @@ class StreamFrames:
         self._seq = 0  # the last one that was begun
         self._upload: _Upload | None = None
         self._job: asyncio.Task[None] | None = None
+        self._parking: asyncio.Task[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._received = 0
@@ -107,9 +109,10 @@ class StreamFrames:
         if self._is_over:
             return
         self._is_over = True
-        if self._job is not None:
-            self._job.cancel()
-        for timer in (self._expiry, self._beat, None if self._upload is None else self._upload.timer):
+        for task in (self._job, self._parking):
+            if task is not None:
+                task.cancel()
+        for timer in (self._pause, self._expiry, self._beat, None if self._upload is None else self._upload.timer):
             if timer is not None:
                 timer.cancel()
         self._upload = None
@@ -120,8 +123,8 @@ class StreamFrames:
     async def close(self) -> None:
         """Stops, and waits for what has to notice that."""
         self.stop()
-        if self._job is not None:
-            await asyncio.gather(self._job, return_exceptions=True)
+        tasks = [task for task in (self._job, self._parking) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def take(self, message: pb.Up, n_bytes: int) -> None:
         """Takes the next message.
@@ -209,8 +212,9 @@ class StreamFrames:
             self._need_key(upload.frame.seq, reason)
             return
         self._lease.busy = True
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._pause, self._expiry):
+            if timer is not None:
+                timer.cancel()
         self._job = self._loop.create_task(self._run(upload, payload))
         self._job.add_done_callback(self._ended)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._still_there, upload)
@@ -230,6 +234,8 @@ class StreamFrames:
                 return
             raise
         decoded = loop.time()
+        if self._parking is not None:  # what is being packed is brought back afterwards
+            await asyncio.wait([self._parking])
         if not self._has_memory():
             self._shared.observer.frame(FrameEnd.REJECTED)
             retry_ms = round(1e3 * self._shared.limits.retry_s)
@@ -332,7 +338,28 @@ class StreamFrames:
         if error is not None:
             self._fail(error if isinstance(error, Exception) else WireError("the stream was interrupted"))
             return
-        self._expiry = self._loop.call_later(self._shared.limits.lease_s, self._evict)
+        limits = self._shared.limits
+        self._expiry = self._loop.call_later(limits.lease_s, self._evict)
+        if limits.park_s:
+            self._pause = self._loop.call_later(limits.park_s, self._park)
+
+    def _park(self) -> None:
+        """Packs the cache away in a thread, unless a frame is on its way: then it looks again later."""
+        if not self.is_idle:
+            self._pause = self._loop.call_later(self._shared.limits.park_s, self._park)
+        elif self._lease.n_bytes:
+            self._lease.busy = True  # nobody else frees what is being packed
+            self._parking = self._loop.create_task(self._pack())
+
+    async def _pack(self) -> None:
+        try:
+            n_bytes = await self._loop.run_in_executor(self._shared.decoders, self._runner.park)
+            if n_bytes is not None and self._lease.n_bytes:
+                self._lease.n_bytes = n_bytes
+        except Exception as error:  # the stream has lost nothing by that, or its next frame says so
+            self._shared.observer.failed(error)
+        finally:
+            self._parking, self._lease.busy = None, self._job is not None
 
     def _evict(self) -> None:
         """Frees the cache; nothing of it can be reused."""

@@ -59,6 +59,11 @@ class EngineStream:
         """Memory of the cached features."""
         return self._state.n_bytes
 
+    @property
+    def state(self) -> StreamState:
+        """The engine's memory."""
+        return self._state
+
     def work_map(self) -> NDArray[np.float32]:
         """See `Session.work_map`; a frame must have run."""
         engine = self._program.engine

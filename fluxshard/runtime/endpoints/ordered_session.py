@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,15 +11,37 @@ from fluxshard.errors import ShapeError, StateError
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, Ran
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders, work_orders
-from fluxshard.runtime.engines.engine import Mask, StepControl
+from fluxshard.runtime.engines.engine import Mask, StepControl, StreamState
+from fluxshard.runtime.idle import Idle, Parking
 from fluxshard.runtime.level_motion import Motion, motion_of
+from fluxshard.runtime.parking import Bytes, HoldsMemory, memory_of
 from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.reuse.input_cache import InputCache, InputOptions
 from fluxshard.runtime.reuse.thresholds import tau_per_layer
 from fluxshard.runtime.stream import Program, laid_out
 
 
-class OrderedSession:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """See `Idle`: a stream without a policy."""
+
+    program: Program
+    state: StreamState
+    policy: HoldsMemory
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """See `HoldsMemory`: the input cache, where there is one."""
+
+    cache: InputCache | None
+
+    def memory(self) -> tuple[Bytes, ...]:
+        """See `HoldsMemory.memory`."""
+        return memory_of(self.cache)
+
+
+class OrderedSession(Parking):
     """Runs frames by order. It tests no image: the orders are made where the whole picture is.
 
     Args:
@@ -31,6 +55,7 @@ class OrderedSession:
     """
 
     def __init__(self, program: Program, reuse: ReuseOptions, *, sparse_image: bool) -> None:
+        super().__init__()
         plan = program.engine.plan
         self._reuse, self._program = reuse, program
         self._orders: WorkOrders = work_orders(plan, reuse)
@@ -53,7 +78,9 @@ class OrderedSession:
 
     @property
     def n_bytes(self) -> int:
-        """Memory of the stream."""
+        """Memory of the stream, packed where it is parked."""
+        if self.parked:
+            return self.parked_bytes
         return self._stream.n_bytes + (0 if self._cache is None else self._cache.n_bytes)
 
     @property
@@ -63,6 +90,7 @@ class OrderedSession:
 
     def reset(self) -> None:
         """Forgets the stream."""
+        self.unpark()
         self._has_cache = False
 
     def run(self, image: Tensor, motion: Motion | None, order: WorkOrder) -> Ran:
@@ -75,9 +103,13 @@ class OrderedSession:
           order: its work.
 
         Raises:
-          StateError: nothing is cached, and the order is no keyframe.
+          StateError: nothing is cached, and the order is no keyframe; or another thread runs a frame, or parks.
           ShapeError: an image, motion or masks of another size.
         """
+        with self._alone():
+            return self._run_alone(image, motion, order)
+
+    def _run_alone(self, image: Tensor, motion: Motion | None, order: WorkOrder) -> Ran:
         plan = self._program.engine.plan
         expected = plan.value(plan.input).shape
         if tuple(image.shape) != expected or image.dtype not in (torch.float32, torch.uint8):
@@ -92,11 +124,17 @@ class OrderedSession:
             moved.check_covers(*plan.image_size)
         work = None if order.keyframe else self._orders.work(order, motion)
         image = laid_out(image.to(self._program.engine.torch_device))
+        self.unpark()
         self._has_cache = False  # a frame that fails leaves nothing to reuse
         control = self._control(image, motion, order, work)
         ran = self._stream.run(image, motion, control)
         self._has_cache = bool(torch.isfinite(image).all()) if order.keyframe else True
         return ran
+
+    def _ran(self) -> Idle:
+        if self.needs_key:
+            raise StateError("nothing is cached for this stream: run a keyframe first")
+        return _Told(self._program, self._stream.state, _Input(self._cache))
 
     def _control(
         self, image: Tensor, motion: Motion | None, order: WorkOrder, work: dict[int, Mask] | None

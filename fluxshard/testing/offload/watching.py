@@ -12,7 +12,7 @@ from fluxshard.cloud.server.served_model import MakeDetect, ServedModel
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.regions import regions
 from fluxshard.models.loading.loaded_model import LoadedModel
-from fluxshard.options import CompileOptions, ReuseOptions
+from fluxshard.options import Backend, CompileOptions, ReuseOptions
 from fluxshard.pipeline.detection_head import DetectionHead
 from fluxshard.runtime.endpoints.engine_stream import on_cpu
 from fluxshard.testing.offload.two_places import local_model
@@ -37,14 +37,15 @@ class Watched:
     detect: MakeDetect | None
 
 
-def watched(loaded: LoadedModel, size: Size) -> Watched:
-    """A model on the reference backend.
+def watched(loaded: LoadedModel, size: Size, backend: Backend = "reference") -> Watched:
+    """A model on both sides.
 
     Args:
       loaded: the network, and its head.
       size: (H, W) of the images.
+      backend: runs it.
     """
-    compiled = fluxshard.compile(loaded.net, options=CompileOptions(backend="reference"))
+    compiled = fluxshard.compile(loaded.net, options=CompileOptions(backend=backend))
     local, layout, detect = local_model(compiled, size), loaded.layout, None
     if layout is not None:
 

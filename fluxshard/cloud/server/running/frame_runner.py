@@ -66,7 +66,15 @@ class FrameRunner(Protocol):
         ...
 
     def start(self) -> int:
-        """Takes the memory of the stream, if it has none; returns how many bytes that is."""
+        """Takes the memory of the stream, if it has none; returns how many bytes that is while a frame runs."""
+        ...
+
+    def park(self) -> int | None:
+        """Packs the stream away until its next frame, in any thread; no task runs meanwhile.
+
+        Returns:
+          bytes that it takes now; None where there is nothing to pack, or it cannot be.
+        """
         ...
 
     def task(

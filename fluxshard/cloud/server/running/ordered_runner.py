@@ -44,6 +44,7 @@ class OrderedRunner:
             MaskCodec(self._orders.shapes),
         )
         self._session: OrderedSession | None = None
+        self._whole_bytes = 0  # of a parked session
         self._base = 0  # the frame that the cache stands for
 
     def read(self, frame: pb.Frame) -> FrameWork:
@@ -68,7 +69,16 @@ class OrderedRunner:
         """See `FrameRunner.start`."""
         if self._session is None:
             self._session = OrderedSession(self._model.program, self._reuse, sparse_image=self._sparse_image)
-        return self._session.n_bytes
+        return self._whole_bytes if self._session.parked else self._session.n_bytes
+
+    def park(self) -> int | None:
+        """See `FrameRunner.park`."""
+        session = self._session
+        if session is None or not session.can_park:
+            return None
+        self._whole_bytes = session.n_bytes
+        session.park(threads=1)  # the other streams' frames have the other processors
+        return session.n_bytes
 
     def task(
         self, frame: pb.Frame, work: FrameWork, image: Tensor, motion: MotionField | None

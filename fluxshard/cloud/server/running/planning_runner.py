@@ -56,6 +56,7 @@ class PlanningRunner:
             self._detect = model.detect(lowest if objects is None else min(lowest, objects.region_confidence), iou)
         self._objects = objects
         self._session: Session | None = None
+        self._whole_bytes = 0  # of a parked session
         self._interrupted = False
 
     def read(self, frame: pb.Frame) -> FrameWork:
@@ -78,7 +79,16 @@ class PlanningRunner:
             program = self._model.program
             self._session = Session(lambda _: program, self._reuse)
             self._session.prepare(torch.empty(1, 3, *self._model.plan.image_size, device=program.engine.torch_device))
-        return self._session.state_bytes
+        return self._whole_bytes if self._session.parked else self._session.state_bytes
+
+    def park(self) -> int | None:
+        """See `FrameRunner.park`."""
+        session = self._session
+        if session is None or not session.can_park:
+            return None
+        self._whole_bytes = session.state_bytes
+        session.park(threads=1)  # the other streams' frames have the other processors
+        return session.state_bytes
 
     def task(
         self, frame: pb.Frame, work: FrameWork, image: Tensor, motion: MotionField | None

@@ -85,6 +85,8 @@ def test_files_that_cannot_be_used(weights: Path, certs: Path, tmp_path: Path, c
         (["--insecure", "--picture", "1080"], 2, "HEIGHTxWIDTH of the videos"),
         (["--insecure", "--cache-gb", "0"], 2, "--cache-gb"),
         (["--insecure", "--lease", "nan"], 2, "--lease"),
+        (["--insecure", "--park", "nan"], 2, "--park"),
+        (["--insecure", "--park", "-1"], 2, "--park"),
         (["--insecure", "--drain", "-1"], 2, "--drain"),
         (["--insecure", "--max-streams", "0"], 2, "--max-streams"),
         (["--insecure", "--device", "tpu"], 2, "--device"),

@@ -75,6 +75,22 @@ def test_a_session_runs_the_frames(model: Watched) -> None:
     assert runner.mask(runner.read(pb.Frame())).all()
 
 
+@pytest.mark.requires_compiler
+def test_a_parked_stream_answers_as_if_it_had_not_been(model: Watched) -> None:
+    built = watched(bright_model(), SIZE, backend="cpp")
+    parks, stays = make(built.served, "outputs"), make(built.served, "outputs")
+    assert parks.park() is None and make(model.served).park() is None
+    for x in (8, 8, 16):
+        image = square(8, x, SIZE)
+        one, two = run(parks, image), run(stays, image)
+        assert one.answer == two.answer and one.ran.compute_ratio == two.ran.compute_ratio
+        whole, packed = parks.start(), parks.park()
+        assert packed is not None and 0 < packed < whole == stays.start() == parks.start()
+        assert parks.park() is None, "it is packed already"
+    run(keeps := make(model.served), square(8, 8, SIZE))
+    assert keeps.park() is None, "this backend cannot"
+
+
 def test_detections_are_answered_above_the_confidence_and_fainter_ones_are_regions(model: Watched) -> None:
     image = torch.maximum(square(8, 8, SIZE), square(16, 32, SIZE, value=0.65))  # scores 1 and 0.3
     runner = make(model.served)
