@@ -76,6 +76,7 @@ class GridWorkLayout:
       cand: offset of the cells that are evaluated, all of which count as changed: a byte per cell.
       list, rows: offsets in scratch: candidates, and their fresh rows, int32 per cell.
       old: offset in scratch of the map as the last frame left it.
+      used: offset in scratch of two bytes per cell, and one more: which rows are read.
     """
 
     map: int
@@ -83,6 +84,7 @@ class GridWorkLayout:
     list: int
     rows: int
     old: int
+    used: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ class ScratchLayout:
 
     Attributes:
       list, rows, pick, old: int32 per cell of the largest grid, and room for 16 more.
-      used: a byte per row of the largest grid.
+      used: two bytes per cell of the largest grid, and one more.
       fresh: rows of one layer, before they are compared with what is cached.
     """
 

@@ -54,7 +54,8 @@ struct GridWork {
   uint8_t* cand;
   int32_t *list, *rows;    // n cells, and their fresh rows
   int32_t* old;            // the map as the last frame left it, where `led` and a map is moved or asked for
-  bool led;
+  uint8_t* used;           // a byte a row, and one more; two where the cache is not moved
+  bool led, moved;         // `moved`: before the first layer, and `old` is there
   int n;
 };
 
@@ -73,6 +74,12 @@ struct Ctx {
 
 #include <time.h>
 static inline int64_t now_ns() { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000000000LL + t.tv_nsec; }
+
+// Whether cells [cell, cell + n) of a grid may read other rows than they did, but for fresh ones.
+FS_INLINE bool moves_in(const Field& f, const GridWork& work, int cell, int n) {
+  if (f.still) return false;
+  return !work.moved || std::memcmp(work.map + cell, work.old + cell, 4 * (size_t)n) != 0;
+}
 
 FS_INLINE Mask mask_of(const Store& s) { return {s.mask, s.any}; }
 FS_INLINE Seg seg(const Store& s, int c0, int n, int uy, int ux, int w) { return {s.pool + c0, s.map, s.stride, n, uy, ux, w}; }
@@ -207,7 +214,7 @@ struct Work {
 };
 
 // Does the same as `Work::lead`, and before the first layer, where all stores of the grid share its map and nobody asks for its
-// displacement field: of that only `still` is found.
+// displacement field: of that only `still` is found. Grids are moved at the same time.
 static void move_maps(Ctx& x, int grid, const int16_t* motion, const uint8_t* known) {
   const Grid& g = x.grids[grid];
   GridWork& work = x.works[grid];
@@ -232,9 +239,9 @@ static void move_maps(Ctx& x, int grid, const int16_t* motion, const uint8_t* kn
     if (some) moving.store(true, std::memory_order_relaxed);
   });
   x.fields[grid].still = !moving.load(std::memory_order_relaxed);
-  work.led = true;
+  work.led = work.moved = true;
   work.n = compact(work.cand, cells, work.list);
-  if (work.n) free_rows(work.map, work.cand, cells, x.a->keeps == UNMOVED ? 2 * cells : cells, x.used, work.rows, work.n);
+  if (work.n) free_rows(work.map, work.cand, cells, x.a->keeps == UNMOVED ? 2 * cells : cells, work.used, work.rows, work.n);
   for (int k = 0; k < work.n; ++k) work.map[work.list[k]] = work.rows[k];
 }
 

@@ -176,10 +176,46 @@ FS_INLINE v4 four(const elem* p) {
   return v;
 }
 
+#if defined(__AVX512F__) && FS_VL == 16
+// The same of 16 channels of 16 rows: by twos, by fours, and then by whole fours.
+FS_INLINE void spread_block(const elem* const* r, float* o, size_t plane) {
+  __m512 a[16], b[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    const __m512 one = (__m512)load(r[i]), two = (__m512)load(r[i + 1]);
+    a[i] = _mm512_unpacklo_ps(one, two), a[i + 1] = _mm512_unpackhi_ps(one, two);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    b[i] = (__m512)_mm512_unpacklo_pd((__m512d)a[i], (__m512d)a[i + 2]), b[i + 1] = (__m512)_mm512_unpackhi_pd((__m512d)a[i], (__m512d)a[i + 2]);
+    b[i + 2] = (__m512)_mm512_unpacklo_pd((__m512d)a[i + 1], (__m512d)a[i + 3]), b[i + 3] = (__m512)_mm512_unpackhi_pd((__m512d)a[i + 1], (__m512d)a[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    a[i] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), a[i + 4] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
+    a[i + 8] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88), a[i + 12] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    _mm512_storeu_ps(o + i * plane, _mm512_shuffle_f32x4(a[i], a[i + 8], 0x88));
+    _mm512_storeu_ps(o + (i + 8) * plane, _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd));
+  }
+}
+#endif
+
 // n channels of m rows, one after another: o[k * plane + i] = r[i][k]
 static void spread_rows(const elem* const* r, int m, int n, float* o, size_t plane) {
   const int fours = m / 4 * 4;
   int ch = 0;
+#if defined(__AVX512F__) && FS_VL == 16
+  if (m % 16 == 0)
+    for (; ch + 16 <= n; ch += 16)
+      for (int i = 0; i < m; i += 16) {
+        const elem* at[16];
+        for (int k = 0; k < 16; ++k) at[k] = r[i + k] + ch;
+        spread_block(at, o + ch * plane + i, plane);
+      }
+#endif
   for (; ch + 4 <= n; ch += 4)
     for (int i = 0; i < fours; i += 4) {
       v4 a = four(r[i] + ch), b = four(r[i + 1] + ch), d = four(r[i + 2] + ch), e = four(r[i + 3] + ch);

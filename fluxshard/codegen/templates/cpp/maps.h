@@ -233,8 +233,44 @@ static void compact_flags(uint8_t* out, const Field& f, int h, int w, int r, int
   }
 }
 
+#if defined(__AVX512BW__) && FS_VL == 16
+// Appends the places of bytes that are set, or of those that are not, to a list of k, until it has `most`. Returns the length
+// of the list, and in `from` where it stopped: before the last bytes that do not fill a vector. 16 more may be written.
+template <bool SET> FS_INLINE int list_bytes(const uint8_t* bytes, int n, int32_t* list, int k, int most, int& from) {
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  for (; from + 64 <= n && k < most; from += 64) {
+    const __m512i some = _mm512_loadu_si512(bytes + from);
+    uint64_t found = SET ? _mm512_test_epi8_mask(some, some) : _mm512_testn_epi8_mask(some, some);
+    for (int i = from; found && k < most; i += 16, found >>= 16) {
+      _mm512_storeu_si512(list + k, _mm512_maskz_compress_epi32((__mmask16)found, _mm512_add_epi32(lanes, _mm512_set1_epi32(i))));
+      k += __builtin_popcount((unsigned)found & 0xffff);
+    }
+  }
+  return k;
+}
+
+// Cells that keep rows side by side are marked together.
+FS_INLINE int mark_runs(const int32_t* map, const uint8_t* leaves, int cells, uint8_t* used, int32_t other) {
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  int p = 0;
+  for (; p + 16 <= cells; p += 16) {
+    const __m512i rows = _mm512_loadu_si512(map + p);
+    const __mmask16 apart = _mm512_cmpneq_epi32_mask(rows, _mm512_add_epi32(lanes, _mm512_set1_epi32(map[p])));
+    const __m128i gone = leaves ? _mm_loadu_si128((const __m128i*)(leaves + p)) : _mm_setzero_si128();
+    const __mmask16 stay = _mm_testn_epi8_mask(gone, gone);
+    if (!apart) _mm_mask_storeu_epi8(used + map[p], stay, _mm_set1_epi8(1));
+    else if (stay) for (int i = 0; i < 16; ++i) used[stay >> i & 1 ? map[p + i] : other] = 1;
+  }
+  return p;
+}
+#endif
+
+// The places of bytes that are set; up to 16 numbers behind the last are written.
 static int compact(const uint8_t* mask, int n, int32_t* list) {
   int k = 0, i = 0;
+#if defined(__AVX512BW__) && FS_VL == 16
+  k = list_bytes<true>(mask, n, list, k, n, i);
+#endif
   for (; i + 8 <= n; i += 8) {
     uint64_t eight;
     std::memcpy(&eight, mask + i, 8);
@@ -250,12 +286,19 @@ static int compact(const uint8_t* mask, int n, int32_t* list) {
   return k;
 }
 
-// the k-th smallest row of `capacity` that no cell reads by `map`, but for those of `leaves`, where given; for k < n
+// the k-th smallest row of `capacity` that no cell reads by `map`, but for those of `leaves`, where given; for k < n.
+// `used` has a byte more than rows.
 static void free_rows(const int32_t* map, const uint8_t* leaves, int cells, int capacity, uint8_t* used, int32_t* rows, int n) {
   std::memset(used, 0, (size_t)capacity);
-  if (leaves) for (int p = 0; p < cells; ++p) used[map[p]] |= !leaves[p];
-  else for (int p = 0; p < cells; ++p) used[map[p]] = 1;
-  int r = 0, k = 0;
+  int p = 0, r = 0, k = 0;
+#if defined(__AVX512BW__) && FS_VL == 16
+  p = mark_runs(map, leaves, cells, used, capacity);
+#endif
+  if (leaves) for (; p < cells; ++p) used[leaves[p] ? capacity : map[p]] = 1;
+  else for (; p < cells; ++p) used[map[p]] = 1;
+#if defined(__AVX512BW__) && FS_VL == 16
+  k = list_bytes<false>(used, capacity, rows, k, n, r);
+#endif
   while (k + 8 <= n) {  // rows holds 16 more than cells: eight may be written at once
     uint64_t eight;
     std::memcpy(&eight, used + r, 8);
