@@ -209,7 +209,7 @@ def main() -> None:
     if args.seeded is not None:
         path = _found(args.regions, data / "weights")
         given = {clip: regions_of(ultralytics.load(path), frames, size) for clip, frames in inputs.items()}
-    head = DetectionHead(loaded.layout, size, confidence=0.1)
+    head = DetectionHead(loaded.layout, size, confidence=0.1, owns=True)
     rows: list[Row] = []
     table: dict[str, list[float]] = {}
     for dtype in args.dtype:

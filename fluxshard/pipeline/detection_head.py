@@ -19,12 +19,15 @@ class DetectionHead:
       shape: (H, W) of what the outputs describe: the image, or the canvas.
       confidence: detections must score above.
       iou: of two boxes of a class that overlap by more, the one of lower score is suppressed.
+      owns: outputs are tensors of their own that nobody writes to afterwards, as a session returns them: masks keep the
+        prototypes, and not a copy.
     """
 
     layout: HeadLayout
     shape: tuple[int, int]
     confidence: float = 0.25
     iou: float = 0.7
+    owns: bool = False
 
     def __call__(self, outputs: Any) -> Detections:
         """Detections in pixels of `shape`, by falling score.
@@ -32,4 +35,4 @@ class DetectionHead:
         Raises:
           ModelError: the outputs do not have the shape that the layout says.
         """
-        return decode(outputs, self.layout, self.shape, confidence=self.confidence, iou=self.iou)
+        return decode(outputs, self.layout, self.shape, confidence=self.confidence, iou=self.iou, owns=self.owns)

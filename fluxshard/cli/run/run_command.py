@@ -189,7 +189,7 @@ def _loop(request: RunRequest, reuse: RunReuse, model: PreparedModel, session: f
     if model.loaded.layout is not None:
         # fainter detections than those that are shown are regions, too
         lowest = request.confidence if objects is None else min(request.confidence, objects.region_confidence)
-        head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou)
+        head = DetectionHead(model.loaded.layout, model.canvas_shape, confidence=lowest, iou=request.iou, owns=True)
     saliency = None
     if head is None and objects is not None and objects.tau_background is not None:
         saliency = OutputSaliency(model.canvas_shape)

@@ -111,4 +111,4 @@ def _detect(loaded: LoadedModel, size: Size) -> MakeDetect | None:
     layout = loaded.layout
     if layout is None:
         return None
-    return lambda confidence, iou: DetectionHead(layout, size, confidence=confidence, iou=iou)
+    return lambda confidence, iou: DetectionHead(layout, size, confidence=confidence, iou=iou, owns=True)

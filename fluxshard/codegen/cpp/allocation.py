@@ -252,7 +252,11 @@ class Allocator:
         keep, take = self.state.take, self.scratch.take
         return tuple(
             GridWorkLayout(
-                map=keep(4 * n), cand=keep(n), list=take(4 * (n + 16)), rows=take(4 * (n + 16)), old=take(4 * n),
+                map=keep(4 * n),
+                cand=keep(n),
+                list=take(4 * (n + 16)),
+                rows=take(4 * (n + 16)),
+                old=take(4 * n),
                 used=take(2 * n + 1),
             )
             for n in cells

@@ -21,6 +21,7 @@ def decode(
     confidence: float = 0.25,
     iou: float = 0.7,
     limit: int = 300,
+    owns: bool = False,
 ) -> Detections:
     """Decodes the outputs of a network to detections.
 
@@ -33,6 +34,7 @@ def decode(
       confidence: scores must be above it.
       iou: overlap above which non-maximum suppression drops the lower score.
       limit: maximum number of detections.
+      owns: nobody writes to the outputs afterwards, so masks keep the tensor of prototypes, and not a copy of it.
 
     Returns:
       detections in pixels of the network's input, in descending order of score.
@@ -55,11 +57,16 @@ def decode(
         boxes, scores, classes, extra = _candidates(tensor[0], layout.classes, confidence)
         keep = non_maximum_suppression(boxes, scores, classes, iou, limit)
     found = Detections(boxes[keep], scores[keep], classes[keep], shape)
-    return _with_extra(found, extra[keep], layout, prototypes)
+    return _with_extra(found, extra[keep], layout, prototypes, owns=owns)
 
 
 def _with_extra(
-    found: Detections, extra: NDArray[np.float32], layout: HeadLayout, prototypes: NDArray[np.float32] | None
+    found: Detections,
+    extra: NDArray[np.float32],
+    layout: HeadLayout,
+    prototypes: NDArray[np.float32] | None,
+    *,
+    owns: bool,
 ) -> Detections:
     """Adds the masks or keypoints that the channels behind the class scores encode.
 
@@ -75,7 +82,8 @@ def _with_extra(
             raise ModelError(f"the model returned mask prototypes {seen}; expected (1, {layout.mask_channels}, h, w)")
         height, width = prototypes.shape[2:]
         # copies, so that the detections do not keep the network's whole output alive
-        masks = Masks(extra.copy(), prototypes[0].copy(), (height / found.shape[0], width / found.shape[1]))
+        own = prototypes[0] if owns else prototypes[0].copy()
+        masks = Masks(extra.copy(), own, (height / found.shape[0], width / found.shape[1]))
     return Detections(found.boxes, found.scores, found.classes, found.shape, masks, keypoints)
 
 

@@ -105,6 +105,16 @@ def test_results_do_not_share_memory_with_the_outputs():
     assert found.mask(0)[2].all()
 
 
+def test_prototypes_stay_where_they_are_if_nobody_writes_to_them():
+    y = prediction([(20, 30, 10, 8, {0: 0.5}, torch.ones(4))], classes=1, extra=4)
+    protos = torch.ones(1, 4, 16, 24)
+    found = decode((y, protos), HeadLayout("segment", 1, mask_channels=4), SHAPE, owns=True)
+    assert np.shares_memory(found.masks.prototypes, protos.numpy())
+    y.zero_()
+    assert found.boxes.max() > 0 and found.mask(0)[2].all()
+
+
+
 @pytest.mark.parametrize("cells", [(16, 24), (13, 19), (64, 96), (1, 1)])
 def test_masks_equal_bilinear_interpolation_of_the_logits(cells):
     rng = np.random.default_rng(1)
