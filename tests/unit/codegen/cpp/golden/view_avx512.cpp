@@ -2,7 +2,7 @@
 // Memory: features are NHWC rows in pools; slot maps say which row a cell reads. A stream's state lies in one arena, what a
 // step alone needs in another, its scratch.
 #define FS_VL 16
-#define FS_SCRATCH_BYTES 8896
+#define FS_SCRATCH_BYTES 9088
 #define FS_ZEROS 128
 #define FS_MAX_ROW 128
 
@@ -31,10 +31,10 @@ extern "C" uint64_t fs_scratch_bytes() { return FS_SCRATCH_BYTES; }
 extern "C" uint64_t fs_args_bytes() { return sizeof(StepArgs); }
 
 static void open_axes(uint8_t* w, Axis* axes) {
-  axes[0] = {6, 3, 2, 2, 1, (int32_t*)(w + 7424), w + 7488, offsets0};
-  axes[1] = {8, 4, 2, 2, 1, (int32_t*)(w + 7552), w + 7616, offsets1};
-  axes[2] = {6, 6, 1, 1, 1, (int32_t*)(w + 7744), w + 7808, offsets2};
-  axes[3] = {8, 8, 1, 1, 1, (int32_t*)(w + 7872), w + 7936, offsets3};
+  axes[0] = {6, 3, 2, 2, 1, (int32_t*)(w + 7616), w + 7680, offsets0};
+  axes[1] = {8, 4, 2, 2, 1, (int32_t*)(w + 7744), w + 7808, offsets1};
+  axes[2] = {6, 6, 1, 1, 1, (int32_t*)(w + 7936), w + 8000, offsets2};
+  axes[3] = {8, 8, 1, 1, 1, (int32_t*)(w + 8064), w + 8128, offsets3};
 }
 
 // Prepares zeroed scratch. A state is prepared when it is zeroed: its first frame must be a keyframe.
@@ -55,10 +55,10 @@ extern "C" int fs_step(StepArgs* a) {
     {(int16_t*)(scratch + 512), (int16_t*)(scratch + 576), scratch + 640, (int32_t*)(scratch + 704), 1},
   };
   GridWork works[] = {
-    {(int32_t*)(m + 192), m + 384, (int32_t*)(scratch + 2048), (int32_t*)(scratch + 2304), (int32_t*)(scratch + 2560), false, 0},
-    {(int32_t*)(m + 448), m + 512, (int32_t*)(scratch + 2752), (int32_t*)(scratch + 2880), (int32_t*)(scratch + 3008), false, 0},
+    {(int32_t*)(m + 192), m + 384, (int32_t*)(scratch + 2048), (int32_t*)(scratch + 2304), (int32_t*)(scratch + 2560), scratch + 2752, false, false, 0},
+    {(int32_t*)(m + 448), m + 512, (int32_t*)(scratch + 2880), (int32_t*)(scratch + 3008), (int32_t*)(scratch + 3136), scratch + 3200, false, false, 0},
   };
-  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 3072), (int32_t*)(scratch + 3328), (int32_t*)(scratch + 3584), (int32_t*)(scratch + 3840), scratch + 4096, (elem*)(scratch + 4224), a->keyframe != 0, false, 0, 0};
+  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 3264), (int32_t*)(scratch + 3520), (int32_t*)(scratch + 3776), (int32_t*)(scratch + 4032), scratch + 4288, (elem*)(scratch + 4416), a->keyframe != 0, false, 0, 0};
   int32_t* const pick = c.pick;
   uint8_t* const off_grid = m + 64;
   std::memset(off_grid, 0, 0);
@@ -66,7 +66,7 @@ extern "C" int fs_step(StepArgs* a) {
     return (elem*)(a->keeps == ALL ? m + all : a->keeps == UNMOVED ? m + unmoved : (passing ? scratch : m) + given);
   };
   Store st[] = {
-    {rows_of(576, false, 1280, 1280), (int32_t*)(m + 576), m + 640, m + 704, (int32_t*)(m + 2880), (elem*)(scratch + 8064), m + 128, 16, 4, 1, false, nullptr, nullptr, nullptr},
+    {rows_of(576, false, 1280, 1280), (int32_t*)(m + 576), m + 640, m + 704, (int32_t*)(m + 2880), (elem*)(scratch + 8256), m + 128, 16, 4, 1, false, nullptr, nullptr, nullptr},
     {rows_of(1408, false, 2112, 2944), (int32_t*)(m + 768), m + 960, m + 1024, (int32_t*)(m + 9152), nullptr, m + 129, 16, 3, 0, false, nullptr, nullptr, nullptr},
     {rows_of(4544, false, 5248, 9344), (int32_t*)(m + 1088), m + 1152, m + 1216, (int32_t*)(m + 10944), nullptr, m + 130, 16, 4, 1, false, nullptr, nullptr, nullptr},
   };
@@ -84,12 +84,14 @@ extern "C" int fs_step(StepArgs* a) {
       stored[s.grid] = true;
       mixed[s.grid] |= !*s.shares;
     }
-    for (int i = on_demand || a->fed; i < 2; ++i) {
+    const int first = on_demand || a->fed;
+    parallel(a->threads, 2 - first, 1, [&](int number) {  // the finest begins
+      const int i = first + number;
       const int16_t* motion = a->grid_motion ? a->grid_motion[i] : a->motion;
       const uint8_t* known = a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid;
       if (on_demand && a->remap && stored[i] && !mixed[i]) move_maps(c, i, motion, known);
       else make_field(fields[i], grids[i], grids[0], motion, known, a->cell_px, a->motion_columns, a->threads);
-    }
+    });
   }
   Picture pic{(elem*)(scratch + 768), m + 0, scratch + 1792, scratch + 1856, nullptr, false};
   a->input_cells = take_picture<3, 4>(c, pic, on_demand);
@@ -114,7 +116,7 @@ extern "C" int fs_step(StepArgs* a) {
     if (w.open) {
       w.through(image_mask, axes[0], axes[1]);
       w.through(image_flags, axes[0], axes[1]);
-      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 7680));
+      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 7872));
     }
     if (w.begin()) {
       const Seg in[] = {{pic.fed, nullptr, 4, 3, 1, 1, 8}};
@@ -165,7 +167,7 @@ extern "C" int fs_step(StepArgs* a) {
     if (w.open) {
       w.through(vm[1], axes[0], axes[1]);
       w.through(image_flags, axes[0], axes[1]);
-      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 7680));
+      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 7872));
     }
     if (w.begin()) {
       const Seg in[] = {seg(st[0], 2, 2, 2, 2, 4), seg(st[1], 0, 2, 1, 1, 8)};
