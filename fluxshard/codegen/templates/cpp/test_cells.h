@@ -33,12 +33,20 @@ static void test_run(const State& s, int index, int cy, int left, int right, Shi
   if (levels[index].step) follow_run(s, levels[index], index, cy, left, right, by, scores, ages);
 }
 
+// Gives n cells of a row of one of a level's pictures this frame's pixels.
+static void renew_cells(State& s, int index, int picture, int cy, int cx, int n) {
+  const size_t here = at(cy * 8, cx * 8);
+  copy_run(s.references[levels[index].slot][picture] + here, s.pixels + here, n);
+  std::memset(s.same[index] + cy * COLUMNS + cx, 0, n);
+}
+
 // Moves n cells of a row of a level's reference. What they hold behind the border of the image is zero, as in all pictures.
 static void move_cells(State& s, int index, int cy, int cx, int n, Shift by) {
   const int old = s.reference[index], slot = levels[index].slot;
   if (levels[index].sums)
     return copy_sums(s.sums[slot][1 - old], cy * COLUMNS + cx, s.sums[slot][old], (cy - by.dy / 8) * COLUMNS + cx - by.dx / 8, n);
   uint8_t* to = s.references[slot][1 - old];
+  std::memset(s.same[index] + cy * COLUMNS + cx, by.dy == 0 && by.dx == 0, n);
   copy_run(to + at(cy * 8, cx * 8), s.references[slot][old] + at(cy * 8 - by.dy, cx * 8 - by.dx), n);
   if (H % 8 && cy == ROWS - 1)
     for (int y = H; y < ROWS * 8; ++y)
@@ -46,6 +54,17 @@ static void move_cells(State& s, int index, int cy, int cx, int n, Shift by) {
   if (W % 8 && cx + n == COLUMNS)
     for (int y = cy * 8; y < cy * 8 + 8; ++y)
       for (int c = 0; c < C; ++c) std::memset(to + at(y, W) + c * PITCH, 0, COLUMNS * 8 - W);
+}
+
+// The same as the hint says: where nothing moves and the other picture holds the same already, nothing is copied.
+static void follow_hint(State& s, int index, int cy, int cx, int n, Shift by) {
+  if (levels[index].sums || by.dy || by.dx) return move_cells(s, index, cy, cx, n, by);
+  const uint8_t* same = s.same[index] + cy * COLUMNS;
+  for (int at = cx, to; at < cx + n; at = to) {
+    to = at + 1;
+    while (to < cx + n && same[to] == same[at]) ++to;
+    if (!same[at]) move_cells(s, index, cy, at, to - at, by);
+  }
 }
 
 // Scores and ages of a row of cells that move as the hint says. The reference is moved first, if it moves, to where it will
@@ -62,7 +81,7 @@ static void test_row(State& s, int index, int cy, const Moves& m, int32_t* score
       continue;
     }
     const Shift by{m.dy[cx], m.dx[cx]};
-    if (!still) move_cells(s, index, cy, cx, end - cx, by);
+    if (!still) follow_hint(s, index, cy, cx, end - cx, by);
     if (level.sums) {
       score_sums(s, index, cy * COLUMNS + cx, (cy - by.dy / 8) * COLUMNS + cx - by.dx / 8, end - cx, scores + cx, ages + cx);
       continue;
