@@ -2,19 +2,24 @@
 
 template <int C> static void max_pool(const Work& w, const Seg* in, int ns, const Axis& ay, const Axis& ax, FinishFn finish, const Epilogue& e) {
   constexpr int CP = (C + FS_VL - 1) / FS_VL * FS_VL;
-  each_cell(w, finish, e, (size_t)C * ay.taps * ax.taps, [&](int y, int x, float* row) {
-    elem gathered[CP];
-    for (int i = 0; i < CP; i += FS_VL) store(row + i, splat(-INFINITY));
+  const int taps = ay.taps * ax.taps;
+  each_cell(w, finish, e, (size_t)C * taps, [&](int y, int x, float* row) {
+    elem gathered[ns > 1 ? (size_t)taps * CP : 1];
+    const elem* rows[taps];
+    int n = 0;
     for (int a = 0; a < ay.taps; ++a)
       for (int b = 0; b < ax.taps; ++b) {
         const int iy = ay.tap[y * ay.taps + a], ix = ax.tap[x * ax.taps + b];
-        if (iy < 0 || ix < 0) continue;
-        const elem* r = tap_row(in, ns, iy, ix, gathered);
-        for (int i = 0; i < CP; i += FS_VL) {
-          vf m = load(row + i), v = load(r + i);
-          store(row + i, pick((v > m) | ~(v == v), v, m));  // NaN wins, as in torch
-        }
+        if (iy >= 0 && ix >= 0) rows[n] = tap_row(in, ns, iy, ix, gathered + (size_t)(ns > 1 ? n : 0) * CP), ++n;
       }
+    for (int i = 0; i < CP; i += FS_VL) {
+      vf m = splat(-INFINITY);
+      for (int t = 0; t < n; ++t) {
+        const vf v = load(rows[t] + i);
+        m = pick((v > m) | ~(v == v), v, m);  // NaN wins, as in torch
+      }
+      store(row + i, m);
+    }
   });
 }
 
@@ -249,7 +254,7 @@ template <int C> static void from_dense(Work& w, const float* dense, FinishFn fi
   std::memset(w.s.own_cand, 1, w.cells);
   w.begin();
   const Epilogue e{nullptr, fs_zeros, 0, 0, 0, 0, nullptr, 0};
-  each_cell(w, finish, e, C, [&](int y, int x, float* row) {
+  each_cell(w, finish, e, 8 * C, [&](int y, int x, float* row) {  // every number lies in another line
     for (int ch = 0; ch < C; ++ch) row[ch] = dense[(size_t)ch * w.cells + y * w.g.w + x];
   });
 }

@@ -27,6 +27,13 @@ template <int C, int STRIDE> static void take_floats(const float* image, const G
 template <int C, int STRIDE, int STEP> FS_INLINE void take_bytes(const StepArgs& a, const elem* values, int y, int x0, int x1, elem* to) {
   const int64_t channel = STEP ? 1 : a.byte_steps[0], step = STEP ? STEP : a.byte_steps[2];
   const uint8_t* from = a.bytes + y * a.byte_steps[1] + x0 * step;
+  if constexpr (sizeof(elem) == 2 && C == 3 && STRIDE == 4) {  // a pixel is one number
+    for (int x = x0; x < x1; ++x, from += step, to += STRIDE) {
+      const uint64_t pixel = (uint64_t)values[from[0]] | (uint64_t)values[from[channel]] << 16 | (uint64_t)values[from[2 * channel]] << 32;
+      std::memcpy(to, &pixel, sizeof pixel);
+    }
+    return;
+  }
   for (int x = x0; x < x1; ++x, from += step, to += STRIDE)
     for (int ch = 0; ch < STRIDE; ++ch) to[ch] = ch < C ? values[from[ch * channel]] : elem{};
 }
