@@ -156,11 +156,13 @@ class CppEngine:
         """See `Engine.new_input_cache`."""
         return CppInputCache(self._program.input_program(), options)
 
-    @torch.no_grad()
     def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
         """See `Engine.step`."""
         with self._blocks.borrowed() as scratch:
-            return self._step(state, image, motion, control, scratch)
+            if not (self._islands or self._cloned):  # torch computes nothing
+                return self._step(state, image, motion, control, scratch)
+            with torch.no_grad():
+                return self._step(state, image, motion, control, scratch)
 
     def _step(
         self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl, scratch: Scratch
