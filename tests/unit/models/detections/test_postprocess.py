@@ -114,7 +114,6 @@ def test_prototypes_stay_where_they_are_if_nobody_writes_to_them():
     assert found.boxes.max() > 0 and found.mask(0)[2].all()
 
 
-
 @pytest.mark.parametrize("cells", [(16, 24), (13, 19), (64, 96), (1, 1)])
 def test_masks_equal_bilinear_interpolation_of_the_logits(cells):
     rng = np.random.default_rng(1)
