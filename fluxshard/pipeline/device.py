@@ -66,7 +66,7 @@ class RunDevice:
 
 
 def _is_here(outputs: Any) -> bool:
-    """Whether nothing has to be done for outputs; of structures other than nested tuples, torch's own code says that."""
+    """Whether nothing has to be done for outputs; where they are more than nested tuples, torch looks for itself."""
     if isinstance(outputs, torch.Tensor):
         return outputs.device.type == "cpu" and outputs.dtype not in _HALVES
     return type(outputs) is tuple and all(map(_is_here, outputs))

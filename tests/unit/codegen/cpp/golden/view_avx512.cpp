@@ -77,6 +77,8 @@ extern "C" int fs_step(StepArgs* a) {
   c.looks_back = c.looks_back || (!c.key && !a->work[0]);
   const bool on_demand = false;
   if (a->fed) fields[0] = a->field;
+  Picture pic{(elem*)(scratch + 768), m + 0, scratch + 1792, scratch + 1856, nullptr, false};
+  const auto take = [&] { a->input_cells = take_picture<3, 4>(c, pic, on_demand); };
   if (a->motion && !c.key) {
     bool stored[2] = {};
     bool mixed[2] = {};
@@ -84,17 +86,25 @@ extern "C" int fs_step(StepArgs* a) {
       stored[s.grid] = true;
       mixed[s.grid] |= !*s.shares;
     }
-    const int first = on_demand || a->fed;
-    parallel(a->threads, 2 - first, 1, [&](int number) {  // the finest begins
-      const int i = first + number;
+    const auto move = [&](int i) {
       const int16_t* motion = a->grid_motion ? a->grid_motion[i] : a->motion;
       const uint8_t* known = a->grid_motion ? a->grid_motion_valid[i] : a->motion_valid;
       if (on_demand && a->remap && stored[i] && !mixed[i]) move_maps(c, i, motion, known);
       else make_field(fields[i], grids[i], grids[0], motion, known, a->cell_px, a->motion_columns, a->threads);
-    });
+    };
+    constexpr int GRIDS = 2;
+    if (on_demand && GRIDS > 1) {
+      parallel(a->threads, GRIDS, 1, [&](int i) {  // the finest begins, beside the picture
+        if (i == 1) take();
+        else move(i ? i : 1);
+      });
+    } else {
+      for (int i = on_demand || a->fed; i < GRIDS; ++i) move(i);
+      take();
+    }
+  } else {
+    take();
   }
-  Picture pic{(elem*)(scratch + 768), m + 0, scratch + 1792, scratch + 1856, nullptr, false};
-  a->input_cells = take_picture<3, 4>(c, pic, on_demand);
   if (c.key) for (Field& f : fields) f.still = 1;
   const Mask image_mask{pic.mask, a->input_cells > 0};
   Mask image_flags{pic.flags, false};
