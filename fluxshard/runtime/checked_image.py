@@ -96,7 +96,10 @@ def checked_regions(given: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
     expected = cells(size[0], CELL_PX), cells(size[1], CELL_PX)
     if not isinstance(given, np.ndarray) or given.shape != expected or given.dtype not in (np.bool_, np.uint8):
         seen = f"{given.shape} {given.dtype}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
-        raise ShapeError(f"regions are {seen}; expected {expected} uint8 or bool, one per 8 px of the outputs")
+        raise ShapeError(
+            f"regions are {seen}; expected {expected} uint8 or bool: one per 8 px of the outputs' "
+            f"{size[0]}x{size[1]} px"
+        )
     if given.max(initial=0) > SMALL_OBJECT:
         raise ShapeError(
             f"regions have values up to {given.max()}; allowed are 0, {OBJECT} where there is an object, and "
