@@ -126,7 +126,7 @@ def end_to_end(
     request = EndToEnd(
         clips=_chosen(clips, find_clips(data)),
         setup=Setup(
-            weights=model, task=workload.task, size=size, backend=backend, max_frames=max_frames, encoded=True
+            weights=model, task=task, size=size, backend=backend, max_frames=max_frames, encoded=True
         ),
         settings=settings,
         links={tier: spread(found_tiers[tier], links) for tier in chosen},
