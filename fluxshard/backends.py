@@ -175,19 +175,32 @@ def _measured_tiles(
         return {}
 
 
-def image_tests(plan: Plan, options: CompileOptions, programs: CppPrograms | None = None) -> MakeTest:
-    """What makes the image tests of planned reuse: generated C++, or numpy where it can neither be found nor compiled.
+def image_tests(
+    plan: Plan, options: CompileOptions, programs: CppPrograms | None = None, engine: Engine | None = None
+) -> MakeTest:
+    """What makes the image tests of planned reuse.
 
-    The reference backend takes numpy, which is the definition. On a GPU the test runs on the processor: its masks are
-    needed there before the frame is.
+    They run where the network does: as kernels on a GPU; otherwise as generated C++, or in numpy where that can neither
+    be found nor compiled. The reference backend takes numpy, which is the definition.
 
     Args:
       plan: of the network.
       options: backend and instruction set.
       programs: where generated C++ comes from; None: from `cpp_programs`.
+      engine: that runs the frames; None: one on the processor.
     """
     if options.backend == "reference":
         return ReferenceImageTest
+    on_processor = _image_tests_on_processor(plan, options, programs)
+    if engine is None or engine.name not in ("cuda", "emulated"):
+        return on_processor
+    from fluxshard import cuda_engines
+
+    assert isinstance(engine, cuda_engines.CudaEngine)
+    return cuda_engines.image_tests(engine, on_processor)
+
+
+def _image_tests_on_processor(plan: Plan, options: CompileOptions, programs: CppPrograms | None) -> MakeTest:
     from fluxshard.codegen.cpp.image_test import build_image_test, image_test_params
     from fluxshard.runtime.planned.cpp_image_test import CppImageTest
 

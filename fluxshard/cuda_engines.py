@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from fluxshard.codegen.cpp.image_test import ImageTestParams, image_test_params
 from fluxshard.codegen.cuda.device.driver import create_stream
+from fluxshard.codegen.cuda.image_test import CudaImageTestProgram, fits_device
 from fluxshard.codegen.cuda.launches.kernels import GemmTile
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.codegen.cuda.tune import Progress, tune
 from fluxshard.errors import CompileError, ToolchainError, warn
+from fluxshard.geometry import Grid
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.options import CompileOptions, DType
+from fluxshard.options import CompileOptions, DType, PlannedOptions
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_bench import DeviceBench
 from fluxshard.runtime.engines.cuda_device import Captures, Device, EmulatedDevice, GpuDevice
 from fluxshard.runtime.engines.engine import Engine
+from fluxshard.runtime.planned.cuda_image_test import CudaImageTest
+from fluxshard.runtime.planned.levels import Level
+from fluxshard.runtime.planned.planner import ImageTest, MakeTest
 
 EMULATED_ARCH = "sm_80"
 _CAPTURES = Captures(create_stream)  # a lock for what a process has once has to be one for the process: see Captures
@@ -73,6 +79,41 @@ def cuda_engine(
         goal, device = gpu.target, gpu_device(index)
     with device.current():
         return _with_refusals(plan, weights, options, goal, loader, device, progress)
+
+
+def image_tests(engine: CudaEngine, otherwise: MakeTest) -> MakeTest:
+    """What makes the image tests of planned reuse where an engine runs.
+
+    Args:
+      engine: whose frames are tested.
+      otherwise: makes those that its device cannot: of strides that its numbers do not hold, or where kernels are
+        refused.
+    """
+    plan, program = engine.plan, engine.program
+    assert isinstance(program, CudaProgram)
+    channels = plan.value(plan.input).channels
+    made: dict[ImageTestParams, CudaImageTestProgram | None] = {}
+
+    def program_of(params: ImageTestParams) -> CudaImageTestProgram | None:
+        if not fits_device(params):
+            return None
+        try:
+            with engine.device.current():
+                return CudaImageTestProgram(params, len(plan.grids), program.loader)
+        except CompileError as error:
+            warn(f"kernel {error.kernel} was refused, images will be fetched and tested on the processor: {error}")
+            return None
+
+    def make(image: Grid, levels: Sequence[Level], grids: Sequence[Grid], planned: PlannedOptions) -> ImageTest:
+        params = image_test_params(image, channels, levels, grids)
+        if params not in made:
+            made[params] = program_of(params)
+        kernels = made[params]
+        if kernels is None:
+            return otherwise(image, levels, grids, planned)
+        return CudaImageTest(kernels, engine.device, levels, planned)
+
+    return make
 
 
 def _with_refusals(

@@ -287,7 +287,7 @@ class CompiledModel:
         program = Program(
             engine,
             lambda leaves: pytree.tree_unflatten(leaves, spec),
-            make_test=image_tests(plan, self._options, self._programs),
+            make_test=image_tests(plan, self._options, self._programs, engine),
             canvas_px=self._options.canvas_px,
             dense_macs=lowered.dense_macs,
         )

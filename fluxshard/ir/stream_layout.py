@@ -13,12 +13,12 @@ from typing import Literal
 
 from fluxshard.ir.kernel import CudaTarget
 
-Region = Literal["state", "input", "constants"]
+Region = Literal["state", "input", "constants", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ptr:
-    """An address: an offset in bytes into a stream's state or input cache, or into what all streams share."""
+    """An address: an offset in bytes into a stream's state, input cache or image test, or into what all share."""
 
     region: Region
     offset: int
@@ -144,6 +144,44 @@ class FrameControl:
     tau: Sequence[float]
     work: Sequence[int]
     outputs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardControl:
+    """Fields that the host writes once a proposal of an image test.
+
+    Attributes:
+      image: device address of `(C, H, W)` float32; or 0, and
+      bytes, steps: address of uint8, and how far apart its channels, rows and pixels are.
+      motion, known: addresses of the hint's displacements and of where they are known; 0 where nothing moved.
+      out: address of the proposal's memory.
+      low, scale: 0..255 is `(value - low) * scale`.
+      cell_px, motion_columns: of the hint.
+      dominant: its most frequent displacement, (dy, dx).
+      searches: displacements other than the hint are tried.
+      has_regions: `focus` was called.
+      hold_frames, margin_cells, wait_frames, refresh_frames: of `PlannedOptions`, the margin in cells of 8 px.
+      parity: which of two pictures, ages and lags are the last frame's.
+    """
+
+    image: int
+    bytes: int
+    steps: tuple[int, int, int]
+    motion: int
+    known: int
+    out: int
+    low: float
+    scale: float
+    cell_px: int
+    motion_columns: int
+    dominant: tuple[int, int]
+    searches: bool
+    has_regions: bool
+    hold_frames: int
+    margin_cells: int
+    wait_frames: int
+    refresh_frames: int
+    parity: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,9 +196,14 @@ def assert_plans_alike(
 
 def run_both(case: Case, options: PlannedOptions, seed: int, isa: str = "native", n: int = 6) -> list[list[Mask]]:
     """Runs a stream through both, compares every frame, and returns the masks."""
+    return run_alike(case, options, seed, case.both(options, isa), n)
+
+
+def run_alike(
+    case: Case, options: PlannedOptions, seed: int, tests: tuple[ImageTest, ImageTest], n: int = 6
+) -> list[list[Mask]]:
+    """Runs a stream through the definition and what is tested against it; see `run_both`."""
     rng = np.random.default_rng(seed)
-    defined, tested = case.both(options, isa)
-    tests: tuple[ImageTest, ImageTest] = defined, tested
     shape = cells(case.size[0], CELL_PX), cells(case.size[1], CELL_PX)
     seen = []
     for number, (image, motion) in enumerate(frames(case, options, n, rng)):

@@ -66,6 +66,9 @@ class CudaProgram:
       loader: makes kernels of texts.
       tiles: tuned tiles by layer.
       dense: layers that run in torch although they need not.
+
+    Attributes:
+      plan, target, loader: as given.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class CudaProgram:
     ) -> None:  # fmt: skip
         self.plan = plan
         self.target = target
-        self._loader = loader
+        self.loader = loader
         self._describer = Describer(plan, target, tiles, dense)
         self._loaded: dict[str, Loaded] = {}
 
@@ -119,7 +122,7 @@ class CudaProgram:
     def _load(self, needed: Mapping[str, tuple[Kernel, int]]) -> None:
         missing = {name: need for name, need in needed.items() if name not in self._loaded}
         if missing:
-            self._loaded |= self._loader.load(missing)
+            self._loaded |= self.loader.load(missing)
 
     def prepare_all(self) -> None:
         """Compiles or finds what sessions need by default: what other options need comes with the first such session.

@@ -29,6 +29,7 @@ from fluxshard.runtime.engines.cuda_device import Device
 from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache, CudaInputProgram
 from fluxshard.runtime.engines.cuda_inspection import CudaInspection, view
 from fluxshard.runtime.engines.cuda_islands import on_device
+from fluxshard.runtime.engines.cuda_proposal import DeviceWork
 from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
@@ -112,13 +113,16 @@ class CudaEngine:
       program: generated from the same plan.
       weights: by name.
       device: where it runs.
+
+    Attributes:
+      plan, program, device: as given.
     """
 
     def __init__(self, plan: Plan, program: CudaStepProgram, weights: Mapping[str, Tensor], device: Device) -> None:
         self.plan = plan
-        self._program = program
+        self.program = self._program = program
         self._layout = program.layout
-        self._device = device
+        self.device = self._device = device
         self.name = device.backend
         self._in_torch = {layer.name: layer for layer in plan.layers if layer.name in self._layout.in_torch}
         names = {name for layer in self._in_torch.values() for _, name in layer.weights}
@@ -183,7 +187,7 @@ class CudaEngine:
         }
         held = self._upload(stream, control, outputs)
         if takes_image:
-            given = None if control.work is None else control.work[0]
+            given = control.work.address(0) if isinstance(control.work, DeviceWork) else (control.work or {}).get(0)
             inputs.write(control.pixels.floats(image), motion, keyframe=control.keyframe, given=given)
         start = device.event()
         run_captured(captured, device, lambda: self._launch(stream, captured), self.plan.name)
@@ -250,7 +254,13 @@ class CudaEngine:
         device, plan = self._device, self.plan
         held = [*outputs.values()]
         work = [0] * len(plan.grids)
-        for index, mask in (control.work or {}).items():
+        given = control.work or {}
+        if isinstance(given, DeviceWork):
+            held.append(given.tensor)
+            for index in given:
+                work[index] = given.address(index)
+            given = {}
+        for index, mask in given.items():
             held.append(device.upload(np.ascontiguousarray(mask, np.bool_).view(np.uint8).reshape(-1)))
             work[index] = held[-1].data_ptr()
         block = self._program.frame_block(

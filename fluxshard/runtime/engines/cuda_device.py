@@ -6,7 +6,7 @@ import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -71,6 +71,10 @@ class Device(Protocol):
 
     def write(self, target: Tensor, array: NDArray[np.generic]) -> None:
         """Overwrites bytes on the device, in order with what is launched; does not wait."""
+        ...
+
+    def fetch(self, source: Tensor) -> NDArray[Any]:
+        """A copy on the host; waits for what is before it on the current CUDA stream."""
         ...
 
     def current(self) -> AbstractContextManager[object]:
@@ -147,6 +151,10 @@ class EmulatedDevice:
     def write(self, target: Tensor, array: NDArray[np.generic]) -> None:
         """See `Device.write`."""
         target.numpy()[:] = array
+
+    def fetch(self, source: Tensor) -> NDArray[Any]:
+        """See `Device.fetch`."""
+        return source.numpy().copy()
 
     def current(self) -> AbstractContextManager[object]:
         """See `Device.current`."""
@@ -269,6 +277,13 @@ class GpuDevice:
     def write(self, target: Tensor, array: NDArray[np.generic]) -> None:
         """See `Device.write`."""
         target.copy_(self._pinned(array), non_blocking=True)
+
+    def fetch(self, source: Tensor) -> NDArray[Any]:
+        """See `Device.fetch`."""
+        fetched = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
+        fetched.copy_(source, non_blocking=True)
+        torch.cuda.current_stream(self.torch_device).synchronize()
+        return fetched.numpy()
 
     @staticmethod
     def _pinned(array: NDArray[np.generic]) -> Tensor:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from fluxshard.errors import ShapeError
 from fluxshard.ir.stream_layout import InputControl, StreamLayout
+from fluxshard.motion import CELL_PX
 from fluxshard.runtime.engines.cuda_captured import Captured, run_captured
 from fluxshard.runtime.engines.cuda_device import Device
 from fluxshard.runtime.engines.cuda_inspection import view
+from fluxshard.runtime.engines.cuda_proposal import DeviceMotion
 from fluxshard.runtime.level_motion import LevelMotion, Motion, motion_of
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask, stale_input
 
@@ -131,12 +133,17 @@ class CudaInputCache:
         self._pending = CudaInput(self, self.serial)
         return self._pending
 
-    def write(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> None:
-        """Uploads what the launches of a proposal read; arguments as for `propose`."""
+    def write(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | int | None) -> None:
+        """Uploads what the launches of a proposal read; arguments as for `propose`, `given` also an address there."""
         device, height, width = self._device, *self._shape[1:]
         held = [image]
         vectors, valid, starts, cell_px, columns = 0, 0, 0, 1, 1
-        if motion is not None:
+        if isinstance(motion, DeviceMotion):
+            there = motion.on_device
+            held += there.held
+            vectors, valid, starts = there.moved, there.sourced, there.starts
+            cell_px, columns = CELL_PX, there.cells[1]
+        elif motion is not None:
             fields = (motion.image, *motion.levels) if isinstance(motion, LevelMotion) else (motion,)
             cell_px, (rows, columns) = fields[0].cell_px, fields[0].valid.shape
             order = _starts(motion, self._grids, rows * columns)
@@ -148,8 +155,8 @@ class CudaInputCache:
             starts = held[-1].data_ptr() if order.size else 0
             vectors = held[-1].data_ptr() + order.nbytes
             valid = vectors + sum(part.size for part in numbers)
-        pixels = 0
-        if given is not None:
+        pixels = given if isinstance(given, int) else 0
+        if given is not None and not isinstance(given, int):
             held.append(device.upload(np.ascontiguousarray(given, np.bool_).view(np.uint8).reshape(-1)))
             pixels = held[-1].data_ptr()
         block = self.program.input_block(

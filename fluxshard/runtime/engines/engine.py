@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,7 +40,7 @@ class StepControl:
     rfap: Rfap
     remap: bool
     tau: tuple[float, ...]
-    work: dict[int, Mask] | None = None
+    work: Mapping[int, Mask] | None = None
     input: InputProposal | None = None
     pixels: PixelValues = field(default_factory=PixelValues)
 

@@ -18,7 +18,7 @@ from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.fetched_bytes import fetched_bytes
-from fluxshard.runtime.planned.levels import Level, level_of_grids
+from fluxshard.runtime.planned.levels import Level, level_of_grids, thresholds
 from fluxshard.runtime.planned.proposal import GridWork, ShardProposal, stale_proposal
 
 Mask = NDArray[np.bool_]
@@ -154,7 +154,7 @@ class CppImageTest:
         self._state = program.new_state()
         self._hold = np.zeros((2, cells(height, CELL_PX), cells(width, CELL_PX)), np.uint8)
         self._reach = max((side for shape in shapes for side in shape), default=0)
-        self._taus = _thresholds(levels, self._reach)
+        self._taus = thresholds(levels, self._reach)
         self._level_of = level_of_grids(levels)
         self._has_keyframe = False
         self._pending: _Pending | None = None
@@ -195,7 +195,7 @@ class CppImageTest:
     def set_levels(self, levels: Sequence[Level]) -> None:
         """See `ImageTest.set_levels`."""
         self._pending = None
-        self._taus[:] = _thresholds(levels, self._reach)
+        self._taus[:] = thresholds(levels, self._reach)
 
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
         """See `ImageTest.propose`; the masks are views of one array that is new for every proposal.
@@ -294,14 +294,3 @@ class CppImageTest:
     @staticmethod
     def _is_elsewhere(image: Tensor) -> bool:
         return image.device.type != "cpu"
-
-
-def _thresholds(levels: Sequence[Level], reach: int) -> NDArray[np.int32]:
-    """Rows of `Taus`; dilation by more than `reach` shards is no more."""
-    return np.array(
-        [
-            (one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_stray, min(one.dilation, reach))
-            for one in levels
-        ],
-        np.int32,
-    )

@@ -86,6 +86,22 @@ def level_of_grids(levels: Sequence[Level]) -> tuple[int | None, ...]:
     return tuple(of.get(grid) for grid in range(max(of, default=-1) + 1))
 
 
+def thresholds(levels: Sequence[Level], reach: int) -> NDArray[np.int32]:
+    """What generated tests are given of levels, `(levels, 6)`: `Taus` of their sources.
+
+    Args:
+      levels: of the plan.
+      reach: dilation by more shards than these is no more.
+    """
+    return np.array(
+        [
+            (one.tau, one.tau_background, one.tau_small, one.tau_waiting, one.tau_stray, min(one.dilation, reach))
+            for one in levels
+        ],
+        np.int32,
+    )
+
+
 def _level(stride: tuple[Fraction, Fraction], grids: tuple[int, ...], options: PlannedOptions) -> Level:
     largest = -(-max(stride) // 1)
     level = options.levels.get(largest, LevelOptions())

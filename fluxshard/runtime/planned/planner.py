@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -85,7 +85,7 @@ class PlannedFrame:
     def __init__(
         self,
         *,
-        work: dict[int, Mask] | None,
+        work: Mapping[int, Mask] | None,
         counts: StepCounts | Callable[[], StepCounts],
         work_ratio: float,
         shards: tuple[Mask, ...] = (),

@@ -139,7 +139,7 @@ class PlannedPolicy:
     def _new_planner(self) -> Planner:
         return Planner(self._plan, self._reuse.planned, self._reuse.scene_cut, self._make_test)
 
-    def _control(self, image: Tensor, motion: Motion | None, work: dict[int, Mask] | None) -> StepControl:
+    def _control(self, image: Tensor, motion: Motion | None, work: Mapping[int, Mask] | None) -> StepControl:
         keyframe, given = work is None, None
         if self._cache is not None:
             floats = self._pixels.floats(image)

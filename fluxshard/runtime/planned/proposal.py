@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class GridWork:
       moves: whether cells of a grid, given by its index, move or have no source.
     """
 
-    masks: dict[int, NDArray[np.bool_]]
+    masks: Mapping[int, NDArray[np.bool_]]
     evaluated: NDArray[np.int64]
     moves: Callable[[int], bool]
 
