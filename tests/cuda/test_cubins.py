@@ -7,21 +7,26 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from benchmarks.plans import NAMES, SIZES, load_plan, seeded_weights
+from fluxshard.codegen.cpp.image_test import image_test_params
 from fluxshard.codegen.cuda.compile import sass
-from fluxshard.codegen.cuda.compile.cubin import get_or_build_cubin
+from fluxshard.codegen.cuda.compile.cubin import Job, compile_many, get_or_build_cubin
 from fluxshard.codegen.cuda.compile.nvrtc import Nvrtc
 from fluxshard.codegen.cuda.compile.render import render_kernel
-from fluxshard.codegen.cuda.launches.kernels import Finish, Gemm, Inputs, name_of
+from fluxshard.codegen.cuda.image_test import CudaImageTestProgram
+from fluxshard.codegen.cuda.launches.kernels import Finish, Gemm, Inputs, Kernel, name_of
 from fluxshard.codegen.cuda.launches.tiles import Problem, candidates
+from fluxshard.codegen.cuda.program import Loaded
 from fluxshard.codegen.cuda.report import kernel_report
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
 from fluxshard.ir.verify import verify
-from fluxshard.options import DType
+from fluxshard.options import DType, PlannedOptions
+from fluxshard.runtime.planned.levels import levels_of
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTERS = 65536  # of a multiprocessor, on every architecture that we generate for
@@ -63,6 +68,32 @@ def compiles_without_spills(nvrtc: Nvrtc, name: str, size: int, arch: str, dtype
         resources = row.cubin.resources
         assert 2 * row.threads * resources.registers <= REGISTERS, f"{row.name}: two blocks do not fit\n{report}"
         assert row.dynamic_bytes + resources.shared_bytes <= report.target.shared_bytes, f"{row.name}\n{report}"
+
+
+class Texts:
+    """A loader that notes kernels and loads none."""
+
+    def __init__(self) -> None:
+        self.kernels: dict[str, tuple[Kernel, int]] = {}
+
+    def load(self, kernels: Mapping[str, tuple[Kernel, int]]) -> dict[str, Loaded]:
+        self.kernels |= kernels
+        return {}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("arch", CUDA_ARCHES)
+def test_kernels_of_the_image_test_compile(nvrtc: Nvrtc, arch: str, size: int) -> None:
+    if int(arch.removeprefix("sm_")) not in nvrtc.arches:
+        pytest.skip(f"{nvrtc.identity} does not compile for {arch}")
+    plan, texts = load_plan("yolo11n", size), Texts()
+    levels = levels_of(plan, PlannedOptions())
+    CudaImageTestProgram(image_test_params(plan.grids[0], 3, levels, plan.grids), len(plan.grids), texts)
+    jobs = [Job(name=name, text=render_kernel(*kernel), arch=arch) for name, kernel in texts.kernels.items()]
+    assert len(jobs) == 8
+    for job, cubin in zip(jobs, compile_many(jobs), strict=True):
+        assert not cubin.resources.spills, job.name
+        assert 4 * 256 * cubin.resources.registers <= REGISTERS, f"{job.name}: {cubin.resources}"
 
 
 # ---- how long the loops of sums are, in machine code

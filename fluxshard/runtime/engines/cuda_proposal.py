@@ -46,6 +46,9 @@ class DeviceWork(Mapping[int, Mask]):
             self._seen[grid] = self._read(*self._places[grid])
         return self._seen[grid]
 
+    def __contains__(self, grid: object) -> bool:
+        return grid in self._places
+
     def __iter__(self) -> Iterator[int]:
         return iter(self._places)
 

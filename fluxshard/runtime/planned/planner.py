@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,16 @@ class ImageTest(Protocol):
         Raises:
           StateError: it is not the last proposal, or a keyframe or regions came after it.
         """
+        ...
+
+
+@runtime_checkable
+class CountsMemory(Protocol):
+    """An image test whose memory is elsewhere: it cannot be packed away here."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it keeps between frames."""
         ...
 
 
@@ -144,6 +154,13 @@ class Planner:
     def memory(self) -> tuple[Bytes, ...]:
         """See `WorkPolicy.memory`: what the image test keeps."""
         return memory_of(self._test)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the image test keeps between frames; 0 for one that does not say."""
+        if isinstance(self._test, CountsMemory):
+            return self._test.n_bytes
+        return sum(block.nbytes for block in self.memory())
 
     def set_thresholds(self, options: PlannedOptions) -> None:
         """Takes other thresholds, from the next frame on: options that differ in nothing else."""

@@ -73,8 +73,7 @@ class PlannedPolicy:
     @property
     def n_bytes(self) -> int:
         """See `WorkPolicy.n_bytes`; of an image test that does not say what it holds, nothing is counted."""
-        tested = sum(block.nbytes for block in self._planner.memory())
-        return tested + (0 if self._cache is None else self._cache.n_bytes)
+        return self._planner.n_bytes + (0 if self._cache is None else self._cache.n_bytes)
 
     def memory(self) -> tuple[Bytes, ...]:
         """See `WorkPolicy.memory`."""
