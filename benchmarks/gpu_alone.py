@@ -1,4 +1,4 @@
-"""Kernels and graphs alone: each convolution against what the device can do, and replays of whole frames.
+"""Parts alone: each convolution against what the device can do, replays of whole frames, and the image test.
 
     python -m benchmarks.gpu_alone --out runs/alone.json
     python -m benchmarks.gpu_alone --cases yolo11n@640 --frames 3    # frames only, for a profiler
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import gpu_frames, gpu_report, gpu_roofline
+from benchmarks import gpu_frames, gpu_image_test, gpu_report, gpu_roofline
 from benchmarks.gpu import EMULATED, QUICK
 from benchmarks.gpu_cases import Case, Place, build, case_of, place_of
 from fluxshard.files import write_whole
@@ -38,6 +38,7 @@ def measure(case: Case, place: Place, limits: gpu_roofline.Ceilings, repeats: in
         "case": case.label, "compile_s": cold.seconds, "launches": streams.launches(),
         "replays": streams.measure_replays(repeats),
         "roofline": gpu_roofline.summary(gpu_roofline.kernels(case, built, place, limits, repeats), limits),
+        "image_test": gpu_image_test.measure(case, built, place, repeats),
     }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def key_figures(found: dict[str, Any]) -> list[str]:
     times = {name: f"{figures['device_ms']:.3f}" for name, figures in found["replays"].items()}
     if times:
         lines.append(f"{found['case']}: replays, ms: " + ", ".join(f"{name}: {ms}" for name, ms in times.items()))
-    return lines
+    return [*lines, gpu_image_test.key_figure(found["case"], found["image_test"])]
 
 
 def run_frames(case: Case, place: Place, n: int) -> None:
@@ -65,7 +66,7 @@ def run_frames(case: Case, place: Place, n: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints the key figures and writes JSON."""
+    """Measures, prints the key figures and writes JSON; 1 where the image test decides otherwise than it should."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "emulated"], default="cuda")
     parser.add_argument("--cases", nargs="+", default=None, metavar="NAME@SIZE")
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(args.out, json.dumps(report, indent=1).encode())
     print("\n".join(report["key_figures"]))
-    return 0
+    return 0 if all(found["image_test"]["alike"] for found in report["cases"]) else 1
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ def gpu_parts(out: Path) -> tuple[Part, ...]:
         ),
         _part(
             "laws", "every kind of layer, and the laws of reuse",
-            (*PYTEST, "-n", "8", "--dist", "worksteal", "--maxfail", "25", "tests/gpu/test_layers.py",
-             "tests/gpu/test_laws.py"), 90,
+            (*PYTEST, "-n", "8", "--dist", "worksteal", "--maxfail", "25", "tests/gpu/test_image_test.py",
+             "tests/gpu/test_layers.py", "tests/gpu/test_laws.py"), 90,
         ),
         _part("frames", "graphs, CUDA streams, threads, no waiting", (*PYTEST, "tests/gpu/test_frames.py"), 45),
         _part(
@@ -80,7 +80,7 @@ def gpu_parts(out: Path) -> tuple[Part, ...]:
         ),
         _part(
             "memcheck", "no access outside of a buffer, in frames that launch every kernel",
-            (*PYTEST, "tests/gpu/test_sanitizer.py", "-k", "memcheck-False and float16"), 60, tool="compute-sanitizer",
+            (*PYTEST, "tests/gpu/test_sanitizer.py", "-k", "memcheck-False and (float16 or images)"), 60, tool="compute-sanitizer",
         ),
         _part(
             "errors", "what users see when something goes wrong; but for a lost device",

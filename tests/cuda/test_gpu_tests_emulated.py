@@ -7,7 +7,7 @@ import pytest
 from benchmarks.gpu_cases import case_of, place_of
 from fluxshard.codegen.cuda.launches.operands import OPS
 from fluxshard.options import DType
-from tests.gpu import every_kernel, frames, laws, layers, networks
+from tests.gpu import every_kernel, frames, image_tests, laws, layers, networks
 from tests.gpu.place import EMULATED
 
 pytestmark = pytest.mark.requires_compiler
@@ -55,6 +55,11 @@ def test_laws() -> None:
 def test_decisions() -> None:
     laws.same_decisions(EMULATED, 400, "per_layer", "float32")
     laws.same_given_work(EMULATED, 400, "float32")
+
+
+def test_laws_of_the_image_test() -> None:
+    assert image_tests.decides_alike(EMULATED, "odd", 1, 4) > 0
+    laws.planned_decisions(EMULATED, 400, "blocks")
 
 
 def test_layers() -> None:

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import fluxshard
+from fluxshard.codegen.cpp.image_test import image_test_params
 from fluxshard.codegen.cuda.device.loader import GpuLoader
 from fluxshard.codegen.cuda.emulate.loader import EmulatedLoader
+from fluxshard.codegen.cuda.image_test import CudaImageTestProgram
 from fluxshard.codegen.cuda.program import CudaProgram, Loader
 from fluxshard.cuda_engines import gpu_device
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
-from fluxshard.options import Backend, DType
+from fluxshard.motion import MotionField
+from fluxshard.options import Backend, DType, PlannedOptions
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import Device, EmulatedDevice
 from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache
 from fluxshard.runtime.engines.engine import Inspection, StepControl, StepResult, StreamState
 from fluxshard.runtime.level_motion import Motion
+from fluxshard.runtime.planned.cuda_image_test import CudaImageTest
+from fluxshard.runtime.planned.levels import Level
+from fluxshard.runtime.planned.planner import ImageTest
+from fluxshard.runtime.planned.proposal import ShardProposal
 from fluxshard.runtime.reuse.input_cache import InputOptions, InputProposal, Mask
 from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
+from tests.host.shard_streams import Case
 
 DTYPES: tuple[DType, ...] = ("float32", "float16", "bfloat16")
 
@@ -73,6 +84,22 @@ class Place:
         program.prepare_all()
         return CudaEngine(plan, program, weights, device)
 
+    def image_test(self, case: Case, options: PlannedOptions) -> HostImageTest:
+        """An image test's stream whose images are on the host."""
+        levels = case.thresholds(options)
+        params = image_test_params(case.grids[0], case.channels, levels, case.grids)
+        loader: Loader
+        device: Device
+        if self.backend == "emulated":
+            loader, device = EmulatedLoader(), EmulatedDevice()
+        else:
+            torch.zeros(1, device=self.torch_device)
+            index = self.torch_device.index or 0
+            loader, device = GpuLoader(index, "native", "float16"), gpu_device(index)
+        with device.current():
+            program = CudaImageTestProgram(params, len(case.grids), loader)
+        return HostImageTest(CudaImageTest(program, device, levels, options), device.torch_device)
+
     def session(self, engine: CudaEngine, reuse: fluxshard.ReuseOptions) -> Session:
         """A stream whose images and results are where the engine is; results are leaves."""
         return Session(lambda _: Program(engine, lambda leaves: leaves), reuse)
@@ -83,7 +110,12 @@ class Place:
         def program(image: Tensor) -> Program:
             made = model.specialise(image).program
             assert isinstance(made.engine, CudaEngine)
-            return Program(HostEngine(made.engine), made.unflatten)
+            device = made.engine.torch_device
+
+            def make_test(*of: Any) -> HostImageTest:
+                return HostImageTest(made.make_test(*of), device)
+
+            return Program(HostEngine(made.engine), made.unflatten, make_test=make_test)
 
         return Session(program, reuse)
 
@@ -111,6 +143,42 @@ class HostInputCache:
 
     def commit(self, proposal: InputProposal) -> None:
         """See `InputCache.commit`."""
+        self.inner.commit(proposal)
+
+
+class HostImageTest:
+    """An image test on a device whose images are on the host.
+
+    Args:
+      inner: the test.
+      device: where it is.
+    """
+
+    def __init__(self, inner: ImageTest, device: torch.device) -> None:
+        self.inner, self._device = inner, device
+
+    def keyframe(self, image: Tensor) -> bool:
+        """See `ImageTest.keyframe`."""
+        return self.inner.keyframe(image.to(self._device))
+
+    def focus(self, regions: NDArray[np.uint8]) -> None:
+        """See `ImageTest.focus`."""
+        self.inner.focus(regions)
+
+    def set_levels(self, levels: Sequence[Level]) -> None:
+        """See `ImageTest.set_levels`."""
+        self.inner.set_levels(levels)
+
+    def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
+        """See `ImageTest.propose`."""
+        return self.inner.propose(image.to(self._device), motion)
+
+    def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
+        """See `ImageTest.glance`."""
+        return self.inner.glance(image.to(self._device), motion)
+
+    def commit(self, proposal: ShardProposal) -> None:
+        """See `ImageTest.commit`."""
         self.inner.commit(proposal)
 
 

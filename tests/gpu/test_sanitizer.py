@@ -16,17 +16,18 @@ SANITIZER = shutil.which("compute-sanitizer", path=f"{os.environ.get('PATH', '')
 
 
 @pytest.mark.skipif(SANITIZER is None, reason="no compute-sanitizer: it comes with the CUDA toolkit")
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("what", ["float16", "float32", "images"])
 @pytest.mark.parametrize(("tool", "graphs"), [("memcheck", False), ("memcheck", True), ("racecheck", False)])
-def test_sanitizer_finds_nothing(tool: str, graphs: bool, dtype: str, tmp_path: Path) -> None:
+def test_sanitizer_finds_nothing(tool: str, graphs: bool, what: str, tmp_path: Path) -> None:
+    run = ["tests.gpu.image_tests", "odd"] if what == "images" else ["tests.gpu.every_kernel", what]
     command = [str(SANITIZER), "--tool", tool, "--error-exitcode", "9", "--log-file", str(tmp_path / "log"),
                "--report-api-errors", "no", "--kernel-name", "kns=fs_",  # not torch's own
-               sys.executable, "-m", "tests.gpu.every_kernel", dtype]  # fmt: skip
+               sys.executable, "-m", *run]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if not graphs:  # each tensor is an allocation of its own, so that accesses beyond one are seen
         environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
     done = subprocess.run(
-        [*command, *(["--graphs"] if graphs else [])], cwd=ROOT, env=environment, capture_output=True, text=True,
+        [*command, *(["--graphs"] if graphs and what != "images" else [])], cwd=ROOT, env=environment, capture_output=True, text=True,
         timeout=280, check=False,
     )  # fmt: skip
     log = (tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""

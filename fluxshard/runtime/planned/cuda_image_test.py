@@ -152,6 +152,11 @@ class CudaImageTest:
         """Device memory that it keeps between frames."""
         return self._program.size + sum(captured.n_bytes for captured in self._launches.values())
 
+    @property
+    def fetched_bytes(self) -> int:
+        """What the host fetches of a proposal."""
+        return self._program.proposed.head_bytes
+
     def keyframe(self, image: Tensor) -> bool:
         """See `ImageTest.keyframe`; waits for the device.
 
