@@ -143,7 +143,7 @@ class Streams:
         return found
 
     def check(self, expected: list[Tensor], expected_of: Callable[[Tensor], list[Tensor]]) -> dict[str, float]:
-        """Differences from the definition, after frames of all kinds but planned ones: those leave small changes out."""
+        """Differences from the definition, after frames of all kinds but planned ones, which leave changes out."""
         found = {given_name(share): difference(self.run_given(share), expected) for share in SHARES}
         for share, (_, images) in self.changing.items():
             worst = 0.0

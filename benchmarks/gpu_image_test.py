@@ -21,7 +21,9 @@ from fluxshard.runtime.planned.levels import levels_of
 from fluxshard.runtime.planned.planner import ImageTest
 from fluxshard.runtime.planned.proposal import ShardProposal
 
-SMOOTH_PX = 64  # of the picture: features of whole cells may be a pixel or two away from their content without being due
+SMOOTH_PX = (
+    64  # of the picture: features of whole cells may be a pixel or two away from their content without being due
+)
 
 
 def pictures(case: Case, n: int) -> list[tuple[Tensor, MotionField | None]]:
@@ -102,5 +104,7 @@ def _same(expected: ShardProposal, found: ShardProposal) -> bool:
         return False
     if expected.motion is None or found.motion is None:
         return True
-    fields = zip((expected.motion.image, *expected.motion.levels), (found.motion.image, *found.motion.levels), strict=True)
+    fields = zip(
+        (expected.motion.image, *expected.motion.levels), (found.motion.image, *found.motion.levels), strict=True
+    )
     return all(np.array_equal(a.valid, b.valid) and np.array_equal(a.displacement, b.displacement) for a, b in fields)

@@ -80,7 +80,8 @@ def gpu_parts(out: Path) -> tuple[Part, ...]:
         ),
         _part(
             "memcheck", "no access outside of a buffer, in frames that launch every kernel",
-            (*PYTEST, "tests/gpu/test_sanitizer.py", "-k", "memcheck-False and (float16 or images)"), 60, tool="compute-sanitizer",
+            (*PYTEST, "tests/gpu/test_sanitizer.py", "-k", "memcheck-False and (float16 or images)"), 60,
+            tool="compute-sanitizer",
         ),
         _part(
             "errors", "what users see when something goes wrong; but for a lost device",

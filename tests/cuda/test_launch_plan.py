@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pytest
 
 from benchmarks.plans import load_plan
+from fluxshard.codegen.cpp.image_test import image_test_params
+from fluxshard.codegen.cuda.image_test import CudaImageTestProgram
+from fluxshard.codegen.cuda.launches.kernels import Kernel
 from fluxshard.codegen.cuda.launches.launch import Launch, Order
 from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.memory import CELLS_PER_BLOCK
+from fluxshard.codegen.cuda.program import Loaded
 from fluxshard.ir.kernel import CudaTarget
+from fluxshard.options import DType, PlannedOptions
+from fluxshard.runtime.planned.levels import levels_of
 
 PLANNED = Order(planned=True, rfap="compact", remap=True, takes_image=True)
 PROPAGATED = Order(planned=False, rfap="compact", remap=True)
@@ -24,6 +31,26 @@ def launches(name: str, size: int, order: Order) -> list[Launch]:
 @pytest.mark.parametrize(("order", "n"), [(PROPAGATED, 287), (PLANNED, 110)])
 def test_a_frame_of_yolo11n_has_as_many_launches_as_the_docs_say(order: Order, n: int) -> None:
     assert len(launches("yolo11n", 640, order)) == n
+
+
+@pytest.mark.parametrize(("dtype", "mib"), [("float32", 192), ("float16", 121)])
+def test_a_stream_of_yolo11n_takes_as_much_memory_as_the_docs_say(dtype: DType, mib: int) -> None:
+    memory = Describer(load_plan("yolo11n", 640), CudaTarget(arch="sm_90", dtype=dtype)).memory
+    assert round((memory.state.size + memory.inputs.size) / 2**20) == mib
+
+
+@pytest.mark.parametrize(("size", "kb", "mib"), [(640, 21, 18), (1024, 54, 45)])
+def test_the_image_test_has_as_many_launches_and_as_much_memory_as_the_docs_say(size: int, kb: int, mib: int) -> None:
+    class Unloaded:
+        def load(self, kernels: Mapping[str, tuple[Kernel, int]]) -> dict[str, Loaded]:
+            return {}
+
+    plan = load_plan("yolo11n", size)
+    levels = levels_of(plan, PlannedOptions())
+    params = image_test_params(plan.grids[0], 3, levels, plan.grids)
+    program = CudaImageTestProgram(params, len(plan.grids), Unloaded())
+    assert {kind: len(steps) for kind, steps in program.launches.items()} == {"propose": 6, "commit": 1, "keyframe": 2}
+    assert round(program.proposed.head_bytes / 1e3) == kb and round(program.size / 2**20) == mib
 
 
 @pytest.mark.parametrize("size", [640, 1024])

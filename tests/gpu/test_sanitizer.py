@@ -27,8 +27,8 @@ def test_sanitizer_finds_nothing(tool: str, graphs: bool, what: str, tmp_path: P
     if not graphs:  # each tensor is an allocation of its own, so that accesses beyond one are seen
         environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
     done = subprocess.run(
-        [*command, *(["--graphs"] if graphs and what != "images" else [])], cwd=ROOT, env=environment, capture_output=True, text=True,
-        timeout=280, check=False,
+        [*command, *(["--graphs"] if graphs and what != "images" else [])], cwd=ROOT, env=environment,
+        capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     log = (tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""
     if re.search(r"Device not supported|insufficient permission|Failed to initialize|not permitted", log + done.stderr):

@@ -284,4 +284,3 @@ def _feature_point(level: ImageTestLevel, axis: int, cell: int, n_px: int) -> in
     centre = min(cell * CELL_PX + CELL_PX // 2, n_px - 1)
     feature = min(centre * stride.denominator // stride.numerator, level.features[axis] - 1)
     return min((2 * feature + 1) * stride.numerator // (2 * stride.denominator), n_px - 1)
-

@@ -30,7 +30,7 @@ from fluxshard.runtime.engines.cuda_input_cache import CudaInput, CudaInputCache
 from fluxshard.runtime.engines.cuda_inspection import CudaInspection, view
 from fluxshard.runtime.engines.cuda_islands import on_device
 from fluxshard.runtime.engines.cuda_proposal import DeviceWork
-from fluxshard.runtime.engines.engine import StepControl, StepCounts, StepResult, StreamState
+from fluxshard.runtime.engines.engine import Mask, StepControl, StepCounts, StepResult, StreamState
 from fluxshard.runtime.level_motion import Motion
 from fluxshard.runtime.reuse.input_cache import InputOptions, stale_input
 
@@ -185,9 +185,9 @@ class CudaEngine:
             for name in self._outputs
             if plan.value(name).grid is not None
         }
-        held = self._upload(stream, control, outputs)
+        held, work = self._upload(stream, control, outputs)
         if takes_image:
-            given = control.work.address(0) if isinstance(control.work, DeviceWork) else (control.work or {}).get(0)
+            given = work[0] or None
             inputs.write(control.pixels.floats(image), motion, keyframe=control.keyframe, given=given)
         start = device.event()
         run_captured(captured, device, lambda: self._launch(stream, captured), self.plan.name)
@@ -249,20 +249,26 @@ class CudaEngine:
         own = 0 if stream.own is None else stream.own.n_bytes
         return self._program.state_bytes + own + sum(captured.n_bytes for captured in stream.captured.values())
 
-    def _upload(self, stream: CudaState, control: StepControl, outputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """Writes what the frame is given beside its image; returns what must live until it has run."""
+    def _upload(
+        self, stream: CudaState, control: StepControl, outputs: Mapping[str, Tensor]
+    ) -> tuple[list[Tensor], list[int]]:
+        """Writes what the frame is given beside its image.
+
+        Returns:
+          what must live until it has run, and the address of the given cells of each grid, or 0.
+        """
         device, plan = self._device, self.plan
         held = [*outputs.values()]
         work = [0] * len(plan.grids)
-        given = control.work or {}
-        if isinstance(given, DeviceWork):
-            held.append(given.tensor)
-            for index in given:
-                work[index] = given.address(index)
-            given = {}
-        for index, mask in given.items():
-            held.append(device.upload(np.ascontiguousarray(mask, np.bool_).view(np.uint8).reshape(-1)))
-            work[index] = held[-1].data_ptr()
+        if isinstance(control.work, DeviceWork):
+            held.append(control.work.tensor)
+            for index in control.work:
+                work[index] = control.work.address(index)
+        elif control.work:  # all masks in one copy
+            held.append(device.upload(_bytes_of(control.work)))
+            at = held[-1].data_ptr()
+            for index, mask in control.work.items():
+                work[index], at = at, at + mask.size
         block = self._program.frame_block(
             FrameControl(
                 parity=stream.parity, tau=control.tau, work=work,
@@ -271,7 +277,7 @@ class CudaEngine:
         )  # fmt: skip
         at = self._layout.control.offset
         device.write(stream.arena[at : at + len(block)], np.frombuffer(block, np.uint8))
-        return held
+        return held, work
 
     def _launch(self, stream: CudaState, captured: Captured) -> None:
         cuda_stream = self._device.cuda_stream()
@@ -354,3 +360,8 @@ class CudaEngine:
             keyframe=keyframe, input_cells=pixels if keyframe else pixel_count, candidates=candidates,
             executed=candidates > 0, total_ms=total_ms,
         )  # fmt: skip
+
+
+def _bytes_of(work: Mapping[int, Mask]) -> NDArray[np.uint8]:
+    """Masks one after another, a byte for each cell."""
+    return np.concatenate([np.asarray(mask, np.bool_).ravel() for mask in work.values()]).view(np.uint8)

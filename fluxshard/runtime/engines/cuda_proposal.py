@@ -87,9 +87,7 @@ class DeviceMotion(LevelMotion):
     on_device: DeviceFields
     _fetch: Callable[[], Fields]
 
-    def __init__(
-        self, level_of: tuple[int | None, ...], on_device: DeviceFields, fetch: Callable[[], Fields]
-    ) -> None:
+    def __init__(self, level_of: tuple[int | None, ...], on_device: DeviceFields, fetch: Callable[[], Fields]) -> None:
         for name, value in (("level_of", level_of), ("on_device", on_device), ("_fetch", cache(fetch))):
             object.__setattr__(self, name, value)  # it is as frozen as what it stands for
 

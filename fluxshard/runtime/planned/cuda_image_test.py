@@ -1,7 +1,7 @@
 """The image test of planned reuse on a device, bit-equal with `ReferenceImageTest`: the picture is never fetched.
 
-What a proposal decides stays on the device, where the frame's launches read it; the host fetches the shards and how many
-cells they are, once a proposal.
+What a proposal decides stays on the device, where the frame's launches read it; the host fetches the shards and how
+many cells they are, once a proposal.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ class CudaImageTest:
         self._program, self._device, self._options = program, device, options
         self._shape = 1, channels, height, width
         self._cells = cells(height, CELL_PX), cells(width, CELL_PX)
+        self._margin = min(cells(options.margin_px, CELL_PX), max(self._cells))
         self._reach = max(side for shape in shapes for side in shape)
         self._taus = thresholds(levels, self._reach)
         self._level_of = level_of_grids(levels)
@@ -291,7 +292,7 @@ class CudaImageTest:
                     low=float(self._low), scale=float(self._scale), cell_px=1 if motion is None else motion.cell_px,
                     motion_columns=1 if motion is None else motion.valid.shape[1],
                     dominant=(int(dominant[0]), int(dominant[1])), searches=searches, has_regions=self._has_regions,
-                    hold_frames=options.hold_frames, margin_cells=min(cells(options.margin_px, CELL_PX), max(self._cells)),
+                    hold_frames=options.hold_frames, margin_cells=self._margin,
                     wait_frames=options.wait_frames, refresh_frames=options.refresh_frames, parity=self._memory.parity,
                 ),
                 self._taus, self._regions, parts,
@@ -354,4 +355,3 @@ class CudaImageTest:
 def _moves(motion: MotionField) -> bool:
     """A still picture is no reason to search."""
     return bool(motion.displacement.any()) or not motion.valid.all()
-
