@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -244,17 +244,18 @@ class CudaImageTestProgram:
             kernel = bookkeeping(f"{name}_{label}", header, f"{name}<{frame}, {n}>", f"TestArgs<{n}>")
             return Launch(kernel=kernel, args=self._args, blocks=-(-items // 256))
 
-        first = launch("test_begin", self._rows * self._columns)
-        first = Launch(kernel=first.kernel, args=first.args, blocks=first.blocks, alone=True)
-        return {
+        small = self._rows * self._columns
+        begin = launch("test_begin", small)
+        kinds = {
             "propose": (
-                first, launch("test_take", pixels), launch("test_near", self._rows * self._columns),
+                begin, launch("test_take", pixels), launch("test_near", small),
                 launch("test_shards", 32 * shards, "image_choice"), launch("test_masks", shards),
                 self._work(frame, n, label),
             ),
             "commit": (launch("test_keep", pixels),),
-            "keyframe": (first, launch("test_keyframe", pixels)),
+            "keyframe": (begin, launch("test_keyframe", pixels)),
         }  # fmt: skip
+        return {kind: (replace(first, alone=True), *others) for kind, (first, *others) in kinds.items()}
 
     def _work(self, frame: str, n: int, label: str) -> Launch:
         grids = self.params.grids

@@ -95,8 +95,9 @@ template <int N> FS_DEVICE bool is_over(const TestArgs<N>& a, const TestLevel& l
   return score > limit || (c.wait_frames && score > a.taus[l.index].waiting && age >= c.wait_frames) || (c.refresh_frames && age >= c.refresh_frames);
 }
 
-// What comes of displacements of a shard's cells, `move(cy, cx)`.
-template <class F, int N, class M> FS_DEVICE Trial attempt(const TestArgs<N>& a, const TestLevel& l, int row, int column, const Limits& s, M move) {
+// What comes of displacements of a shard's cells, `move(cy, cx)`; given up, as if nothing had a source, where the score is
+// larger than `most`.
+template <class F, int N, class M> FS_DEVICE Trial attempt(const TestArgs<N>& a, const TestLevel& l, int row, int column, const Limits& s, int most, M move) {
   const TestControl& c = *a.control;
   const uint8_t* was = c.parity ? l.picture1 : l.picture0;
   int score = 0, age = 0;
@@ -108,11 +109,11 @@ template <class F, int N, class M> FS_DEVICE Trial attempt(const TestArgs<N>& a,
       all_known &= m.known;
       age = max(age, age_of<F>(c, l, cy, cx, m.known, f));
       if (!m.known || nowhere<F>(cy, cx, m.y, m.x) || (l.lags0 && nowhere<F>(cy, cx, f.y, f.x))) score = FORCED;
-      if (score == FORCED) continue;
-      score = max(score, cell_score<F>(a.pixels, was, cy, cx, m.y, m.x, l.low_pass));
+      if (score < FORCED) score = max(score, cell_score<F>(a.pixels, was, cy, cx, m.y, m.x, l.low_pass));
       // near objects what lags is also compared with what its features were computed from
-      if (s.close && (f.lag_y | f.lag_x))
+      if (score <= min(s.limit, most) && s.close && (f.lag_y | f.lag_x))
         score = max(score, cell_score<F>(a.pixels, was, cy, cx, m.y - f.lag_y, m.x - f.lag_x, l.low_pass));
+      if (score > most) return {FORCED, true, all_known};
     }
   return {score, is_over(a, l, s.limit, score, age), all_known};
 }
@@ -191,7 +192,7 @@ template <class F, int N> FS_DEVICE void test_shards(const TestArgs<N>& a) {
     const int row = (i - l.offset) / l.columns, column = (i - l.offset) % l.columns, stray = a.taus[l.index].stray;
     const Limits s = limits_of<F>(a, l, row, column);
     const auto as_hinted = [&](int cy, int cx) { return hint_of(c, l, cy, cx); };
-    const Trial hint = attempt<F>(a, l, row, column, s, as_hinted);
+    const Trial hint = attempt<F>(a, l, row, column, s, FORCED, as_hinted);
     int score = hint.score;
     bool over = hint.over, other = false;
     Move takes = {0, 0, true};
@@ -205,7 +206,9 @@ template <class F, int N> FS_DEVICE void test_shards(const TestArgs<N>& a) {
         if (k == 1) m = l.lags0 ? Move{c.dominant_y, c.dominant_x, true} : Move{whole_y(l, c.dominant_y), whole_x(l, c.dominant_x), true};
         if (k > 1) m = beside(a, l, row, column, k - 2);
         m.known = true;
-        const Trial t = attempt<F>(a, l, row, column, s, [&](int, int) { return m; });
+        // with a larger score it neither spares the shard nor fits better
+        const int most = max(min(s.limit, stray), common ? (int)(3LL * score / 4) : 0);
+        const Trial t = attempt<F>(a, l, row, column, s, most, [&](int, int) { return m; });
         const bool still = t.over || t.score > stray;
         if (!(over && !still) && !(common && over == still && 4LL * t.score < 3LL * score)) continue;
         score = t.score;
