@@ -157,8 +157,8 @@ class ShardControl:
       out: address of the proposal's memory.
       low, scale: 0..255 is `(value - low) * scale`.
       cell_px, motion_columns: of the hint.
-      dominant: its most frequent displacement, (dy, dx).
-      searches: displacements other than the hint are tried.
+      dominant: its most frequent displacement, (dy, dx), for a hint that goes on its own: kernels find that of others.
+      searches: displacements other than the hint are tried: 0 for none, 2 where `dominant` is one of them, else 1.
       has_regions: `focus` was called.
       hold_frames, margin_cells, wait_frames, refresh_frames: of `PlannedOptions`, the margin in cells of 8 px.
       parity: which of two pictures, ages and lags are the last frame's.
@@ -175,7 +175,7 @@ class ShardControl:
     cell_px: int
     motion_columns: int
     dominant: tuple[int, int]
-    searches: bool
+    searches: int
     has_regions: bool
     hold_frames: int
     margin_cells: int

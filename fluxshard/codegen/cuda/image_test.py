@@ -64,7 +64,7 @@ def fits_device(params: ImageTestParams) -> bool:
     largest = max(max(one.numerator, one.denominator) for pair in strides for one in pair)
     if not params.levels or largest > _LARGEST:
         return False
-    return 120 * len(params.levels) + 48 * len(params.grids) + 80 <= _MOST_ARGS
+    return 120 * len(params.levels) + 48 * len(params.grids) + 104 <= _MOST_ARGS
 
 
 class CudaImageTestProgram:
@@ -219,8 +219,10 @@ class CudaImageTestProgram:
         picture = params.height * params.width * round_up(params.channels, 4)
         control, frame = self._control, state.take(picture)
         hold, held, near = state.take(2 * n), state.take(2 * n), state.take(n)
+        bins = 1 << (2 * n - 1).bit_length()
         args = p(control, control + _CONTROL.size, frame, control + self._regions_at, hold, held, near)
-        args += i(proposed.shards, proposed.moved, proposed.sourced, proposed.numbers)
+        args += p(state.take(8), state.take(8 * bins))
+        args += i(proposed.shards, proposed.moved, proposed.sourced, proposed.numbers, bins, 0)
         table = self._table_at + 4 * self._n_starts
         for number, (level, (rows, columns)) in enumerate(zip(params.levels, params.shapes, strict=True)):
             at_y, at_x = table, table + 4 * round_up(self._rows, 2)

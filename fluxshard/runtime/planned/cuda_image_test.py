@@ -283,15 +283,17 @@ class CudaImageTest:
                     vectors = self._memory.arena.data_ptr() + at
                 known = vectors + parts[0].size
                 parts = [] if at is None else parts
-            searches = options.candidates and motion is not None and _moves(motion)
-            dominant = dominant_motion(motion) if searches and motion is not None else (0, 0)
+            searches = int(options.candidates and motion is not None and _moves(motion))
+            dominant = (0, 0)
+            if searches and motion is not None and not parts:
+                searches, dominant = 2, tuple(dominant_motion(motion).tolist())
             block = self._program.block(
                 ShardControl(
                     image=0 if as_bytes else pixels.data_ptr(), bytes=pixels.data_ptr() if as_bytes else 0,
                     steps=tuple(pixels.stride()[1:]), motion=vectors, known=known, out=out.data_ptr(),
                     low=float(self._low), scale=float(self._scale), cell_px=1 if motion is None else motion.cell_px,
                     motion_columns=1 if motion is None else motion.valid.shape[1],
-                    dominant=(int(dominant[0]), int(dominant[1])), searches=searches, has_regions=self._has_regions,
+                    dominant=dominant, searches=searches, has_regions=self._has_regions,
                     hold_frames=options.hold_frames, margin_cells=self._margin,
                     wait_frames=options.wait_frames, refresh_frames=options.refresh_frames, parity=self._memory.parity,
                 ),

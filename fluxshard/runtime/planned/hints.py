@@ -99,12 +99,13 @@ def dominant_motion(motion: MotionField) -> Pixels:
 
     Of equally frequent ones it is the smallest, by dy, then dx. Zero where no cell is valid.
     """
-    moved = motion.displacement[motion.valid].astype(np.int64)
+    moved = motion.displacement[motion.valid].astype(np.int32)
     if not len(moved):
         return np.zeros(2, np.int64)
-    rows, counts = np.unique(moved, axis=0, return_counts=True)  # in order of dy, then dx
-    dominant: Pixels = rows[np.argmax(counts)]
-    return dominant
+    keys = np.sort(moved[:, 0] * 65536 + moved[:, 1] + 32768)  # in order of dy, then dx
+    starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))  # of equal ones
+    key = int(keys[starts[np.argmax(np.diff(starts, append=len(keys)))]])
+    return np.array([key >> 16, (key & 65535) - 32768], np.int64)
 
 
 def sampled(motion: MotionField, rows_px: NDArray[np.int64], columns_px: NDArray[np.int64]) -> tuple[Pixels, Mask]:

@@ -185,6 +185,15 @@ template <class F, int N, class M> FS_DEVICE void settle(const TestArgs<N>& a, c
   if (far) numbers_of(c)[FAR] = 1;
 }
 
+// The most frequent displacement (dy, dx) of the frame's motion; zero where none is known.
+template <int N> FS_DEVICE Move most_frequent(const TestArgs<N>& a) {
+  const TestControl& c = *a.control;
+  if (c.searches == 2) return {c.dominant_y, c.dominant_x, true};
+  const uint64_t ranked = *a.dominant;
+  const int32_t key = (int32_t)(~(unsigned)ranked ^ 0x80000000u);
+  return {ranked ? key >> 16 : 0, ranked ? (key & 65535) - 32768 : 0, true};
+}
+
 template <class F, int N> FS_DEVICE void test_shards(const TestArgs<N>& a) {
   const TestControl& c = *a.control;
   for (int i = first_thread() / 32; i < shards_of(a); i += all_threads() / 32) {
@@ -203,7 +212,8 @@ template <class F, int N> FS_DEVICE void test_shards(const TestArgs<N>& a) {
         const bool common = k < 2;  // zero, the most frequent motion: those may also fit better
         if (!common && !over) break;
         Move m = {0, 0, true};
-        if (k == 1) m = l.lags0 ? Move{c.dominant_y, c.dominant_x, true} : Move{whole_y(l, c.dominant_y), whole_x(l, c.dominant_x), true};
+        if (k == 1) m = most_frequent(a);
+        if (k == 1 && !l.lags0) m = in_features(l, m);
         if (k > 1) m = beside(a, l, row, column, k - 2);
         m.known = true;
         // with a larger score it neither spares the shard nor fits better

@@ -4,6 +4,7 @@
 
 constexpr int FORCED = 1 << 30;  // score of what has no source
 constexpr int OLDEST = 255;
+constexpr int32_t EMPTY = -2147483647 - 1;  // no displacement
 
 struct TestControl {      // written once a proposal, mirrored by fluxshard/codegen/cuda/image_test.py
   const float* image;     // (C, H, W), or null where the image is bytes
@@ -15,7 +16,7 @@ struct TestControl {      // written once a proposal, mirrored by fluxshard/code
   float low, scale;       // 0..255 is (value - low) * scale
   int32_t cell_px, motion_columns, dominant_y, dominant_x;
   int32_t has_regions, new_regions, hold_frames, margin_cells, wait_frames, refresh_frames;
-  int32_t searches;       // displacements other than the hint are tried
+  int32_t searches;       // displacements other than the hint are tried; the most frequent one is found here, or where 2, given
   int32_t parity;         // which of two pictures, ages and lags are the last frame's
 };
 struct Taus { int32_t near, elsewhere, near_small, waiting, stray, dilation; };  // the last in shards
@@ -38,8 +39,11 @@ template <int N> struct TestArgs {
   const TestControl* control;
   const Taus* taus;  // (N)
   uint8_t *pixels, *regions, *hold, *held, *near;  // of the frame; (cells) with a bit per kind; (2, cells); (2, cells); (cells) as `regions`
+  uint64_t* dominant;  // of the frame's motion: how many cells have it, then the smallest displacement as `ranked`
+  int32_t* bins;       // (bin_count) displacements and (bin_count) how many cells have them
   int32_t masks, moved, sourced;  // where they begin in `out`: (shards); (N + 1, cells, 2) of the image and of levels; (N + 1, cells)
-  int32_t numbers;                // words
+  int32_t numbers, bin_count;     // words; a power of two, twice the cells or more
+  int32_t unused;
   TestLevel levels[N];
 };
 
@@ -67,10 +71,36 @@ template <int N> FS_DEVICE int shards_of(const TestArgs<N>& a) { return a.levels
 template <class F, int N> FS_DEVICE void test_begin(const TestArgs<N>& a) {
   const TestControl& c = *a.control;
   for (int i = first_thread(); i < a.numbers; i += all_threads()) numbers_of(c)[i] = 0;
+  if (c.searches == 1) {
+    if (first_thread() == 0) *a.dominant = 0;
+    for (int i = first_thread(); i < a.bin_count; i += all_threads()) a.bins[i] = EMPTY, a.bins[a.bin_count + i] = 0;
+  }
   if (!c.new_regions) return;
   for (int i = first_thread(); i < F::CELLS; i += all_threads())
     for (int k = 0; k < 2; ++k)
       if (a.regions[i] >> k & 1) a.hold[k * F::CELLS + i] = c.hold_frames;
+}
+
+// Counts the cells of each displacement; which bin one gets depends on who comes first, how many it holds does not.
+template <class F, int N> FS_DEVICE void count_motion(const TestArgs<N>& a) {
+  const TestControl& c = *a.control;
+  const int n = c.motion_columns * ((F::H + c.cell_px - 1) / c.cell_px);
+  for (int i = first_thread(); i < n; i += all_threads()) {
+    if (!c.known[i]) continue;
+    const int32_t key = c.motion[2 * i] * 65536 + c.motion[2 * i + 1] + 32768;
+    unsigned at = (unsigned)key * 2654435761u & (a.bin_count - 1);
+    for (int seen; (seen = atomicCAS(a.bins + at, EMPTY, key)) != EMPTY && seen != key;) at = (at + 1) & (a.bin_count - 1);
+    atomicAdd(a.bins + a.bin_count + at, 1);
+  }
+}
+
+// Of equally frequent displacements the smallest has the largest rank.
+template <int N> FS_DEVICE void rank_motion(const TestArgs<N>& a) {
+  for (int i = first_thread(); i < a.bin_count; i += all_threads())
+    if (const unsigned count = a.bins[a.bin_count + i]; count) {
+      const uint64_t ranked = (uint64_t)count << 32 | ~((unsigned)a.bins[i] ^ 0x80000000u);
+      if (ranked > *a.dominant) atomicMax(a.dominant, ranked);
+    }
 }
 
 // A word of a pixel's colours as bytes, halves to even; what is not finite becomes 0, and sets `bad`.
@@ -96,6 +126,7 @@ template <class F> FS_DEVICE uint32_t quantised(const TestControl& c, int y, int
 // The frame as bytes, and where regions are now.
 template <class F, int N> FS_DEVICE void test_take(const TestArgs<N>& a) {
   const TestControl& c = *a.control;
+  if (c.searches == 1) count_motion<F>(a);
   bool bad = false;
   for (int p = first_thread(); p < F::H * F::W; p += all_threads())
     for (int w = 0; w < F::WORDS; ++w) ((uint32_t*)a.pixels)[p * F::WORDS + w] = quantised<F>(c, p / F::W, p % F::W, w, bad);
@@ -115,6 +146,7 @@ template <class F, int N> FS_DEVICE void test_take(const TestArgs<N>& a) {
 // What is near regions, with a bit for each kind.
 template <class F, int N> FS_DEVICE void test_near(const TestArgs<N>& a) {
   const TestControl& c = *a.control;
+  if (c.searches == 1) rank_motion(a);
   const int reach = c.margin_cells;
   for (int i = first_thread(); i < F::CELLS; i += all_threads()) {
     const int y = i / F::COLUMNS, x = i % F::COLUMNS;
