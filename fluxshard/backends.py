@@ -194,10 +194,11 @@ def image_tests(
     on_processor = _image_tests_on_processor(plan, options, programs)
     if engine is None or engine.name not in ("cuda", "emulated"):
         return on_processor
-    from fluxshard import cuda_engines
+    from fluxshard.cuda_engines import image_tests as on_device
+    from fluxshard.runtime.engines.cuda import CudaEngine
 
-    assert isinstance(engine, cuda_engines.CudaEngine)
-    return cuda_engines.image_tests(engine, on_processor)
+    assert isinstance(engine, CudaEngine)
+    return on_device(engine, on_processor)
 
 
 def _image_tests_on_processor(plan: Plan, options: CompileOptions, programs: CppPrograms | None) -> MakeTest:

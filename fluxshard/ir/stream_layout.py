@@ -15,6 +15,8 @@ from fluxshard.ir.kernel import CudaTarget
 
 Region = Literal["state", "input", "constants", "test"]
 
+FIRST_SHARD_COUNT = 4  # numbers of a proposal before those of grids
+
 
 @dataclass(frozen=True, slots=True)
 class Ptr:
@@ -182,6 +184,38 @@ class ShardControl:
     wait_frames: int
     refresh_frames: int
     parity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLayout:
+    """Where what an image test proposes lies in its memory, which is new for every proposal.
+
+    Numbers come first, int32: whether a pixel is not finite, whether a level strays from the hint, whether by more than
+    fields hold, nothing; from `FIRST_SHARD_COUNT` on how many cells of each grid are recomputed, then whether any of
+    them moves.
+
+    Attributes:
+      grids: of the plan that are counted, from the first on.
+      shards: uint8, the masks of all levels, one after another; right behind the numbers.
+      head_bytes: of all that the host reads of every proposal.
+      moved: int16 `(levels + 1, rows, columns, 2)`: pixels that the image's cells move by, and those of each level.
+      sourced: uint8 `(levels + 1, rows, columns)`: where that is known.
+      cells: uint8, cells of every planned grid that are recomputed, one grid after another.
+      size: bytes of all.
+    """
+
+    grids: int
+    shards: int
+    head_bytes: int
+    moved: int
+    sourced: int
+    cells: int
+    size: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers there are."""
+        return FIRST_SHARD_COUNT + 2 * self.grids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

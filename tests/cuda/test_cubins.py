@@ -99,27 +99,30 @@ def test_kernels_of_the_image_test_compile(nvrtc: Nvrtc, arch: str, size: int) -
 # ---- how long the loops of sums are, in machine code
 
 ARGS_BYTES = 256  # of a product of one segment without a residual
+SEGMENT_BYTES = 40  # of each other segment
 # tile -> most instructions per warp and 32 of the depth
 MOST_INSTRUCTIONS = {(128, 128): 148, (64, 64): 109, (64, 16): 91}
 
 
 @pytest.mark.parametrize(("bm", "bn"), MOST_INSTRUCTIONS)
-def test_the_loop_of_a_product_is_short(nvrtc: Nvrtc, bm: int, bn: int) -> None:
+@pytest.mark.parametrize(("counts", "taps"), [((128,), 3), ((64, 64), 1), ((64, 64, 64), 1)])
+def test_the_loop_of_a_product_is_short(nvrtc: Nvrtc, counts: tuple[int, ...], taps: int, bm: int, bn: int) -> None:
     tool = sass.find_nvdisasm()
     if tool is None:
         pytest.skip(f"no nvdisasm: {sass.TOOL_ADVICE}")
     if 90 not in nvrtc.arches:
         pytest.skip(f"{nvrtc.identity} does not compile for sm_90")
-    inputs, finish = Inputs(counts=(128,), vec=8), Finish(channels=256, act="SILU", bias=True)
-    problem = Problem((3, 3), inputs, finish, 65536)
+    inputs, finish = Inputs(counts=counts, vec=8), Finish(channels=256, act="SILU", bias=True)
+    problem = Problem((taps, taps), inputs, finish, 65536)
     target = CudaTarget(arch="sm_90", dtype="float16")
     tile = next(one for one in candidates(target, problem) if (one.bm, one.bn) == (bm, bn))
-    kernel = Gemm(dtype="float16", math=target.math, tile=tile, taps_y=3, taps_x=3, inputs=inputs, finish=finish)
-    cubin = get_or_build_cubin(name_of(kernel), render_kernel(kernel, ARGS_BYTES), {}, "sm_90")
+    kernel = Gemm(dtype="float16", math=target.math, tile=tile, taps_y=taps, taps_x=taps, inputs=inputs, finish=finish)
+    args_bytes = ARGS_BYTES + SEGMENT_BYTES * (len(counts) - 1)
+    cubin = get_or_build_cubin(name_of(kernel), render_kernel(kernel, args_bytes), {}, "sm_90")
     loops = sass.product_loops(sass.disassemble(cubin.path, tool))
-    counts = [sass.per_depth(loops, shape, tile.bk) for shape in tile.shapes]
-    assert None not in counts, "a tile has no loop of its own"
-    assert counts[0] is not None and counts[0] <= MOST_INSTRUCTIONS[bm, bn]
+    found = [sass.per_depth(loops, shape, tile.bk) for shape in tile.shapes]
+    assert None not in found, "a tile has no loop of its own"
+    assert found[0] is not None and found[0] <= MOST_INSTRUCTIONS[bm, bn]
     assert not cubin.resources.spills
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -17,45 +17,14 @@ from fluxshard.codegen.cuda.launches.kernels import Kernel, name_of
 from fluxshard.codegen.cuda.launches.launch import Args, Launch, i, p
 from fluxshard.codegen.cuda.launches.memory import State
 from fluxshard.codegen.cuda.program import Bound, Loaded, Loader
-from fluxshard.ir.stream_layout import ShardControl
+from fluxshard.ir.stream_layout import FIRST_SHARD_COUNT, ShardControl, ShardLayout
 from fluxshard.motion import CELL_PX, cells
 
 _CONTROL = struct.Struct("<QQqqqQQQff12i")  # TestControl in templates/cuda/image_test.cuh
 _TAUS = 6  # numbers of struct Taus
-_FIRST_COUNT = 4  # numbers before those of grids: Number in image_test.cuh
 _LARGEST = 16000  # 4 x 32767 px x this fits 32 bits
 _MOST_ARGS = 4000  # bytes of a struct of arguments; the driver takes 4096
 _WORK_CELLS = 1024  # of a grid that a block counts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposed:
-    """Where what a proposal writes lies in its memory, which is new for every one.
-
-    Attributes:
-      numbers: int32: whether a pixel is not finite, whether a level strays from the hint, whether by more than fields
-        hold, nothing; then `(grids,)` how many cells are recomputed and `(grids,)` whether any moves.
-      grids: indices of the plan that are counted.
-      shards: uint8, the masks of all levels, one after another; right behind the numbers.
-      head_bytes: of all that the host reads of every proposal.
-      moved: int16 `(levels + 1, rows, columns, 2)`: pixels that the image's cells move by, and those of each level.
-      sourced: uint8 `(levels + 1, rows, columns)`: where that is known.
-      cells: uint8, cells of every planned grid that are recomputed, one grid after another.
-      size: bytes of all.
-    """
-
-    grids: int
-    shards: int
-    head_bytes: int
-    moved: int
-    sourced: int
-    cells: int
-    size: int
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers there are."""
-        return _FIRST_COUNT + 2 * self.grids
 
 
 def fits_device(params: ImageTestParams) -> bool:
@@ -131,7 +100,7 @@ class CudaImageTestProgram:
 
     @property
     def starts(self) -> int:
-        """Offset of where the motion of every grid of the plan begins in `Proposed.moved`: int32 per grid, in cells."""
+        """Offset of where the motion of every grid begins in `ShardLayout.moved`: int32 per grid, in cells."""
         return self._table_at.offset
 
     @property
@@ -188,14 +157,14 @@ class CudaImageTestProgram:
 
     # ---- memory
 
-    def _lay_out_proposal(self, grids: int, n: int) -> Proposed:
+    def _lay_out_proposal(self, grids: int, n: int) -> ShardLayout:
         levels = len(self.params.levels)
-        shards = 4 * (_FIRST_COUNT + 2 * grids)
+        shards = 4 * (FIRST_SHARD_COUNT + 2 * grids)
         head = shards + self.params.mask_bytes
         moved = round_up(head, 64)
         sourced = moved + 4 * (levels + 1) * n
         at = round_up(sourced + (levels + 1) * n, 64)
-        return Proposed(
+        return ShardLayout(
             grids=grids, shards=shards, head_bytes=head, moved=moved, sourced=sourced, cells=at,
             size=at + sum(grid.height * grid.width for grid in self.params.grids),
         )  # fmt: skip
@@ -267,7 +236,7 @@ class CudaImageTestProgram:
             args += i(*(part for one in grid.stride for part in (one.numerator, one.denominator)))
             args += i(grid.whole_cells, offset, first, 0)
             first += -(-grid.height * grid.width // _WORK_CELLS)
-        args += i(self.proposed.cells, _FIRST_COUNT + self.proposed.grids)
+        args += i(self.proposed.cells, FIRST_SHARD_COUNT + self.proposed.grids)
         sizes = f"{n}, {len(grids)}"
         kernel = bookkeeping(
             f"test_work_{label}_{len(grids)}", "image_work", f"test_work<{frame}, {sizes}>", f"WorkArgs<{sizes}>"

@@ -92,11 +92,11 @@ class DeviceMotion(LevelMotion):
             object.__setattr__(self, name, value)  # it is as frozen as what it stands for
 
     @property
-    def image(self) -> MotionField:  # type: ignore[override]
+    def image(self) -> MotionField:
         """See `LevelMotion`."""
         return self._fetch()[0]
 
     @property
-    def levels(self) -> tuple[MotionField, ...]:  # type: ignore[override]
+    def levels(self) -> tuple[MotionField, ...]:
         """See `LevelMotion`."""
         return self._fetch()[1]

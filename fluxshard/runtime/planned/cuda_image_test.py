@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import ShapeError, StateError
-from fluxshard.ir.stream_layout import ShardControl
+from fluxshard.ir.stream_layout import FIRST_SHARD_COUNT, ShardControl, ShardLayout
 from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.options import OBJECT, SMALL_OBJECT, PlannedOptions
 from fluxshard.runtime.engines.cuda_captured import Captured, run_captured
@@ -25,24 +25,12 @@ from fluxshard.runtime.engines.cuda_inspection import view
 from fluxshard.runtime.engines.cuda_proposal import DeviceFields, DeviceMotion, DeviceWork
 from fluxshard.runtime.level_motion import LevelMotion
 from fluxshard.runtime.pixel_values import PixelValues
+from fluxshard.runtime.planned.hints import dominant_motion
 from fluxshard.runtime.planned.levels import Level, level_of_grids, thresholds
-from fluxshard.runtime.planned.motion_choice import dominant_motion
 from fluxshard.runtime.planned.proposal import GridWork, ShardProposal, stale_proposal
 
 Mask = NDArray[np.bool_]
-_NOT_FINITE, _STRAYS, _FAR, _FIRST_COUNT = 0, 1, 2, 4  # numbers of a proposal
-
-
-class ProposalLayout(Protocol):
-    """Where what a proposal writes lies; `codegen.cuda.image_test.Proposed` is one and says what."""
-
-    grids: int
-    shards: int
-    head_bytes: int
-    moved: int
-    sourced: int
-    cells: int
-    size: int
+_NOT_FINITE, _STRAYS, _FAR = 0, 1, 2  # numbers of a proposal
 
 
 class ImageTestKernels(Protocol):
@@ -67,7 +55,7 @@ class ImageTestKernels(Protocol):
         ...
 
     @property
-    def proposed(self) -> ProposalLayout:
+    def proposed(self) -> ShardLayout:
         """Of the memory of a proposal."""
         ...
 
@@ -198,7 +186,7 @@ class CudaImageTest:
             moves = self._motion_of(out, far=bool(numbers[_FAR]))
         work = None
         if moves is None or not numbers[_FAR]:
-            evaluated, moving = numbers[_FIRST_COUNT:].reshape(2, layout.grids)
+            evaluated, moving = numbers[FIRST_SHARD_COUNT:].reshape(2, layout.grids)
             places, at = {}, layout.cells
             for index, rows, columns in self._program.grids:
                 places[index] = at, (rows, columns)
@@ -283,14 +271,16 @@ class CudaImageTest:
                     vectors = self._memory.arena.data_ptr() + at
                 known = vectors + parts[0].size
                 parts = [] if at is None else parts
+            channel, row, column = pixels.stride()[1:]
             searches = int(options.candidates and motion is not None and _moves(motion))
             dominant = (0, 0)
             if searches and motion is not None and not parts:
-                searches, dominant = 2, tuple(dominant_motion(motion).tolist())
+                found = dominant_motion(motion)
+                searches, dominant = 2, (int(found[0]), int(found[1]))
             block = self._program.block(
                 ShardControl(
                     image=0 if as_bytes else pixels.data_ptr(), bytes=pixels.data_ptr() if as_bytes else 0,
-                    steps=tuple(pixels.stride()[1:]), motion=vectors, known=known, out=out.data_ptr(),
+                    steps=(channel, row, column), motion=vectors, known=known, out=out.data_ptr(),
                     low=float(self._low), scale=float(self._scale), cell_px=1 if motion is None else motion.cell_px,
                     motion_columns=1 if motion is None else motion.valid.shape[1],
                     dominant=dominant, searches=searches, has_regions=self._has_regions,

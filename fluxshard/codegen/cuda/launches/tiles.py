@@ -118,7 +118,10 @@ def _shapes(target: CudaTarget, bm: int, bn: int, taps: int, inputs: Inputs, spl
     if not target.copies_async:
         yield GemmTile(bm=bm, bn=bn, bk=16 if depth <= 16 else 32, stages=2, wm=wm, wn=wn)
         return
-    deepest = 16 if depth <= 16 else 64 if in_tap % 64 == 0 and inputs.vec == target.lanes and depth >= 256 else 32
+    whole = in_tap % 64 == 0 and inputs.vec == target.lanes
+    # finding the segment of a step costs as much as a sixth of its products: with fewer steps it is done less often
+    joined = len(inputs.counts) > 1 and all(start % 64 == 0 for start in inputs.unit_starts)
+    deepest = 16 if depth <= 16 else 64 if whole and depth >= (128 if joined else 256) else 32
     for bk, stages in ((64, 4), (64, 3), (32, 4), (32, 3), (16, 4), (16, 3), (32, 2), (16, 2)):
         if bk <= deepest and (bk == deepest or bk >= 32) and stages <= max(2, -(-depth // bk) + 1):
             yield GemmTile(bm=bm, bn=bn, bk=bk, stages=stages, wm=wm, wn=wn)
