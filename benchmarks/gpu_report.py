@@ -88,7 +88,8 @@ def curve(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for case in cases:
         for row in case["rows"]:
             if row["compute_ratio"] is not None:
-                kind = "found" if "changed" in row["contender"] else "given"
+                name = row["contender"]
+                kind = "planned" if "planned" in name else "found" if "changed" in name else "given"
                 points.append(
                     {
                         "case": case["case"], "kind": kind, "autotuned": "autotuned" in row["contender"],

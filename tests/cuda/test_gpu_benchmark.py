@@ -45,10 +45,11 @@ def test_the_benchmark_runs_without_a_gpu(tmp_path: Path, capsys: pytest.Capture
     assert case["unavailable"].keys() == {"torch CUDA graph", "torch.compile"}
     rows = {row["contender"]: row for row in case["rows"]}
     names = ["torch eager", *(gpu_frames.given_name(share) for share in gpu_frames.SHARES)]
-    assert list(rows) == [*names, gpu_frames.changed_name(0.25)]
+    assert list(rows) == [*names, gpu_frames.changed_name(0.25), gpu_frames.planned_name(0.25)]
     assert rows["FluxShard 100% work"]["compute_ratio"] == pytest.approx(1.0)
     assert rows["FluxShard 0% work"]["compute_ratio"] == 0 and rows["FluxShard 0% work"]["limit"] == 0.08
     assert 0 < rows["FluxShard 25% changed"]["compute_ratio"] < 1
+    assert 0 < rows["FluxShard 25% changed, planned"]["compute_ratio"] < 1
     assert rows["FluxShard 25% changed"]["share"] == pytest.approx(0.25, abs=0.01)
     assert all(len(times) == 2 and min(times) > 0 for times in case["times"].values())
     details = case["details"]
@@ -58,7 +59,8 @@ def test_the_benchmark_runs_without_a_gpu(tmp_path: Path, capsys: pytest.Capture
     kernels = case["roofline"][""]
     assert kernels["kernels"] == len(kernels["rows"]) == 6
     assert all(row["of_ceiling"] > 0 and row["ms"] > 0 for row in kernels["rows"])
-    assert len(report["curve"]) == 7 and report["goals"]["case"] == "tiny@128"
+    assert [point["kind"] for point in report["curve"]] == ["given"] * 6 + ["found", "planned"]
+    assert report["goals"]["case"] == "tiny@128"
     assert report["picture"] == "" and out.with_suffix(".png").stat().st_size > 10_000
     printed = capsys.readouterr().out
     assert "| FluxShard 50% work |" in printed and "| torch CUDA graph | not available: needs a GPU |" in printed
