@@ -101,7 +101,7 @@ class Streams:
         self.planning: dict[float, tuple[Session, list[Tensor]]] = {}
         for share in changed:
             session, images = planning_session(built, place), [case.image, changed_image(case, share)]
-            for index in range(4):
+            for index in range(5):  # ends with the first, so that the frame to come is the other
                 session.run(images[index % 2])
             self.planning[share] = session, images
 
