@@ -308,6 +308,8 @@ VIDEO: dict[str, Call] = {
     "half a frame": lambda f: _open(f, max_frames=0.5),
     "no rate": lambda f: _open(f, fps=0),
     "no stride": lambda f: _open(f, stride=0),
+    "rate as text": lambda f: _open(f, fps="25"),
+    "stride as text": lambda f: _open(f, stride="2"),
     "vectors of another kind": lambda f: _open(f, vectors="flow"),
     "vectors in a list": lambda f: _open(f, vectors=["codec"]),
     "letterbox of a side": lambda f: video.Letterbox(640),  # type: ignore[arg-type]

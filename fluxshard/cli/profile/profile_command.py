@@ -126,7 +126,8 @@ def _prepare_file(request: ProfileRequest, reuse: RunReuse) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == PICTURE:
         raise OptionError(f"--out (={str(out)!r}) is where the picture goes: give a name that ends in .json")
-    check_apart([out, out.with_suffix(PICTURE)], (request.video, request.model, request.thresholds))
+    written = [out, out.with_suffix(PICTURE)] if out.name else [out]  # "." has no name, and is said to exist below
+    check_apart(written, (request.video, request.model, request.thresholds))
     existed = out.exists()
     if existed and not request.overwrite:
         raise OptionError(f"{_named(request, out)} exists; give another name, or --overwrite")

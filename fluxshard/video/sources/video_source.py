@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fluxshard.errors import VideoError
 from fluxshard.motion import MotionField, MotionSource
+from fluxshard.options import is_number
 from fluxshard.video.frame import Frame
 from fluxshard.video.h264.stream_encoder import StreamEncoder
 from fluxshard.video.letterbox import Letterbox
@@ -73,11 +74,11 @@ def open(
     """
     _check_at_least("stride", stride, 1)
     _check_at_least("max_frames", max_frames, 1)
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise VideoError(f"fps (={fps}) must be a finite number above 0")
+    if fps is not None and not (is_number(fps) and fps > 0):
+        raise VideoError(f"fps (={fps!r}) must be a finite number above 0")
     if vectors not in get_args(Vectors):
         raise VideoError(f"vectors (={vectors!r}) must be one of {', '.join(map(repr, get_args(Vectors)))}")
-    if not (math.isfinite(timeout_s) and timeout_s > 0):
+    if not (is_number(timeout_s) and timeout_s > 0):
         raise VideoError(f"timeout_s (={timeout_s}) must be a finite number of seconds above 0")
     if transport not in get_args(Transport):
         raise VideoError(f"transport (={transport!r}) must be one of {', '.join(map(repr, get_args(Transport)))}")
@@ -352,5 +353,7 @@ class VideoSource:
 
 
 def _check_at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise VideoError(f"{name} (={value!r}) must be a whole number")
     if value is not None and value < least:
         raise VideoError(f"{name} (={value}) must be at least {least}")

@@ -125,7 +125,7 @@ def test_a_path_that_cannot_be_written(tmp_path: Path, path: str, why: str) -> N
 
 
 def test_arguments(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match=r"size .* must be at least 2 px"):
+    with pytest.raises(VideoError, match=r"size .* must be \(height, width\), at least 2 px"):
         video.VideoWriter(tmp_path / "a.mp4", (1, 50), 25)
     for fps in (0, -1, float("nan"), 1e6):
         with pytest.raises(VideoError, match=r"fps .* must be between"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -129,14 +131,11 @@ def test_tints_follow_the_mask_and_outlines_its_edge():
 
 
 def test_objects_with_identities_keep_their_colour_and_show_their_number():
-    class Tracked(Detections):
-        ids = np.array([7])
-
     found = one()
-    tracked = Tracked(found.boxes, found.scores, found.classes, found.shape)
+    tracked = replace(found, ids=np.array([7]))
     after = draw_detections(picture(), tracked, ("cat", "dog"))
     assert tuple(after[110, 100]) == colour_of(7)
-    other = Tracked(found.boxes, found.scores, np.array([0]), found.shape)
+    other = replace(tracked, classes=np.array([0]))
     assert tuple(draw_detections(picture(), other, ("cat", "dog"))[110, 100]) == colour_of(7)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fluxshard.models.detections.drawing.colours import colour_of
 
 from fluxshard.errors import MissingExtraError, OptionError
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.draw import draw_detections
+from fluxshard.models.drawing.colours import colour_of
 from fluxshard.pipeline.json_values import detections_json
 from fluxshard.pipeline.run_video import run_video
 from fluxshard.pipeline.sinks.json_lines import JsonLines
