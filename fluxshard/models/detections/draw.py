@@ -65,7 +65,8 @@ def draw_detections(
         name = names[class_index] if 0 <= class_index < len(names) else str(class_index)
         identity = -1 if found.ids is None else int(found.ids[index])
         number = f"#{identity}" if identity >= 0 else ""
-        full = " ".join(part for part in (name, number, f"{found.scores[index]:.2f}") if part)
+        score, gap = f"{found.scores[index]:.2f}", "  " if number else " "  # "#1 0.54" is read as "#10.54"
+        full = gap.join(part for part in (" ".join(filter(None, (name, number))), score) if part)
         labels.append(Label(box, (full, number or name), colours[index]))
     draw_labels(canvas, labels, text_px(size), line)
     return canvas
