@@ -186,7 +186,7 @@ def test_the_film_keeps_times_and_aspect(net_file, tmp_path, capsys):
     with av.open(str(out / "annotated.mp4")) as container:
         stream = container.streams.video[0]
         shown = stream.width / stream.height * stream.sample_aspect_ratio
-    assert float(shown) == pytest.approx(96 / 64, abs=0.35)  # whatever is drawn beside the picture
+    assert float(shown) == pytest.approx(96 / 64, abs=0.05)
 
 
 def test_flags_are_checked(net_file, tmp_path, capsys):

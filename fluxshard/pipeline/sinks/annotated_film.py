@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from fluxshard.models.drawing.colours import Picture
+from fluxshard.models.drawing.colours import DARK, Picture
 from fluxshard.models.loading.loaded_model import Task
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.sinks.film_strip import FilmStrip
@@ -23,8 +23,8 @@ from fluxshard.video import Letterbox, VideoWriter
 class AnnotatedFilm:
     """An H.264 MP4 file that can be played while it is written; see `fluxshard.video.VideoWriter`.
 
-    Its pictures are higher than those of the video by a strip that says of each frame how it was made, its work and its
-    latency.
+    Below its pictures is a strip that says of each frame how it was made, its work and its latency; beside them are
+    bars, so that a film has the shape of its video.
 
     Args:
       path: file to write, replaced if it exists; its directory must exist.
@@ -51,9 +51,13 @@ class AnnotatedFilm:
         show_work: bool = False,
     ) -> None:
         self._drawing = TaskDrawing(task, names)
-        self._strip = FilmStrip(size, shows_work=show_work, widest=self._drawing.widest)
-        self._size = size
-        self._writer = VideoWriter(path, (size[0] + self._strip.height, size[1]), fps, pixel_aspect=pixel_aspect)
+        below = FilmStrip(size, shows_work=show_work, widest=self._drawing.widest).height
+        bar = round(size[1] * below / size[0] / 2)
+        self._size, self._page = size, (size[0] + below, size[1] + 2 * bar)
+        self._rows, self._columns = slice(size[0]), slice(bar, bar + size[1])
+        # the wider strip may take fewer rows
+        self._strip = FilmStrip(size, width=self._page[1], shows_work=show_work, widest=self._drawing.widest)
+        self._writer = VideoWriter(path, self._page, fps, pixel_aspect=pixel_aspect)
         self.shows_work = show_work
 
     def __enter__(self) -> Self:
@@ -78,18 +82,19 @@ class AnnotatedFilm:
         self.prepare(record, view)()
 
     def draw(self, record: FrameRecord, view: FrameView) -> Picture:
-        """The next frame's picture above its strip, a new `(h + strip, w, 3)` uint8 RGB picture."""
-        height, width = self._size
-        page = np.empty((height + self._strip.height, width, 3), np.uint8)
-        if view.frame.picture.shape[:2] == self._size:
-            page[:height] = view.frame.picture
-            fields = self._drawing.draw(page[:height], record, view, show_work=self.shows_work)
-        else:
-            picture = view.frame.picture.copy(order="C")
-            fields = self._drawing.draw(picture, record, view, show_work=self.shows_work)
-            page[:height] = Letterbox((picture.shape[0], picture.shape[1]), self._size).place(picture)
-        self._strip.draw(page[height:], record, fields)
+        """The next frame's picture between bars and above its strip, a new `(H, W, 3)` uint8 RGB picture of the film."""
+        picture = view.frame.picture.copy(order="C")
+        fields = self._drawing.draw(picture, record, view, show_work=self.shows_work)
+        if picture.shape[:2] != self._size:
+            picture = Letterbox((picture.shape[0], picture.shape[1]), self._size).place(picture)
+        page = np.full((*self._page, 3), DARK, np.uint8)
+        page[self._rows, self._columns] = picture
+        self._strip.draw(page[self._size[0] :][: self._strip.height], record, fields)
         return page
+
+    def picture_in(self, page: Picture) -> Picture:
+        """The part of a film's picture that shows the video."""
+        return page[self._rows, self._columns]
 
 
 def annotate(

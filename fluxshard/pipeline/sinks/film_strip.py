@@ -27,6 +27,7 @@ class FilmStrip:
 
     Args:
       size: (h, w) of the pictures.
+      width: of the strip; None: that of the pictures.
       shows_work: the pictures show what was recomputed, in a colour that the strip explains.
       widest: further fields, of which the values are given with each frame; see `Strip`.
 
@@ -34,9 +35,17 @@ class FilmStrip:
       height: of the strip in pixels.
     """
 
-    def __init__(self, size: tuple[int, int], *, shows_work: bool, widest: Mapping[str, Field] | None = None) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        *,
+        width: int | None = None,
+        shows_work: bool,
+        widest: Mapping[str, Field] | None = None,
+    ) -> None:
         self._legend = _LEGEND if shows_work else {}
-        self._strip = Strip(size[1], text_px(size), {**_WIDEST, **self._legend, **_OFTEN_EMPTY, **(widest or {})})
+        fields = {**_WIDEST, **self._legend, **_OFTEN_EMPTY, **(widest or {})}
+        self._strip = Strip(width or size[1], text_px(size), fields)
         self._past: deque[tuple[float, Colour]] = deque(maxlen=_PAST)
         self.height = self._strip.height
 
@@ -44,7 +53,7 @@ class FilmStrip:
         """Draws the strip of the next frame.
 
         Args:
-          part: `(height, w, 3)` uint8 RGB; overwritten.
+          part: `(height, width, 3)` uint8 RGB; overwritten.
           record: of the frame.
           more: values of the further fields.
         """

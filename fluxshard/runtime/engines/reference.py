@@ -265,7 +265,8 @@ class ReferenceEngine:
                 else:
                     frame.values[name], frame.changed[name] = data.cached[name], False
             return 0, False
-        names = {name: frame.values[name] for name in layer.inputs}
+        # maps are rows of a pool; an island may look at theirs as another shape, as it does in the network
+        names = {name: frame.values[name].contiguous() for name in layer.inputs}
         names |= {role: self._weights[name] for role, name in layer.weights}
         results = run_island(params.steps, names)
         tau = frame.control.tau[self._index[layer.name]]
