@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import fluxshard
 from fluxshard.ir.params import Island
@@ -81,3 +81,24 @@ def _check_islands(session: Session, model: fluxshard.CompiledModel, image: Tens
             assert isinstance(two, Tensor)
             far = float((one - two).abs().max() / two.abs().max())
             assert far < 2e-6, f"{layer.name} {name}: {far:.2g} of its range from torch"
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpp"])
+def test_islands_look_at_maps_as_another_shape(backend: str) -> None:
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            x = self.conv(image)
+            return x.view(8 * x.shape[2], -1).softmax(-1)
+
+    torch.manual_seed(0)
+    net, image = Rows().eval(), torch.rand(1, 3, 32, 48)
+    model = fluxshard.compile(net, image, options=CompileOptions(backend=backend))  # type: ignore[arg-type]
+    with model.session(exact=True) as session, torch.no_grad():
+        for _ in range(2):
+            assert torch.allclose(session.run(image), net(image), atol=1e-5)
+            image = image.clone()
+            image[..., 5:9, 7:20] = 0
