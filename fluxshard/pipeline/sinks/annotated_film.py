@@ -82,7 +82,7 @@ class AnnotatedFilm:
         self.prepare(record, view)()
 
     def draw(self, record: FrameRecord, view: FrameView) -> Picture:
-        """The next frame's picture between bars and above its strip, a new `(H, W, 3)` uint8 RGB picture of the film."""
+        """The film's next picture, a new `(H, W, 3)` uint8 RGB one: the frame's, between bars and above its strip."""
         picture = view.frame.picture.copy(order="C")
         fields = self._drawing.draw(picture, record, view, show_work=self.shows_work)
         if picture.shape[:2] != self._size:
