@@ -39,11 +39,12 @@ def short_repr(options: Any) -> str:
     return f"{type(options).__name__}({', '.join(parts)})"
 
 
-def check_kind(name: str, value: object, kind: type[object], *, optional: bool = False) -> None:
-    """Raises OptionError unless the value is of a class, or None where that is allowed."""
-    if not isinstance(value, kind) and not (optional and value is None):
+def check_kind(name: str, value: object, *kinds: type[object], optional: bool = False) -> None:
+    """Raises OptionError unless the value is of one of the classes, or None where that is allowed."""
+    if not isinstance(value, kinds) and not (optional and value is None):
+        allowed = " or ".join(f"{kind.__name__}(...)" for kind in kinds)
         raise OptionError(
-            f"{name} (={value!r:.80}) is a {type(value).__name__}; give {kind.__name__}(...){', or None' * optional}"
+            f"{name} (={value!r:.80}) is a {type(value).__name__}; give {allowed}{', or None' * optional}"
         )
 
 

@@ -255,10 +255,12 @@ def test_programs_for_pairs_on_a_processor_without_them(
 
 
 WITHOUT_COMPILER = """
+import logging
 import sys
 import torch
 import fluxshard
 
+logging.basicConfig()
 model = fluxshard.load(sys.argv[1])
 SIZE = (48, 64)
 sources = []

@@ -63,7 +63,7 @@ def offload(
     options = checked_options(options, OffloadOptions)
     reuse = ReuseOptions(policy="planned") if reuse is None else checked_options(reuse, ReuseOptions, "reuse")
     check_server(server)
-    check_kind("video", video, VideoSource, optional=True)
+    check_kind("video", video, VideoSource, LiveSource, optional=True)
     thresholds = None if reuse.profile is None else ThresholdProfile.load(reuse.profile)
     if thresholds is not None:
         reuse = thresholds.reuse

@@ -164,7 +164,7 @@ def _without(*keys: str) -> Callable[[dict[str, Any]], None]:
         (_set("reuse", "newer", to=1), "reuse has newer, which this version does not know"),
         (_set("reuse", "planned", "tau", to=-1), r"tau \(=-1\) must be a finite number"),
         (_set("reuse", "planned", "tau", to=float("nan")), r"tau \(=nan\)"),
-        (_set("reuse", "planned", "tau", to="low"), "cannot be read: TypeError"),
+        (_set("reuse", "planned", "tau", to="low"), r"tau \(='low'\) must be a finite number"),
         (_set("reuse", "planned", "hold_frames", to=2.5), r"hold_frames \(=2.5\)"),
         (_set("reuse", "planned", "newer", to=1), "cannot be read: TypeError.*newer"),
         (_set("reuse", "planned", "pixel_range", to=[1, 0]), r"pixel_range \(=\(1, 0\)\)"),

@@ -56,7 +56,7 @@ def watch(
       ProfileError: a threshold profile that cannot be read, or belongs to another model.
       SecurityError: a certificate that cannot be used, or plaintext to another machine.
     """
-    check_kind("video", video, VideoSource)
+    check_kind("video", video, VideoSource, LiveSource)
     options = checked_options(options, WatchOptions)
     check_server(server)
     check_kind("model", model, CompiledModel, optional=True)

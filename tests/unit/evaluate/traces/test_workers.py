@@ -105,9 +105,9 @@ def serve(tasks: list[Task], setup: Setup = SETUP) -> Line:
 def test_a_process_runs_its_tasks(loads: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: list[str] = []
 
-    def counted(clip: Clip, size: tuple[int, int], most: int | None) -> object:
+    def counted(clip: Clip, size: tuple[int, int], most: int | None, *, encoded: bool) -> object:
         prepared.append(clip.name)
-        return prepare(clip, size, most)
+        return prepare(clip, size, most, encoded=encoded)
 
     monkeypatch.setattr(workers, "prepare", counted)
     plain, annotated = squares(tmp_path / "plain"), squares(tmp_path / "annotated", annotated=True)
