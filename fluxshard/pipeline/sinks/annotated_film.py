@@ -51,12 +51,15 @@ class AnnotatedFilm:
         show_work: bool = False,
     ) -> None:
         self._drawing = TaskDrawing(task, names)
-        below = FilmStrip(size, shows_work=show_work, widest=self._drawing.widest).height
-        bar = round(size[1] * below / size[0] / 2)
+        below = 0
+        while True:  # the higher the strip, the wider the bars; a wider strip may take fewer rows, or hold more
+            bar = round(size[1] * below / size[0] / 2)
+            self._strip = FilmStrip(size, width=size[1] + 2 * bar, shows_work=show_work, widest=self._drawing.widest)
+            if self._strip.height <= below:
+                break
+            below = self._strip.height
         self._size, self._page = size, (size[0] + below, size[1] + 2 * bar)
         self._rows, self._columns = slice(size[0]), slice(bar, bar + size[1])
-        # the wider strip may take fewer rows
-        self._strip = FilmStrip(size, width=self._page[1], shows_work=show_work, widest=self._drawing.widest)
         self._writer = VideoWriter(path, self._page, fps, pixel_aspect=pixel_aspect)
         self.shows_work = show_work
 

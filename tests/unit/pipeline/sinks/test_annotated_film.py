@@ -53,7 +53,7 @@ def test_the_strip_is_below_the_picture_which_stays_as_it_was(tmp_path):
     assert len(np.unique(page[PICTURE[0] :].reshape(-1, 3), axis=0)) > 8  # text on a ground
 
 
-@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 1200), (1200, 64)])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 96), (48, 64), (64, 1200), (1200, 64)])
 def test_films_of_any_size_have_a_strip(tmp_path, size):
     letterbox = Letterbox(size, (64, 64))
     picture = np.full((*size, 3), 60, np.uint8)
