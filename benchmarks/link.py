@@ -9,32 +9,15 @@ back. Root is needed. Rows differ in the sender's congestion control and in whet
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 
 from fluxshard.cloud.link_emulation.options import LinkOptions
 from fluxshard.cloud.link_emulation.packet_link import PacketLink
-from tests.unit.cloud.link_emulation.peers import answering
+from tests.unit.cloud.link_emulation.peers import answering, seconds, start_edge
 
 SIZES = (26_000, 300_000)
 GAPS_S = (0.033, 0.5, 2.0)
-_EDGE = """
-import json, socket, struct, sys, time
-end = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-size, gap, count = int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
-took = []
-for _ in range(count):
-    begun = time.perf_counter()
-    end.sendall(struct.pack("!I", size) + bytes(size))
-    assert len(end.recv(64, socket.MSG_WAITALL)) == 64
-    took.append(1e3 * (time.perf_counter() - begun))
-    time.sleep(gap)
-print(json.dumps(took))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +40,7 @@ SENDERS = (
 
 def times_ms(link: PacketLink, port: int, size: int, gap_s: float, count: int) -> list[float]:
     """Of messages on a new connection."""
-    words = [sys.executable, "-c", _EDGE, *map(str, (*link.address(port), size, gap_s, count))]
-    done = subprocess.run(link.edge_command(words), capture_output=True, text=True, check=True)
-    took: list[float] = json.loads(done.stdout)
-    return took
+    return [1e3 * took for took in seconds(start_edge(link, port, [size] * count, gap_s=gap_s))[1:]]
 
 
 def main() -> None:

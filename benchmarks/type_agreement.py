@@ -20,7 +20,7 @@ import torch
 import fluxshard
 from benchmarks.frame import cpu_name
 from benchmarks.user_cost import Frames, frames_of
-from fluxshard.models.detections.agreement import compare
+from fluxshard.models.detections.agreement import compare, pooled
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.loading import ultralytics
 from fluxshard.models.loading.loaded_model import HeadLayout
@@ -72,11 +72,12 @@ def run(
 
 def agreement(found: Sequence[Detections], reference: Sequence[Detections]) -> tuple[float, float]:
     """F1 over all frames, and mask IoU over all pairs."""
-    compared = [compare(one, other) for one, other in zip(found, reference, strict=True)]
-    matched = sum(one.matched for one in compared)
-    total = 2 * matched + sum(one.extra + one.missed for one in compared)
-    overlaps = sum(one.matched * one.mask_iou for one in compared if one.mask_iou is not None)
-    return 2 * matched / total if total else float("nan"), overlaps / matched if matched else float("nan")
+    compared = pooled([compare(one, other) for one, other in zip(found, reference, strict=True)])
+    nothing = float("nan")
+    return (
+        nothing if compared.f1 is None else compared.f1,
+        nothing if compared.mask_iou is None else compared.mask_iou,
+    )
 
 
 def main() -> None:

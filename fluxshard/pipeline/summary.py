@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from fluxshard.models.detections.agreement import pooled
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.json_values import plain
 from fluxshard.pipeline.placement_summary import placement_summary
@@ -114,13 +116,7 @@ def _agreement(records: Sequence[FrameRecord]) -> dict[str, Any] | None:
         "median_max_difference": float(np.median(differences)) if differences else None,
     }
     if frames:
-        matched, extra, missed = (
-            sum(getattr(frame, key) for frame in frames) for key in ("matched", "extra", "missed")
-        )
-        total = 2 * matched + extra + missed
-        result |= {"matched": matched, "extra": extra, "missed": missed, "f1": 2 * matched / total if total else None}
-        for name in ("box_iou", "mask_iou", "keypoint_px", "oks"):
-            pairs = [(getattr(frame, name), frame.matched) for frame in frames if getattr(frame, name) is not None]
-            weight = sum(count for _, count in pairs)
-            result[name] = sum(value * count for value, count in pairs) / weight if weight else None
+        agreement = pooled(frames)
+        counts = {name: getattr(agreement, name) for name in ("matched", "extra", "missed", "f1")}
+        result |= counts | asdict(agreement)  # the means after the counts
     return result

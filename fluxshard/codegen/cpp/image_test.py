@@ -148,6 +148,27 @@ class ImageTestParams:
         return tuple(accumulate((grid.height * grid.width for grid in self.grids), initial=0))[:-1]
 
 
+class ImageTestShapes:
+    """What a program of an image test says of its sizes, whatever it runs on."""
+
+    params: ImageTestParams
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.params.channels, self.params.height, self.params.width
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each level's mask; the masks lie one after another."""
+        return self.params.shapes
+
+    @property
+    def grids(self) -> tuple[tuple[int, int, int], ...]:
+        """(index, rows, columns) of each grid whose cells are planned; the cells lie one after another."""
+        return tuple((grid.index, grid.height, grid.width) for grid in self.params.grids)
+
+
 class ShardArgs(ctypes.Structure):
     """Mirror of ShardArgs in templates/cpp/image_test.cpp.jinja."""
 
@@ -182,7 +203,7 @@ class ShardArgs(ctypes.Structure):
     ]
 
 
-class ImageTestLibrary:
+class ImageTestLibrary(ImageTestShapes):
     """One generated image test; it keeps nothing, so streams share it.
 
     Attributes:
@@ -202,21 +223,6 @@ class ImageTestLibrary:
         for name in ("fs_shards_keyframe", "fs_shards_propose", "fs_shards_glance", "fs_shards_commit"):
             getattr(self._library, name).argtypes = [ctypes.POINTER(ShardArgs)]
         self._library.fs_shards_commit.restype = None
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return self.params.channels, self.params.height, self.params.width
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """(rows, columns) of each level's mask; the masks lie one after another."""
-        return self.params.shapes
-
-    @property
-    def grids(self) -> tuple[tuple[int, int, int], ...]:
-        """(index, rows, columns) of each grid whose cells are planned; the cells lie one after another."""
-        return tuple((grid.index, grid.height, grid.width) for grid in self.params.grids)
 
     def new_state(self) -> NDArray[np.uint8]:
         """A stream's zeroed state, 64-byte aligned."""

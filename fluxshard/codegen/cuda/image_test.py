@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
-from fluxshard.codegen.cpp.image_test import ImageTestLevel, ImageTestParams
+from fluxshard.codegen.cpp.image_test import ImageTestLevel, ImageTestParams, ImageTestShapes
 from fluxshard.codegen.cuda.launches.frame_kernels import bookkeeping
 from fluxshard.codegen.cuda.launches.kernels import Kernel, name_of
 from fluxshard.codegen.cuda.launches.launch import Args, Launch, i, p
@@ -36,7 +36,7 @@ def fits_device(params: ImageTestParams) -> bool:
     return 120 * len(params.levels) + 48 * len(params.grids) + 104 <= _MOST_ARGS
 
 
-class CudaImageTestProgram:
+class CudaImageTestProgram(ImageTestShapes):
     """The kernels of an image test, loaded; it keeps nothing of a stream, so streams share it.
 
     Args:
@@ -72,21 +72,6 @@ class CudaImageTestProgram:
         self.size, self.blocks = state.size, tuple(state.blocks)
         self._launches = self._launches_of()
         self._loaded: dict[str, Loaded] = loader.load(kernels_of(self))
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return self.params.channels, self.params.height, self.params.width
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """(rows, columns) of each level's mask; the masks lie one after another."""
-        return self.params.shapes
-
-    @property
-    def grids(self) -> tuple[tuple[int, int, int], ...]:
-        """(index, rows, columns) of each grid whose cells are planned; the cells lie one after another."""
-        return tuple((grid.index, grid.height, grid.width) for grid in self.params.grids)
 
     @property
     def launches(self) -> dict[str, tuple[Launch, ...]]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.cloud.link_emulation.bottleneck import BYTES_PER_MS, arrival_ms, sent_bytes
+from fluxshard.cloud.link_emulation.options import LEAST_MBPS
 from fluxshard.errors import EvaluationError
 
-MIN_MBPS = 0.05  # a second of 0 is an outage of the measurement's resolution; the link is never gone for good
 N_MEDIUM = 60  # of the 5G traces, by rising median; the others are the high tier. Source: the paper's section V-A
-_BYTES_PER_MS = 125.0  # per Mbit/s
 
 Floats = NDArray[np.float64]
 
@@ -41,26 +41,14 @@ class LinkTrace:
 
     def arrival_ms(self, start_ms: float, n_bytes: float) -> float:
         """When the last byte has gone through, for an upload that begins at a time and has the link to itself."""
-        now, left = start_ms, float(n_bytes)
-        while left > 0:
-            rate, end = self._rate(now), (math.floor(now / 1000) + 1) * 1000.0
-            if left <= rate * (end - now):
-                return now + left / rate
-            left -= rate * (end - now)
-            now = end
-        return now
+        return arrival_ms(self._rate, start_ms, n_bytes)
 
     def sent_bytes(self, start_ms: float, until_ms: float) -> float:
         """How many bytes go through between two times."""
-        now, total = start_ms, 0.0
-        while now < until_ms:
-            end = min(until_ms, (math.floor(now / 1000) + 1) * 1000.0)
-            total += self._rate(now) * (end - now)
-            now = end
-        return total
+        return sent_bytes(self._rate, start_ms, until_ms)
 
     def _rate(self, at_ms: float) -> float:
-        return max(MIN_MBPS, self.mbps[int(at_ms // 1000) % len(self.mbps)]) * _BYTES_PER_MS
+        return max(LEAST_MBPS, self.mbps[int(at_ms // 1000) % len(self.mbps)]) * BYTES_PER_MS
 
 
 class LinkTable:
@@ -73,7 +61,7 @@ class LinkTable:
 
     def __init__(self, link: LinkTrace, until_ms: float) -> None:
         seconds = math.ceil(until_ms / 1000) + 1
-        rates = np.maximum(MIN_MBPS, np.resize(np.array(link.mbps), seconds)) * _BYTES_PER_MS
+        rates = np.maximum(LEAST_MBPS, np.resize(np.array(link.mbps), seconds)) * BYTES_PER_MS
         self._at_ms = np.arange(seconds + 1) * 1000.0
         self._through = np.concatenate(([0.0], np.cumsum(rates * 1000.0)))  # bytes that could have gone through
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,18 @@ class Agreement:
         """Harmonic mean of precision and recall; None where both sets are empty."""
         total = 2 * self.matched + self.extra + self.missed
         return 2 * self.matched / total if total else None
+
+
+def pooled(frames: Sequence[Agreement]) -> Agreement:
+    """The comparison of several frames as one: counts are summed, and means are over the pairs of all frames."""
+
+    def mean(name: str) -> float | None:
+        pairs = [(getattr(frame, name), frame.matched) for frame in frames if getattr(frame, name) is not None]
+        weight = sum(count for _, count in pairs)
+        return sum(value * count for value, count in pairs) / weight if weight else None
+
+    counts = (sum(getattr(frame, name) for frame in frames) for name in ("matched", "extra", "missed"))
+    return Agreement(*counts, *(mean(name) for name in ("box_iou", "mask_iou", "keypoint_px", "oks")))
 
 
 def match(found: Detections, reference: Detections, iou: float = 0.5) -> list[tuple[int, int, float]]:

@@ -30,11 +30,12 @@ begun = time.perf_counter()
 end = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 took = [time.perf_counter() - begun]
-for size in map(int, sys.argv[3:]):
+for size in map(int, sys.argv[4:]):
     begun = time.perf_counter()
     end.sendall(struct.pack("!I", size) + bytes(size))
     assert len(end.recv(64, socket.MSG_WAITALL)) == 64
     took.append(time.perf_counter() - begun)
+    time.sleep(float(sys.argv[3]))
 print(json.dumps(took))
 """
 
@@ -51,10 +52,12 @@ def answering(link: EmulatedLink) -> Iterator[int]:
             process.kill()
 
 
-def start_edge(link: EmulatedLink, port: int, sizes: Sequence[int], edge: int = 0) -> subprocess.Popen[str]:
-    """Starts an edge that sends messages, one after the other."""
+def start_edge(
+    link: EmulatedLink, port: int, sizes: Sequence[int], edge: int = 0, *, gap_s: float = 0.0
+) -> subprocess.Popen[str]:
+    """Starts an edge that sends messages, one after the other, and waits for so long behind each answer."""
     host, number = link.address(port, edge)
-    words = [sys.executable, "-c", _EDGE, host, str(number), *map(str, sizes)]
+    words = [sys.executable, "-c", _EDGE, host, str(number), str(gap_s), *map(str, sizes)]
     return subprocess.Popen(link.edge_command(words, edge), stdout=subprocess.PIPE, text=True)
 
 

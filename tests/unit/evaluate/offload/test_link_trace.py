@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fluxshard.cloud.link_emulation.options import LEAST_MBPS
 from fluxshard.errors import EvaluationError
-from fluxshard.evaluate.offload.link_trace import MIN_MBPS, LinkTable, LinkTrace, read_trace, tiers
+from fluxshard.evaluate.offload.link_trace import LinkTable, LinkTrace, read_trace, tiers
 
 rates = st.lists(st.floats(0, 1000), min_size=1, max_size=6).map(tuple)
 
@@ -20,7 +21,7 @@ def test_an_upload_goes_through_every_second() -> None:
     link = LinkTrace("a", (8.0, 16.0, 0.0))  # 1 and 2 kB per ms, then next to nothing
     assert link.arrival_ms(0, 500_000) == pytest.approx(500)
     assert link.arrival_ms(0, 1_500_000) == pytest.approx(1250)
-    assert link.arrival_ms(1999, 2000 + 1000 * MIN_MBPS * 125 + 1000) == pytest.approx(3001)
+    assert link.arrival_ms(1999, 2000 + 1000 * LEAST_MBPS * 125 + 1000) == pytest.approx(3001)
     assert link.arrival_ms(10, 0) == 10
     assert link.arrival_ms(3000, 500_000) == pytest.approx(3500)  # from the start again
 
