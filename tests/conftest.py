@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -70,6 +71,16 @@ def _private_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("YOLO_AUTOINSTALL", "false")
         patch.setenv("MPLCONFIGDIR", str(base))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_are() -> Iterator[None]:
+    """What predicts with ultralytics leaves torch one thread less than there are processors, for all tests after it."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else None
+    yield
+    if torch is not None and before is not None and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 def _has_gpu() -> bool:

@@ -85,23 +85,22 @@ def test_a_bomb_costs_its_stream_and_nothing_else(damage: Damage, payload: str) 
         welcome = await other.open(hello_of(MODEL, PLANNED))
         await throw(server)  # what is allocated once
         loop, growths = asyncio.get_running_loop(), list[int]()
+
+        def bombs() -> None:
+            for _ in range(3):
+                asyncio.run_coroutine_threadsafe(throw(server), loop).result(20)
+
         for frame in moving_frames(3):
             messages = frames.messages(frame, welcome.epoch)
             other.send(*messages)
-            done = asyncio.Event()
-
-            def bombs(done: asyncio.Event = done) -> None:
-                for _ in range(3):
-                    asyncio.run_coroutine_threadsafe(throw(server), loop).result(20)
-                loop.call_soon_threadsafe(done.set)
-
-            growths.append(await asyncio.to_thread(peak_growth, bombs))
-            await done.wait()
+            await asyncio.to_thread(bombs)
             message, answer = await other.outcome()
             expected = frames.expected(frame, keyframe=messages[0].frame.keyframe)
             assert message.result.seq == frames.seq
             assert all(torch.equal(a, b) for a, b in zip(frames.read(answer), expected, strict=True))
-        assert max(growths[1:]) < 1 << 20, growths  # the first frame takes what every frame needs
+            # between frames, whose own memory comes and goes
+            growths.append(await asyncio.to_thread(peak_growth, bombs))
+        assert max(growths[1:]) < 1 << 20, growths  # the first ones take what all need
         await other.close()
         assert server.connected == 0 and server.cached_bytes == 0
         server.close()
