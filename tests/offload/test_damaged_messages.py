@@ -154,6 +154,7 @@ def test_a_link_that_loses_messages_gives_no_wrong_answer(every: int) -> None:
 
         faults.edit = edit
         stream.run(25)
+        stream.run_until(lambda _: any("belongs to no frame" in record.cloud_reason for record in stream.settled))
         faults.edit = None
         stream.run_until(lambda record: record.answered_by == "cloud")
         stream.check()

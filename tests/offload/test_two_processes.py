@@ -92,6 +92,8 @@ def play(
     dispatch: DispatchOptions = CLOUD_FIRST,
     stream: str = "test",
     fast: bool = False,
+    hedge_share: float = 0.5,
+    until: Callable[[Run], bool] = lambda _: True,
 ) -> tuple[fluxshard.CompiledModel, Run]:
     """Runs a video in two places.
 
@@ -100,20 +102,22 @@ def play(
       case: network, video and payload.
       server: that runs.
       port: of the server, or of a proxy before it.
-      n: frames.
+      n: frames, at least.
       before: called with the number of every frame before it is run.
       dispatch: who answers.
       stream: its name.
       fast: the next frame follows at once, not when its time has come.
+      hedge_share: of frames that the edge may start beside the cloud; where it is fast, it answers them.
+      until: on a busy machine it takes more frames, up to three times as many, until this is so.
     """
     model, head = compiled(data_dir, case.weights)
     options = OffloadOptions(
-        payload=case.payload, dispatch=dispatch, stream=stream, tls=server.client_tls(), hedge_share=0.5,
+        payload=case.payload, dispatch=dispatch, stream=stream, tls=server.client_tls(), hedge_share=hedge_share,
         link=LinkOptions(silence_s=2.0),
     )  # fmt: skip
     run = Run()
     with (
-        video.open(data_dir / case.video, size=SIZE, max_frames=n, packets=case.payload == "bitstream") as source,
+        video.open(data_dir / case.video, size=SIZE, max_frames=3 * n, packets=case.payload == "bitstream") as source,
         fluxshard.offload(
             model, f"127.0.0.1:{port}", reuse=REUSE, options=options, on_settled=run.settled.append,
             video=source if case.payload == "bitstream" else None,
@@ -134,7 +138,9 @@ def play(
             if len(run.frames) == 1:
                 wait_for(lambda: session.link.is_open)
                 started = time.monotonic() - frame.time_s
-    assert len(run.frames) == n
+            if len(run.frames) >= n and until(run):
+                break
+    assert len(run.frames) >= n
     return model, run
 
 
@@ -184,10 +190,14 @@ def servers(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_outputs_are_those_of_a_replay(data_dir: Path, servers: Callable[[str], Served], name: str) -> None:
     case = CASES[name]
     server = servers(case.weights)
-    model, run = play(data_dir, case, server, server.port, QUICK.get(name, 100))
+
+    def both_answered(run: Run) -> bool:
+        answered = [record.answered_by for record in run.settled]
+        return "edge" in answered and answered.count("cloud") >= 5
+
+    model, run = play(data_dir, case, server, server.port, QUICK.get(name, 100), hedge_share=0.05, until=both_answered)
     assert_replays(model, run, sparse=case.payload != "bitstream")
-    answered = [record.answered_by for record in run.settled]
-    assert "edge" in answered and answered.count("cloud") >= 5
+    assert both_answered(run)
     ratios = [record.server["compute_ratio"] for record in run.settled if record.server is not None]
     assert np.mean(ratios) < 0.7
 
