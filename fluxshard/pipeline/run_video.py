@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,42 @@ from torch import Tensor
 
 from fluxshard.models.detections.agreement import Agreement, compare, max_difference
 from fluxshard.models.detections.detections import Detections
-from fluxshard.motion import CELL_PX, cells
+from fluxshard.motion import CELL_PX, MotionField, cells
 from fluxshard.pipeline.dense_baseline import DenseBaseline
+from fluxshard.pipeline.device import RunDevice
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.json_values import plain
 from fluxshard.pipeline.sinks.sink import FrameSink, FrameView
-from fluxshard.pipeline.stream_loop import StreamFrame, StreamLoop, Track
+from fluxshard.pipeline.stream_loop import StreamFrame, StreamSession, Track
 from fluxshard.video import Frame
+
+
+class VideoLoop(Protocol):
+    """What answers the frames of a video, one after the other; see `StreamLoop`."""
+
+    @property
+    def session(self) -> StreamSession:
+        """Runs the frames."""
+        ...
+
+    @property
+    def device(self) -> RunDevice:
+        """Where images are taken."""
+        ...
+
+    @property
+    def track(self) -> Track | None:
+        """Gives what was found identities; None leaves it without."""
+        ...
+
+    def step(self, image: Tensor, motion: MotionField | None = None, frame: Frame | None = None) -> StreamFrame:
+        """Answers the next frame."""
+        ...
 
 
 def run_video(
     frames: Iterable[Frame],
-    loop: StreamLoop,
+    loop: VideoLoop,
     sinks: Sequence[FrameSink],
     *,
     confidence: float = 0.25,
@@ -64,7 +88,7 @@ def run_video(
 def run_frame(
     frame: Frame,
     image: Tensor,
-    loop: StreamLoop,
+    loop: VideoLoop,
     *,
     confidence: float,
     source_ms: float,
@@ -100,7 +124,7 @@ class _Reference:
 
 
 def _run(
-    image: Tensor, frame: Frame, loop: StreamLoop, dense: DenseBaseline | None, *, dense_first: bool
+    image: Tensor, frame: Frame, loop: VideoLoop, dense: DenseBaseline | None, *, dense_first: bool
 ) -> tuple[StreamFrame, _Reference | None]:
     """One frame through both; whoever runs second finds the image in the processor's cache, so they take turns."""
     if dense is None:
@@ -117,7 +141,7 @@ def _run(
 
 def _record_and_view(
     frame: Frame,
-    loop: StreamLoop,
+    loop: VideoLoop,
     result: StreamFrame,
     reference: _Reference | None,
     confidence: float,

@@ -211,10 +211,7 @@ class StreamLoop:
 
     def _carried(self, moved: Detections, age: int, ms: float) -> StreamFrame:
         """A frame that has the result of an earlier one."""
-        stats = replace(
-            self.session.stats, keyframe=False, recompute_ratio=0.0, compute_ratio=0.0, latency_ms=ms, edge_pre_ms=ms,
-            inference_ms=0.0, post_ms=0.0, overhead_ms=0.0, layers_executed=0,
-        )  # fmt: skip
+        stats = self.session.stats.without_work(ms)
         calibrated = None if self.calibration is None else CalibratedFrame(scale=self.calibration.scale)
         return StreamFrame(
             outputs=None, found=moved, regions=None, stats=stats, origin=self.session.origin, run_ms=ms,
@@ -224,10 +221,7 @@ class StreamLoop:
 
 def _both(planned: FrameStats, whole: FrameStats) -> FrameStats:
     """What a frame cost that ran twice."""
-    summed = ("compute_ratio", "latency_ms", "edge_pre_ms", "inference_ms", "post_ms", "overhead_ms", "layers_executed")
-    return replace(
-        planned, recompute_ratio=1.0, **{name: getattr(planned, name) + getattr(whole, name) for name in summed}
-    )
+    return replace(planned.with_that_of(whole), recompute_ratio=1.0)
 
 
 def _ms_since(start: float) -> float:

@@ -41,6 +41,7 @@ def summarise(records: Sequence[FrameRecord], facts: Mapping[str, Any]) -> dict[
         "keyframes_counted": sum(bool(record.stats.get("keyframe")) for record in counted),
         "throughput_fps": _throughput(len(records), facts.get("wall_s")),
         "carried_counted": sum(record.carried > 0 for record in counted),
+        "carried_frames": _distribution([float(record.carried) for record in counted if record.carried]),
         "calibration": _calibration(counted),
         "latency_ms": {
             "incremental": incremental,

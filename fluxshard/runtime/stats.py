@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import html
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from fluxshard.motion import MotionSource
+
+_TAKEN = (
+    "compute_ratio", "tx_ratio", "latency_ms", "edge_pre_ms", "server_pre_ms", "transmission_ms", "inference_ms",
+    "post_ms", "overhead_ms", "bytes_sent", "layers_executed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,20 @@ class FrameStats:
         """All measurements as a table, for notebooks."""
         rows = "".join(f"<tr><th>{name}</th><td>{_shown(value)}</td></tr>" for name, value in self.as_dict().items())
         return f"<table><tbody>{rows}</tbody></table>"
+
+    def with_that_of(self, other: FrameStats) -> FrameStats:
+        """These, with the work, the times and the bytes of both, for an answer that took two runs."""
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in _TAKEN})
+
+    def without_work(self, latency_ms: float) -> FrameStats:
+        """These, for an answer that took no run.
+
+        Args:
+          latency_ms: that it took.
+        """
+        nothing: dict[str, Any] = {name: type(getattr(self, name))(0) for name in _TAKEN}
+        taken = nothing | {"latency_ms": latency_ms, "edge_pre_ms": latency_ms}
+        return replace(self, keyframe=False, recompute_ratio=0.0, **taken)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values by name, for JSON."""

@@ -78,6 +78,13 @@ def edge(
     deadline: Annotated[
         float | None, typer.Option(help="Milliseconds within which a frame should be answered.", show_default=False)
     ] = None,
+    answer_within: Annotated[
+        float | None,
+        typer.Option(
+            help="Milliseconds after which a frame whose own result is not there has the newest one, moved to it.",
+            show_default=False,
+        ),
+    ] = None,
     minimize: Annotated[
         Literal["latency", "energy"],
         typer.Option(help="Of this machine, among what meets the deadline; energy needs a --latency-profile with it."),
@@ -127,6 +134,8 @@ def edge(
     )  # fmt: skip
     reuse = ReuseFlags(policy=policy, profile=profile)
     if plan == "server":
+        if answer_within is not None:
+            raise OptionError("--answer-within needs --plan edge: a camera alone has no results to move")
         watched = CameraRequest(
             video=video, out=out, link=link, model=model, task=task, size=size, reuse=reuse, frames=frames, pace=pace,
             max_frames=max_frames, show_reuse=show_reuse, confidence=conf, iou=iou, overwrite=overwrite,
@@ -146,6 +155,7 @@ def edge(
         show_reuse=show_reuse,
         confidence=conf,
         iou=iou,
+        answer_within_ms=answer_within,
         overwrite=overwrite,
     )
     raise typer.Exit(edge_command(request))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +32,9 @@ from fluxshard.models.loading.load import load
 from fluxshard.models.loading.sizes import network_shape
 from fluxshard.models.tasks.heads import head_for
 from fluxshard.models.tasks.result import Read
+from fluxshard.pipeline.anytime.timely_loop import TimelyLoop
 from fluxshard.pipeline.device import RunDevice, full_float32, machine_facts
+from fluxshard.pipeline.run_video import VideoLoop
 from fluxshard.pipeline.sinks.line_file import LineFile
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.offload.dispatch import DispatchOptions, Goal, Policy
@@ -109,6 +113,7 @@ class EdgeRequest:
     show_reuse: bool = False
     confidence: float = 0.25
     iou: float = 0.7
+    answer_within_ms: float | None = None
     overwrite: bool = False
 
 
@@ -139,6 +144,8 @@ def edge_command(request: EdgeRequest) -> int:
         if model.canvas_px:
             raise OptionError("a threshold profile with a canvas cannot be used in two places: calibrate without one")
         answers = _answers(request, reuse, model)
+        if request.answer_within_ms is not None and answers is None:
+            raise OptionError("--answer-within moves detections, and this network's outputs are none")
         facts = _facts(request, reuse, model)
 
         def run(recording: Recording) -> None:
@@ -166,7 +173,8 @@ def edge_command(request: EdgeRequest) -> int:
                         out=request.out, names=loaded.names, show_work=request.show_reuse, task=loaded.task
                     )
                     loop = _loop(reuse, session, answers, head_for(loaded.task, shape) if answers is None else None)
-                    write_frames(files, frames, loop, recording, screen, confidence=request.confidence)
+                    with _timely(loop, request.answer_within_ms) as timely:
+                        write_frames(files, frames, timely, recording, screen, confidence=request.confidence)
                     facts["state_bytes"] = session.state_bytes
                     facts["offload"]["frames_dropped"] = frames.dropped
 
@@ -178,6 +186,8 @@ def _check(request: EdgeRequest) -> RunReuse:
     check_share("iou", request.iou)
     request.network.check()
     request.link.tls()
+    if request.answer_within_ms is not None and not 0 < request.answer_within_ms < inf:
+        raise OptionError(f"--answer-within (={request.answer_within_ms:g}) must be above 0, in milliseconds")
     reuse = settle(request.reuse)
     request.network.check_task()
     return reuse
@@ -212,6 +222,11 @@ def _loop(
     )
 
 
+def _timely(loop: StreamLoop, within_ms: float | None) -> AbstractContextManager[VideoLoop]:
+    """The loop, or answers within a time around it."""
+    return nullcontext(loop) if within_ms is None else TimelyLoop(loop, within_ms)
+
+
 def _as_they_are(found: Any) -> Any:
     """What either endpoint answers are detections already."""
     return found
@@ -237,6 +252,7 @@ def _facts(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> dict[
         "reuse": {name: value for name, value in asdict(reuse.options).items() if value is not None},
         "confidence": request.confidence,
         "iou": request.iou,
+        "answer_within_ms": request.answer_within_ms,
         "machine": machine_facts(RunDevice(compiled.device)),
         "offload": {
             "server": link.server,

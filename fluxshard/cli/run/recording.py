@@ -22,11 +22,10 @@ from fluxshard.models.loading.loaded_model import Task
 from fluxshard.pipeline.dense_baseline import DenseBaseline
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.overlap.run_overlapped import Overlap, run_overlapped
-from fluxshard.pipeline.run_video import run_video
+from fluxshard.pipeline.run_video import VideoLoop, run_video
 from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.sinks.sink import FrameSink
-from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.video import LiveSource, VideoSource
 from fluxshard.video.live.background import NewestFrames
 from fluxshard.video.live.paced import PacedFrames
@@ -77,7 +76,7 @@ class Recording:
 def write_frames(
     files: RunFiles,
     frames: VideoSource | LiveSource | PacedFrames | NewestFrames,
-    loop: StreamLoop,
+    loop: VideoLoop,
     recording: Recording,
     screen: Console,
     *,

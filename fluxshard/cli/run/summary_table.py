@@ -49,6 +49,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_row("video and its motion", _milliseconds(latency["source"]))
     table.add_row("compute ratio", _percent(summary["compute_ratio"]))
     table.add_row("recompute ratio (pixels)", _percent(summary["recompute_ratio"]))
+    if summary.get("carried_counted"):
+        text = f"{summary['carried_counted']} of {summary['frames_counted']} frames have an earlier result, moved"
+        age = summary.get("carried_frames")
+        table.add_row("moved results", text + ("" if age is None else f": over {age['mean']:.1f} frames, mean"))
     for name, text in _placement_rows(summary):
         table.add_row(name, text)
     for name, text in _agreement_rows(summary["agreement"]):

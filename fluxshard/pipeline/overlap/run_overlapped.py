@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.overlap.read_ahead import ReadAhead
 from fluxshard.pipeline.overlap.write_behind import WriteBehind
-from fluxshard.pipeline.run_video import run_frame
+from fluxshard.pipeline.run_video import VideoLoop, run_frame
 from fluxshard.pipeline.sinks.sink import FrameSink, FrameView
-from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.video import Frame
 
 
@@ -38,7 +37,7 @@ NEWEST = Overlap(ahead=0, behind=1)
 
 def run_overlapped(
     frames: Iterable[Frame],
-    loop: StreamLoop,
+    loop: VideoLoop,
     sinks: Sequence[FrameSink],
     *,
     confidence: float = 0.25,

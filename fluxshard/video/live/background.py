@@ -99,7 +99,7 @@ class BackgroundFrames:
     def _put(self, frame: Frame) -> None:
         if self._most is None:
             if self._waiting:
-                frame = _overtaking(self._waiting.popleft(), frame)
+                frame = overtaking(self._waiting.popleft(), frame)
                 self.dropped += 1
         else:
             self._changed.wait_for(lambda: self._closing or self._most is None or len(self._waiting) < self._most)
@@ -119,8 +119,13 @@ class NewestFrames(BackgroundFrames):
         self.pixel_aspect = frames.pixel_aspect
 
 
-def _overtaking(dropped: Frame, frame: Frame) -> Frame:
-    """A frame in place of itself and the one before, which nobody has seen."""
+def overtaking(dropped: Frame, frame: Frame) -> Frame:
+    """A frame in place of itself and the one before, which nobody has seen.
+
+    Args:
+      dropped: the earlier one.
+      frame: that is left, with the motion and the packets of both.
+    """
     motion = None
     if dropped.motion is not None and frame.motion is not None and not frame.starts_anew:
         motion = accumulate(dropped.motion, frame.motion, *frame.letterbox.size)

@@ -1,0 +1,1 @@
+"""Answers by a deadline, whatever the network takes."""
