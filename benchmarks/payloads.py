@@ -26,7 +26,7 @@ import fluxshard
 from benchmarks.frame import cpu_name
 from benchmarks.planned import frames_of
 from fluxshard.cloud.wire.jpeg_payload import JpegPayload
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.packed_payload import PackedPayload
 from fluxshard.cloud.wire.payload import Payload
 from fluxshard.cloud.wire.pixels.median_predictor import ReferenceMedianPredictor

@@ -11,7 +11,7 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import WireError
 from fluxshard.runtime.offload.pacing import CHUNK_BYTES
 
-PROTOCOL = 2
+PROTOCOL = 3
 MIN_CHUNK_BYTES = 1 << 10  # all but the last of a payload: a payload in single bytes would be a million messages
 MAX_MESSAGE_BYTES = 1 << 20  # a frame's head: motion that is noise takes 440 kB at 3840 x 2176, masks 260 kB
 MAX_ANSWER_BYTES = 64 << 20

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fluxshard.cloud.edge.payload.packet_messages import PacketMessages
 from fluxshard.cloud.edge.payload.sparse import Envelope, head_of
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
 from fluxshard.runtime.level_motion import Motion

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fluxshard.cloud.wire.mask_codec import MaskCodec
 from fluxshard.cloud.wire.messages import checksum, chunks
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders
 from fluxshard.runtime.level_motion import Motion

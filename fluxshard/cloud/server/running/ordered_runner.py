@@ -11,7 +11,7 @@ from fluxshard.cloud.server.images import Mask
 from fluxshard.cloud.server.running.frame_runner import NO_CACHE, OTHER_BASE, FrameWork, RanFrame
 from fluxshard.cloud.server.served_model import Encode, ServedModel
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions

@@ -19,7 +19,7 @@ import fluxshard
 from fluxshard import video
 from fluxshard.cloud.edge.payload.sparse import Envelope, head_of
 from fluxshard.cloud.wire.mask_codec import MaskCodec
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.payload import make_payload
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import EvaluationError, VideoError

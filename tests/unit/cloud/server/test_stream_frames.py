@@ -14,7 +14,7 @@ from fluxshard.cloud.server.metrics import FrameEnd
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.cloud.wire.mask_codec import MaskCodec
 from fluxshard.cloud.wire.messages import checksum
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import KernelError
 from fluxshard.motion import MotionField
@@ -212,7 +212,7 @@ MISUSES = [
     ([delta(1, 1, motion=b"\x01x")], "motion is shorter"),
     ([delta(1, 1, motion=b"x")], "of a kind that this stream does not have"),
     ([delta(1, 1, motion=MOTION + b"x")], "motion has another length"),
-    ([delta(1, 1, motion=MOTION[:9] + b"x" + MOTION[10:])], "the motion's valid cells is not a zstandard frame"),
+    ([delta(1, 1, motion=MOTION[:13] + b"x" + MOTION[14:])], "the motion's cells is not a zstandard frame"),
     ([pb.Up(packet=pb.Packet(number=1))], "a part of a video came"),
     ([pb.Up(hello=pb.Hello())], "a second greeting"),
     ([b"\xff\xff"], "cannot be read"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fluxshard.cloud.edge.payload.sparse import Envelope, SparsePayload, head_of
 from fluxshard.cloud.wire.mask_codec import MaskCodec
 from fluxshard.cloud.wire.messages import Assembly, read_up
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec
 from fluxshard.cloud.wire.raw_payload import RawPayload
 from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions

@@ -19,7 +19,7 @@ from tests.unit.runtime.planned.slow_image_test import grids_of, level
 pytest.importorskip("zstandard", reason="zstandard is not installed: pip install '.[cloud]'")
 
 from fluxshard.cloud.wire.compression import compress
-from fluxshard.cloud.wire.motion_codec import LevelMotionCodec, MotionCodec
+from fluxshard.cloud.wire.motion.motion_codec import LevelMotionCodec, MotionCodec
 
 
 def field_of(height: int, width: int, cell_px: int, seed: int, span: int = 32767) -> MotionField:
@@ -63,16 +63,22 @@ def test_damage_never_gives_another_shape(seed: int, position: int, flip: int) -
 
 
 def test_parts_of_other_sizes() -> None:
-    codec = MotionCodec(16, 24, 8)  # 2 x 3 cells: 1 byte of bits, 24 of displacements
-    good, short = compress(bytes(1)), compress(bytes(20))
-    for valid, moved, message in (
-        (good, short, "displacements declares another size"),
-        (compress(bytes(2)), compress(bytes(24)), "valid cells declares another size"),
+    codec = MotionCodec(16, 24, 8)  # 2 x 3 cells: 12 bits, of which the last 6 say that all are 0
+    whole, none = compress(b"\x03\xf0"), compress(b"")
+    assert (codec.decode(parts(whole, none, none)).displacement == 0).all()
+    for first, second, third, message in (
+        (compress(bytes(3)), none, none, "the motion's cells declares another size than the 2 bytes"),
+        (compress(bytes(2)), none, none, "those above them declares another size than the 1 bytes"),
+        (compress(bytes(2)), compress(bytes(1)), compress(bytes(8)), "displacements declares another size than the 24"),
     ):
         with pytest.raises(WireError, match=message):
-            codec.decode(struct.pack("<II", len(valid), len(moved)) + valid + moved)
+            codec.decode(parts(first, second, third))
     with pytest.raises(WireError, match="another length than its head"):
-        codec.decode(struct.pack("<II", 2**31, 2**31) + good)
+        codec.decode(struct.pack("<III", 2**31, 2**31, 2**31) + whole)
+
+
+def parts(*each: bytes) -> bytes:
+    return struct.pack("<III", *map(len, each)) + b"".join(each)
 
 
 def test_fields_of_other_streams_and_sizes_that_are_not_allowed() -> None:
@@ -84,7 +90,7 @@ def test_fields_of_other_streams_and_sizes_that_are_not_allowed() -> None:
 
 
 SIZE = (45, 70)
-LEVELS = (level(2, grid=1), level(8, grid=2), level(16, grid=4))
+LEVELS = (level(2, grid=1), level(8, grid=2), level(16, grid=4, shard_px=16))
 GRIDS = grids_of(SIZE, (*LEVELS[:2], level(4), LEVELS[2]))
 
 
@@ -116,6 +122,34 @@ def assert_equal(one: Motion, other: Motion) -> None:
         assert_equal(a, b)
 
 
+def by_shards(seed: int) -> LevelMotion:
+    """Levels whose shards have moves of their own, in whole strides."""
+    rng = np.random.default_rng(seed)
+    image = field_of(*SIZE, 8, seed, 30)
+    fields = []
+    for one in LEVELS:
+        shift, _ = level_motion(image, one, GRIDS[one.grids[0]], SIZE)
+        side = max(1, one.shard_px // 8)
+        own = rng.integers(-2, 3, (*shift[::side, ::side].shape[:2], 2)) * int(one.stride[0])
+        own = own.repeat(side, axis=0).repeat(side, axis=1)[: shift.shape[0], : shift.shape[1]]
+        fields.append(MotionField(shift + own, np.ones(shift.shape[:2], np.bool_)))
+    return LevelMotion(image, tuple(fields), level_of_grids(LEVELS))
+
+
+@given(seed=st.integers(0, 2**31))
+def test_moves_of_shards_come_back_for_less(seed: int) -> None:
+    motion = by_shards(seed)
+    data = level_codec().encode(motion)
+    assert_equal(level_codec().decode(data), motion)
+    assert data[1 : 1 + len(LEVELS)] == bytes([1, 1, 1])
+    odd = motion.levels[2].displacement.copy()
+    odd[0, 1] += 1  # one cell of a shard
+    other = LevelMotion(motion.image, (*motion.levels[:2], MotionField(odd, motion.levels[2].valid)), motion.level_of)
+    cells = level_codec().encode(other)
+    assert_equal(level_codec().decode(cells), other)
+    assert cells[1 : 1 + len(LEVELS)] == bytes([1, 1, 0]) and len(cells) > len(data)
+
+
 @given(seed=st.integers(0, 2**31), stray=st.sampled_from([0.0, 0.1, 1.0]))
 def test_levels_come_back(seed: int, stray: float) -> None:
     motion = moves(seed, stray)
@@ -128,7 +162,7 @@ def test_levels_that_move_as_the_image_take_few_bytes() -> None:
     assert len(level_codec().encode(motion)) < len(level_codec().encode(motion.image)) + 80
 
 
-@given(data=st.binary(max_size=200), kind=st.sampled_from([b"", b"\x01", b"\x02"]))
+@given(data=st.binary(max_size=200), kind=st.sampled_from([b"", b"\x01", b"\x02", b"\x02\x01\x00\x01"]))
 def test_noise_for_levels_is_an_error_of_ours(data: bytes, kind: bytes) -> None:
     with pytest.raises(WireError):
         level_codec().decode(kind + data)

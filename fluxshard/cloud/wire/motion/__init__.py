@@ -1,0 +1,1 @@
+"""Motion as bytes: fields of the image, and of levels that move on their own."""
