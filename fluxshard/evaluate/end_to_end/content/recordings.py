@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard import video
+from fluxshard.cloud.wire.messages import PROTOCOL
 from fluxshard.cloud.wire.pixels.jpeg_stream import encode_jpeg
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.data.clips import Clip, PreparedClip, prepare
@@ -112,7 +113,7 @@ class Recordings:
         reuse = method.options
         if method.motion == "blocks":  # neither changes which pixels go up
             reuse = replace(reuse, rfap=ReuseOptions().rfap, execution=ReuseOptions().execution)
-        path = self._path("work", clip, {"reuse": repr(reuse), "motion": method.motion})
+        path = self._path("work", clip, {"reuse": repr(reuse), "motion": method.motion, "protocol": PROTOCOL})
         if not path.exists():
             network = self.network(clip)
             options = RecordingOptions(
