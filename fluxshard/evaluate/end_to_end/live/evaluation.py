@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -82,8 +83,10 @@ def run_live(
     )
     references = [Reference.of(clip, Trace.load(entry.path)) for clip, entry in zip(request.clips, stored, strict=True)]
     measure = request.measure or measure_of([one.scores() for one in references])
+    weights = hashlib.sha256(Path(setup.weights).read_bytes()).hexdigest()
     runs = Runs(
-        setup=setup, settings=request.settings, size=size, clips=request.clips, links=request.links,
+        setup=setup,
+        weights=weights, settings=request.settings, size=size, clips=request.clips, links=request.links,
         options=request.options, out=request.out, tell=tell,
     ).run()  # fmt: skip
     tell("figures")

@@ -112,6 +112,7 @@ class Runs:
 
     Attributes:
       setup: network, size, frames of clips.
+      weights: digest of the network's file.
       settings: of the methods.
       size: (H, W) of the images.
       clips: that are shown.
@@ -122,6 +123,7 @@ class Runs:
     """
 
     setup: Setup
+    weights: str
     settings: Settings
     size: tuple[int, int]
     clips: tuple[Clip, ...]
@@ -257,7 +259,7 @@ class Runs:
 
     @property
     def _network(self) -> list[object]:
-        return [str(self.setup.weights), self.setup.task, self.size, self.setup.backend]
+        return [self.weights, self.setup.task, self.size, self.setup.backend]
 
     def _folders(self) -> list[Path]:
         """Of all runs."""
