@@ -44,20 +44,17 @@ def main(path: Path) -> None:
     window = Window(frames=spec.frames, seconds=spec.seconds, warm_s=spec.warm_s, most_s=spec.most_s)
     for folder in spec.pictures:
         clip = read_pictures(Path(folder))
-        dropped = 0
         with (
             clip.open(int(ENCODED_FPS * (spec.most_s + 60))) as source,
             open_stream(spec, method, model, source) as stream,
             NewestFrames(PacedFrames(source)) as frames,
         ):
             answers = play(clip, frames, stream, window, method.name, moves=method.moves)
-            dropped += frames.dropped
         answers.save(out)
     facts = {
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "tcp": asdict(tcp_settings(peer=None if spec.server is None else spec.server.rpartition(":")[0])),
         "threads": torch.get_num_threads(),
-        "dropped": dropped,
     }
     write_whole(out / "edge.json", json.dumps(facts, indent=1).encode())
 

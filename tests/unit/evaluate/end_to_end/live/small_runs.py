@@ -13,7 +13,7 @@ from fluxshard.evaluate.traces.trace import Trace, TracedFrame
 from fluxshard.testing.evaluation import found
 
 FACTS: dict[str, Any] = {
-    "peak_mib": 300.0, "threads": 1, "dropped": 4, "link": "packets", "queue_bytes": 65536, "initcwnd": None,
+    "peak_mib": 300.0, "threads": 1, "link": "packets", "queue_bytes": 65536, "initcwnd": None,
     "congestion_control": None, "trace": "walk.csv", "mbps": [10.0, 20.0], "server_mib": 500.0, "load": 1.5,
     "one_way_ms": 20.0, "cpus": [[0], [1]],
     "tcp": {
