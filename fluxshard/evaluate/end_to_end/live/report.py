@@ -96,7 +96,7 @@ def _notes(measured: Sequence[Measured], options: LiveOptions) -> tuple[str, ...
         "by the factor would be done; decoding and encoding of pictures are not slowed.",
         f"The edge has {_processors(edge)}, the server {_processors(server)}. Both are on a machine that "
         f"others may use: its load was {np.median(loads):.1f} in the median, {max(loads):.1f} at most (processes that "
-        "want to run, in the mean of a minute, at the end of each run).",
+        "want to run, in the mean of a minute, at the end of each run; the last column of the first tables).",
         f"A clip's pictures come {ENCODED_FPS:g} times a second, forwards and backwards in turns; one frame is under "
         "way, the newest is next, the others are missed. The camera's H.264 is encoded beside the edge's network; all "
         "methods see what is decoded from it. Latency is from taking a frame until its detections are there. "
@@ -155,12 +155,12 @@ def _latency_table(group: Group, notes: tuple[str, ...]) -> Table:
             (
                 words(one.run.method.name), number(own.frames, 0), *(number(ms, 0) for ms in times),
                 percent(own.loss), number(own.accuracy, 3), number(own.age_ms, 0), number(own.fps, 1),
-                percent(own.missed), number(own.unanswered, 0),
+                percent(own.missed), number(own.unanswered, 0), number(one.run.facts["load"], 1),
             )
         )  # fmt: skip
     headings = (
         "latency", "frames", "mean ms", "p50", "p95", "p99", "p99.9", "max", "loss", "accuracy", "age ms", "fps",
-        "missed", "no answer",
+        "missed", "no answer", "load",
     )  # fmt: skip
     return _table(notes, headings, rows)
 
