@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,19 +56,6 @@ class Server:
 
     port: int
     pid: int
-
-    def forget_peak(self) -> None:
-        """Begins a new peak of memory, where the kernel does that."""
-        with suppress(OSError):
-            Path(f"/proc/{self.pid}/clear_refs").write_text("5", encoding="ascii")
-
-    def peak_mib(self) -> float:
-        """Most memory that was resident since the last `forget_peak`, in MiB; NaN where the kernel does not tell."""
-        with suppress(OSError, ValueError):
-            for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) / 1024
-        return float("nan")
 
 
 def fluxshard_command(cpus: Sequence[int], *words: object) -> list[str]:

@@ -22,6 +22,7 @@ from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.end_to_end.live.answers import Answers
 from fluxshard.evaluate.end_to_end.live.edge.spec import EdgeSpec
 from fluxshard.evaluate.end_to_end.live.looped import read_pictures, write_pictures
+from fluxshard.evaluate.end_to_end.live.memory import forget_peak, peak_mib
 from fluxshard.evaluate.end_to_end.live.methods import METHODS, LiveMethod
 from fluxshard.evaluate.end_to_end.live.processes import (
     Server,
@@ -209,7 +210,7 @@ class Runs:
         if link is not None and server is not None:
             host, port = link.address(server.port)
             address = f"{host}:{port}"
-            server.forget_peak()
+            forget_peak(server.pid)
         spec = self._edge(folder, slowdown, method, address)
         timeout_s = 120 + len(self.clips) * (self.options.most_s + 30)
         facts = run_edge(spec, link, timeout_s)
@@ -221,7 +222,7 @@ class Runs:
             "congestion_control": None if link is None else link.options.congestion_control,
             "trace": None if trace is None else trace.name,
             "mbps": None if link is None else list(link.options.rates),
-            "server_mib": None if server is None else server.peak_mib(),
+            "server_mib": None if server is None else peak_mib(server.pid),
             "load": os.getloadavg()[0],
             "cpus": [list(one) for one in processors()],
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -32,6 +31,7 @@ def main(path: Path) -> None:
     from fluxshard.evaluate.end_to_end.live.edge.play import Window, play
     from fluxshard.evaluate.end_to_end.live.edge.stream import edge_model, open_stream
     from fluxshard.evaluate.end_to_end.live.looped import read_pictures
+    from fluxshard.evaluate.end_to_end.live.memory import peak_mib
     from fluxshard.evaluate.end_to_end.live.methods import live_methods
     from fluxshard.files import write_whole
     from fluxshard.video.live.background import NewestFrames
@@ -52,7 +52,7 @@ def main(path: Path) -> None:
             answers = play(clip, frames, stream, window, method.name, moves=method.moves)
         answers.save(out)
     facts = {
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
         "tcp": asdict(tcp_settings(peer=None if spec.server is None else spec.server.rpartition(":")[0])),
         "threads": torch.get_num_threads(),
     }
