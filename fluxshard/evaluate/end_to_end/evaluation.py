@@ -137,7 +137,7 @@ def _material(
     answers = {
         role: Answers(
             compute=np.array([frame.compute_ratio for frame in by_method[method.name].frames]),
-            accuracy=_column(by_method[method.name], measure),
+            accuracy=by_method[method.name].column(measure),
         )
         for role, method in methods.items()
     }
@@ -158,11 +158,6 @@ def _material(
         name=clip.name, recordings=found, jpeg_bytes=pictures.jpeg_bytes, similarity=pictures.similarity,
         answers=answers, moved={int(age): values for age, values in load_arrays(path).items()},
     )  # fmt: skip
-
-
-def _column(scores: ClipScores, measure: str) -> Any:
-    values = [getattr(frame, measure) for frame in scores.frames]
-    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _facts_of(materials: Sequence[Material], slopes: Mapping[Role, float]) -> dict[str, Any]:

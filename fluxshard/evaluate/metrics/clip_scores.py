@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameScores:
@@ -73,3 +76,8 @@ class ClipScores:
     ap: float | None = None
     discovery_frames: tuple[int, ...] = ()
     drift: float | None = None
+
+    def column(self, measure: str) -> NDArray[np.float64]:
+        """A field of `FrameScores` of every frame; NaN where there is none."""
+        values = [getattr(frame, measure) for frame in self.frames]
+        return np.array([np.nan if value is None else value for value in values], np.float64)

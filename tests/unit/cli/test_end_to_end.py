@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluxshard.cli import main
-from fluxshard.cli.end_to_end import TIERS, _chosen, _counts, _known
+from fluxshard.cli.end_to_end import TIERS, _chosen, _counts, _factors, _known
 from fluxshard.errors import OptionError
 from fluxshard.evaluate.data.clips import Clip
 
@@ -36,9 +36,20 @@ def test_kinds_of_links_are_known() -> None:
             _known("--tiers", text, there)
 
 
+def test_factors_are_numbers() -> None:
+    assert _factors("16, 1,16") == (16.0, 1.0)
+    with pytest.raises(OptionError, match=r"--slowdown \(='16,fast'\)"):
+        _factors("16,fast")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [([], "give --replay"), (["--replay", "--seconds", "0"], "--seconds"), (["--replay"], "link traces")],
+    [
+        (["--seconds", "0"], "--seconds"),
+        (["--replay", "--seconds", "-1"], "--seconds"),
+        ([], "link traces"),
+        (["--replay"], "link traces"),
+    ],
 )
 def test_what_is_asked_for_first(
     flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fluxshard.evaluate.end_to_end.entrants import ANYTIME, H264, JUDGED, OFFLOAD, PLANNED
+from fluxshard.evaluate.end_to_end.report.document import Document, Section
 from fluxshard.evaluate.end_to_end.report.goals import goals_table
 from fluxshard.evaluate.end_to_end.report.plots import (
     draw_edges,
@@ -30,26 +27,9 @@ from fluxshard.evaluate.end_to_end.report.tables import (
     ratio_table,
     regret_table,
 )
-from fluxshard.evaluate.report.report import Embedded, Figure, data_uri, environment, linked
-from fluxshard.evaluate.report.text_table import Table, markdown_paragraph, markdown_text
-from fluxshard.files import write_whole
+from fluxshard.evaluate.report.report import Figure
 
 FIGURES = "figures"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A part of the report.
-
-    Attributes:
-      title: its heading.
-      notes: paragraphs below it.
-      tables: below these.
-    """
-
-    title: str
-    notes: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
 
 
 def write_pages(results: Results, out: Path, description: Mapping[str, Any]) -> Path:
@@ -70,22 +50,8 @@ def write_pages(results: Results, out: Path, description: Mapping[str, Any]) -> 
     subtitle += f"; {results.options.seconds:g} s each; clips: {', '.join(description['clips'])}"
     notes = _notes(results, description)
     body = {"description": description, "options": _options(results), **results.as_values()}
-    write_whole(out / "results.json", (json.dumps(_finite(body), indent=1) + "\n").encode())
-    parts = [f"# {markdown_text(title)}", markdown_paragraph(subtitle), *map(markdown_paragraph, notes)]
-    for section in sections:
-        parts += [f"## {markdown_text(section.title)}", *map(markdown_paragraph, section.notes)]
-        parts += [table.markdown() for table in section.tables]
-    parts += ["## Figures", *(linked(one.picture, one.title, one.caption, out) for one in figures)]
-    write_whole(out / "report.md", ("\n\n".join(part.rstrip("\n") for part in parts) + "\n").encode())
-    embedded = [Embedded(data_uri(one.picture), one.title, one.caption) for one in figures]
-    text = (
-        environment()
-        .get_template("sections.html.jinja")
-        .render(title=title, subtitle=subtitle, notes=notes, sections=sections, figures=embedded)
-    )
-    path = out / "report.html"
-    write_whole(path, text.encode())
-    return path
+    document = Document(title=title, subtitle=subtitle, notes=tuple(notes), sections=tuple(sections), figures=figures)
+    return document.write(out, body)
 
 
 def _notes(results: Results, description: Mapping[str, Any]) -> list[str]:
@@ -200,7 +166,7 @@ def _sections(results: Results, description: Mapping[str, Any]) -> list[Section]
     return made
 
 
-def _figures(results: Results, folder: Path) -> list[Figure]:
+def _figures(results: Results, folder: Path) -> tuple[Figure, ...]:
     drawn = [
         Figure(picture=draw_latency_and_energy(results, folder / "latency.png"), title="Latency and energy (Fig. 4)"),
         Figure(picture=draw_parts(results, folder / "parts.png"), title="What latency consists of (Fig. 5)"),
@@ -219,7 +185,7 @@ def _figures(results: Results, folder: Path) -> list[Figure]:
             drawn.append(
                 Figure(picture=draw_edges(results, tier, folder / f"edges_{tier}.png"), title=f"Several edges, {tier}")
             )
-    return drawn
+    return tuple(drawn)
 
 
 def _options(results: Results) -> dict[str, Any]:
@@ -232,14 +198,3 @@ def _options(results: Results) -> dict[str, Any]:
         "server_ms": [workload.server.base_ms, workload.server.slope_ms],
         "energy_w": [workload.energy.wait_w, workload.energy.busy_w], "edges": list(options.edges),
     }  # fmt: skip
-
-
-def _finite(value: Any) -> Any:
-    """Plain values; what is not finite becomes None."""
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    return value

@@ -1,0 +1,52 @@
+"""Figures of a run, computed by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fluxshard.evaluate.end_to_end.live.figures import live_figures
+from tests.unit.evaluate.end_to_end.live.small_runs import answers, row, run
+
+RAW = 1000
+
+
+def test_a_run_by_hand() -> None:
+    edge = row(1, cloud=0, hedged=1, latency_ms=300.0, after_ms=210.0, sent_bytes=300, compute=1.0)
+    silent = row(2, answered=0, cloud=0, latency_ms=50.0, sent_bytes=100)
+    given = run(answers(row(0), edge, silent, row(5), watched_ms=600.0))
+    accuracy, dense = np.array([0.9, 0.6, np.nan, 0.9]), np.array([1.0, 0.8, 1.0, 1.0])
+    one = live_figures(given, [accuracy], [dense], RAW)
+    assert (one.frames, one.unanswered, one.fps) == (3, 1, pytest.approx(5))
+    assert (one.mean_ms, one.p50_ms, one.max_ms) == (pytest.approx(500 / 3), 100, 300)
+    assert (one.edge_ms, one.cloud_ms) == (300, 100)
+    assert sum(one.parts_ms.values()) == pytest.approx(one.mean_ms)
+    assert one.tx == pytest.approx(600 / 3 / RAW) and one.kb == pytest.approx(0.2)
+    assert one.wasted == pytest.approx(400 / 600)  # what went up for the edge's frame, and for that without an answer
+    assert one.compute == pytest.approx(2 / 3)
+    assert (one.cloud, one.hedged) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert one.accuracy == pytest.approx(0.8) and one.dense_accuracy == pytest.approx(2.8 / 3)
+    assert one.loss == pytest.approx(1 - 2.4 / 2.8)
+    # answers at 100, 400 and 600 ms, of frames captured at 0, 100 and 500: ages 100 to 400, then 300 to 500
+    assert one.age_ms == pytest.approx((300 * 250 + 200 * 400) / 500)
+    assert one.missed == pytest.approx(1 - 4 / 16)  # of frames 0 to 15
+    assert (one.edge_mib, one.server_mib) == (300, 500)
+    assert json.dumps(one.as_values())
+
+
+def test_clips_are_pooled_by_frame() -> None:
+    given = run(answers(row(0), row(1)), answers(row(0, latency_ms=400.0), clip="other"))
+    values = [np.array([1.0, 1.0]), np.array([0.4])]
+    one = live_figures(given, values, [np.ones(2), np.ones(1)], RAW)
+    assert one.mean_ms == pytest.approx(200) and one.accuracy == pytest.approx(0.8)
+    assert one.fps == pytest.approx(3 / 0.8)
+
+
+def test_an_edge_alone_has_no_server() -> None:
+    given = run(answers(row(0, cloud=0, sent_bytes=0), row(1, cloud=0, sent_bytes=0)), server_mib=None)
+    one = live_figures(given, [np.full(2, np.nan)], [np.full(2, np.nan)], RAW)
+    assert (one.tx, one.wasted, one.cloud) == (0, 0, 0)
+    assert np.isnan(one.server_mib) and np.isnan(one.cloud_ms)
+    assert one.accuracy is None and one.loss is None
