@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fluxshard.cloud.edge.options import PayloadName
 from fluxshard.errors import OptionError
-from fluxshard.evaluate.end_to_end.entrants import EDGE_ONLY, H264, OFFLOAD, PAPERS, PLANNED, PLANNED_RAW
+from fluxshard.evaluate.end_to_end.entrants import ANYTIME, EDGE_ONLY, H264, OFFLOAD, PAPERS, PLANNED, PLANNED_RAW
 from fluxshard.runtime.offload.dispatch import Policy
 
 Role = Literal["whole", "planned", "propagated", "deltacnn"]
@@ -27,6 +27,8 @@ class LiveMethod:
       keep_warm: see `OffloadOptions`.
       prefers_server: the edge answers only what the server cannot.
       moves: motion is used.
+      within_ms: every captured frame is answered within this time, with the newest result moved to it where its own is
+        not there; None waits for each.
     """
 
     name: str
@@ -37,6 +39,7 @@ class LiveMethod:
     keep_warm: bool = True
     prefers_server: bool = False
     moves: bool = True
+    within_ms: float | None = None
 
     @property
     def slug(self) -> str:
@@ -74,6 +77,7 @@ METHODS: tuple[LiveMethod, ...] = (
     _planned(PLANNED_RAW, "raw"),
     _planned("FluxShard planned, packed", "packed"),
     _planned(PLANNED, "bitstream"),
+    replace(_planned(ANYTIME, "bitstream"), within_ms=10.0),
 )
 
 

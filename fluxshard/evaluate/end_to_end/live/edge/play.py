@@ -114,7 +114,7 @@ def _row(now: float, frame: Frame, step: StreamFrame, origin: float, clip: Loope
         before_ms=parts[0], link_ms=parts[1], server_wait_ms=parts[2], network_ms=parts[3],
         after_ms=max(0.0, latency_ms - sum(parts)), answered=int(step.found is not None),
         cloud=int(placement.get("answered_by") == "cloud"), hedged=int(placement.get("hedged", False)),
-        refreshed=int(placement.get("refreshed", False)), sent_bytes=int(placement.get("bytes_sent", 0)),
+        refreshed=int(placement.get("refreshed", False)), sent_bytes=stats.bytes_sent,
         compute=_or_zero(stats.compute_ratio),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import HeadLayout
 from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions, ReuseOptions
+from fluxshard.pipeline.anytime.timely_loop import TimelyLoop
+from fluxshard.pipeline.run_video import VideoLoop
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.engines.engine import Mask
 from fluxshard.runtime.offload.dispatch import DispatchOptions
@@ -94,7 +96,7 @@ class LiveStream:
       linked: whether the server is there; an edge alone needs none.
     """
 
-    loop: StreamLoop
+    loop: VideoLoop
     before: Callable[[], None]
     linked: Callable[[], bool]
 
@@ -146,7 +148,8 @@ def open_stream(spec: EdgeSpec, method: LiveMethod, model: EdgeModel, source: Vi
             session=session, detect=_as_it_is, placement=lambda: session.record.as_dict(),
             objects=reuse.planned if method.reuse == "planned" else None,
         )  # fmt: skip
-        yield LiveStream(loop=loop, before=_nothing, linked=lambda: session.link.is_open)
+        with nullcontext(loop) if method.within_ms is None else TimelyLoop(loop, method.within_ms) as answering:
+            yield LiveStream(loop=answering, before=_nothing, linked=lambda: session.link.is_open)
 
 
 def _reuse(spec: EdgeSpec, method: LiveMethod) -> ReuseOptions:
