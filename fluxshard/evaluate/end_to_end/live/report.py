@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,7 +230,7 @@ def _draw_parts(tiers: Mapping[str, Group], title: str, path: Path) -> Path:
         p95 = [one.figures.p95_ms for one in group]
         axis.plot(range(len(group)), p95, linestyle="", marker="_", markersize=14, color="black", label="95% quantile")
         axis.set_ylabel(f"{tier}: ms")
-    axes[-1].set_xticks(range(len(names)), [name.replace(" ", "\n", 2) for name in names], fontsize=7)
+    axes[-1].set_xticks(range(len(names)), [textwrap.fill(name, 13) for name in names], fontsize=7)
     annotate(figure, axes[0], f"What latency consists of, {title}", "Measured, over an emulated link.")
     return save(figure, path)
 
