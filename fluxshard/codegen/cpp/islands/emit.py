@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 
+from fluxshard.codegen.common.islands.dense_ops import DenseOp, Map, Normalise, Product, Reduce, Softmax
+from fluxshard.codegen.common.islands.grouping import in_groups, is_by_rows
+from fluxshard.codegen.common.islands.tensors import View, merged
 from fluxshard.codegen.common.literals import literal
 from fluxshard.codegen.cpp.islands import code
-from fluxshard.codegen.cpp.islands.dense_ops import DenseOp, Map, Normalise, Product, Reduce, Softmax
-from fluxshard.codegen.cpp.islands.grouping import in_groups, is_by_rows
-from fluxshard.codegen.cpp.islands.tensors import View, merged
 
 Base = Callable[[int], str]  # of a buffer: a C++ pointer to float
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from fluxshard.codegen.common.literals import literal
-from fluxshard.codegen.cpp.families import NUMBERS
-from fluxshard.codegen.cpp.islands.builder import Builder, Operand, Unsupported
-from fluxshard.codegen.cpp.islands.rules.views import Result, Rule
-from fluxshard.codegen.cpp.islands.tensors import View
+from fluxshard.codegen.common.islands.builder import Builder, Operand, Unsupported
+from fluxshard.codegen.common.islands.rules.views import Result, Rule
+from fluxshard.codegen.common.islands.tensors import View
+from fluxshard.codegen.common.literals import ACTIVATION_NAMES, literal
 
 
 def _act(name: str, first: float = 0.0, second: float = 0.0) -> str:
-    return f"activate<{NUMBERS[name]}>({{0}}, nullptr, {literal(first)}, {literal(second)})"
+    return f"activate<{ACTIVATION_NAMES[name]}>({{0}}, nullptr, {literal(first)}, {literal(second)})"
 
 
 def _unary(expression: str) -> Rule:
