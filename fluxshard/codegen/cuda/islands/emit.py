@@ -29,26 +29,26 @@ def emit(op: DenseOp, base: Base) -> LaneOp:
             sizes = op.to.shape[: op.axis] + op.to.shape[op.axis + 1 : -1]
             strides = [v.strides[: op.axis] + v.strides[op.axis + 1 : -1] for v in (op.to, op.of)]
             rows, (to, of) = _elements(base, (op.to, op.of), sizes, strides)
-            numbers = op.to.shape[op.axis], op.to.strides[op.axis], op.of.strides[op.axis], str(op.log).lower()
-            return LaneOp(rows=rows, statement=f"softmax<{_joined(numbers)}>(&{to}, &{of});")
+            steps = _joined(op.to.shape[op.axis], op.to.strides[op.axis], op.of.strides[op.axis])
+            return LaneOp(rows=rows, statement=f"softmax<{steps}, {str(op.log).lower()}>(&{to}, &{of});")
         case Product():
             *batch, n, _ = op.to.shape
             strides = [op.to.strides[:-1], op.left.strides[:-1], (*op.right.strides[:-2], 0)]
             rows, (to, left, right) = _elements(base, (op.to, op.left, op.right), (*batch, n), strides)
-            numbers = op.left.shape[-1], op.left.strides[-1], op.right.strides[-2]
-            return LaneOp(rows=rows, statement=f"{to} = dot<{_joined(numbers)}>(&{left}, &{right});")
+            steps = _joined(op.left.shape[-1], op.left.strides[-1], op.right.strides[-2])
+            return LaneOp(rows=rows, statement=f"{to} = dot<{steps}>(&{left}, &{right});")
         case Reduce():
             kept = len(op.to.shape) - 1
             (count,), ((step,),) = merged(op.of.shape[kept + 1 :], [op.of.strides[kept + 1 :]])
             strides = [op.to.strides[:-1], op.of.strides[:kept]]
             rows, (to, of) = _elements(base, (op.to, op.of), op.to.shape[:-1], strides)
             scaled = f" * {literal(op.scale)}" if op.kind == "sum" else ""
-            statement = f"{to} = reduce<{op.kind.upper()}, {_joined((count, step))}>(&{of}){scaled};"
+            statement = f"{to} = reduce<{op.kind.upper()}, {_joined(count, step)}>(&{of}){scaled};"
             return LaneOp(rows=rows, statement=statement)
     raise AssertionError(f"{op} mixes lanes")
 
 
-def _joined(numbers: Sequence[object]) -> str:
+def _joined(*numbers: int) -> str:
     return ", ".join(map(str, numbers))
 
 
