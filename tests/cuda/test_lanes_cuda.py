@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from benchmarks.plans import load_plan
 from fluxshard.codegen.common.islands.lanes import TILE
 from fluxshard.codegen.cuda.islands.generate import tiled_islands
 from fluxshard.codegen.cuda.launches.kernels import Kernel, Lanes
-from fluxshard.codegen.cuda.program import CudaProgram
+from fluxshard.codegen.cuda.launches.launch import Launch, Order
+from fluxshard.codegen.cuda.launches.layer_kernels import LayerKernels
 from fluxshard.ir.kernel import CUDA_ARCHES, CudaTarget
+from fluxshard.ir.plan import LayerSpec
 from fluxshard.options import DType
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_inspection import view
@@ -76,7 +79,7 @@ def same_bits(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     return all(torch.equal(one, two) for one, two in zip(found, expected, strict=True))
 
 
-def kept_in(session: Session[tuple[Tensor, Tensor]], model: fluxshard.CompiledModel, image: Tensor) -> list[Tensor]:
+def kept_in(session: Session, model: fluxshard.CompiledModel, image: Tensor) -> list[Tensor]:
     """What the island gave, where the stream keeps it."""
     engine = model.specialise(image).program.engine
     assert isinstance(engine, CudaEngine)
@@ -107,6 +110,42 @@ def test_a_head_is_what_torch_computes_whatever_is_recomputed(dtype: DType, tole
         assert same_bits(again, session.run(image)) and session.stats.layers_executed == 0
 
 
+@pytest.mark.parametrize(
+    "reuse",
+    [
+        fluxshard.ReuseOptions(rfap="compact", tau=0.05, tau_input=0.02),
+        fluxshard.ReuseOptions(rfap="per_layer", tau=0.05, input="fresh", remap=False),
+        fluxshard.ReuseOptions(policy="planned"),
+    ],
+    ids=["compact", "not remapped", "planned"],
+)
+def test_tiles_that_are_left_have_the_bits_of_those_that_are_computed(
+    reuse: fluxshard.ReuseOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever moves and is lost to thresholds; also where frames change from one order of launches to the other."""
+    _, model = compiled()
+    described = LayerKernels.island
+
+    def whole(self: LayerKernels, layer: LayerSpec, order: Order) -> Launch:
+        return described(self, layer, replace(order, remap=False))  # which is when all tiles are computed
+
+    monkeypatch.setattr(LayerKernels, "island", whole)
+    _, computes_all = compiled()
+    rng = np.random.default_rng(1)
+    kept = 0
+    for kind in ("pan", "blocks", "cut"):
+        with model.session(reuse) as session, computes_all.session(reuse) as other:
+            for index, (image, motion) in enumerate(frames(kind, SIZE, 8, 6)):
+                if reuse.policy == "planned" or index % 3:
+                    found, expected = session.run(image, motion), other.run(image, motion)
+                else:
+                    cells = {i: rng.random((g.height, g.width)) < 0.1 for i, g in enumerate(model.plan.grids)}
+                    found, expected = (one.run_with_work(image, motion, cells) for one in (session, other))
+                assert same_bits(found, expected)
+                kept += not session.stats.keyframe
+    assert kept > 8, "hardly a frame reuses anything: this test shows little"
+
+
 @pytest.mark.parametrize("planned", [False, True])
 @pytest.mark.parametrize("remap", [True, False])
 def test_tiles_that_read_the_same_rows_keep_what_they_gave(planned: bool, remap: bool) -> None:
@@ -116,20 +155,20 @@ def test_tiles_that_read_the_same_rows_keep_what_they_gave(planned: bool, remap:
     first = torch.rand(1, 3, *SIZE, generator=generator)
     second = first.clone()
     second[..., 4:6, 40:42] += 0.5
-    changed = (first != second).any(1)[0].numpy()
+    changed = (first != second).any(1)[0]
 
-    def run(session: Session[tuple[Tensor, Tensor]], image: Tensor, pixels: object) -> tuple[Tensor, Tensor]:
+    def run(session: Session, image: Tensor, pixels: Tensor) -> Sequence[Tensor]:
         if not planned:
-            return session.run(image)
-        mask = F.max_pool2d(torch.from_numpy(np.asarray(pixels)).float()[None, None], 9, 1, 4)
+            return tuple(session.run(image))
+        mask = F.max_pool2d(pixels.float()[None, None], 9, 1, 4)
         work = {
             i: F.adaptive_max_pool2d(mask, (grid.height, grid.width))[0, 0].numpy() > 0
             for i, grid in enumerate(model.plan.grids)
         }
-        return session.run_with_work(image, None, work)
+        return tuple(session.run_with_work(image, None, work))
 
     with model.session(reuse) as session, model.session(reuse) as undisturbed:
-        _, before = (run(one, first, np.ones(SIZE)) for one in (session, undisturbed))
+        _, before = (run(one, first, torch.ones(SIZE)) for one in (session, undisturbed))
         kept = kept_in(session, model, first)
         for values in kept:
             values.fill_(7.5)
@@ -184,5 +223,3 @@ def test_programs_say_why_an_island_runs_in_torch() -> None:
     model = fluxshard.compile(Mean().eval(), torch.zeros(1, 3, *SIZE), options=options, target="cuda")
     (row,) = (row for row in model.explain().rows if row.mode == "dense")
     assert row.kernel == "torch" and "in torch: it does not treat every cell alone" in row.note
-    engine = model.specialise(torch.zeros(1, 3, *SIZE)).program.engine
-    assert isinstance(engine, CudaEngine) and isinstance(engine.program, CudaProgram)
