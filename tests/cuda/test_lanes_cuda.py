@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import fluxshard
 from benchmarks.gpu_cases import stream_of
-from benchmarks.plans import load_plan
+from benchmarks.plans import NAMES, load_plan
 from fluxshard.codegen.common.islands.lanes import TILE
 from fluxshard.codegen.cuda.islands.generate import tiled_islands
 from fluxshard.codegen.cuda.launches.kernels import Kernel, Lanes
@@ -57,7 +57,12 @@ class Head(nn.Module):
         score = torch.cat([m(x).flatten(2) for m, x in zip(self.scores, (fine, coarse), strict=True)], 2)
         low, high = self.bins(box.view(1, 4, 8, -1).transpose(2, 1).softmax(1)).view(1, 4, -1).chunk(2, 1)
         corners = torch.cat([self.anchors - low, self.anchors + high], 1) * self.strides
-        folds = [score.log_softmax(1), score.amax(1, keepdim=True), score.mean(1, keepdim=True)]
+        folds = [
+            score.cos() * score.sin(),
+            score.log_softmax(1),
+            score.amax(1, keepdim=True),
+            score.mean(1, keepdim=True),
+        ]
         return torch.cat([corners, score.sigmoid()], 1), torch.cat([*folds, (box[:, :8] ** 2 + 1).sqrt()], 1)
 
 
@@ -201,7 +206,7 @@ def test_a_head_whose_kernel_is_refused_runs_in_torch(refuse: Refused) -> None:
 
 
 @pytest.mark.parametrize("arch", CUDA_ARCHES)
-@pytest.mark.parametrize("name", ["yolo11n", "yolo11m"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_head_of_detectors_is_generated_everywhere(name: str, arch: str) -> None:
     plan = load_plan(name, 640)
     islands, reasons = tiled_islands(plan, CudaTarget(arch=arch, dtype="float16"))

@@ -128,7 +128,7 @@ class _Emitter:
         ]
         expression = op.expression.format(*names)
         row = code.MapRow(to=pointers[0], step=inner[1][0], count=count, inputs=inputs, expression=expression)
-        heavy = 1 + sum(expression.count(name) for name in ("activate", "exp_v", "sqrt_v", " / ")) * 8
+        heavy = 1 + sum(expression.count(name) for name in ("activate", "exp_v", "sin_v", "cos_v", "sqrt_v", " / ")) * 8
         return self._nest(loops, op.to.size * heavy, row)
 
     def _softmax(self, op: Softmax) -> code.Nest:

@@ -74,7 +74,7 @@ def _tiled(plan: Plan, layer: LayerSpec, target: CudaTarget) -> TiledIsland:
     if lanes is None:
         raise Unsupported("it does not treat every cell alone")
     placement = place(lanes.program, lanes.filled)
-    if K.Lanes.min_blocks * 4 * placement.floats > target.shared_bytes:
+    if 4 * placement.floats > target.shared_bytes:
         raise Unsupported("a tile of it does not fit shared memory")
     return TiledIsland(lanes, placement)
 

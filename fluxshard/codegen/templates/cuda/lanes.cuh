@@ -6,6 +6,8 @@ constexpr int TILE = 32;
 // what expressions of elementwise ops call: there one number is a vector of one
 FS_DEVICE float splat(float x) { return x; }
 FS_DEVICE float exp_v(float x) { return exp_f(x); }
+FS_DEVICE float sin_v(float x) { return sinf(x); }
+FS_DEVICE float cos_v(float x) { return cosf(x); }
 FS_DEVICE float sqrt_v(float x) { return sqrtf(x); }
 FS_DEVICE float square_v(float x) { return x * x; }
 FS_DEVICE float cube_v(float x) { return x * x * x; }
