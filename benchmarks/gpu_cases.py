@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from benchmarks.gpu_clock import Clock, CudaClock, HostClock
 from benchmarks.plans import load_plan, seeded_weights
 from fluxshard.backends import make_engine
+from fluxshard.codegen.cuda.program import CudaProgram
 from fluxshard.ir.plan import Plan
 from fluxshard.options import CompileOptions, ReuseOptions
 from fluxshard.passes import run_passes
@@ -140,7 +141,9 @@ def build(case: Case, place: Place, autotune: bool = False) -> Built:
     engine, notes = make_engine(case.plan, case.weights, options, "cuda")
     place.clock.wait()
     seconds = time.perf_counter() - started
-    assert isinstance(engine, CudaEngine) and not notes, notes
+    assert isinstance(engine, CudaEngine) and isinstance(engine.program, CudaProgram)
+    refused = notes.keys() - engine.program.describer.memory.why_in_torch.keys()
+    assert not refused, {name: notes[name] for name in refused}
     return Built(engine, seconds, autotune)
 
 

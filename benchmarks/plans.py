@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = Path(__file__).parent / "plans"
-NAMES = ("yolo11n", "yolo11m")
+NAMES = ("yolo11n", "yolo11n-seg", "yolo11m")
 SIZES = (640, 1024)
 STRIDES = (8, 16, 32)  # of their heads
 _GAIN = 2.4  # ReLU keeps the scale with 2, SiLU with 2.8 at most: here no layer's numbers fade, and none exceeds 100

@@ -142,4 +142,6 @@ def _with_refusals(
             notes |= {layer: f"runs in torch: kernel {error.kernel} was refused: {error}" for layer in failed}
             warn(f"kernel {error.kernel} was refused, {', '.join(failed)} will run in torch: {error}")
             continue
+        islands = program.describer.memory.why_in_torch.items()
+        notes |= {name: f"{plan.layer(name).reason}; in torch: {why}" for name, why in islands}
         return CudaEngine(plan, program, weights, device), notes

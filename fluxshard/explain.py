@@ -205,7 +205,7 @@ class Explanation:
         if layer.fields is not None:
             y, x = layer.fields
             field_px = f"{y.size} {x.size}@{y.offset} {x.offset}"
-        in_torch = bool(note) or (self.backend != "cpp" and layer.mode == "dense")
+        in_torch = bool(note) or (self.backend == "reference" and layer.mode == "dense")
         kernel = "torch" if in_torch else "none" if layer.mode == "view" else f"{self.backend}:{layer.op}"
         if layer.name in self.tuned:
             kernel += f" tile {self.tuned[layer.name]}, tuned"

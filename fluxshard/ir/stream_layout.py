@@ -263,7 +263,7 @@ class StreamLayout:
       zero: `zero_words` int32 that every frame starts from zero; the first `number_words` are counts and flags.
       key, pixel_count: the input cache's for the last frame, as copies.
       n_of: int32 by stored value; candidates.
-      run_of: int32 by layer; whether a layer in torch had to run.
+      run_of: int32 by layer; whether an island, or another layer in torch, had to run.
       n_of_grid: int32 per grid; candidates of a planned frame.
       changed_of: int32 by value off the grids; whether it changed.
       phase_counts: int32 per output phase, by transposed convolution.
@@ -272,8 +272,8 @@ class StreamLayout:
       grids: per grid.
       stores: by name, in the order of `Store.index`.
       view_masks: mask of each upsampled view.
-      fresh_of: what torch gave, by value off the grids; float32.
-      cached_of: what layers read, by value off the grids; float32.
+      fresh_of: what torch gave, by value off the grids that is compared; float32.
+      cached_of: what layers read, or a generated island gave, by value off the grids; float32.
       dense_of: values on grids as float32 `(C, H, W)`, for and from layers in torch.
       in_torch: layers that run in torch.
       from_torch: stored values that torch gives.

@@ -96,19 +96,23 @@ class PlanBuilder:
         weight = self.draw(inputs, channels // params.groups, *kernel) / inputs**0.5
         return self._append(params, (x, *extra), "", {"weight": weight, **self._epilogue(params, channels, bias)})
 
-    def island(self, name: str, target: str, x: str, *args: P.Argument) -> str:
-        """Appends an island of one step, whose result is on no grid.
+    def island(self, name: str, target: str, x: str, *args: P.Argument, flat: bool = False) -> str:
+        """Appends an island of one op, whose result is on no grid.
 
         Args:
           name: of the layer and its output.
           target: overload that it calls, as in `ir.params.IslandStep`.
           x: name of the input.
           args: arguments after the input.
+          flat: the op gets all cells along one axis, `(1, C, cells)`, as the decoding of a head does.
 
         Returns:
           the name of the output.
         """
-        steps = (P.IslandStep(name=name, target=target, args=(P.Ref(name=x), *args)),)
+        cells = f"{name}.cells" if flat else x
+        flatten = P.IslandStep(name=cells, target="aten.flatten.using_ints", args=(P.Ref(name=x), 2))
+        step = P.IslandStep(name=name, target=target, args=(P.Ref(name=cells), *args))
+        steps = (flatten, step) if flat else (step,)
         result = run_island(steps, {x: self.zeros[x]})[name]
         assert isinstance(result, Tensor)
         self._value(name, result, None)

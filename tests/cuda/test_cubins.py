@@ -31,33 +31,31 @@ from fluxshard.runtime.planned.levels import levels_of
 ROOT = Path(__file__).resolve().parents[2]
 REGISTERS = 65536  # of a multiprocessor, on every architecture that we generate for
 ARCHES = ("sm_75", "sm_80", "sm_87", "sm_90")
-CASES: list[tuple[str, str, DType]] = [
-    *((name, arch, "float16") for name in NAMES for arch in ARCHES),
-    ("yolo11n", "sm_80", "float32"),
-    ("yolo11n", "sm_90", "bfloat16"),
+CASES: list[tuple[str, int, str, DType]] = [
+    *((name, 640, arch, "float16") for name in NAMES for arch in ARCHES),
+    ("yolo11n", 640, "sm_80", "float32"),
+    ("yolo11n", 640, "sm_90", "bfloat16"),
+]
+# detectors and sizes that need all kernels of the others, on every architecture
+SIZES_AND_TYPES: list[tuple[int, DType]] = [
+    (640, "float16"), (1024, "float16"), (640, "float32"), (640, "bfloat16"),
+]  # fmt: skip
+EVERYWHERE = [
+    (name, size, arch, dtype)
+    for arch in CUDA_ARCHES
+    for name in ("yolo11n-seg", "yolo11m")
+    for size, dtype in SIZES_AND_TYPES
+    if (name, size, arch, dtype) not in CASES
 ]
 
 
-@pytest.mark.parametrize(("name", "arch", "dtype"), CASES)
-def test_every_kernel_compiles_and_no_gemm_spills(nvrtc: Nvrtc, name: str, arch: str, dtype: DType) -> None:
-    compiles_without_spills(nvrtc, name, 640, arch, dtype)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
-def test_large_images_do_not_spill_either(nvrtc: Nvrtc, arch: str) -> None:
-    compiles_without_spills(nvrtc, "yolo11m", 1024, arch, "float16")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("arch", [arch for arch in CUDA_ARCHES if arch not in ARCHES])
-def test_every_other_architecture(nvrtc: Nvrtc, arch: str) -> None:
-    compiles_without_spills(nvrtc, "yolo11n", 640, arch, "float16")
-
-
-def compiles_without_spills(nvrtc: Nvrtc, name: str, size: int, arch: str, dtype: DType) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "arch", "dtype"),
+    [*CASES, *(pytest.param(*case, marks=(pytest.mark.slow, pytest.mark.timeout(1200))) for case in EVERYWHERE)],
+)
+def test_every_kernel_compiles_and_no_gemm_spills(
+    nvrtc: Nvrtc, name: str, size: int, arch: str, dtype: DType
+) -> None:  # fmt: skip
     if int(arch.removeprefix("sm_")) not in nvrtc.arches:
         pytest.skip(f"{nvrtc.identity} does not compile for {arch}")
     report = kernel_report(load_plan(name, size), arch, dtype)

@@ -23,7 +23,7 @@ ROWS = {*OPS.values(), "bilinear", "from_dense"}
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_every_kernel_is_every_kernel(dtype: DType) -> None:
     forms = {f"gemm {name}={value}" for name in ("splits", "table") for value in (True, False)}
-    assert every_kernel.families("sm_90", dtype) == {"gemm"} | forms | SMALL | ROWS
+    assert every_kernel.families("sm_90", dtype) == {"gemm", "lanes"} | forms | SMALL | ROWS
 
 
 def test_every_kernel_runs_and_stays_inside() -> None:

@@ -18,6 +18,7 @@ from fluxshard.codegen.cuda.program import CudaProgram
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import CudaTarget
 from fluxshard.ir.plan import Plan
+from fluxshard.ops.interpret import interpret
 from fluxshard.runtime.engines.cuda import CudaEngine
 from fluxshard.runtime.engines.cuda_device import EmulatedDevice
 from fluxshard.testing.plan_builder import PlanBuilder
@@ -55,6 +56,23 @@ def test_layers_are_their_definitions_on_any_mask(name: str, group: str) -> None
     check_group(group, lambda plan, weights: emulated(target, plan, weights), tolerance)
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_head_is_its_definition_where_tiles_and_channels_are_not_whole(name: str) -> None:
+    """Its island is one kernel: 315 cells, of which the last tile has 27, and 17 channels of three segments."""
+    target, tolerance = TARGETS[name]
+    b = PlanBuilder(5, 15, 21)
+    up = b.add(P.UpsampleNearest(factor=(3, 3)), b.conv("image", 4, (3, 3), stride=(3, 3)))
+    wide = b.conv("image", 16, (3, 3), padding=((1, 1), (1, 1)), act=("silu",))
+    rows = b.add(P.Cat(), b.add(P.ChannelSlice(start=8, stop=16), wide), up, b.conv(wide, 5))
+    plan = b.finish(b.island("shares", "aten.softmax.int", rows, 1, flat=True))
+    engine = emulated(target, plan, b.weights)
+    assert not engine.program.layout.in_torch
+    image = torch.randn(1, 5, 15, 21, generator=torch.Generator().manual_seed(1))
+    for frame, found in zip(_frames(image), _run(engine, image), strict=True):
+        (expected,) = interpret(plan, b.weights, frame)
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+
+
 def test_layers_that_run_in_torch_instead_are_their_definitions() -> None:
     """What a kernel that does not compile leaves behind: its layers between layers that have kernels."""
 
@@ -84,6 +102,10 @@ def _run(engine: CudaEngine, image: Tensor) -> list[Tensor]:
 
     reuse = fluxshard.ReuseOptions(rfap="per_layer", scene_cut=1.0)
     with Session(lambda _: Program(engine, lambda leaves: leaves), reuse) as session:
-        moved = image.clone()
-        moved[:, :, 4:8, 5:9] += 1
-        return [session.run(frame)[0] for frame in (image, moved, image)]
+        return [session.run(frame)[0] for frame in _frames(image)]
+
+
+def _frames(image: Tensor) -> tuple[Tensor, ...]:
+    moved = image.clone()
+    moved[:, :, 4:8, 5:9] += 1
+    return image, moved, image

@@ -26,6 +26,11 @@ from fluxshard.codegen.cuda.launches.kernels import (
     GemmTile,
     Inputs,
     Kernel,
+    LaneLoad,
+    LaneOp,
+    LaneOutput,
+    LanePart,
+    Lanes,
     Rows,
     Small,
     name_of,
@@ -41,7 +46,7 @@ from fluxshard.testing.plan_builder import PlanBuilder
 from tests.unit.codegen.cpp.test_render import CASES, plan_of
 
 GOLDEN = Path(__file__).parent / "golden"
-HEADERS = ("prelude", "epilogue", "gemm", "rows", "frame", "maps", "rules")
+HEADERS = ("prelude", "epilogue", "gemm", "rows", "lanes", "frame", "maps", "rules")
 F16, F32 = CudaTarget(arch="sm_80", dtype="float16"), CudaTarget(arch="sm_80")
 TILE = GemmTile(bm=64, bn=16, bk=32, stages=3, wm=4, wn=1, splits=2, slots=9)
 ORDERS = (
@@ -60,7 +65,7 @@ def generated(kernel: Kernel, args_bytes: int) -> str:
 
 
 def net() -> Plan:
-    """A convolution of two segments with a residual, rows of two kinds, and an island."""
+    """A convolution of two segments with a residual, rows of two kinds, and islands of two kinds."""
     b = PlanBuilder(3, 12, 16)
     low = b.conv("image", 12, (2, 2), stride=(2, 2), act=("silu",))
     both = b.add(P.Cat(), b.add(P.UpsampleNearest(factor=(2, 2)), low), b.conv("image", 8))
@@ -70,7 +75,8 @@ def net() -> Plan:
     b.add(P.AvgPool2d(kernel=(3, 2), stride=(2, 2), padding=(1, 0)), both, name="mean")
     b.add(P.ChannelNorm(eps=1e-3), other, name="norm", gamma=b.draw(21))
     b.island("pooled", "aten.mean.dim", other, (2, 3), True)
-    return b.finish("joined", "pooled", name="Net")
+    b.island("shares", "aten.softmax.int", other, 1, flat=True)
+    return b.finish("joined", "pooled", "shares", name="Net")
 
 
 # file -> stored type, layer and kernel
@@ -83,6 +89,7 @@ KERNELS: dict[str, tuple[CudaTarget, str, str]] = {
     "small_to_dense": (F16, "joined", "to_dense"),
     "small_candidates": (F32, "joined", "candidates"),
     "small_gate": (F32, "pooled", "gate"),
+    "lanes": (F16, "shares", "lanes"),
 }
 
 
@@ -145,6 +152,10 @@ ROWS = Rows(
     dtype="float16", op="binary", inputs=INPUTS, other=Inputs(counts=(24,), vec=4), finish=FINISH,
     numbers=(("KIND", 0), ("SWAPPED", 0)),
 )  # fmt: skip
+LOAD = LaneLoad(inputs=INPUTS, to=0, pitch=32)
+PART = LanePart(first=0, start=0, cells=70, width=10, loads=(LOAD,))
+OP, OUTPUT = LaneOp(rows=24, statement="f[lane + r * 32] = 0.0f;"), LaneOutput(of=0, rows=24)
+LANES = Lanes(dtype="float16", floats=832, lanes=70, constants=1, parts=(PART,), ops=(OP,), outputs=(OUTPUT,))
 SMALL = Small(dtype="float32", header="maps", call="assign(a, 0)", args="AssignArgs", inputs=INPUTS, label="assign")
 
 # class -> an instance, the kernel that it is put into, and by field what else it may be
@@ -205,8 +216,28 @@ PERTURBED: dict[type, tuple[Any, Callable[[Any], Kernel], Changes]] = {
             "label": ("other",),
         },
     ),
+    LaneLoad: (
+        LOAD,
+        lambda load: replace(LANES, parts=(replace(PART, loads=(load,)),)),
+        {"inputs": (replace(INPUTS, vec=4),), "to": (64,), "pitch": (64,)},
+    ),
+    LanePart: (
+        PART,
+        lambda part: replace(LANES, parts=(part,)),
+        {"first": (1,), "start": (64,), "cells": (60,), "width": (7,), "loads": ((LOAD, LOAD),)},
+    ),
+    LaneOp: (OP, lambda op: replace(LANES, ops=(op,)), {"rows": (23,), "statement": ("f[lane] = 1.0f;",)}),
+    LaneOutput: (OUTPUT, lambda output: replace(LANES, outputs=(output,)), {"of": (32,), "rows": (23,)}),
+    Lanes: (
+        LANES,
+        lambda lanes: lanes,
+        {
+            "dtype": ("bfloat16", "float32"), "floats": (1024,), "lanes": (71,), "constants": (2,),
+            "parts": ((PART, replace(PART, first=3, start=70)),), "ops": ((OP, OP),), "outputs": ((OUTPUT, OUTPUT),),
+        },
+    ),
 }  # fmt: skip
-ONLY_THE_HOST_READS = {(Small, "shared_bytes"), (Small, "label")}
+ONLY_THE_HOST_READS = {(Small, "shared_bytes"), (Small, "label"), (Lanes, "floats")}
 FIELDS = [(kind, name, value) for kind, (_, _, of) in PERTURBED.items() for name in of for value in of[name]]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from fluxshard.codegen.cuda.emulate.compiler import detect_emulator, sanitizer_environment
 from fluxshard.errors import ToolchainError
-from tests.cuda.test_ops_emulated import CASES
+from tests.cuda.test_ops_emulated import CASES, WHOLE
 
 pytestmark = [pytest.mark.requires_compiler, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,10 +43,17 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.parametrize("names", PARTS, ids=lambda names: f"{names[0]}-and-{len(names) - 1}-more")
 def test_layers_touch_only_what_is_theirs(environment: dict[str, str], names: tuple[str, ...]) -> None:
-    test = "tests/cuda/test_ops_emulated.py::test_layers_are_their_definitions_on_any_mask"
+    passes(environment, "test_layers_are_their_definitions_on_any_mask", names)
+
+
+def test_heads_touch_only_what_is_theirs(environment: dict[str, str]) -> None:
+    passes(environment, "test_a_head_is_its_definition_where_tiles_and_channels_are_not_whole", WHOLE)
+
+
+def passes(environment: dict[str, str], test: str, names: tuple[str, ...]) -> None:
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=900")
     done = subprocess.run(
-        [*command, *(f"{test}[{name}]" for name in names)],
+        [*command, *(f"tests/cuda/test_ops_emulated.py::{test}[{name}]" for name in names)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-8000:]}"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import fluxshard
-from fluxshard.codegen.cuda.launches.kernels import Gemm, Rows
+from fluxshard.codegen.cuda.launches.kernels import Gemm, Lanes, Rows
 from fluxshard.codegen.cuda.launches.launch import Launch, Order
 from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.ir import params as P
@@ -58,6 +58,7 @@ def every_kernel() -> tuple[PlanBuilder, frozenset[str]]:
     b.add(P.Resize(mode="bilinear", size=(30, 41)), deep)
     b.add(P.Resize(mode="nearest", size=(13, 17)), odd)
     b.add(P.Pad(pads=((2, 1), (0, 3)), mode="reflect"), mixed)
+    b.island("shares", "aten.softmax.int", mixed, 1, flat=True)
     in_torch = b.conv(wide, 9, (3, 3), padding=SAME)
     b.conv(in_torch, 8)
     return b, frozenset({in_torch})
@@ -76,6 +77,8 @@ def families(arch: str = "sm_90", dtype: DType = "float16") -> set[str]:
             kernel = step.kernel
             if isinstance(kernel, Gemm):
                 found |= {"gemm", f"gemm splits={kernel.tile.splits > 1}", f"gemm table={kernel.tile.table}"}
+            elif isinstance(kernel, Lanes):
+                found.add("lanes")
             else:
                 found.add(kernel.op if isinstance(kernel, Rows) else kernel.call.split("<")[0].split("(")[0])
     return found

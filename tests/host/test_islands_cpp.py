@@ -19,7 +19,7 @@ Op = Callable[[Tensor], Tensor]
 
 # on a dense tensor (A, B, C)
 OPS: dict[str, Op] = {
-    **{name: getattr(torch, name) for name in ("relu", "sigmoid", "tanh", "exp", "neg", "abs", "square")},
+    **{name: getattr(torch, name) for name in ("relu", "sigmoid", "tanh", "exp", "sin", "cos", "neg", "abs", "square")},
     **{name: getattr(F, name) for name in ("relu6", "silu", "hardswish", "hardsigmoid", "mish", "gelu", "elu")},
     "gelu_tanh": lambda t: F.gelu(t, approximate="tanh"),
     "leaky_relu": lambda t: F.leaky_relu(t, 0.2),

@@ -1,10 +1,17 @@
-"""Numbers as C++ literals of exactly their float32 value."""
+"""Numbers as C++ literals of exactly their float32 value, and activations as enumerators."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fluxshard.ir import params as P
+
+# activation -> enumerator of it in generated code
+ACTIVATION_NAMES = {
+    "relu": "RELU", "relu6": "RELU6", "silu": "SILU", "hardswish": "HARDSWISH", "hardsigmoid": "HARDSIGMOID",
+    "gelu": "GELU", "gelu_tanh": "GELU_TANH", "sigmoid": "SIGMOID", "tanh": "TANH", "mish": "MISH", "prelu": "PRELU",
+    "leaky_relu": "LEAKY_RELU", "elu": "ELU", "clamp": "CLAMP",
+}  # fmt: skip
 
 
 def activation_numbers(act: P.Activation | None) -> tuple[str, str]:

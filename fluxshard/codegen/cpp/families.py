@@ -9,10 +9,6 @@ from dataclasses import dataclass, field
 
 from fluxshard.codegen.common.segments import Segment
 
-NUMBERS = {"relu": "RELU", "relu6": "RELU6", "silu": "SILU", "hardswish": "HARDSWISH", "hardsigmoid": "HARDSIGMOID",
-           "gelu": "GELU", "gelu_tanh": "GELU_TANH", "sigmoid": "SIGMOID", "tanh": "TANH", "mish": "MISH",
-           "prelu": "PRELU", "leaky_relu": "LEAKY_RELU", "elu": "ELU", "clamp": "CLAMP"}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epilogue:

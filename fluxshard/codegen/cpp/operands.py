@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fluxshard.codegen.common.arena import round_up
-from fluxshard.codegen.common.literals import activation_numbers, literal
+from fluxshard.codegen.common.literals import ACTIVATION_NAMES, activation_numbers, literal
 from fluxshard.codegen.common.resampling import Lerp, lerp
 from fluxshard.codegen.cpp import families as fam
 from fluxshard.codegen.cpp.allocation import Allocator
@@ -98,8 +98,8 @@ class _Families:
         residual = isinstance(layer.params, P.Conv2d | P.ConvTranspose2d) and len(layer.inputs) == 2
         return fam.Epilogue(
             channels=channels,
-            act=fam.NUMBERS[act[0]] if act else "NONE",
-            act_after=fam.NUMBERS[after[0]] if after else "NONE",
+            act=ACTIVATION_NAMES[act[0]] if act else "NONE",
+            act_after=ACTIVATION_NAMES[after[0]] if after else "NONE",
             numbers=(*activation_numbers(act), *activation_numbers(after)),
             bias=None if bias is None else self._vector(bias, channels),
             slope=self._vector(weights["slope"], channels) if "slope" in weights else None,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.common.bfloat16 import bfloat16_bits
+from fluxshard.codegen.common.islands.tensors import strided
 from fluxshard.codegen.cpp.layout import Layout, PackedWeight
 
 Array = NDArray[np.float32]
@@ -31,10 +32,7 @@ def _pack(item: PackedWeight, arrays: list[Array]) -> Array:
     if item.kind == "plain":
         return arrays[0].reshape(-1)
     if item.kind == "strided":
-        rank = (len(item.meta) - 1) // 2
-        shape, strides = item.meta[1 : 1 + rank], [4 * step for step in item.meta[1 + rank :]]
-        flat = np.ascontiguousarray(arrays[0]).reshape(-1)
-        return np.lib.stride_tricks.as_strided(flat[item.meta[0] :], shape, strides).reshape(-1)
+        return strided(arrays[0], item.meta)
     if item.kind == "gemm":
         return panels(arrays[0], *item.meta)
     if item.kind == "joined":

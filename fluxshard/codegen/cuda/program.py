@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.codegen.cuda.launches.control_block import frame_block, input_block
-from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, Kernel, Rows, name_of
+from fluxshard.codegen.cuda.launches.kernels import Gemm, GemmTile, Kernel, Lanes, Rows, name_of
 from fluxshard.codegen.cuda.launches.launch import Launch, Order
 from fluxshard.codegen.cuda.launches.launch_plan import Describer
 from fluxshard.codegen.cuda.launches.pack import pack_all
@@ -136,7 +136,7 @@ class CudaProgram:
     def layers_of(self, kernel: str | None) -> tuple[str, ...]:
         """Layers whose rows a kernel makes, which could run in torch instead; none for the frame's own kernels."""
         orders = [step for order in DEFAULT_ORDERS for step in self._describer.order(order)]
-        makers = [step for step in orders if isinstance(step, Launch) and isinstance(step.kernel, Gemm | Rows)]
+        makers = [step for step in orders if isinstance(step, Launch) and isinstance(step.kernel, Gemm | Rows | Lanes)]
         found = [step.layer for step in makers if name_of(step.kernel) == kernel]
         return tuple(dict.fromkeys(name for name in found if name not in self.layout.in_torch))
 

@@ -346,7 +346,7 @@ class CudaEngine:
 
         candidates = np.zeros(len(plan.layers), np.int64)
         for index, layer in enumerate(plan.layers):
-            if layer.name in self._in_torch:
+            if layer.name in self._in_torch or layer.mode == "dense":
                 if number(layout.run_of[layer.name]):
                     off_grid = sum(name not in layout.stores for name in layer.outputs)
                     stored = [number(layout.n_of[name]) for name in layer.outputs if name in layout.stores]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from fluxshard.codegen.common.islands.dense_ops import Load
+from fluxshard.codegen.common.islands.lanes import TILE, Lanes
 from fluxshard.codegen.common.segments import Segment
 from fluxshard.codegen.cpp.families import IslandPort
 from fluxshard.codegen.cpp.islands import code
-from fluxshard.codegen.cpp.islands.dense_ops import Load
 from fluxshard.codegen.cpp.islands.emit import emit
 from fluxshard.codegen.cpp.islands.generate import GeneratedIsland
-from fluxshard.codegen.cpp.islands.lanes import TILE, Lanes
 from fluxshard.codegen.cpp.layout import Layout
 from fluxshard.ir.step_layout import DenseBuffer
 

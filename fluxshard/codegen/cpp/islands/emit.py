@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 
+from fluxshard.codegen.common.islands.dense_ops import DenseOp, Map, Normalise, Product, Reduce, Softmax
+from fluxshard.codegen.common.islands.grouping import in_groups, is_by_rows
+from fluxshard.codegen.common.islands.tensors import View, merged
 from fluxshard.codegen.common.literals import literal
 from fluxshard.codegen.cpp.islands import code
-from fluxshard.codegen.cpp.islands.dense_ops import DenseOp, Map, Normalise, Product, Reduce, Softmax
-from fluxshard.codegen.cpp.islands.grouping import in_groups, is_by_rows
-from fluxshard.codegen.cpp.islands.tensors import View, merged
 
 Base = Callable[[int], str]  # of a buffer: a C++ pointer to float
 
@@ -128,7 +128,7 @@ class _Emitter:
         ]
         expression = op.expression.format(*names)
         row = code.MapRow(to=pointers[0], step=inner[1][0], count=count, inputs=inputs, expression=expression)
-        heavy = 1 + sum(expression.count(name) for name in ("activate", "exp_v", "sqrt_v", " / ")) * 8
+        heavy = 1 + sum(expression.count(name) for name in ("activate", "exp_v", "sin_v", "cos_v", "sqrt_v", " / ")) * 8
         return self._nest(loops, op.to.size * heavy, row)
 
     def _softmax(self, op: Softmax) -> code.Nest:

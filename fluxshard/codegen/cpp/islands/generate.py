@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fluxshard.codegen.common.islands.builder import Unsupported
+from fluxshard.codegen.common.islands.dense_ops import Buffer, Load, Program, read_by
+from fluxshard.codegen.common.islands.lanes import Lanes, in_lanes, may_have_lanes
+from fluxshard.codegen.common.islands.lower import lower_island
+from fluxshard.codegen.common.islands.placement import Placement, place
 from fluxshard.codegen.cpp.allocation import Allocator
-from fluxshard.codegen.cpp.islands.builder import Unsupported
-from fluxshard.codegen.cpp.islands.dense_ops import Buffer, Load, Program, read_by
-from fluxshard.codegen.cpp.islands.lanes import Lanes, in_lanes
-from fluxshard.codegen.cpp.islands.lower import lower_island
-from fluxshard.codegen.cpp.islands.placement import Placement, place
 from fluxshard.ir.params import Island
 from fluxshard.ir.plan import LayerSpec, Plan
 
@@ -77,15 +77,12 @@ def _allocated(plan: Plan, layer: LayerSpec, program: Program, read: set[str], a
     for name in off_grid:
         allocator.value(name)
     kept = {name for name in off_grid if name not in read}  # nobody asks whether they changed
-    lanes = None
-    if len(kept) == len(layer.outputs) and all(plan.value(name).grid is not None for name in layer.inputs):
-        lanes = in_lanes(program)
+    lanes = in_lanes(program) if may_have_lanes(plan, layer) else None
     loads: tuple[Load, ...] = ()
     at_home = {} if lanes else {view.buffer: name for name, view in program.outputs if name in kept}
     if lanes:
         program = lanes.program
-        filled = frozenset(load.to.buffer for part in lanes.parts for load in part.loads)
-        placement = place(program, filled)
+        placement = place(program, lanes.filled)
     else:
         placement = place(program, elsewhere=frozenset(at_home))
         loads = tuple(op for op in program.ops if isinstance(op, Load))

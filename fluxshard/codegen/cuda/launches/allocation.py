@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fluxshard.codegen.common.arena import round_up
+from fluxshard.codegen.cuda.islands.generate import IslandKernel, allocate_islands, tiled_islands
 from fluxshard.codegen.cuda.launches import kernels as K
 from fluxshard.codegen.cuda.launches.memory import (
     AxisTable,
@@ -43,6 +44,8 @@ class Allocation:
       counters: parts that are done, per tile; None without a GEMM.
       pick: candidates of a transposed convolution, sorted by output phase; None without one.
       flags: result of each receptive-field check, one byte per cell.
+      islands: kernels of islands that do not run in torch.
+      why_in_torch: of the other islands, why they do.
     """
 
     layout: StreamLayout
@@ -57,6 +60,8 @@ class Allocation:
     counters: Ptr | None
     pick: Ptr | None
     flags: Mapping[Rule, Ptr]
+    islands: Mapping[str, IslandKernel]
+    why_in_torch: Mapping[str, str]
 
 
 def allocate(plan: Plan, target: CudaTarget, tiles: Mapping[str, K.GemmTile], dense: frozenset[str]) -> Allocation:
@@ -69,7 +74,15 @@ def allocate(plan: Plan, target: CudaTarget, tiles: Mapping[str, K.GemmTile], de
       dense: layers that run in torch although they need not.
     """
     state, inputs, constants = State(), State("input"), Constants()
-    layout, segments = lay_out(plan, target, dense, state, inputs)
+    tiled, why_in_torch = tiled_islands(plan, target)
+    tiled = {name: island for name, island in tiled.items() if name not in dense}
+    in_torch = frozenset(
+        layer.name
+        for layer in plan.layers
+        if layer.name in dense or (isinstance(layer.params, P.Island) and layer.name not in tiled)
+    )
+    layout, segments = lay_out(plan, target, in_torch, state, inputs)
+    islands = allocate_islands(plan, tiled, layout, segments, constants)
     vectors = _vector_rows(plan, target, state)
     allocator = OperandAllocator(plan, layout, segments, constants, tiles, vectors)
     sparse = [layer for layer in plan.layers if layer.mode == "sparse" and layer.name not in layout.in_torch]
@@ -93,6 +106,7 @@ def allocate(plan: Plan, target: CudaTarget, tiles: Mapping[str, K.GemmTile], de
         inputs=StateBlocks(inputs.size, tuple(inputs.blocks)),
         constants=ConstantBlocks(constants.size, constants.tables, tuple(constants.packed)), axes=constants.axes,
         operands=operands, vectors=vectors, partial=scratch[0], counters=scratch[1], pick=scratch[2], flags=flags,
+        islands=islands, why_in_torch=why_in_torch,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fluxshard.codegen.common.arena import round_up
+from fluxshard.codegen.common.islands.lanes import TILE
 from fluxshard.options import DType
 
 # Blocks that registers must leave room for on a multiprocessor. Said explicitly, or ptxas aims at more and spills.
@@ -246,7 +247,97 @@ class Small:
         return 4 if self.header.startswith("image_") else _MIN_BLOCKS
 
 
-Kernel = Gemm | Rows | Small
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneLoad:
+    """An input of an island on its way to shared memory: channel c of a lane goes to `to + c * pitch + lane`."""
+
+    inputs: Inputs
+    to: int
+    pitch: int
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        return self.inputs.starts[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanePart:
+    """The lanes of one grid.
+
+    Attributes:
+      first: its first tile.
+      start: its first lane.
+      cells: how many lanes there are.
+      width: of the grid.
+      loads: what is read of a cell.
+    """
+
+    first: int
+    start: int
+    cells: int
+    width: int
+    loads: tuple[LaneLoad, ...]
+
+    @property
+    def after(self) -> int:
+        """The tile after its last."""
+        return self.first - (-self.cells // TILE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOp:
+    """An op on a tile: `statement`, for every lane and every r in `[0, rows)`."""
+
+    rows: int
+    statement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOutput:
+    """`rows` of a tile, `TILE` floats each, from `of` on in shared memory."""
+
+    of: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """An island that treats every cell alone (common/islands/lanes.py): a block takes a tile through all ops.
+
+    Attributes:
+      floats: shared memory of a tile.
+      lanes: how many there are.
+      constants: number of tensors that ops read besides.
+      parts: where lanes come from.
+      ops: in order.
+      outputs: in order.
+    """
+
+    family = "lanes"
+    min_blocks = _MIN_BLOCKS
+    dtype: DType
+    floats: int
+    lanes: int
+    constants: int
+    parts: tuple[LanePart, ...]
+    ops: tuple[LaneOp, ...]
+    outputs: tuple[LaneOutput, ...]
+
+    threads = 256
+
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory."""
+        return 4 * self.floats
+
+    @property
+    def tiles(self) -> int:
+        """How many there are."""
+        return self.parts[-1].after
+
+
+Kernel = Gemm | Rows | Small | Lanes
 
 
 def name_of(kernel: Kernel) -> str:
@@ -258,6 +349,8 @@ def name_of(kernel: Kernel) -> str:
         label = f"gemm_{t.bm}x{t.bn}x{t.bk}_k{kernel.depth}_n{kernel.finish.channels}"
     elif isinstance(kernel, Rows):
         label = f"{kernel.op}_c{kernel.finish.channels}"
+    elif isinstance(kernel, Lanes):
+        label = f"lanes_{kernel.lanes}"
     else:
         label = kernel.label
     return f"fs_{label}_{kind}_{digest}"

@@ -62,6 +62,8 @@ class Describer:
                     steps.append(self._upsample_mask(layer))
             elif layer.name in self._layout.in_torch:
                 steps += self._dense(layer, order)
+            elif layer.name in self.memory.islands:
+                steps += [self._gate(layer, order), self._layers.island(layer, order)]
             else:
                 steps += self._sparse(layer, order)
         steps += self._frame.outputs(order.planned)
@@ -188,21 +190,9 @@ class Describer:
 
     def _dense(self, layer: LayerSpec, order: Order) -> list[Step]:
         """A layer in torch: whether it must run, dense inputs, the call, and its outputs compared with the cache."""
-        m, plan = self._layout, self.plan
-        on_grid = [name for name in layer.inputs if plan.value(name).grid is not None]
-        masks = self._gate_masks(on_grid, order)
-        grids = {plan.value(name).grid for name in (*layer.inputs, *layer.outputs)} - {None}
-        still = [m.grids[grid].still for grid in sorted(grids)]  # type: ignore[type-var, index]
-        vectors = [m.changed_of[name] for name in layer.inputs if plan.value(name).grid is None]
-        args = p(m.key, m.run_of[layer.name])
-        for pointers in ([mask for mask, _ in masks], still, vectors):
-            args += p(*(pointers or (None,)))
-        cells = [n for _, n in masks]
-        args += i(*(cells + [0] * (len(cells) % 2)) or [0, 0])
-        counts = f"{len(masks)}, {len(still)}, {len(vectors)}"
-        gate = bookkeeping(f"gate_{counts.replace(', ', '_')}", "rules", f"gate<{counts}>", f"GateArgs<{counts}>")
-        steps: list[Step] = [Launch(kernel=gate, args=args, blocks=-(-max([*cells, 1]) // 4096), layer=layer.name)]
-        for name in dict.fromkeys(on_grid):
+        m = self._layout
+        steps: list[Step] = [self._gate(layer, order)]
+        for name in dict.fromkeys(self._on_grid(layer)):
             # A copy that nothing else writes, of values that stay where they are, is right as long as they are.
             kept = order.remap and name not in m.from_torch
             run = m.run_of[layer.name] if kept else None
@@ -215,6 +205,25 @@ class Describer:
             elif name in m.compared:
                 steps.append(self._take_vector(layer, name))
         return steps
+
+    def _on_grid(self, layer: LayerSpec) -> list[str]:
+        return [name for name in layer.inputs if self.plan.value(name).grid is not None]
+
+    def _gate(self, layer: LayerSpec, order: Order) -> Launch:
+        """Whether an island, or another layer in torch, must run."""
+        m, plan = self._layout, self.plan
+        masks = self._gate_masks(self._on_grid(layer), order)
+        grids = {plan.value(name).grid for name in (*layer.inputs, *layer.outputs)} - {None}
+        still = [m.grids[grid].still for grid in sorted(grids)]  # type: ignore[type-var, index]
+        vectors = [m.changed_of[name] for name in layer.inputs if plan.value(name).grid is None]
+        args = p(m.key, m.run_of[layer.name])
+        for pointers in ([mask for mask, _ in masks], still, vectors):
+            args += p(*(pointers or (None,)))
+        cells = [n for _, n in masks]
+        args += i(*(cells + [0] * (len(cells) % 2)) or [0, 0])
+        counts = f"{len(masks)}, {len(still)}, {len(vectors)}"
+        gate = bookkeeping(f"gate_{counts.replace(', ', '_')}", "rules", f"gate<{counts}>", f"GateArgs<{counts}>")
+        return Launch(kernel=gate, args=args, blocks=-(-max([*cells, 1]) // 4096), layer=layer.name)
 
     def _gate_masks(self, names: list[str], order: Order) -> list[tuple[Ptr, int]]:
         """Masks that say whether an input changed; with planned work those are the candidates of its grid."""

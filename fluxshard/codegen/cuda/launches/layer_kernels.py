@@ -5,7 +5,7 @@ from __future__ import annotations
 from fluxshard.codegen.common.segments import Segment
 from fluxshard.codegen.cuda.launches import kernels as K
 from fluxshard.codegen.cuda.launches.allocation import Allocation
-from fluxshard.codegen.cuda.launches.launch import Args, Launch, field_args, i, p
+from fluxshard.codegen.cuda.launches.launch import Args, Launch, Order, field_args, i, p
 from fluxshard.codegen.cuda.launches.operands import Operands
 from fluxshard.codegen.cuda.launches.segments import segment_args
 from fluxshard.ir.plan import LayerSpec, Plan
@@ -61,6 +61,15 @@ class LayerKernels:
         args = self._out(layer.name, layout.stores[name], False, None, None)
         args += p(*(None,) * 10, layout.dense_of[name], None)
         return Launch(kernel=kernel, args=args, blocks=_row_blocks(kernel, grid.cells), layer=layer.name)
+
+    def island(self, layer: LayerSpec, order: Order) -> Launch:
+        """An island that is generated."""
+        made, m = self._memory.islands[layer.name], self._memory.layout
+        args = p(m.control, m.key, *(made.constants or (None,)), *(m.cached_of[name] for name in made.outputs))
+        for segments in made.segments:
+            args += segment_args(m, segments, planned=order.planned)
+        args += i(int(not order.remap), 0)
+        return Launch(kernel=made.kernel, args=args, blocks=made.kernel.tiles, layer=layer.name)
 
     def _out(self, layer: str, store: Store, planned: bool, operands: Operands | None, n: Ptr | None) -> Args:
         """Struct Out.

@@ -141,20 +141,15 @@ def used_words(cells: int) -> int:
     return -(-2 * cells // 32)
 
 
-def is_in_torch(layer_name: str, params: object, dense: frozenset[str]) -> bool:
-    """Whether a layer runs in torch: islands, and those of `dense`."""
-    return isinstance(params, P.Island) or layer_name in dense
-
-
 def lay_out(
-    plan: Plan, target: CudaTarget, dense: frozenset[str], state: State, inputs: State
+    plan: Plan, target: CudaTarget, in_torch: frozenset[str], state: State, inputs: State
 ) -> tuple[StreamLayout, Segments]:
     """Memory for the values of a plan.
 
     Args:
       plan: the network.
       target: decides the stored type and the stride of rows.
-      dense: layers that run in torch although they need not.
+      in_torch: layers that run in torch.
       state: gives the memory of the state.
       inputs: gives that of the input cache.
 
@@ -178,8 +173,8 @@ def lay_out(
     image_mask, compact_changes, compact_flags = (state.take(plan.grids[0].cells) for _ in range(3))
     given = _lay_out_input(plan, target, inputs)
     grids = _grids(plan, state, inputs, counts, work, given.still, n_of_grid)
-    in_torch = frozenset(layer.name for layer in plan.layers if is_in_torch(layer.name, layer.params, dense))
-    values = _Values(plan, target, in_torch, state, counts)
+    compared = frozenset(name for layer in plan.layers for name in layer.inputs if plan.value(name).grid is None)
+    values = _Values(plan, target, in_torch, compared, state, counts)
     most = max(grid.cells for grid in plan.grids)
     layout = StreamLayout(
         target=target, input=given, control=control, control_bytes=sum(sizes), tau=tau, work=work,
@@ -190,7 +185,7 @@ def lay_out(
         stores=values.stores, view_masks=values.view_masks, fresh_of=values.fresh_of, cached_of=values.cached_of,
         dense_of=values.dense_of, in_torch=in_torch,
         from_torch=frozenset(name for layer in plan.layers if layer.name in in_torch for name in layer.outputs),
-        compared=frozenset(name for layer in plan.layers for name in layer.inputs if plan.value(name).grid is None),
+        compared=compared,
         list=state.take(4 * most), rows=state.take(4 * most), counts=state.take(4 * (most // CELLS_PER_BLOCK + 1)),
         winner=state.take(4 * most),
     )  # fmt: skip
@@ -266,7 +261,10 @@ def _grids(
 class _Values:
     """Memory of every value: see `StreamLayout` for the attributes."""
 
-    def __init__(self, plan: Plan, target: CudaTarget, in_torch: frozenset[str], state: State, counts: _Counts) -> None:
+    def __init__(
+        self, plan: Plan, target: CudaTarget, in_torch: frozenset[str], compared: frozenset[str], state: State,
+        counts: _Counts,
+    ) -> None:  # fmt: skip
         take, width = state.take, plan.value(plan.input).shape[3]
         self.stores: dict[str, Store] = {}
         self.view_masks: dict[str, Ptr] = {}
@@ -285,7 +283,9 @@ class _Values:
                 value = plan.value(name)
                 if value.grid is None:
                     n_bytes = 4 * int(np.prod(value.shape))
-                    self.fresh_of[name], self.cached_of[name] = take(n_bytes), take(n_bytes)
+                    self.cached_of[name] = take(n_bytes)
+                    if name in compared:
+                        self.fresh_of[name] = take(n_bytes)
                     continue
                 n, stride = plan.grids[value.grid].cells, round_up(value.channels, target.lanes)
                 self.stores[name] = Store(

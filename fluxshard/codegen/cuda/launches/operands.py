@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fluxshard.codegen.common.arena import round_up
-from fluxshard.codegen.common.literals import activation_numbers, literal
+from fluxshard.codegen.common.literals import ACTIVATION_NAMES, activation_numbers, literal
 from fluxshard.codegen.common.resampling import lerp
 from fluxshard.codegen.common.segments import Segment
-from fluxshard.codegen.cpp import families
 from fluxshard.codegen.cuda.launches import kernels as K
 from fluxshard.codegen.cuda.launches.memory import AxisTable, Constants, Segments
 from fluxshard.codegen.cuda.launches.segments import inputs_of
@@ -106,8 +105,8 @@ class OperandAllocator:
             residual = self._segments[layer.inputs[1]]
         finish = K.Finish(
             channels=self._plan.value(layer.output).channels,
-            act=families.NUMBERS[act[0]] if act else "NONE",
-            act_after=families.NUMBERS[after[0]] if after else "NONE",
+            act=ACTIVATION_NAMES[act[0]] if act else "NONE",
+            act_after=ACTIVATION_NAMES[after[0]] if after else "NONE",
             numbers=(*activation_numbers(act), *activation_numbers(after)),
             bias=bias in roles, slope="slope" in roles, residual=inputs_of(self._layout, residual, rows=True),
         )  # fmt: skip

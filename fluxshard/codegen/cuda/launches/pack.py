@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.common.bfloat16 import bfloat16_bits
+from fluxshard.codegen.common.islands.tensors import strided
 from fluxshard.codegen.cuda.launches.kernels import Gemm
 from fluxshard.codegen.cuda.launches.memory import ConstantBlocks, Packed
 from fluxshard.options import DType
 
 Array = NDArray[np.float32]
+_FLOAT32 = ("vector", "plain", "strided")  # what is no factor of a matrix product
 
 
 def pack_all(constants: ConstantBlocks, weights: Mapping[str, NDArray[np.generic]], dtype: DType) -> NDArray[np.uint8]:
@@ -23,7 +25,7 @@ def pack_all(constants: ConstantBlocks, weights: Mapping[str, NDArray[np.generic
         blob[offset : offset + len(content)] = np.frombuffer(content, np.uint8)
     for item in constants.packed:
         packed = _pack(item, np.asarray(weights[item.weight], np.float32))
-        stored = packed.astype(np.float32) if item.kind == "vector" else to_stored(packed, dtype)
+        stored = packed.astype(np.float32) if item.kind in _FLOAT32 else to_stored(packed, dtype)
         flat = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
         assert flat.size == item.n_bytes, (item, flat.size)
         blob[item.offset : item.offset + flat.size] = flat
@@ -47,6 +49,10 @@ def _pack(item: Packed, array: Array) -> Array:
         row = np.zeros(width, np.float32)
         row[:channels] = array.reshape(-1)  # one number stands for all channels
         return row
+    if item.kind == "plain":
+        return array
+    if item.kind == "strided":
+        return strided(array, item.meta)  # type: ignore[arg-type]
     if item.kind == "gemm":
         (gemm,) = item.meta
         assert isinstance(gemm, Gemm)

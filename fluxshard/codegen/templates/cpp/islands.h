@@ -20,6 +20,14 @@ FS_CALLED vf load_apart(const float* p, int i, int step, int n) {
   return v;
 }
 
+FS_CALLED vf sin_v(vf x) {
+  for (int i = 0; i < FS_VL; ++i) x[i] = std::sin(x[i]);
+  return x;
+}
+FS_CALLED vf cos_v(vf x) {
+  for (int i = 0; i < FS_VL; ++i) x[i] = std::cos(x[i]);
+  return x;
+}
 FS_INLINE vf square_v(vf x) { return x * x; }
 FS_INLINE vf cube_v(vf x) { return x * x * x; }
 FS_INLINE vf sqrt_v(vf x) {

@@ -65,9 +65,9 @@ float expf(float) noexcept;
 float fabsf(float) noexcept;
 float floorf(float) noexcept;
 float fmaf(float, float, float) noexcept;
-float log1pf(float) noexcept;
-float logf(float) noexcept;
+float log1pf(float) noexcept, logf(float) noexcept;
 float rintf(float) noexcept;
+float sinf(float) noexcept, cosf(float) noexcept;
 float sqrtf(float) noexcept;
 float tanhf(float) noexcept;
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fluxshard.codegen.cpp.islands.dense_ops import DenseOp, Map, Product, Softmax, read_by
+from fluxshard.codegen.common.islands.dense_ops import DenseOp, Map, Product, Softmax, read_by
 
 
 def in_groups(ops: Sequence[DenseOp]) -> list[list[DenseOp]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
-from fluxshard.codegen.cpp.islands.builder import Builder, Unsupported
-from fluxshard.codegen.cpp.islands.tensors import View
+from fluxshard.codegen.common.islands.builder import Builder, Unsupported
+from fluxshard.codegen.common.islands.tensors import View
 
 Result = View | tuple["Result | None", ...]
 Rule = Callable[..., Result]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fluxshard.codegen.cpp.islands.builder import Builder, Unsupported
-from fluxshard.codegen.cpp.islands.dense_ops import Buffer, Map, Program
-from fluxshard.codegen.cpp.islands.rules.values import VALUE_RULES
-from fluxshard.codegen.cpp.islands.rules.views import VIEW_RULES, Result
-from fluxshard.codegen.cpp.islands.simplify import simplified
-from fluxshard.codegen.cpp.islands.tensors import View
+from fluxshard.codegen.common.islands.builder import Builder, Unsupported
+from fluxshard.codegen.common.islands.dense_ops import Buffer, Map, Program
+from fluxshard.codegen.common.islands.rules.values import VALUE_RULES
+from fluxshard.codegen.common.islands.rules.views import VIEW_RULES, Result
+from fluxshard.codegen.common.islands.simplify import simplified
+from fluxshard.codegen.common.islands.tensors import View
 from fluxshard.ir.params import Argument, Island, IslandStep, Ref
 from fluxshard.ir.plan import LayerSpec, Plan
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluxshard.codegen.cpp.islands.builder import Unsupported
-from fluxshard.codegen.cpp.islands.dense_ops import Buffer, DenseOp, Load, Map, Program, read_by
-from fluxshard.codegen.cpp.islands.grouping import in_groups
-from fluxshard.codegen.cpp.islands.lanes import TILE, in_lanes
-from fluxshard.codegen.cpp.islands.lower import lower_island
-from fluxshard.codegen.cpp.islands.placement import place
-from fluxshard.codegen.cpp.islands.tensors import View
+from fluxshard.codegen.common.islands.builder import Unsupported
+from fluxshard.codegen.common.islands.dense_ops import Buffer, DenseOp, Load, Map, Program, read_by
+from fluxshard.codegen.common.islands.grouping import in_groups
+from fluxshard.codegen.common.islands.lanes import TILE, in_lanes
+from fluxshard.codegen.common.islands.lower import lower_island
+from fluxshard.codegen.common.islands.placement import place
+from fluxshard.codegen.common.islands.tensors import View
 from fluxshard.geometry import Grid
 from fluxshard.ir.params import Argument, Island, IslandStep, Ref
 from fluxshard.ir.plan import LayerSpec, Output, Plan, ValueSpec, WeightSpec

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from fluxshard.codegen.common.literals import literal
-from fluxshard.codegen.cpp.islands.dense_ops import (
+from fluxshard.codegen.common.islands.dense_ops import (
     Buffer,
     DenseOp,
     Load,
@@ -17,7 +16,8 @@ from fluxshard.codegen.cpp.islands.dense_ops import (
     Reduce,
     Softmax,
 )
-from fluxshard.codegen.cpp.islands.tensors import Shape, View, broadcast, contiguous_strides, merged, resolved
+from fluxshard.codegen.common.islands.tensors import Shape, View, broadcast, contiguous_strides, merged, resolved
+from fluxshard.codegen.common.literals import literal
 
 Operand = View | float | int
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fluxshard.codegen.cpp.islands.tensors import Shape, View
+from fluxshard.codegen.common.islands.tensors import Shape, View
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
+
 Shape = tuple[int, ...]
 
 
@@ -180,6 +183,19 @@ def merged(shape: Shape, strides: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
     if not axes:
         axes = [(1, (1,) * len(strides))]
     return tuple(n for n, _ in axes), [tuple(steps[k] for _, steps in axes) for k in range(len(strides))]
+
+
+def strided(array: NDArray[np.float32], meta: Sequence[int]) -> NDArray[np.float32]:
+    """The numbers of a tensor in order, flat.
+
+    Args:
+      array: the buffer.
+      meta: offset, then the shape, then as many strides.
+    """
+    rank = (len(meta) - 1) // 2
+    shape, strides = meta[1 : 1 + rank], [4 * step for step in meta[1 + rank :]]
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return np.lib.stride_tricks.as_strided(flat[meta[0] :], shape, strides).reshape(-1)
 
 
 def _blocks(view: View) -> Iterator[tuple[int, int]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fluxshard.codegen.common.arena import round_up
-from fluxshard.codegen.cpp.islands.dense_ops import Program, read_by
-from fluxshard.codegen.cpp.islands.grouping import in_groups
+from fluxshard.codegen.common.islands.dense_ops import Program, read_by
+from fluxshard.codegen.common.islands.grouping import in_groups
 
 _ALIGN = 16  # floats: a cache line
 _BEYOND = 64  # floats after the last buffer: whole vectors are read, the last of a row too

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from fluxshard.codegen.cpp.islands.dense_ops import DenseOp, Map, Program, Reduce, read_by
-from fluxshard.codegen.cpp.islands.tensors import View, merged
+from fluxshard.codegen.common.islands.dense_ops import DenseOp, Map, Program, Reduce, read_by
+from fluxshard.codegen.common.islands.tensors import View, merged
 
 _LONGEST = 400  # characters of an expression: compilers take long for more
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from fluxshard.codegen.common.literals import literal
-from fluxshard.codegen.cpp.families import NUMBERS
-from fluxshard.codegen.cpp.islands.builder import Builder, Operand, Unsupported
-from fluxshard.codegen.cpp.islands.rules.views import Result, Rule
-from fluxshard.codegen.cpp.islands.tensors import View
+from fluxshard.codegen.common.islands.builder import Builder, Operand, Unsupported
+from fluxshard.codegen.common.islands.rules.views import Result, Rule
+from fluxshard.codegen.common.islands.tensors import View
+from fluxshard.codegen.common.literals import ACTIVATION_NAMES, literal
 
 
 def _act(name: str, first: float = 0.0, second: float = 0.0) -> str:
-    return f"activate<{NUMBERS[name]}>({{0}}, nullptr, {literal(first)}, {literal(second)})"
+    return f"activate<{ACTIVATION_NAMES[name]}>({{0}}, nullptr, {literal(first)}, {literal(second)})"
 
 
 def _unary(expression: str) -> Rule:
@@ -231,7 +230,8 @@ def _attention(
 VALUE_RULES: Mapping[str, Rule] = {
     **{name: _unary(_act(name)) for name in ("relu", "relu6", "silu", "hardswish", "hardsigmoid", "mish")},
     "sigmoid": _unary(_act("sigmoid")), "tanh": _unary(_act("tanh")),
-    "exp": _unary("exp_v({0})"), "neg": _unary("(-{0})"), "abs": _unary("magnitude({0})"),
+    "exp": _unary("exp_v({0})"), "sin": _unary("sin_v({0})"), "cos": _unary("cos_v({0})"),
+    "neg": _unary("(-{0})"), "abs": _unary("magnitude({0})"),
     "sqrt": _unary("sqrt_v({0})"), "rsqrt": _unary("(1.0f / sqrt_v({0}))"), "reciprocal": _unary("(1.0f / {0})"),
     "square": _unary("square_v({0})"), "gelu": _gelu, "elu": _elu, "leaky_relu": _numbered("leaky_relu", 0.01),
     "hardtanh": _numbered("clamp", -1.0, 1.0), "clamp": _clamp,

@@ -1,21 +1,21 @@
 """Islands that treat every cell alone, such as the decoding of boxes, run tile by tile: a few cells at a time.
 
 Of such an island every tensor has the same last axis, the cells of all its maps one after another, and every op keeps
-them apart: they are lanes. A tile of lanes is read from the rows of features, stays in the first cache through all ops,
-and is written once; tiles are independent, so they are shared out among threads, and those whose cells did not change
-keep what they have.
+them apart: they are lanes. A tile of lanes is read from the rows of features, stays in the first cache of a processor,
+or the shared memory of a GPU, through all ops, and is written once; tiles are independent, so they are shared out among
+threads or blocks, and those whose cells did not change keep what they have.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fluxshard.codegen.cpp.islands.dense_ops import DenseOp, Load, Map, Product, Program, Reduce, Softmax
-from fluxshard.codegen.cpp.islands.simplify import with_views
-from fluxshard.codegen.cpp.islands.tensors import View
+from fluxshard.codegen.common.islands.dense_ops import DenseOp, Load, Map, Product, Program, Reduce, Softmax
+from fluxshard.codegen.common.islands.simplify import with_views
+from fluxshard.codegen.common.islands.tensors import View
+from fluxshard.ir.plan import LayerSpec, Plan
 
-TILE = 32  # lanes
-_FEWEST = 8 * TILE
+TILE = 32  # lanes: whole vectors of a processor, a warp of a GPU
 _MOST_FLOATS = 1 << 16  # of all buffers of a tile: they lie on a thread's stack
 
 
@@ -48,15 +48,28 @@ class Lanes:
     parts: tuple[Part, ...]
     program: Program
 
+    @property
+    def filled(self) -> frozenset[int]:
+        """Buffers that are read from features before the first op."""
+        return frozenset(load.to.buffer for part in self.parts for load in part.loads)
 
-def in_lanes(program: Program) -> Lanes | None:
+
+def may_have_lanes(plan: Plan, layer: LayerSpec) -> bool:
+    """Whether an island reads values on grids alone, and gives values off the grids that no layer reads."""
+    read = {name for other in plan.layers for name in other.inputs}
+    outputs = all(plan.value(name).grid is None and name not in read for name in layer.outputs)
+    return outputs and all(plan.value(name).grid is not None for name in layer.inputs)
+
+
+def in_lanes(program: Program, fewest: int = 8 * TILE) -> Lanes | None:
     """The island in tiles, or None where its ops mix cells.
 
     Args:
-      program: whose outputs are all off the grids, and which reads values on grids only.
+      program: of an island that may have lanes.
+      fewest: lanes from which on tiles pay.
     """
     sizes = {view.shape[-1] if view.shape else 1 for _, view in program.outputs}
-    if len(sizes) != 1 or (count := sizes.pop()) < _FEWEST:
+    if len(sizes) != 1 or (count := sizes.pop()) < fewest:
         return None
     tiler = _Tiler(program, count)
     loads = [op for op in program.ops if isinstance(op, Load)]
