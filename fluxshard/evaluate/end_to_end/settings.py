@@ -1,4 +1,7 @@
-"""Settings of the methods that take part: as the reuse evaluation found the least work within a loss of 3%."""
+"""Settings of the methods that take part: as the reuse evaluation found the least work within a loss of 3%.
+
+Planned reuse of segmentation is a step finer: at 1.5 times the shipped thresholds, carried results lose 3.2% here.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Settings:
 
 
 SETTINGS: Mapping[WorkloadName, Settings] = {
-    "seg": Settings(scale=1.5, tau=0.05),
+    "seg": Settings(scale=1.25, tau=0.05),
     "pose": Settings(scale=0.75, tau=0.02),
 }
 

@@ -93,7 +93,7 @@ def test_what_was_recorded() -> None:
 def test_goals_say_what_is_met(results: Results) -> None:
     table = goals_table(results)
     verdicts = {(row[0].text, row[1].text): row[4].text for row in table.rows}
-    assert verdicts[f"loss of '{PLANNED}', %", "low"] == "met"
+    assert verdicts[f"'{PLANNED}': loss, %", "low"] == "met"
     assert verdicts[f"'{PLANNED_RAW}' against the paper: mean latency, ms", "medium"] == "met"
     growth = [text for text, _ in verdicts if "from 1 to 3 edges" in text]
     assert len(growth) == 4
