@@ -85,6 +85,11 @@ class StreamServer:
         """Frames that wait or run."""
         return self._shared.scheduler.depth
 
+    @property
+    def running_s(self) -> float:
+        """For which the engine has run its present frame; 0 where it runs none."""
+        return self._shared.scheduler.running_s(asyncio.get_running_loop().time())
+
     def drain(self, deadline_s: float, moved_to: str = "") -> None:
         """Takes no new streams, and tells those that are open to go.
 
