@@ -86,12 +86,14 @@ class Supervisor:
         Raises:
           RefusedError: another caller has it, there is no room, or no worker has answered in time.
         """
+        failed: set[str] = set()
         try:
             async with asyncio.timeout(self._options.place_s):
                 while True:
-                    place = self._placements.place(stream, identity)
+                    place = self._placements.place(stream, identity, failed)
                     if await self._granted(place):
                         return place, self._workers[place.worker].description.address
+                    failed.add(place.worker)
         except TimeoutError:
             raise RefusedError("the stream cannot be placed at present", reason="full", retry_after_s=_BUSY_S) from None
 

@@ -6,7 +6,7 @@ worker is told of the stream only when all its fences are down, because the work
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fluxshard.errors import RefusedError
@@ -149,10 +149,15 @@ class Placements:
         del self._workers[worker]
         return tuple(sorted(lost, key=lambda place: place.epoch))
 
-    def place(self, stream: str, identity: str) -> Place:
+    def place(self, stream: str, identity: str, avoid: Collection[str] = ()) -> Place:
         """Places a stream on the worker with the least load, whether it had a place or not.
 
         Whoever owned it under the same identity before owns it no longer. See `fences` for what has to be ended first.
+
+        Args:
+          stream: its name.
+          identity: of its caller.
+          avoid: workers that have just failed to take it.
 
         Raises:
           RefusedError: "taken" by another caller, or "full".
@@ -162,7 +167,7 @@ class Placements:
             raise RefusedError("a stream of this name belongs to another caller", reason="taken")
         if known is None and self._most and self._counts.get(identity, 0) >= self._most:
             raise self._full()
-        worker = self._choose(stream)
+        worker = self._choose(stream, avoid)
         if known is None:
             known = self._streams[stream] = _Stream(identity)
             self._counts[identity] = self._counts.get(identity, 0) + 1
@@ -274,13 +279,13 @@ class Placements:
             gone.add(name)
             yield name, source, target
 
-    def _choose(self, stream: str) -> str:
+    def _choose(self, stream: str, avoid: Collection[str]) -> str:
         known = self._streams.get(stream)
         here = None if known is None or known.place is None else known.place.worker
         found, least = None, 0.0
         for name, worker in self._workers.items():
             stays = name == here
-            if not worker.is_open or len(worker.streams) - stays >= worker.max_streams:
+            if not worker.is_open or name in avoid or len(worker.streams) - stays >= worker.max_streams:
                 continue
             load = worker.load - (self._weight(stream, name) if stays else 0.0)
             if found is None or load < least:

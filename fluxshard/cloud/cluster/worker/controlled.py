@@ -112,7 +112,6 @@ class ControlledWorker:
         """Ends grants that nobody has used and, without a lease, all streams."""
         self._claims.expire(self._clock())
         if not self._lease.holds(self._clock()):
-            self._claims.revoke_all()
             for stream in self._claims.open_streams:
                 self._streams.end(stream, elsewhere())
 

@@ -55,14 +55,11 @@ class GrantedClaims(Claims):
         if granted is not None and granted.epoch <= epoch:
             del self._granted[stream]
 
-    def revoke_all(self) -> None:
-        """All grants are over."""
-        self._granted.clear()
-
     def expire(self, now: float) -> None:
-        """Grants that nobody has used in time are over."""
+        """Grants that nobody has used in time are over, and without a lease all of them."""
+        holds_lease = self._holds_lease()
         for stream, granted in tuple(self._granted.items()):
-            if now >= granted.until:
+            if now >= granted.until or not holds_lease:
                 del self._granted[stream]
                 self._ended.append((stream, granted.epoch))
 

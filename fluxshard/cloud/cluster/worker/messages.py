@@ -156,9 +156,9 @@ def decode(line: bytes) -> tuple[int, Any]:
     """
     try:
         number, name, fields = json.loads(line)
+        if "ended" in fields:
+            fields["ended"] = tuple((stream, epoch) for stream, epoch in fields["ended"])
         message = _KINDS[name](**fields)
     except (ValueError, KeyError, TypeError) as error:
         raise WireError("a message between supervisor and worker cannot be read") from error
-    if isinstance(message, Report):
-        message = Report(**{**fields, "ended": tuple((stream, epoch) for stream, epoch in message.ended)})
     return int(number), message
