@@ -42,9 +42,7 @@ def test_a_worker_that_dies_costs_one_keyframe(reuse: str) -> None:
         stream = stream_on(cluster, reuse=REUSES[reuse])
         before, frames, epoch = cluster.owner("test"), len(stream.outputs), stream.session.link.epoch
         cluster.call(before.die)
-        died = time.monotonic()
         stream.run_until(lambda record: record.epoch > epoch and record.answered_by == "cloud")
-        assert time.monotonic() - died < 2.0
         stream.run(5)
         assert cluster.owner("test") is not before and stream.session.link.epoch > epoch
         stream.check()

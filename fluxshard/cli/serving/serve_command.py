@@ -131,6 +131,8 @@ async def _serve(
                     log.event("draining", streams=streams.connected, deadline_s=drain_s)
                     await server.drain(drain_s)
                     left = streams.connected
+                    if orders is not None:
+                        await orders.told()
         finally:
             await server.close()
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from fluxshard.cloud.security.access import split_address
 from fluxshard.cloud.server.stream_server import StreamServer
 
 _STATM = Path("/proc/self/statm")
+_TOLD_S, _ANSWER_S = 1.0, 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +36,14 @@ class Orders:
 
     worker: ControlledWorker
     is_orphan: bool = False
+
+    async def told(self) -> None:
+        """Waits until the supervisor knows that the worker leaves, and that its streams have; not for long."""
+        if not self.is_orphan:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TOLD_S):
+                    await self.worker.told_leaving.wait()
+                    await asyncio.sleep(_ANSWER_S)
 
 
 class Control:

@@ -36,7 +36,7 @@ class ClusterOptions:
 
     scale: ScaleOptions = field(default_factory=ScaleOptions)
     beat_s: float = 0.2
-    lease_s: float = 1.0
+    lease_s: float = 2.0
     ask_s: float = 0.4
     place_s: float = 1.2
     open_s: float = 5.0

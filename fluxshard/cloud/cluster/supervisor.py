@@ -69,6 +69,8 @@ class Supervisor:
         """
         await self._start_one()
         await asyncio.gather(*(self._start_one() for _ in range(self._options.scale.least - 1)))
+        while self._workers and not all(map(self._placements.is_open, self._workers)):
+            await asyncio.sleep(_CHECK_S)
         self._begin(self._evening())
         self._begin(self._scaling())
         self._begin(self._measuring())
@@ -199,6 +201,7 @@ class Supervisor:
         finally:
             self._starting -= 1
         self._placements.join(watched.name, description.max_streams)
+        self._placements.set_open(watched.name, False)  # until it holds a lease
         self._workers[watched.name], self._work[watched.name] = watched, {}
         self._observer.event("worker_ready", worker=watched.name, address=description.address, pid=description.pid)
         self._begin(self._watch(watched))
@@ -232,7 +235,7 @@ class Supervisor:
         if report.is_leaving and not watched.is_stopping:
             watched.is_stopping = True
             self._observer.event("worker_leaving", worker=name)
-        self._placements.set_open(name, not watched.is_stopping)
+        self._placements.set_open(name, report.holds_lease and not watched.is_stopping)
 
     async def _measuring(self) -> None:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,8 @@ from fluxshard.errors import RefusedError
 
 _WEIGHT = 0.3  # of the newest report in a stream's load
 _RETRY_S = 1.0
+_IDLE_GAP = 0.05  # of a worker, by which loads may always differ: nobody waits longer for that
+_LEAST_GAIN = 0.95  # what a move has to leave of a gap, at most: rounding is no reason for a keyframe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +224,7 @@ class Placements:
                 after = stream.share + _WEIGHT * (share - stream.share)
             self._measured_sum += after - (stream.share or 0.0)
             stream.share = after
-        found.work = sum(self._share(self._streams[name]) for name in found.streams)
+        found.work = self._work(found)
 
     def moves(self, *, most: int, tolerance: float, pinned: Iterable[str] = ()) -> list[Move]:
         """Streams whose move would even out the load: first all of workers that drain, then from the most loaded.
@@ -232,6 +234,8 @@ class Placements:
           tolerance: no move is worth while while all loads are within this share of their mean.
           pinned: streams that have moved lately.
         """
+        for worker in self._workers.values():  # means have changed since
+            worker.work = self._work(worker)
         open_loads = {name: worker.load for name, worker in self._workers.items() if worker.is_open}
         room = {name: self._workers[name].max_streams - len(self._workers[name].streams) for name in open_loads}
         if not open_loads:
@@ -265,7 +269,9 @@ class Placements:
             source = max(loads, key=loads.__getitem__)
             target = min((name for name in loads if room[name]), key=loads.__getitem__, default=source)
             gap = loads[source] - loads[target]
-            if loads[source] <= mean * (1 + tolerance) and loads[target] >= mean * (1 - tolerance):
+            if gap <= _IDLE_GAP or (
+                loads[source] <= mean * (1 + tolerance) and loads[target] >= mean * (1 - tolerance)
+            ):
                 return
             movable = [
                 (abs(gap - self._weight(name, source) - self._weight(name, target)), name)
@@ -274,7 +280,7 @@ class Placements:
             if not movable:
                 return
             left, name = min(movable)
-            if not left < gap:
+            if not left < _LEAST_GAIN * gap:
                 return
             gone.add(name)
             yield name, source, target
@@ -293,6 +299,9 @@ class Placements:
         if found is None:
             raise self._full()
         return found
+
+    def _work(self, worker: _Worker) -> float:
+        return sum(self._share(self._streams[name]) for name in worker.streams)
 
     def _weight(self, stream: str, worker: str) -> float:
         """What a stream adds to a worker's load."""

@@ -82,6 +82,8 @@ class ControlledWorker:
         self._stop, self._resident_bytes, self._clock = stop, resident_bytes, clock
         self.is_leaving = False
         """Takes no more streams; its reports say so."""
+        self.told_leaving = asyncio.Event()
+        """Set once a report has said so: whoever ends before that is taken for lost."""
 
     def answer(self, request: Request) -> Answer:
         """Follows an order."""
@@ -118,6 +120,8 @@ class ControlledWorker:
     def _beat(self, beat: Beat) -> Report:
         if beat.heard_s is not None:
             self._lease.heard(beat.heard_s, beat.lease_s)
+        if self.is_leaving:
+            self.told_leaving.set()
         return Report(
             sent_s=self._clock(),
             ended=self._claims.take_ended(),
@@ -126,6 +130,7 @@ class ControlledWorker:
             cached_bytes=self._streams.cached_bytes,
             resident_bytes=self._resident_bytes(),
             running_s=self._streams.running_s,
+            holds_lease=self._lease.holds(self._clock()),
             is_leaving=self.is_leaving,
         )
 

@@ -106,6 +106,7 @@ class Report:
       cached_bytes: of their features.
       resident_bytes: of the process.
       running_s: for which the engine has run the frame that it runs now; 0 where it runs none.
+      holds_lease: streams that are granted now can be opened.
       is_leaving: it takes no more streams, because its process was asked to end.
     """
 
@@ -116,6 +117,7 @@ class Report:
     cached_bytes: int = 0
     resident_bytes: int = 0
     running_s: float = 0.0
+    holds_lease: bool = False
     is_leaving: bool = False
 
 

@@ -286,3 +286,20 @@ def test_nothing_moves_while_loads_are_even_enough_or_pinned() -> None:
     busy = placements.streams_of("w1")
     assert placements.moves(most=5, tolerance=0.1) != []
     assert placements.moves(most=5, tolerance=0.1, pinned=busy) == []
+
+
+def test_a_single_stream_stays_where_it_is() -> None:
+    placements = of_three()
+    place = placements.place("door", "alice")
+    for share in (0.0, 0.3, 0.9):
+        assert placements.moves(most=5, tolerance=0.1) == []
+        placements.measured(place.worker, {"door": share})
+
+
+def test_idle_streams_are_not_moved_to_even_out_slots() -> None:
+    placements = of_three()
+    for number in range(9):
+        placements.place(f"s{number}", "alice")
+    for stream in sorted(placements.streams_of("w1")):
+        placements.ended("w1", stream, 9)
+    assert counts(placements) == [0, 3, 3] and placements.moves(most=5, tolerance=0.1) == []

@@ -87,7 +87,9 @@ def test_a_stream_from_grant_to_report() -> None:
 
 def test_without_beats_all_streams_are_ended_and_nothing_is_opened() -> None:
     world = World()
+    assert not world.beat().holds_lease
     world.lease()
+    assert world.beat().holds_lease
     world.granted("door", 1)
     world.granted("gate", 2)
     world.open("door", "alice", 1)
@@ -96,7 +98,7 @@ def test_without_beats_all_streams_are_ended_and_nothing_is_opened() -> None:
     assert world.connected == 1
     world.now += 0.1
     world.worker.check()
-    assert world.connected == 0 and world.claims.open_streams == {}
+    assert world.connected == 0 and world.claims.open_streams == {} and not world.beat().holds_lease
     world.lease()
     world.granted("door", 3)
     world.open("door", "alice", 3)

@@ -1,0 +1,223 @@
+"""`fluxshard serve --workers 3` as users start it: a worker that is killed or stopped costs a keyframe, and no more.
+
+Symptoms elsewhere: a dead actor's callers hang (ray 26772), restarts that fail (ray 53727).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluxshard.cloud.edge.connection.link import LinkOptions
+from fluxshard.cloud.network.following_transport import FollowingTransport
+from fluxshard.cloud.network.grpc_transport import GrpcTransport
+from fluxshard.cloud.network.open_transport import open_transport
+from fluxshard.cloud.security.site import make_site
+from fluxshard.cloud.security.tls import ClientTls
+from fluxshard.cloud.security.tokens import issue_token, read_secret
+from fluxshard.cloud.wire.messages import read_down
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
+from fluxshard.errors import RefusedError
+from fluxshard.runtime.offload.transport import Transport
+from fluxshard.testing.offload.serve_process import ServeProcess, serve_process, write_small_model
+from tests.offload.streams import MODEL, Stream, in_links, until
+from tests.unit.cloud.network.talk import hello, messages, replies
+
+LINK = LinkOptions(silence_s=1.5)
+WORKERS = 3
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that runs."""
+
+    server: ServeProcess
+    directory: Path
+
+    def transport(self, identity: str = "edge") -> Transport:
+        """Of an edge with a token."""
+        tls = ClientTls(authority=self.directory / "certs" / "ca.pem", certificate=None, key=None, server_name=None)
+        return open_transport(self.server.address, tls=tls, token=self.token(identity), insecure=False)
+
+    def token(self, identity: str) -> str:
+        secret = read_secret(self.directory / "certs" / "secret")
+        return issue_token(secret, identity=identity, prefix="", expires=time.time() + 3600)
+
+    def direct(self, address: str) -> GrpcTransport:
+        """To the front, or to a worker around it."""
+        tls = ClientTls(authority=self.directory / "certs" / "ca.pem", certificate=None, key=None, server_name=None)
+        return GrpcTransport(address, tls=tls, token=self.token("edge"))
+
+    def events(self, name: str, **facts: Any) -> list[dict[str, Any]]:
+        """Lines of the log."""
+        lines = (self.directory / "log").read_text(encoding="utf-8").splitlines()
+        found = [line for text in lines if text.endswith("}") and (line := json.loads(text))["event"] == name]
+        return [line for line in found if facts.items() <= line.items()]
+
+    def owner(self, stream: str) -> str:
+        """The worker that a stream was placed on last."""
+        return str(self.events("stream_placed", stream=stream)[-1]["worker"])
+
+    def pid(self, worker: str) -> int:
+        """Of a worker's process."""
+        return int(self.events("worker_ready", worker=worker)[-1]["pid"])
+
+    def live(self) -> int:
+        """Workers that take streams."""
+        gone = len(self.events("worker_lost")) + len(self.events("worker_stopped"))
+        return len(self.events("worker_ready")) - gone
+
+    def wait_whole(self) -> None:
+        """Waits until what is gone has been replaced."""
+        until(lambda: self.live() == WORKERS, 90.0)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    directory = tmp_path_factory.mktemp("cluster")
+    certs = directory / "certs"
+    make_site(certs)
+    arguments = [
+        "--model", write_small_model(directory / "small.pt"), "--size", "32x48", "--backend", "reference",
+        "--listen", "127.0.0.1:0", "--tls-cert", certs / "server.pem", "--tls-key", certs / "server.key",
+        "--token-secret", certs / "secret", "--log-file", directory / "log", "--log-format", "json",
+        "--workers", WORKERS,
+    ]  # fmt: skip
+    with serve_process(directory, *arguments) as server:
+        yield Cluster(server, directory)
+        assert server.stop() == 0
+        assert server.stdout.startswith(f"fluxshard: {WORKERS} workers serve small behind {server.address}")
+
+
+def play(streams: list[Stream], done: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Frames of all streams in turns, 20 a second each, until something is so."""
+    end = time.monotonic() + seconds
+    while not done():
+        begin = time.monotonic()
+        assert begin < end, [stream.session.link for stream in streams]
+        for stream in streams:
+            stream.run()
+        time.sleep(max(0.0, begin + 0.05 - time.monotonic()))
+
+
+def opened(cluster: Cluster, names: list[str]) -> list[Stream]:
+    streams = [Stream(cluster.transport(), stream=name, link=LINK) for name in names]
+    for stream in streams:
+        stream.warm()
+    return streams
+
+
+def resumed(stream: Stream) -> bool:
+    """Whether the cloud has answered the last frame from what it had cached."""
+    last = stream.records[-1]
+    return last.answered_by == "cloud" and not last.cloud_keyframe
+
+
+def check_one_keyframe(streams: list[Stream], since: list[int]) -> None:
+    """Every output replays, and the cloud has computed at most one frame whole since."""
+    for stream, first in zip(streams, since, strict=True):
+        stream.check()
+        after = stream.settled[first:]
+        assert sum(record.cloud_ran and bool(record.cloud_keyframe) for record in after) <= 1
+        assert any(record.answered_by == "cloud" and not record.cloud_keyframe for record in after)
+
+
+def test_a_worker_that_is_killed_costs_its_streams_one_keyframe(cluster: Cluster) -> None:
+    streams = opened(cluster, [f"killed{number}" for number in range(4)])
+    victim = cluster.owner("killed0")
+    hit = [stream for number, stream in enumerate(streams) if cluster.owner(f"killed{number}") == victim]
+    since, epochs = [len(stream.outputs) for stream in hit], {stream: stream.session.link.epoch for stream in hit}
+    os.kill(cluster.pid(victim), signal.SIGKILL)
+    play(streams, lambda: all(s.session.link.epoch > epochs[s] and s.session.link.is_open for s in hit))
+    play(streams, lambda: all(map(resumed, hit)))
+    check_one_keyframe(hit, since)
+    for stream in streams:
+        if stream not in hit:
+            stream.check()
+    assert cluster.events("worker_lost", worker=victim)[0]["why"] == "ended"
+    cluster.wait_whole()
+
+
+def test_a_worker_that_is_stopped_is_fenced_and_what_it_wakes_up_with_counts_for_nothing(cluster: Cluster) -> None:
+    (stream,) = streams = opened(cluster, ["frozen"])
+    before, epoch, since = cluster.owner("frozen"), stream.session.link.epoch, len(stream.outputs)
+    pid = cluster.pid(before)
+    os.kill(pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    try:
+        play(streams, lambda: stream.session.link.epoch > epoch and stream.session.link.is_open)
+        play(streams, lambda: time.monotonic() - stopped > 5.0)
+        moved = stream.session.link.epoch
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    address = cluster.events("worker_ready", worker=before)[-1]["address"]
+    with pytest.raises(RefusedError, match="not placed on this server"):
+        in_links(replies(cluster.direct(address), pb.Up(hello=hello(MODEL, "frozen", epoch=epoch)).SerializeToString()))
+    play(streams, lambda: resumed(stream))
+    assert stream.session.link.epoch == moved and cluster.owner("frozen") != before
+    assert cluster.events("worker_lost", worker=before)[0]["why"] == "frozen"
+    check_one_keyframe(streams, [since])
+    cluster.wait_whole()
+
+
+def test_a_worker_that_is_told_to_end_loses_no_frame(cluster: Cluster) -> None:
+    (stream,) = streams = opened(cluster, ["leaving"])
+    before, epoch, since = cluster.owner("leaving"), stream.session.link.epoch, len(stream.outputs)
+    os.kill(cluster.pid(before), signal.SIGTERM)
+    play(streams, lambda: stream.session.link.epoch > epoch and resumed(stream))
+    check_one_keyframe(streams, [since])
+    assert [record for record in stream.settled[since:] if record.cloud_outcome == "lost"] == []
+    until(lambda: bool(cluster.events("worker_stopped", worker=before)))
+    cluster.wait_whole()
+
+
+def test_two_hundred_streams_are_spread_within_ten_percent(cluster: Cluster) -> None:
+    cluster.wait_whole()
+
+    addresses: list[str] = []
+
+    def follow(address: str, _: str) -> Transport:
+        addresses.append(address)
+        return cluster.direct(address)
+
+    async def stay() -> None:
+        over = asyncio.Event()
+        async with AsyncExitStack() as held:
+            for number in range(200):
+                greeting = pb.Up(hello=hello(MODEL, f"many{number}")).SerializeToString()
+                transport = FollowingTransport(cluster.direct(cluster.server.address), follow)
+                down = transport.exchange(messages(greeting, then=over))
+                await held.enter_async_context(aclosing(down))  # type: ignore[type-var]  # a generator
+                assert read_down(await anext(down)).WhichOneof("kind") == "welcome"
+
+    in_links(stay())
+    counts = Counter(addresses)
+    assert sum(counts.values()) == 200 and len(counts) == WORKERS
+    assert all(abs(count - 200 / 3) <= 0.1 * 200 / 3 for count in counts.values()), counts
+
+
+def test_another_caller_is_refused_and_nobody_goes_around_the_front(cluster: Cluster) -> None:
+    (stream,) = opened(cluster, ["door"])
+    greeting = pb.Up(hello=hello(MODEL, "door")).SerializeToString()
+    with pytest.raises(RefusedError, match="belongs to another caller") as refused:
+        in_links(replies(cluster.transport("stranger"), greeting))
+    assert refused.value.reason == "taken"
+    address = cluster.events("worker_ready", worker=cluster.owner("door"))[-1]["address"]
+    for epoch in (0, stream.session.link.epoch, stream.session.link.epoch + 1):
+        around = pb.Up(hello=hello(MODEL, "door", epoch=epoch)).SerializeToString()
+        with pytest.raises(RefusedError, match="not placed on this server"):
+            in_links(replies(cluster.direct(address), around))
+    stream.run(3)
+    assert stream.session.link.is_open
+    stream.check()
