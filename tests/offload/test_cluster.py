@@ -103,7 +103,7 @@ def test_a_worker_that_leaves_sends_its_streams_elsewhere() -> None:
         stream.check()
         assert keyframes_after(stream, frames) == 1
         assert cluster.events.of("worker_lost") == [] and len(cluster.events.of("worker_stopped")) == 1
-        lost = [record for record in stream.settled[frames:] if record.cloud_outcome == "lost"]
+        lost = [record.cloud_reason for record in stream.settled[frames:] if record.cloud_outcome == "lost"]
         assert lost == [], "the frame under way was answered"
 
 

@@ -177,7 +177,7 @@ def test_a_worker_that_is_told_to_end_loses_no_frame(cluster: Cluster) -> None:
     os.kill(cluster.pid(before), signal.SIGTERM)
     play(streams, lambda: stream.session.link.epoch > epoch and resumed(stream))
     check_one_keyframe(streams, [since])
-    assert [record for record in stream.settled[since:] if record.cloud_outcome == "lost"] == []
+    assert [record.cloud_reason for record in stream.settled[since:] if record.cloud_outcome == "lost"] == []
     until(lambda: bool(cluster.events("worker_stopped", worker=before)))
     cluster.wait_whole()
 

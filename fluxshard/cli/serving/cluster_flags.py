@@ -36,7 +36,7 @@ def check_cluster(request: ServeRequest) -> ScaleOptions:
         for flag, given in (("--ray-address", request.ray_address is not None), ("--worker-gpus", request.worker_gpus)):
             if given:
                 raise OptionError(f"{flag} is for workers of Ray: give --cluster ray, too")
-    return _scale(request.workers or "1")
+    return _scale("1" if request.workers is None else request.workers)
 
 
 def worker_host(request: ServeRequest) -> str:

@@ -12,6 +12,7 @@ from fluxshard.cloud.cluster.placement.scaling import Scaler
 from fluxshard.cloud.cluster.pool.protocol import WorkerPool
 from fluxshard.cloud.cluster.watched_worker import WatchedWorker
 from fluxshard.cloud.cluster.worker.messages import Done, Grant, Release, Report, Revoke, Stop
+from fluxshard.cloud.server.admission.claims import taken_over
 from fluxshard.cloud.server.metrics import Observer, SilentObserver
 from fluxshard.errors import FluxShardError, RefusedError, TransportError
 
@@ -39,7 +40,7 @@ class Supervisor:
         observer: Observer | None = None,
     ) -> None:
         self._pool, self._options = pool, options or ClusterOptions()
-        self._placements = placements or Placements()
+        self._placements = Placements() if placements is None else placements
         self._observer = observer or SilentObserver()
         self._scaler = Scaler(self._options.scale)
         self._workers: dict[str, WatchedWorker] = {}  # that take streams, or did until they were told to stop
@@ -130,10 +131,8 @@ class Supervisor:
         granting = False
         try:
             await self._take_down_fences(place)
-            if not self._placements.may_grant(place):
-                raise self._placed_anew()
             watched = self._workers.get(place.worker)
-            if watched is None:
+            if watched is None or not self._is_current(place):
                 return False
             granting = True
             grant = Grant(
@@ -157,17 +156,13 @@ class Supervisor:
             self._placements.ended(place.worker, place.stream, place.epoch)
             self._placements.set_open(place.worker, False)
             return False
-        if self._placements.place_of(place.stream) != place:
-            if place.worker not in self._workers:
-                return False  # it was lost just now
-            raise self._placed_anew()
-        return True
+        return self._is_current(place)
 
     async def _take_down_fences(self, place: Place) -> None:
         """Ends the stream where it may still be served; waits until those that do not answer are lost."""
         asked: set[Place] = set()
         while fences := self._placements.fences(place):
-            if self._placements.place_of(place.stream) != place:
+            if not self._is_current(place):
                 return
             for fence in fences:
                 watched = self._workers.get(fence.worker)
@@ -184,8 +179,16 @@ class Supervisor:
             return  # it will be lost
         self._placements.ended(fence.worker, fence.stream, fence.epoch)
 
-    def _placed_anew(self) -> RefusedError:
-        return RefusedError("the stream was placed anew meanwhile", reason="taken", retry_after_s=self._options.open_s)
+    def _is_current(self, place: Place) -> bool:
+        """Whether a stream is still placed there; not so where the worker was lost just now.
+
+        Raises:
+          RefusedError: its caller has asked for another place since.
+        """
+        now = self._placements.place_of(place.stream)
+        if now is not None and now.epoch > place.epoch:
+            raise taken_over()
+        return now == place
 
     # --- workers ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 from fluxshard.cloud.compute import Compute
-from fluxshard.cloud.server.admission.claims import Claims
+from fluxshard.cloud.server.admission.claims import Claims, taken_over
 from fluxshard.cloud.server.admission.greeting import greeting, stream_name
 from fluxshard.cloud.server.caches import CachePool
 from fluxshard.cloud.server.images import StreamImages
@@ -26,7 +26,6 @@ from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import RefusedError, WireError
 
 _DECODER_THREADS = 4
-_TAKEN_RETRY_S = 10.0
 
 OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits, Executor], StreamImages]
 
@@ -148,14 +147,12 @@ class StreamServer:
             self._check_open()
             model = self._model(hello)
             stream = stream_name(hello, caller)
-            # two edges that use one name must not take it from each other all the time
-            taken = RefusedError(
-                "the stream was opened anew by the same caller", reason="taken", retry_after_s=_TAKEN_RETRY_S
-            )
             with contextlib.ExitStack() as held:  # until the stream is over, whether its edge reads that or not
                 outbox = Outbox(held.close)
                 self._check_room(stream, caller)
-                claim = self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken), placed=hello.epoch)
+                claim = self._claims.claim(
+                    stream, caller.identity, lambda: outbox.fail(taken_over()), placed=hello.epoch
+                )
                 epoch = held.enter_context(claim)
                 frames = self._frames(hello, model, caller, epoch, outbox)
                 held.callback(frames.stop)

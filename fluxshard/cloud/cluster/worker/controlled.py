@@ -22,6 +22,7 @@ from fluxshard.cloud.cluster.worker.messages import (
     Revoke,
     Stop,
 )
+from fluxshard.cloud.server.admission.claims import taken_over
 from fluxshard.errors import RefusedError
 
 _CHECK_S = 0.05
@@ -96,7 +97,7 @@ class ControlledWorker:
         if isinstance(request, Revoke):
             self._claims.revoke(request.stream, request.epoch)
             if self._claims.open_streams.get(request.stream, request.epoch + 1) <= request.epoch:
-                self._streams.end(request.stream, elsewhere())
+                self._streams.end(request.stream, taken_over())
         elif isinstance(request, Release):
             if self._claims.open_streams.get(request.stream) == request.epoch:
                 self._streams.release(request.stream, request.deadline_s)
@@ -138,6 +139,6 @@ class ControlledWorker:
         if self.is_leaving:
             return Done(is_leaving=True)
         if self._claims.open_streams.get(grant.stream, grant.epoch) < grant.epoch:
-            self._streams.end(grant.stream, elsewhere())  # its caller has asked the front for another place
+            self._streams.end(grant.stream, taken_over())
         self._claims.grant(grant.stream, grant.identity, grant.epoch, self._clock() + grant.open_s)
         return Done()

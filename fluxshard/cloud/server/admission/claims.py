@@ -8,6 +8,13 @@ from dataclasses import dataclass
 
 from fluxshard.errors import RefusedError
 
+_TAKEN_RETRY_S = 10.0  # two edges that use one name must not take it from each other all the time
+
+
+def taken_over() -> RefusedError:
+    """What the connection before is told."""
+    return RefusedError("the stream was opened anew by the same caller", reason="taken", retry_after_s=_TAKEN_RETRY_S)
+
 
 @dataclass(slots=True, eq=False)
 class _Owner:

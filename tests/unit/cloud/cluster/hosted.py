@@ -108,6 +108,8 @@ class HostedWorker:
         self.streams.drain(2.0)
         while self.streams.connected:
             await asyncio.sleep(0.01)
+        await self.worker.told_leaving.wait()
+        await asyncio.sleep(0.01)
         self.die()
 
 

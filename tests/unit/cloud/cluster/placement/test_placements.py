@@ -280,9 +280,8 @@ def test_nothing_moves_while_loads_are_even_enough_or_pinned() -> None:
     for number in range(30):
         placements.place(f"s{number}", "alice")
     assert placements.moves(most=5, tolerance=0.1) == []
-    for stream in placements.streams_of("w1"):
-        placements.measured("w1", {stream: 0.3})
-        break
+    for worker in placements.workers:
+        placements.measured(worker, {f"s{number}": 0.1 if worker == "w1" else 0.01 for number in range(30)})
     busy = placements.streams_of("w1")
     assert placements.moves(most=5, tolerance=0.1) != []
     assert placements.moves(most=5, tolerance=0.1, pinned=busy) == []
