@@ -12,7 +12,6 @@ from fluxshard.cli.serving.stop_signals import StopSignals
 from fluxshard.cloud.cluster.front import Front
 from fluxshard.cloud.cluster.options import ClusterOptions
 from fluxshard.cloud.cluster.placement.placements import Placements
-from fluxshard.cloud.cluster.placement.scaling import ScaleOptions
 from fluxshard.cloud.cluster.pool.process_pool import ProcessPool
 from fluxshard.cloud.cluster.pool.protocol import WorkerPool
 from fluxshard.cloud.cluster.supervisor import Supervisor
@@ -37,7 +36,7 @@ async def serve_cluster(request: ServeRequest, access: ServerAccess, figures: Pr
     scale, observer = check_cluster(request), Observers(figures, log)
     options = ClusterOptions(scale=scale, drain_s=request.drain_s)
     placements = Placements(max_per_identity=request.max_streams_per_client)
-    supervisor = Supervisor(open_pool(request, scale), placements, options, observer=observer)
+    supervisor = Supervisor(open_pool(request, options), placements, options, observer=observer)
     front = Front(
         supervisor, request.limits(), open_s=options.open_s, server_name=request.worker_name or "", observer=observer
     )
@@ -65,18 +64,40 @@ async def serve_cluster(request: ServeRequest, access: ServerAccess, figures: Pr
     return 0
 
 
-def open_pool(request: ServeRequest, scale: ScaleOptions) -> WorkerPool:
+def open_pool(request: ServeRequest, options: ClusterOptions) -> WorkerPool:
     """What runs the workers.
 
     Args:
       request: as given.
-      scale: how many there may be; the cores of this machine are shared among them.
+      options: of the cluster; the cores of this machine are shared among its workers.
+
+    Raises:
+      MissingExtraError, TransportError: as `RayPool`.
     """
     listen = worker_address(split_address(request.listen)[0])
+    if request.cluster == "ray":
+        from fluxshard.cloud.cluster.pool.ray_pool import RayPool
+
+        def on_node(name: str, node: str) -> list[str]:
+            if request.ray_address is None:  # this machine alone
+                return worker_command(request, name, listen, worker_host(request))
+            return worker_command(request, name, worker_address(node), request.worker_host)
+
+        return RayPool(
+            on_node,
+            address=request.ray_address,
+            gpus=request.worker_gpus,
+            lease_s=options.lease_s,
+            environment={} if request.ray_address else _threads(options),
+            tell=request.log_file is None,
+        )
     return ProcessPool(
-        lambda name: worker_command(request, name, listen, worker_host(request)),
-        {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // scale.least)), **os.environ},
+        lambda name: worker_command(request, name, listen, worker_host(request)), {**_threads(options), **os.environ}
     )
+
+
+def _threads(options: ClusterOptions) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // options.scale.least))}
 
 
 def _remove(path: Path | None) -> None:

@@ -71,7 +71,7 @@ def _checked(request: ServeRequest) -> ServerAccess:
     """Checks all that is quick: flags, certificates, and whether the port can be taken."""
     request.limits()
     check_cluster(request)
-    if is_cluster(request):
+    if is_cluster(request) and request.ray_address is None:  # nodes of Ray have addresses of their own
         worker_host(request)
     request.picture_sizes()
     request.network.check()

@@ -63,6 +63,7 @@ class _Stream:
     place: Place | None = None
     fences: dict[str, Place] = field(default_factory=dict)  # by worker
     share: float | None = None  # of a worker's time; None before it was measured
+    was_idle: bool = False  # in the only report so far, which may have come before its first frame
 
 
 class Placements:
@@ -215,8 +216,9 @@ class Placements:
             return
         for name in found.streams:
             stream, share = self._streams[name], shares.get(name, 0.0)
-            if stream.share is None and not share:
-                continue  # nothing of it has run yet
+            if stream.share is None and not share and not stream.was_idle:
+                stream.was_idle = True
+                continue
             if stream.share is None:
                 self._measured += 1
                 after = share

@@ -302,3 +302,14 @@ def test_idle_streams_are_not_moved_to_even_out_slots() -> None:
     for stream in sorted(placements.streams_of("w1")):
         placements.ended("w1", stream, 9)
     assert counts(placements) == [0, 3, 3] and placements.moves(most=5, tolerance=0.1) == []
+
+
+def test_streams_that_stay_idle_count_as_idle() -> None:
+    placements = of_three()
+    for number in range(6):
+        placements.place(f"s{number}", "alice")
+    for _ in range(2):
+        for worker in placements.workers:
+            placements.measured(worker, {"s0": 0.6, "s1": 0.3})
+    works = sorted(round(load - 0.02, 3) for load in placements.workers.values())
+    assert works == [0.0, 0.3, 0.6], "streams without a frame were taken for the mean of the others"
