@@ -18,11 +18,15 @@ import time
 from pathlib import Path
 
 from fluxshard.cloud.edge.connection.link import LinkOptions
+from fluxshard.cloud.wire.messages import read_down
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 from tests.offload.clusters import Cluster, running
-from tests.offload.streams import Stream
+from tests.offload.streams import MODEL, Stream, in_links
+from tests.unit.cloud.network.talk import hello, messages
 
 PERIOD_S = 0.2
+ASKED = 100
 ALWAYS_CLOUD = DispatchOptions(margin_ms=10_000.0)
 
 
@@ -75,6 +79,19 @@ def hit(cluster: Cluster, cameras: list[Camera], number: signal.Signals) -> list
     return [camera.wait(epochs[camera.name])[0] - sent for camera in mine]
 
 
+async def asked(cluster: Cluster, count: int) -> list[float]:
+    """Milliseconds in which the front tells where a stream goes, each over a connection of its own."""
+    found = []
+    for number in range(count):
+        began = time.perf_counter()
+        greeting = pb.Up(hello=hello(MODEL, f"asked{number}")).SerializeToString()
+        async for data in cluster.direct(cluster.server.address).exchange(messages(greeting)):
+            assert read_down(data).WhichOneof("kind") == "placed"
+            break
+        found.append(1e3 * (time.perf_counter() - began))
+    return found
+
+
 def main() -> None:
     """Measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,6 +114,7 @@ def main() -> None:
                 cluster.wait_whole()
         for camera in cameras:
             camera.close()
+        asking = sorted(in_links(asked(cluster, ASKED)))
         settled = [record for camera in cameras for record in camera.stream.settled]
         keys = sum(bool(record.cloud_keyframe) and record.cloud_ran for record in settled)
         places = sum(len(cluster.events("stream_placed", stream=camera.name)) for camera in cameras)
@@ -108,6 +126,8 @@ def main() -> None:
         ordered = sorted(seconds)
         p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
         print(f"| {title} | {len(ordered)} | {statistics.median(ordered):.2f} | {p95:.2f} | {ordered[-1]:.2f} |")
+    p95 = asking[-ASKED // 20]
+    print(f"\na place for a stream, over TLS: median {statistics.median(asking):.1f} ms, p95 {p95:.1f} ms")
 
 
 if __name__ == "__main__":

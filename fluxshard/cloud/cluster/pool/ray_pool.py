@@ -132,6 +132,7 @@ class RayPool:
         if address is None:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # how Ray is told to use loopback
         try:
             import ray
         except ModuleNotFoundError as error:
@@ -141,7 +142,7 @@ class RayPool:
         self._workers: list[RayWorker] = []
         self._count = 0
         local: dict[str, Any] = {
-            "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1",
+            "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES,
         }  # fmt: skip
         options = local if address is None else {"address": address}
         try:
