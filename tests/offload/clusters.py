@@ -62,7 +62,7 @@ class Cluster:
     def live(self) -> int:
         """Workers that take streams."""
         gone = len(self.events("worker_lost")) + len(self.events("worker_stopped"))
-        return len(self.events("worker_ready")) - gone
+        return len(self.events("worker_ready")) + len(self.events("worker_back")) - gone
 
     def wait_whole(self) -> None:
         """Waits until what is gone has been replaced."""

@@ -62,11 +62,19 @@ def test_a_worker_that_freezes_is_fenced() -> None:
         until(lambda: before.open_streams == {})
         stream.run(5)
         assert stream.session.link.is_open and stream.session.link.epoch == cluster.owner("test").open_streams["test"]
-        until(lambda: before.kills > 0)
-        until(lambda: len(cluster.supervisor.workers) == 3)
+        until(lambda: before.name in cluster.supervisor.workers)
         stream.check()
-        assert keyframes_after(stream, frames) == 1
+        assert keyframes_after(stream, frames) == 1 and before.kills == 0
         assert [facts["why"] for facts in cluster.events.of("worker_lost")] == ["frozen"]
+        assert len(cluster.events.of("worker_back")) == 1 and len(cluster.supervisor.workers) == 3
+
+
+def test_a_worker_that_stays_frozen_is_killed_and_replaced() -> None:
+    with hosted(MODEL) as cluster:
+        frozen = cluster.pool.made[0]
+        cluster.call(frozen.freeze)
+        until(lambda: frozen.kills > 0)
+        until(lambda: sorted(cluster.supervisor.workers) == ["w2", "w3", "w4"])
 
 
 def test_a_frame_that_takes_long_is_no_frozen_worker() -> None:

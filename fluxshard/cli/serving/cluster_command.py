@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,7 +31,7 @@ async def serve_cluster(request: ServeRequest, access: ServerAccess, figures: Pr
     """Serves until a signal asks for the end.
 
     Returns:
-      the exit status, 0.
+      the exit status: 0, or 130 where it was interrupted before it served.
 
     Raises:
       FluxShardError: what keeps it from starting.
@@ -43,7 +46,9 @@ async def serve_cluster(request: ServeRequest, access: ServerAccess, figures: Pr
     server = GrpcServer(front, access, observer=observer, models=[request.model.stem])
     try:
         with StopSignals(lambda: _remove(request.ready_file)) as signals:
-            await supervisor.start()
+            if not await _started(supervisor, signals.asked):
+                print("fluxshard: interrupted before any stream was taken", file=sys.stderr)
+                return 128 + signal.SIGINT
             address = await server.start(request.listen)
             print(
                 f"fluxshard: {len(supervisor.workers)} workers serve {request.model.stem} behind {address} "
@@ -62,6 +67,19 @@ async def serve_cluster(request: ServeRequest, access: ServerAccess, figures: Pr
         await server.close()
     log.event("stopped", cut_streams=len(placements))
     return 0
+
+
+async def _started(supervisor: Supervisor, asked: asyncio.Event) -> bool:
+    """Starts the workers; False where a signal came before they were there."""
+    starting, signalled = asyncio.ensure_future(supervisor.start()), asyncio.ensure_future(asked.wait())
+    await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
+    is_started = starting.done()
+    for task in (starting, signalled):
+        task.cancel()
+    found, _ = await asyncio.gather(starting, signalled, return_exceptions=True)
+    if is_started and isinstance(found, BaseException):
+        raise found
+    return is_started
 
 
 def open_pool(request: ServeRequest, options: ClusterOptions) -> WorkerPool:

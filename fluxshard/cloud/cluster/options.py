@@ -20,7 +20,7 @@ class ClusterOptions:
       ask_s: within which a worker has to follow an order; no more streams go to one that does not, until it reports.
       place_s: within which an edge is told where its stream goes.
       open_s: within which an edge has to open its stream there.
-      kill_s: for which a worker that is frozen is let be before it is killed, and replaced.
+      kill_s: within which a worker that is frozen may wake up; then it is killed, and replaced.
       stuck_s: of one frame after which a worker is killed.
       start_s: within which a new worker has to take streams; it may have to compile.
       drain_s: within which streams have to leave a worker that stops.

@@ -198,35 +198,49 @@ class Supervisor:
             watched = WatchedWorker(await self._pool.start(), self._options)
             try:
                 description = await watched.ready()
+            except TransportError as error:
+                await watched.worker.kill()
+                raise TransportError(
+                    f"{error}, before it took streams: what it has printed or logged says why"
+                ) from error
             except BaseException:
                 await watched.worker.kill()
                 raise
         finally:
             self._starting -= 1
-        self._placements.join(watched.name, description.max_streams)
-        self._placements.set_open(watched.name, False)  # until it holds a lease
-        self._workers[watched.name], self._work[watched.name] = watched, {}
         self._observer.event("worker_ready", worker=watched.name, address=description.address, pid=description.pid)
         self._begin(self._watch(watched))
+        await asyncio.sleep(0)  # it is taken in
 
     async def _watch(self, watched: WatchedWorker) -> None:
-        name = watched.name
-        why = await watched.watch(
-            lambda report: self._reported(watched, report), lambda: self._placements.set_open(name, False)
-        )
-        if why == "stuck":
-            await watched.worker.kill()
-        lost = self._placements.lose(name)
-        del self._workers[name], self._work[name]
-        event = "worker_stopped" if watched.is_stopping and why == "ended" else "worker_lost"
-        self._observer.event(event, worker=name, why=why, streams=len(lost))
-        if why == "frozen":  # its lease is over; it may wake up, and then ends its streams itself
-            self._starting += 1  # what will replace it
-            try:
-                await asyncio.sleep(self._options.kill_s)
-            finally:
-                self._starting -= 1
+        """Takes a worker in, and watches it; again where it was frozen and wakes up in time."""
+        name, is_there = watched.name, True
+        while is_there:
+            self._take_in(watched)
+            why = await watched.watch(
+                lambda report: self._reported(watched, report), lambda: self._placements.set_open(name, False)
+            )
+            if why == "stuck":
+                await watched.worker.kill()
+            lost = self._placements.lose(name)
+            del self._workers[name], self._work[name]
+            event = "worker_stopped" if watched.is_stopping and why == "ended" else "worker_lost"
+            self._observer.event(event, worker=name, why=why, streams=len(lost))
+            is_there = False
+            if why == "frozen" and not self._is_closing:
+                self._starting += 1  # this one, or what will replace it
+                try:
+                    is_there = await watched.recovers()
+                finally:
+                    self._starting -= 1
+                if is_there:
+                    self._observer.event("worker_back", worker=name)
         await watched.worker.kill()
+
+    def _take_in(self, watched: WatchedWorker) -> None:
+        self._placements.join(watched.name, watched.description.max_streams)
+        self._placements.set_open(watched.name, False)  # until it holds a lease
+        self._workers[watched.name], self._work[watched.name] = watched, {}
 
     def _reported(self, watched: WatchedWorker, report: Report) -> None:
         name = watched.name

@@ -96,3 +96,16 @@ class WatchedWorker:
             if report.running_s > options.stuck_s:
                 return "stuck"
             await asyncio.sleep(options.beat_s)
+
+    async def recovers(self) -> bool:
+        """Whether a worker that was frozen answers again before it has to be killed, and has ended all it served."""
+        options = self._options
+        try:
+            async with asyncio.timeout(options.kill_s):
+                while True:
+                    report = await self.worker.ask(Beat(lease_s=options.lease_s))
+                    if isinstance(report, Report) and not report.holds_lease and not report.streams:
+                        return True
+                    await asyncio.sleep(options.beat_s)
+        except (TimeoutError, TransportError):
+            return False

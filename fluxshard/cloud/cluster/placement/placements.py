@@ -126,7 +126,7 @@ class Placements:
         return found is not None and found.place == place and not found.fences
 
     def join(self, worker: str, max_streams: int) -> None:
-        """A worker is there, without streams. Names are never used twice."""
+        """A worker is there, without streams; for the first time, or after it was lost."""
         assert worker not in self._workers and max_streams > 0
         self._workers[worker] = _Worker(max_streams)
 

@@ -32,11 +32,6 @@ class ServedStreams(Protocol):
     """What a worker serves; see `StreamServer`."""
 
     @property
-    def connected(self) -> int:
-        """Streams that are open."""
-        ...
-
-    @property
     def cached_bytes(self) -> int:
         """Memory of all streams' cached features."""
         ...
@@ -127,7 +122,7 @@ class ControlledWorker:
             sent_s=self._clock(),
             ended=self._claims.take_ended(),
             work_s=self._claims.take_work(),
-            streams=self._streams.connected,
+            streams=len(self._claims.open_streams),
             cached_bytes=self._streams.cached_bytes,
             resident_bytes=self._resident_bytes(),
             running_s=self._streams.running_s,

@@ -58,6 +58,7 @@ def test_a_stream_of_a_silent_worker_waits_until_its_lease_is_over() -> None:
         assert cluster.supervisor.placements.may_grant(second)
         cluster.call(worker.thaw)
         until(lambda: granted(cluster, "door") == [second.worker])
+        until(lambda: len(cluster.supervisor.workers) == 3)
 
 
 def test_a_worker_that_is_stuck_in_a_frame_is_replaced() -> None:
