@@ -6,7 +6,7 @@ worker is told of the stream only when all its fences are down, because the work
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from fluxshard.errors import RefusedError
@@ -228,64 +228,44 @@ class Placements:
             stream.share = after
         found.work = self._work(found)
 
-    def moves(self, *, most: int, tolerance: float, pinned: Iterable[str] = ()) -> list[Move]:
-        """Streams whose move would even out the load: first all of workers that drain, then from the most loaded.
+    def moves(self, *, most: int, tolerance: float, pinned: Collection[str] = ()) -> list[Move]:
+        """Streams whose move from the most to the least loaded worker would even out the load.
+
+        Workers that take no streams are left alone: they may only be late, and one that leaves tells its streams.
 
         Args:
-          most: moves, of those that only even out.
+          most: moves.
           tolerance: no move is worth while while all loads are within this share of their mean.
           pinned: streams that have moved lately.
         """
         for worker in self._workers.values():  # means have changed since
             worker.work = self._work(worker)
-        open_loads = {name: worker.load for name, worker in self._workers.items() if worker.is_open}
-        room = {name: self._workers[name].max_streams - len(self._workers[name].streams) for name in open_loads}
-        if not open_loads:
-            return []
-        found = []
-
-        def move(name: str, target: str) -> None:
-            place = self._streams[name].place
-            assert place is not None
-            found.append(Move(place=place, target=target))
-            open_loads[target] += self._weight(name, target)
-            room[target] -= 1
-
-        for _, worker in sorted(self._workers.items()):
-            for name in () if worker.is_open else sorted(worker.streams):
-                target = min((name for name in open_loads if room[name]), key=open_loads.__getitem__, default=None)
-                if target is not None:
-                    move(name, target)
-        for name, source, target in self._evening(open_loads, room, most, tolerance, frozenset(pinned)):
-            open_loads[source] -= self._weight(name, source)
-            move(name, target)
-        return found
-
-    def _evening(
-        self, loads: dict[str, float], room: dict[str, int], most: int, tolerance: float, pinned: frozenset[str]
-    ) -> Iterable[tuple[str, str, str]]:
-        """Streams to move from the most to the least loaded worker: each brings the two closest to each other."""
-        gone: set[str] = set(pinned)
-        mean = sum(loads.values()) / len(loads)
-        for _ in range(most):
+        loads = {name: worker.load for name, worker in self._workers.items() if worker.is_open}
+        room = {name: self._workers[name].max_streams - len(self._workers[name].streams) for name in loads}
+        mean = sum(loads.values()) / max(1, len(loads))
+        found: list[Move] = []
+        stay = set(pinned)
+        while loads and len(found) < most:
             source = max(loads, key=loads.__getitem__)
             target = min((name for name in loads if room[name]), key=loads.__getitem__, default=source)
             gap = loads[source] - loads[target]
-            if gap <= _IDLE_GAP or (
-                loads[source] <= mean * (1 + tolerance) and loads[target] >= mean * (1 - tolerance)
-            ):
-                return
+            are_even = loads[source] <= mean * (1 + tolerance) and loads[target] >= mean * (1 - tolerance)
             movable = [
                 (abs(gap - self._weight(name, source) - self._weight(name, target)), name)
-                for name in self._workers[source].streams - gone
+                for name in self._workers[source].streams - stay
             ]
-            if not movable:
-                return
+            if gap <= _IDLE_GAP or are_even or not movable:
+                break
             left, name = min(movable)
-            if not left < _LEAST_GAIN * gap:
-                return
-            gone.add(name)
-            yield name, source, target
+            place = self._streams[name].place
+            if not left < _LEAST_GAIN * gap or place is None:
+                break
+            stay.add(name)
+            found.append(Move(place=place, target=target))
+            loads[source] -= self._weight(name, source)
+            loads[target] += self._weight(name, target)
+            room[target] -= 1
+        return found
 
     def _choose(self, stream: str, avoid: Collection[str]) -> str:
         known = self._streams.get(stream)
