@@ -208,7 +208,9 @@ class Simulation:
 
     def _even(self) -> None:
         self._pinned = {stream: until for stream, until in self._pinned.items() if until > self._now}
-        for move in self._placements.moves(most=OPTIONS.most_moves, tolerance=OPTIONS.tolerance, pinned=self._pinned):
+        for move in self._placements.moves(
+            most=OPTIONS.moves_among(len(self._live)), tolerance=OPTIONS.tolerance, pinned=self._pinned
+        ):
             if move.place.worker in self._live:
                 self.figures.moves += 1
                 self._pinned[move.place.stream] = self._now + OPTIONS.pin_s

@@ -26,7 +26,7 @@ class ClusterOptions:
       drain_s: within which streams have to leave a worker that stops.
       measure_s: over which streams' work is averaged before it counts.
       even_s: pause between two attempts to even out the load.
-      most_moves: streams that move in one attempt; each costs a keyframe.
+      most_moves: streams that move in one attempt, for every eight workers; each costs a keyframe.
       pin_s: for which a stream that has moved stays.
       tolerance: share of the mean load by which workers may differ.
 
@@ -57,3 +57,7 @@ class ClusterOptions:
                 raise OptionError(f"{one.name} (={value}) must be a finite number of at least 0")
         if not 3 * self.beat_s <= self.lease_s:
             raise OptionError(f"lease_s (={self.lease_s:g}) must be at least three times beat_s (={self.beat_s:g})")
+
+    def moves_among(self, workers: int) -> int:
+        """Streams that may move in one attempt, among so many workers."""
+        return round(self.most_moves * max(1.0, workers / 8))

@@ -274,7 +274,9 @@ class Supervisor:
             now = loop.time()
             self._pinned = {stream: until for stream, until in self._pinned.items() if until > now}
             moves = self._placements.moves(
-                most=self._options.most_moves, tolerance=self._options.tolerance, pinned=self._pinned
+                most=self._options.moves_among(len(self._workers)),
+                tolerance=self._options.tolerance,
+                pinned=self._pinned,
             )
             for move in moves:
                 watched = self._workers.get(move.place.worker)

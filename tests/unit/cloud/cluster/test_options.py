@@ -12,6 +12,7 @@ from fluxshard.errors import OptionError
 
 def test_the_defaults_go_together() -> None:
     options = ClusterOptions()
+    assert [options.moves_among(workers) for workers in (1, 3, 8, 16, 84)] == [2, 2, 2, 4, 21]
     assert options.scale.least == options.scale.most == 1 and options.lease_s > 3 * options.beat_s
 
 
