@@ -13,6 +13,7 @@ from fluxshard.errors import RefusedError
 
 _WEIGHT = 0.3  # of the newest report in a stream's load
 _RETRY_S = 1.0
+_REMEMBERED = 1000  # streams that are gone whose load is remembered, besides as many as there are
 _IDLE_GAP = 0.05  # of a worker, by which loads may always differ: nobody waits longer for that
 _LEAST_GAIN = 0.95  # what a move has to leave of a gap, at most: rounding is no reason for a keyframe
 
@@ -70,7 +71,8 @@ class Placements:
     """Streams, workers, and who owns what.
 
     A worker's load is the share of its time that its streams take, as measured, plus the share of its slots that they
-    hold: idle streams take memory. A stream that was not measured yet counts as the mean of those that were.
+    hold: idle streams take memory. A stream that was not measured yet counts as the mean of those that were; one that
+    comes back counts as before.
 
     Args:
       max_per_identity: streams of one caller; 0 for as many as there is room for.
@@ -83,6 +85,7 @@ class Placements:
         self._streams: dict[str, _Stream] = {}
         self._counts: dict[str, int] = {}  # streams by identity
         self._measured, self._measured_sum = 0, 0.0
+        self._shares: dict[tuple[str, str], float] = {}  # of streams that were here, the oldest first
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -172,7 +175,10 @@ class Placements:
             raise self._full()
         worker = self._choose(stream, avoid)
         if known is None:
-            known = self._streams[stream] = _Stream(identity)
+            known = self._streams[stream] = _Stream(identity, share=self._shares.pop((identity, stream), None))
+            if known.share is not None:
+                self._measured += 1
+                self._measured_sum += known.share
             self._counts[identity] = self._counts.get(identity, 0) + 1
         before = known.place
         self._leave(stream)
@@ -310,6 +316,9 @@ class Placements:
         if found.share is not None:
             self._measured -= 1
             self._measured_sum = max(0.0, self._measured_sum - found.share) if self._measured else 0.0
+            self._shares[found.identity, stream] = found.share  # it may only be on its way to another worker
+            if len(self._shares) > len(self._streams) + _REMEMBERED:
+                del self._shares[next(iter(self._shares))]
         self._counts[found.identity] -= 1
         if not self._counts[found.identity]:
             del self._counts[found.identity]

@@ -317,3 +317,18 @@ def test_streams_that_stay_idle_count_as_idle() -> None:
             placements.measured(worker, {"s0": 0.6, "s1": 0.3})
     works = sorted(round(load - 0.02, 3) for load in placements.workers.values())
     assert works == [0.0, 0.3, 0.6], "streams without a frame were taken for the mean of the others"
+
+
+def test_a_stream_that_comes_back_counts_as_before() -> None:
+    placements = of_three()
+    first = placements.place("busy", "alice")
+    placements.measured(first.worker, {"busy": 0.5})
+    for number in range(20):
+        quiet = placements.place(f"quiet{number}", "alice")
+        placements.measured(quiet.worker, {"busy": 0.5, f"quiet{number}": 0.01})
+    placements.ended(first.worker, "busy", first.epoch)
+    again = placements.place("busy", "alice")
+    assert placements.workers[again.worker] > 0.5
+    placements.ended(again.worker, "busy", again.epoch)
+    other = placements.place("busy", "bob")
+    assert placements.workers[other.worker] < 0.3, "of another caller it is another stream"
