@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 DRIFT = 0.01  # by which the supervisor's clock may run faster than the worker's
+NOTICED_S = 0.1  # within which a worker notices that its lease is over, and ends its streams
 
 
 class HeldLease:
@@ -42,7 +43,8 @@ class GivenLease:
     """
 
     def __init__(self, length_s: float, now: float) -> None:
-        self._length_s, self._until = length_s * (1 + DRIFT), now + length_s * (1 + DRIFT)
+        self._length_s = length_s * (1 + DRIFT) + NOTICED_S
+        self._until = now + self._length_s
 
     def reported(self, now: float) -> None:
         """A report came."""
