@@ -77,11 +77,39 @@ def serve(
         Path | None,
         typer.Option(help="File that the address is written to once streams are taken.", show_default=False),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Servers that share the streams: a number, or LEAST:MOST by load. --max-streams and --cache-gb are "
+            "for each.",
+            show_default="this process serves",
+        ),
+    ] = None,
+    cluster: Annotated[
+        Literal["processes", "ray"] | None,
+        typer.Option(help="What runs workers: processes of this machine, or actors of Ray.", show_default="processes"),
+    ] = None,
+    worker_host: Annotated[
+        str | None,
+        typer.Option(help="Host that edges reach workers at.", show_default="that of --listen; with Ray, each node's"),
+    ] = None,
+    worker_name: Annotated[
+        str | None,
+        typer.Option(help="Name in the workers' certificate, if not that of their host.", show_default=False),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Address of the Ray cluster, or auto.", show_default="one is started on this machine"),
+    ] = None,
+    worker_gpus: Annotated[float, typer.Option(min=0, help="GPUs that Ray reserves for each worker.")] = 0.0,
+    worker: Annotated[str | None, typer.Option(hidden=True)] = None,
+    control_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     debug: Debug = False,
 ) -> None:
     """Serves a model to edges: they send frames, or what changed of them, and get what the network finds.
 
     The first SIGTERM or SIGINT lets streams finish their frames and move on; a second one ends the server at once.
+    With --workers, this process tells edges which worker takes their stream, and replaces workers that die.
     """
     with needs_extra("cloud"):
         from fluxshard.cli.serving.request import ServeRequest
@@ -112,5 +140,13 @@ def serve(
         log_file=log_file,
         log_format=log_format,
         ready_file=ready_file,
+        workers=workers,
+        cluster=cluster,
+        worker_host=worker_host,
+        worker_name=worker_name,
+        ray_address=ray_address,
+        worker_gpus=worker_gpus,
+        worker=worker,
+        control_fd=control_fd,
     )
     raise typer.Exit(serve_command(request))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fluxshard.cli.support.network_flags import NetworkFlags
 from fluxshard.cloud.monitoring.event_log import LogFormat
@@ -47,6 +48,14 @@ class ServeRequest:
     log_file: Path | None = None
     log_format: LogFormat = "text"
     ready_file: Path | None = None
+    workers: str | None = None
+    cluster: Literal["processes", "ray"] | None = None
+    worker_host: str | None = None
+    worker_name: str | None = None
+    ray_address: str | None = None
+    worker_gpus: float = 0.0
+    worker: str | None = None
+    control_fd: int | None = None
 
     @property
     def network(self) -> NetworkFlags:

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fluxshard.cli.serving.cluster_command import serve_cluster
+from fluxshard.cli.serving.cluster_flags import check_cluster, is_cluster, worker_host
 from fluxshard.cli.serving.request import ServeRequest
 from fluxshard.cli.serving.served_models import served_models
 from fluxshard.cli.serving.stop_signals import StopSignals
+from fluxshard.cli.serving.worker_orders import Control
 from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.messages import device_errors, warnings_as_notes
 from fluxshard.cloud.decoding.fingerprint import decoder_fingerprint
@@ -53,6 +56,8 @@ def serve_command(request: ServeRequest) -> int:
         log = open_things.enter_context(_log(request))
         if request.ready_file is not None:
             _remove(request.ready_file)  # of a server that was killed
+        if is_cluster(request):
+            return asyncio.run(serve_cluster(request, access, figures, log))
         try:
             with screen.status("") as status:
                 models = served_models(request, status.update)
@@ -65,6 +70,9 @@ def serve_command(request: ServeRequest) -> int:
 def _checked(request: ServeRequest) -> ServerAccess:
     """Checks all that is quick: flags, certificates, and whether the port can be taken."""
     request.limits()
+    check_cluster(request)
+    if is_cluster(request) and request.ray_address is None:  # nodes of Ray have addresses of their own
+        worker_host(request)
     request.picture_sizes()
     request.network.check()
     access = request.access()
@@ -87,7 +95,11 @@ async def _serve(
     log: EventLog,
 ) -> int:
     observer = Observers(figures, log)
-    streams = StreamServer(Catalogue(models), request.limits(), observer=observer, decoder=_decoder())
+    control = None if request.control_fd is None else Control()
+    streams = StreamServer(
+        Catalogue(models), request.limits(), observer=observer, decoder=_decoder(),
+        claims=None if control is None else control.claims,
+    )  # fmt: skip
     figures.watch(streams)
     sizes = ["x".join(map(str, model.plan.image_size)) for model in models]
     name = request.model.stem
@@ -97,19 +109,30 @@ async def _serve(
             with StopSignals(lambda: _remove(request.ready_file)) as signals:
                 address = await server.start(request.listen)
                 compute = models[0].compute
-                print(
-                    f"fluxshard: serving {name} at {', '.join(sizes)} on {address} "
-                    f"({access.words}, {compute.backend} {compute.isa} {compute.dtype})",
-                    flush=True,
-                )
+                if control is None:
+                    print(
+                        f"fluxshard: serving {name} at {', '.join(sizes)} on {address} "
+                        f"({access.words}, {compute.backend} {compute.isa} {compute.dtype})",
+                        flush=True,
+                    )
                 log.event("ready", model=name, sizes=" ".join(sizes), address=address, access=access.words)
                 if request.ready_file is not None:
                     write_whole(request.ready_file, f"{address}\n".encode())
-                await signals.asked.wait()
-                _remove(request.ready_file)
-                log.event("draining", streams=streams.connected, deadline_s=request.drain_s)
-                await server.drain(request.drain_s)
-                left = streams.connected
+                async with contextlib.AsyncExitStack() as following:
+                    orders = None
+                    if control is not None:
+                        followed = control.followed(request, streams, address, signals.asked)
+                        orders = await following.enter_async_context(followed)
+                    await signals.asked.wait()
+                    _remove(request.ready_file)
+                    if orders is not None:
+                        orders.worker.is_leaving = True
+                    drain_s = 0.0 if orders is not None and orders.is_orphan else request.drain_s
+                    log.event("draining", streams=streams.connected, deadline_s=drain_s)
+                    await server.drain(drain_s)
+                    left = streams.connected
+                    if orders is not None:
+                        await orders.told()
         finally:
             await server.close()
     finally:
@@ -138,7 +161,8 @@ def _log(request: ServeRequest) -> Iterator[EventLog]:
                 raise OptionError(
                     f"--log-file (={str(request.log_file)!r}) cannot be written: {error.strerror}"
                 ) from error
-        log = EventLog(file, request.log_format)
+        named = {} if request.worker is None else {"worker": request.worker}
+        log = EventLog(file, request.log_format, **named)
         handler = _LibraryHandler(log)
         logging.getLogger().addHandler(handler)
         try:

@@ -15,7 +15,7 @@ from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.edge.session_parts import DetectionAnswers, LocalModel, Size, VideoPackets
-from fluxshard.cloud.network.grpc_transport import GrpcTransport
+from fluxshard.cloud.network.open_transport import open_transport
 from fluxshard.errors import OptionError, warn
 from fluxshard.options import ReuseOptions, check_kind, checked_options
 from fluxshard.pipeline.profiling.measured import measured_of
@@ -105,7 +105,7 @@ def check_server(server: object) -> None:
 
 
 def _transport(server: str, options: OffloadOptions) -> Transport:
-    return GrpcTransport(server, tls=options.tls, token=options.token, insecure=options.insecure)
+    return open_transport(server, tls=options.tls, token=options.token, insecure=options.insecure)
 
 
 def _packets(video: VideoSource | LiveSource | None) -> VideoPackets:

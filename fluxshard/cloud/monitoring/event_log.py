@@ -25,9 +25,10 @@ class EventLog:
     Args:
       file: gets the lines; what cannot be written is lost.
       form: of the lines.
+      **always: facts that every line has.
     """
 
-    def __init__(self, file: TextIO, form: LogFormat) -> None:
+    def __init__(self, file: TextIO, form: LogFormat, **always: str) -> None:
         renderer: Any = (
             structlog.processors.JSONRenderer()
             if form == "json"
@@ -42,7 +43,7 @@ class EventLog:
             ],
             wrapper_class=structlog.BoundLogger,
             cache_logger_on_first_use=False,
-        )
+        ).bind(**always)
         self._second, self._counts = 0, dict[str, int]()
 
     def frame(self, end: FrameEnd, result: pb.Result | None = None) -> None:

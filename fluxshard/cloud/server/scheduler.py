@@ -61,6 +61,14 @@ class Scheduler:
         """Tasks that wait or run."""
         return len(self._waiting) + (self._running is not None)
 
+    def running_s(self, now: float) -> float:
+        """Time for which the present task has run; 0 where none runs.
+
+        Args:
+          now: on the event loop's clock.
+        """
+        return now - self._began if self._running is not None else 0.0
+
     def wait_s(self, now: float) -> float:
         """Time that a task has to expect in the queue.
 

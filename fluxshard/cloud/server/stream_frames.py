@@ -70,6 +70,7 @@ class StreamFrames:
       shared: with the other streams.
       send: hands a message to the edge.
       fail: ends the stream because of an error.
+      worked: is told of the engine's time for each frame that ran, in seconds.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class StreamFrames:
         shared: Shared,
         send: Callable[[pb.Down], None],
         fail: Callable[[Exception], None],
+        worked: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._model, self._runner, self._images = model, runner, images
         self._epoch, self._shared, self._send, self._fail = epoch, shared, send, fail
+        self._worked = worked
         self._lease: CacheLease = shared.caches.lease(identity, self._evict)
         self._seq = 0  # the last one that was begun
         self._upload: _Upload | None = None
@@ -250,6 +253,7 @@ class StreamFrames:
             self._evict()
             self._need_key(frame.seq, _FAILED)
             return
+        self._worked(done.service_s)
         self._runner.ran(frame)
         self._images.ran()
         self._lease.used_at = loop.time()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 
 from fluxshard.cloud.compute import Compute
-from fluxshard.cloud.security.identity import Identity
+from fluxshard.cloud.server.admission.claims import Claims, taken_over
+from fluxshard.cloud.server.admission.greeting import greeting, stream_name
 from fluxshard.cloud.server.caches import CachePool
-from fluxshard.cloud.server.claims import Claims
 from fluxshard.cloud.server.images import StreamImages
 from fluxshard.cloud.server.limits import Caller, ServerLimits
 from fluxshard.cloud.server.metrics import Observer, SilentObserver
@@ -21,13 +21,11 @@ from fluxshard.cloud.server.running.open_runner import open_runner
 from fluxshard.cloud.server.scheduler import Scheduler
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_frames import Shared, StreamFrames
-from fluxshard.cloud.wire.messages import PROTOCOL, read_up
+from fluxshard.cloud.wire.messages import read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import RefusedError, WireError
 
 _DECODER_THREADS = 4
-_TAKEN_RETRY_S = 10.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 
 OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits, Executor], StreamImages]
 
@@ -41,6 +39,7 @@ class StreamServer:
       observer: is told what happens.
       decoder: fingerprint of this machine's decoder and scaler.
       open_images: makes a stream's images.
+      claims: decide whose a stream is.
     """
 
     def __init__(
@@ -51,11 +50,12 @@ class StreamServer:
         observer: Observer | None = None,
         decoder: str = "",
         open_images: OpenImages = open_images,
+        claims: Claims | None = None,
     ) -> None:
         self._catalogue, self._limits = catalogue, limits or ServerLimits()
         self._observer = observer or SilentObserver()
         self._decoder, self._open_images = decoder, open_images
-        self._claims = Claims()
+        self._claims = Claims() if claims is None else claims
         self._inference = ThreadPoolExecutor(1, "inference")  # all cores work on one frame
         self._decoders = ThreadPoolExecutor(_DECODER_THREADS, "decoding")
         self._shared = Shared(
@@ -66,7 +66,7 @@ class StreamServer:
             observer=self._observer,
         )
         self._connected = 0
-        self._outboxes: set[Outbox] = set()
+        self._outboxes: dict[str, Outbox] = {}
         self._draining: pb.Drain | None = None
 
     @property
@@ -84,6 +84,11 @@ class StreamServer:
         """Frames that wait or run."""
         return self._shared.scheduler.depth
 
+    @property
+    def running_s(self) -> float:
+        """For which the engine has run its present frame; 0 where it runs none."""
+        return self._shared.scheduler.running_s(asyncio.get_running_loop().time())
+
     def drain(self, deadline_s: float, moved_to: str = "") -> None:
         """Takes no new streams, and tells those that are open to go.
 
@@ -92,13 +97,32 @@ class StreamServer:
           moved_to: HOST:PORT of the server that takes them; empty for none.
         """
         self._draining = pb.Drain(moved_to=moved_to, deadline_ms=round(1e3 * deadline_s))
-        for outbox in self._outboxes:
+        for outbox in self._outboxes.values():
             outbox.send(pb.Down(drain=self._draining))
         asyncio.get_running_loop().call_later(deadline_s, self._end_all)
 
     def _end_all(self) -> None:
-        for outbox in tuple(self._outboxes):
-            outbox.fail(self._stopping())
+        for stream in tuple(self._outboxes):
+            self.end(stream, self._stopping())
+
+    def release(self, stream: str, deadline_s: float, moved_to: str = "") -> None:
+        """Tells one stream to go; its frame under way is still answered. Nothing happens where it is not open.
+
+        Args:
+          stream: its name.
+          deadline_s: after which it is ended.
+          moved_to: HOST:PORT of the server that takes it; empty for none.
+        """
+        outbox = self._outboxes.get(stream)
+        if outbox is not None:
+            outbox.send(pb.Down(drain=pb.Drain(moved_to=moved_to, deadline_ms=round(1e3 * deadline_s))))
+            asyncio.get_running_loop().call_later(deadline_s, outbox.fail, self._stopping())
+
+    def end(self, stream: str, error: RefusedError) -> None:
+        """Ends one stream at once; nothing happens where it is not open."""
+        outbox = self._outboxes.get(stream)
+        if outbox is not None:
+            outbox.fail(error)
 
     def close(self) -> None:
         """Frees the threads; all streams must have ended."""
@@ -119,30 +143,30 @@ class StreamServer:
           RefusedError: the stream is not taken, or cannot go on.
         """
         with self._slot():
-            hello = await self._greeting(up)
+            hello = await greeting(up, self._limits.hello_s)
             self._check_open()
             model = self._model(hello)
-            stream = _stream_name(hello, caller)
-            # two edges that use one name must not take it from each other all the time
-            taken = RefusedError(
-                "the stream was opened anew by the same caller", reason="taken", retry_after_s=_TAKEN_RETRY_S
-            )
+            stream = stream_name(hello, caller)
             with contextlib.ExitStack() as held:  # until the stream is over, whether its edge reads that or not
                 outbox = Outbox(held.close)
                 self._check_room(stream, caller)
-                epoch = held.enter_context(self._claims.claim(stream, caller.identity, lambda: outbox.fail(taken)))
+                claim = self._claims.claim(
+                    stream, caller.identity, lambda: outbox.fail(taken_over()), placed=hello.epoch
+                )
+                epoch = held.enter_context(claim)
                 frames = self._frames(hello, model, caller, epoch, outbox)
                 held.callback(frames.stop)
                 reader = asyncio.create_task(self._read(up, frames, outbox))
                 held.callback(reader.cancel)
-                self._outboxes.add(outbox)
+                self._outboxes[stream] = outbox
                 self._observer.event("stream_opened", stream=stream, caller=caller.identity, epoch=epoch)
                 try:
                     outbox.send(pb.Down(welcome=self._welcome(hello, model, epoch)))
                     async for message in outbox:
                         yield message
                 finally:
-                    self._outboxes.discard(outbox)
+                    if self._outboxes.get(stream) is outbox:
+                        del self._outboxes[stream]
                     held.close()
                     await asyncio.gather(reader, return_exceptions=True)
                     await frames.close()
@@ -181,24 +205,6 @@ class StreamServer:
     def _full(self) -> RefusedError:
         return RefusedError("the server has no room for a stream", reason="full", retry_after_s=self._limits.retry_s)
 
-    async def _greeting(self, up: AsyncIterator[bytes]) -> pb.Hello:
-        try:
-            async with asyncio.timeout(self._limits.hello_s):
-                data = await anext(up)
-        except TimeoutError:
-            raise RefusedError("no greeting came in time", reason="invalid") from None
-        except StopAsyncIteration:
-            raise RefusedError("the stream ended before its greeting", reason="invalid") from None
-        try:
-            message = read_up(data)
-        except WireError as error:
-            raise RefusedError(str(error), reason="invalid") from None
-        if message.WhichOneof("kind") != "hello":
-            raise RefusedError("the first message is not a greeting", reason="invalid")
-        if message.hello.protocol != PROTOCOL:
-            raise RefusedError(f"the server speaks version {PROTOCOL} of the protocol", reason="protocol")
-        return message.hello
-
     def _model(self, hello: pb.Hello) -> ServedModel:
         if hello.server_plans and not hello.plan:
             return self._catalogue.find_size((hello.image_height, hello.image_width), hello.weights)
@@ -216,6 +222,7 @@ class StreamServer:
                 identity=caller.identity,
                 shared=self._shared,
                 send=outbox.send,
+                worked=partial(self._claims.worked, hello.stream),
                 fail=lambda error: outbox.fail(self._refusal(error)),
             )
         except Exception as error:
@@ -263,11 +270,3 @@ class StreamServer:
             return RefusedError(str(error), reason="invalid")
         self._observer.failed(error)
         return RefusedError("the server failed", reason="failed", retry_after_s=self._limits.retry_s)
-
-
-def _stream_name(hello: pb.Hello, caller: Caller) -> str:
-    if not _NAME.fullmatch(hello.stream):
-        raise RefusedError("the stream's name is not allowed: letters, digits and ._/- only", reason="invalid")
-    if not Identity(name=caller.identity, prefix=caller.prefix).may_open(hello.stream):
-        raise RefusedError("the caller may not open a stream of this name", reason="identity")
-    return hello.stream

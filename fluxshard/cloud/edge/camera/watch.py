@@ -13,7 +13,7 @@ from fluxshard.cloud.edge.camera.camera_session import CameraSession
 from fluxshard.cloud.edge.camera.options import WatchOptions
 from fluxshard.cloud.edge.connection.link import LinkState
 from fluxshard.cloud.edge.offload import check_server
-from fluxshard.cloud.network.grpc_transport import GrpcTransport
+from fluxshard.cloud.network.open_transport import open_transport
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.cloud.wire.detections_codec import decode_detections
 from fluxshard.cloud.wire.messages import PROTOCOL
@@ -77,7 +77,7 @@ def watch(
             decode = _outputs(program)
     transport = server
     if isinstance(transport, str):
-        transport = GrpcTransport(transport, tls=options.tls, token=options.token, insecure=options.insecure)
+        transport = open_transport(transport, tls=options.tls, token=options.token, insecure=options.insecure)
     return CameraSession(transport, hello, video.request_keyframe, decode, options, on_link=on_link)
 
 

@@ -20,7 +20,7 @@ class Up(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., packet: _Optional[_Union[Packet, _Mapping]] = ...) -> None: ...
 
 class Down(_message.Message):
-    __slots__ = ("welcome", "progress", "result", "chunk", "need_key", "reject", "drain")
+    __slots__ = ("welcome", "progress", "result", "chunk", "need_key", "reject", "drain", "placed")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Down(_message.Message):
     NEED_KEY_FIELD_NUMBER: _ClassVar[int]
     REJECT_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
+    PLACED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     progress: Progress
     result: Result
@@ -35,10 +36,11 @@ class Down(_message.Message):
     need_key: NeedKey
     reject: Reject
     drain: Drain
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., need_key: _Optional[_Union[NeedKey, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+    placed: Placed
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., need_key: _Optional[_Union[NeedKey, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., placed: _Optional[_Union[Placed, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "stream", "plan", "weights", "reuse", "payload", "answer", "picture_height", "picture_width", "decoder", "dtype", "backend", "isa", "version", "budget_ms", "server_plans", "confidence", "iou", "padded", "image_height", "image_width")
+    __slots__ = ("protocol", "stream", "plan", "weights", "reuse", "payload", "answer", "picture_height", "picture_width", "decoder", "dtype", "backend", "isa", "version", "budget_ms", "server_plans", "confidence", "iou", "padded", "image_height", "image_width", "epoch")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +62,7 @@ class Hello(_message.Message):
     PADDED_FIELD_NUMBER: _ClassVar[int]
     IMAGE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream: str
     plan: str
@@ -81,7 +84,8 @@ class Hello(_message.Message):
     padded: bool
     image_height: int
     image_width: int
-    def __init__(self, protocol: _Optional[int] = ..., stream: _Optional[str] = ..., plan: _Optional[str] = ..., weights: _Optional[str] = ..., reuse: _Optional[str] = ..., payload: _Optional[str] = ..., answer: _Optional[str] = ..., picture_height: _Optional[int] = ..., picture_width: _Optional[int] = ..., decoder: _Optional[str] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., isa: _Optional[str] = ..., version: _Optional[str] = ..., budget_ms: _Optional[int] = ..., server_plans: _Optional[bool] = ..., confidence: _Optional[float] = ..., iou: _Optional[float] = ..., padded: _Optional[bool] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ...) -> None: ...
+    epoch: int
+    def __init__(self, protocol: _Optional[int] = ..., stream: _Optional[str] = ..., plan: _Optional[str] = ..., weights: _Optional[str] = ..., reuse: _Optional[str] = ..., payload: _Optional[str] = ..., answer: _Optional[str] = ..., picture_height: _Optional[int] = ..., picture_width: _Optional[int] = ..., decoder: _Optional[str] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., isa: _Optional[str] = ..., version: _Optional[str] = ..., budget_ms: _Optional[int] = ..., server_plans: _Optional[bool] = ..., confidence: _Optional[float] = ..., iou: _Optional[float] = ..., padded: _Optional[bool] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "max_frame_bytes", "lease_ms", "dtype", "backend", "isa", "device", "version", "same_decoder", "same_compute", "latency_model")
@@ -238,3 +242,15 @@ class Drain(_message.Message):
     moved_to: str
     deadline_ms: int
     def __init__(self, moved_to: _Optional[str] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+
+class Placed(_message.Message):
+    __slots__ = ("address", "server_name", "epoch", "open_ms")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_NAME_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OPEN_MS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    server_name: str
+    epoch: int
+    open_ms: int
+    def __init__(self, address: _Optional[str] = ..., server_name: _Optional[str] = ..., epoch: _Optional[int] = ..., open_ms: _Optional[int] = ...) -> None: ...

@@ -26,6 +26,6 @@ def test_generated_code_is_that_of_the_schema(tmp_path: Path) -> None:
 
 
 def test_every_message_of_a_stream_has_a_kind() -> None:
-    for message, kinds in ((pb.Up(), 5), (pb.Down(), 7)):
+    for message, kinds in ((pb.Up(), 5), (pb.Down(), 8)):
         (kind,) = message.DESCRIPTOR.oneofs
         assert len(kind.fields) == kinds and message.WhichOneof("kind") is None

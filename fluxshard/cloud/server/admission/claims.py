@@ -8,12 +8,20 @@ from dataclasses import dataclass
 
 from fluxshard.errors import RefusedError
 
+_TAKEN_RETRY_S = 10.0  # two edges that use one name must not take it from each other all the time
+
+
+def taken_over() -> RefusedError:
+    """What the connection before is told."""
+    return RefusedError("the stream was opened anew by the same caller", reason="taken", retry_after_s=_TAKEN_RETRY_S)
+
 
 @dataclass(slots=True, eq=False)
 class _Owner:
     identity: str
     epoch: int
     on_lost: Callable[[], None]
+    work_s: float = 0.0
 
 
 class Claims:
@@ -39,14 +47,30 @@ class Claims:
         owner = self._owners.get(stream)
         return owner is not None and owner.identity == identity
 
+    def worked(self, stream: str, seconds: float) -> None:
+        """A frame of a stream has taken so much of the engine's time."""
+        owner = self._owners.get(stream)
+        if owner is not None:
+            owner.work_s += seconds
+
+    def take_work(self) -> dict[str, float]:
+        """Seconds of the engine's time by stream, since they were taken last; of streams that had any."""
+        found = {}
+        for stream, owner in self._owners.items():
+            if owner.work_s:
+                found[stream], owner.work_s = owner.work_s, 0.0
+        return found
+
     @contextmanager
-    def claim(self, stream: str, identity: str, on_lost: Callable[[], None]) -> Iterator[int]:
+    def claim(self, stream: str, identity: str, on_lost: Callable[[], None], *, placed: int = 0) -> Iterator[int]:
         """Owns a stream while it is entered.
 
         Args:
           stream: its name.
           identity: of the caller.
           on_lost: called when the same caller takes it over.
+          placed: the epoch under which a front has placed the stream here, as the caller says; a server of its own
+            counts epochs itself.
 
         Yields:
           the epoch: larger than any before.
@@ -59,10 +83,13 @@ class Claims:
             if before.identity != identity:
                 raise RefusedError("a stream of this name belongs to another caller", reason="taken")
             before.on_lost()
-        self._epoch += 1
-        mine = self._owners[stream] = _Owner(identity, self._epoch, on_lost)
+        mine = self._owners[stream] = _Owner(identity, self._next_epoch(placed), on_lost)
         try:
             yield mine.epoch
         finally:
             if self._owners.get(stream) is mine:
                 del self._owners[stream]
+
+    def _next_epoch(self, placed: int) -> int:
+        self._epoch += 1
+        return self._epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxshard.cloud.server.claims import Claims
+from fluxshard.cloud.server.admission.claims import Claims
 from fluxshard.errors import RefusedError
 
 

@@ -1,0 +1,1 @@
+"""Which streams a server takes: what callers say first, and whose a stream is."""
