@@ -109,7 +109,8 @@ class StreamLoop:
       objects: which detections are regions. None: the session is never focused, for policies that ignore regions.
       device: where the session takes images.
       placement: where the last frame ran, for sessions in two places. They take frames of a video.
-      carrier: answers frames without computing them, where that does; for planned reuse in one place, without a canvas.
+      carrier: answers frames without computing them, where that does; for planned reuse without a canvas.
+      skipped: told of the frames that a carrier has answered, for sessions in two places.
       calibration: of the same session; where a carrier may be, and with `detect`.
       track: gives what was found identities; whoever records frames calls it.
       saliency: makes the regions where `detect` is None; None: then the session is not focused.
@@ -123,6 +124,7 @@ class StreamLoop:
     device: RunDevice = field(default_factory=RunDevice)
     placement: Callable[[], Mapping[str, Any]] | None = None
     carrier: ResultCarrier | None = None
+    skipped: Callable[[Frame], None] | None = None
     calibration: OnlineCalibration | None = None
     saliency: OutputSaliency | None = None
     read: Read | None = None
@@ -146,6 +148,8 @@ class StreamLoop:
             start = time.perf_counter()
             moved = self.carrier.carry(image, motion)
             if moved is not None:
+                if self.skipped is not None and frame is not None:
+                    self.skipped(frame)
                 return self._carried(moved, self.carrier.age, _ms_since(start))
             motion = self.carrier.since
         if self.whole is not None and frame is not None and frame.starts_anew:

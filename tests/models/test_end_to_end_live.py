@@ -11,7 +11,7 @@ import pytest
 from fluxshard.cli import main
 
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore:.*runs Python code:UserWarning")]
-METHODS = ("edge-only", "offload-h-264", "fluxshard-planned-packed", "carried-10-ms")
+METHODS = ("edge-only", "offload-h-264", "fluxshard-planned-packed", "planned-carried-bitstream", "carried-10-ms")
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,22 @@ def test_a_small_evaluation_over_a_link(
     folder = tmp_path / "over_link"
     body = json.loads((folder / "results.json").read_text())
     found = {one["method"]: one for one in body["runs"]}
-    assert list(found) == ["edge only", "offload H.264", "FluxShard planned, packed", "carried, 10 ms"]
+    assert list(found) == [
+        "edge only",
+        "offload H.264",
+        "FluxShard planned, packed",
+        "planned + carried, bitstream",
+        "carried, 10 ms",
+    ]
     assert all(one["frames"] >= 3 and one["unanswered"] == 0 for one in found.values())
-    alone, dense, planned, timely = found.values()
+    alone, dense, planned, carried, timely = found.values()
     assert alone["cloud"] == 0 and alone["tx"] == 0 and alone["facts"]["link"] is None
     assert dense["cloud"] == 1 and dense["compute"] == 1 and dense["tx"] > 0
     # the round trip of 40 ms is in every answer of the server, and the sum of the parts is the latency
     assert dense["parts_ms"]["link_ms"] >= 40 and dense["facts"]["link"] == "shaper"
     assert sum(planned["parts_ms"].values()) == pytest.approx(planned["mean_ms"], rel=0.01)
     assert planned["accuracy"] is not None and planned["edge_mib"] > 0 and planned["server_mib"] > 0
+    assert carried["frames"] >= 3 and carried["tx"] > 0
     assert timely["missed"] <= planned["missed"] and timely["accuracy"] is not None
     text = (folder / "report.md").read_text()
     assert "SHAPER" in text and text.count("TCP: ") == 3 and "queue" in text and "modelled" not in text

@@ -15,12 +15,14 @@ from fluxshard.cli.support.option_types import (
     Device,
     DType,
     MaxFrames,
+    MaxSkip,
     OutDirectory,
     Overlap,
     Overwrite,
     ReusePolicy,
     ShowReuse,
     Size,
+    SkipBudget,
     Task,
     Thresholds,
     Video,
@@ -85,6 +87,8 @@ def edge(
             show_default=False,
         ),
     ] = None,
+    skip_budget: SkipBudget = 0.0,
+    max_skip: MaxSkip = 3,
     minimize: Annotated[
         Literal["latency", "energy"],
         typer.Option(help="Of this machine, among what meets the deadline; energy needs a --latency-profile with it."),
@@ -134,8 +138,9 @@ def edge(
     )  # fmt: skip
     reuse = ReuseFlags(policy=policy, profile=profile)
     if plan == "server":
-        if answer_within is not None:
-            raise OptionError("--answer-within needs --plan edge: a camera alone has no results to move")
+        for flag, is_given in (("--answer-within", answer_within is not None), ("--skip-budget", skip_budget > 0)):
+            if is_given:
+                raise OptionError(f"{flag} needs --plan edge: a camera alone has no results to move")
         watched = CameraRequest(
             video=video, out=out, link=link, model=model, task=task, size=size, reuse=reuse, frames=frames, pace=pace,
             max_frames=max_frames, show_reuse=show_reuse, confidence=conf, iou=iou, overwrite=overwrite,
@@ -156,6 +161,8 @@ def edge(
         confidence=conf,
         iou=iou,
         answer_within_ms=answer_within,
+        skip_budget=skip_budget,
+        max_skip=max_skip,
         overwrite=overwrite,
     )
     raise typer.Exit(edge_command(request))

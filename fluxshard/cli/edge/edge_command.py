@@ -33,6 +33,8 @@ from fluxshard.models.loading.sizes import network_shape
 from fluxshard.models.tasks.heads import head_for
 from fluxshard.models.tasks.result import Read
 from fluxshard.pipeline.anytime.timely_loop import TimelyLoop
+from fluxshard.pipeline.carrying.carrier import ResultCarrier
+from fluxshard.pipeline.carrying.options import SkipOptions
 from fluxshard.pipeline.device import RunDevice, full_float32, machine_facts
 from fluxshard.pipeline.run_video import VideoLoop
 from fluxshard.pipeline.sinks.line_file import LineFile
@@ -114,7 +116,14 @@ class EdgeRequest:
     confidence: float = 0.25
     iou: float = 0.7
     answer_within_ms: float | None = None
+    skip_budget: float = 0.0
+    max_skip: int = 3
     overwrite: bool = False
+
+    @property
+    def skip(self) -> SkipOptions:
+        """When a frame is not computed."""
+        return SkipOptions(budget=self.skip_budget, most=self.max_skip)
 
 
 def edge_command(request: EdgeRequest) -> int:
@@ -146,6 +155,8 @@ def edge_command(request: EdgeRequest) -> int:
         answers = _answers(request, reuse, model)
         if request.answer_within_ms is not None and answers is None:
             raise OptionError("--answer-within moves detections, and this network's outputs are none")
+        if request.skip_budget and answers is None:
+            raise OptionError("--skip-budget needs a network whose detections are known: leave it out")
         facts = _facts(request, reuse, model)
 
         def run(recording: Recording) -> None:
@@ -172,7 +183,9 @@ def edge_command(request: EdgeRequest) -> int:
                     files = RunFiles(
                         out=request.out, names=loaded.names, show_work=request.show_reuse, task=loaded.task
                     )
-                    loop = _loop(reuse, session, answers, head_for(loaded.task, shape) if answers is None else None)
+                    loop = _loop(
+                        request, reuse, session, answers, head_for(loaded.task, shape) if answers is None else None
+                    )
                     with _timely(loop, request.answer_within_ms) as timely:
                         write_frames(files, frames, timely, recording, screen, confidence=request.confidence)
                     facts["state_bytes"] = session.state_bytes
@@ -188,7 +201,12 @@ def _check(request: EdgeRequest) -> RunReuse:
     request.link.tls()
     if request.answer_within_ms is not None and not 0 < request.answer_within_ms < inf:
         raise OptionError(f"--answer-within (={request.answer_within_ms:g}) must be above 0, in milliseconds")
+    _ = request.skip  # its values are checked as it is made
+    if request.skip_budget and request.answer_within_ms is not None:
+        raise OptionError("--answer-within moves results by itself: leave out --skip-budget")
     reuse = settle(request.reuse)
+    if request.skip_budget and reuse.options.policy != "planned":
+        raise OptionError("--skip-budget is for --policy planned: leave it out")
     request.network.check_task()
     return reuse
 
@@ -210,10 +228,19 @@ def _answers(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> Det
 
 
 def _loop(
-    reuse: RunReuse, session: OffloadedSession, answers: DetectionAnswers | None, read: Read | None
+    request: EdgeRequest,
+    reuse: RunReuse,
+    session: OffloadedSession,
+    answers: DetectionAnswers | None,
+    read: Read | None,
 ) -> StreamLoop:
+    carrier = None
+    if request.skip_budget:
+        carrier = ResultCarrier(request.skip, session.glance, request.confidence)
     return StreamLoop(
         session=session,
+        carrier=carrier,
+        skipped=session.skip,
         detect=None if answers is None else _as_they_are,
         objects=reuse.options.planned if reuse.options.policy == "planned" and answers is not None else None,
         device=RunDevice(),
@@ -253,6 +280,7 @@ def _facts(request: EdgeRequest, reuse: RunReuse, model: PreparedModel) -> dict[
         "confidence": request.confidence,
         "iou": request.iou,
         "answer_within_ms": request.answer_within_ms,
+        "skip": asdict(request.skip),
         "machine": machine_facts(RunDevice(compiled.device)),
         "offload": {
             "server": link.server,

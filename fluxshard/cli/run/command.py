@@ -14,6 +14,7 @@ from fluxshard.cli.support.option_types import (
     Device,
     DType,
     MaxFrames,
+    MaxSkip,
     Model,
     Names,
     OutDirectory,
@@ -22,6 +23,7 @@ from fluxshard.cli.support.option_types import (
     ReusePolicy,
     ShowReuse,
     Size,
+    SkipBudget,
     Task,
     Thresholds,
     Videos,
@@ -88,13 +90,7 @@ def run(
         bool | None,
         typer.Option("--remap/--no-remap", help="Propagated: move the cache along the motion.", show_default="remap"),
     ] = None,
-    skip_budget: Annotated[
-        float,
-        typer.Option(
-            help="Planned: a frame whose result is predicted to be wrong by no more (0..1) when the last one is moved "
-            "along the motion is not computed; 0 computes all."
-        ),
-    ] = 0.0,
+    skip_budget: SkipBudget = 0.0,
     alpha: Annotated[
         float | None,
         typer.Option(
@@ -103,7 +99,7 @@ def run(
             show_default="thresholds stay",
         ),
     ] = None,
-    max_skip: Annotated[int, typer.Option(help="Frames in a row that are not computed, at most.")] = 3,
+    max_skip: MaxSkip = 3,
     track: Annotated[
         bool, typer.Option("--track", help="Give objects identities over the frames (ByteTrack).", show_default=False)
     ] = False,

@@ -77,6 +77,14 @@ Thresholds = Annotated[
         show_default=False,
     ),
 ]
+SkipBudget = Annotated[
+    float,
+    typer.Option(
+        help="Planned: a frame whose result is predicted to be wrong by no more (0..1) when the last one is moved "
+        "along the motion is not computed; 0 computes all."
+    ),
+]
+MaxSkip = Annotated[int, typer.Option(help="Frames in a row that are not computed, at most.")]
 ShowReuse = Annotated[bool, typer.Option("--show-reuse", help="Tint what was recomputed.")]
 Confidence = Annotated[float, typer.Option(help="Detections must score above.")]
 Overlap = Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")]

@@ -199,18 +199,22 @@ class CloudEndpoint:
             return "the frame is larger than the server allows"
         return ""
 
-    def forward(self, frame: Frame, record: PlacementRecord) -> None:
-        """Sends what the server needs of a frame that it does not run, so that it can decode those after it."""
+    def forward(self, frame: Frame) -> int:
+        """Sends what the server needs of a frame that it does not run, so that it can decode those after it.
+
+        Returns:
+          bytes of that.
+        """
         if not self._link.state.is_open or self._link.state.welcome is not self._welcome:
-            return
+            return 0
         if self._link.backlog_bytes > most_backlog_bytes(self._estimates.bytes_per_ms):
             self._payload.interrupt()  # the next keyframe will be there sooner than all that waits
             self._link.drop_waiting()
-            return
+            return 0
         messages = self._payload.forward(frame)
         if messages:
-            record.bytes_sent += sum(map(len, messages))
             self._link.forward(messages)
+        return sum(map(len, messages))
 
     def assume_run(self) -> None:
         """The mirror takes the frame under way, since it has to go on; if the server then refuses it, a key is due."""

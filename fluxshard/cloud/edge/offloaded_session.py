@@ -191,6 +191,34 @@ class OffloadedSession:
         self._answer = self._places.run(frame)
         return self._answer.outputs
 
+    def glance(self, image: Tensor, motion: MotionField | None = None) -> NDArray[np.bool_] | None:
+        """See `Session.glance`: of the endpoint that has answered the last frame.
+
+        Args:
+          image: of a frame, as for `run`.
+          motion: since the last frame that was run; frames that were skipped are in it.
+        """
+        if self._places is None or self._size != tuple(image.shape[2:]):
+            return None
+        assert self._runner is not None
+        return self._places.glance(image.to(self._runner.device), motion)
+
+    def skip(self, frame: Frame) -> None:
+        """Takes a frame that is not run, since its caller has the result; see `ResultCarrier`.
+
+        The next frame's motion is since this one, and what a server needs to decode later frames goes up.
+
+        Raises:
+          StateError: no frame has run, or the frame has another size.
+        """
+        self._last()
+        if self._places is None or self._size != frame.pixels.shape[:2]:
+            raise StateError(
+                f"a frame of {frame.pixels.shape[0]}x{frame.pixels.shape[1]} px has to be run, not skipped"
+            )
+        self._frames += 1
+        self._places.skip(frame)
+
     def focus(self, regions: NDArray[np.uint8] | NDArray[np.bool_]) -> None:
         """See `Session.focus`."""
         self._last()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint, Flight
 from fluxshard.cloud.edge.connection.upload import Answered
@@ -20,9 +21,10 @@ from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.lateness import Lateness
 from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.errors import WireError
+from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.mirror import Mirror
-from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, cloud_time, decide
+from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, Endpoint, cloud_time, decide
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
 
@@ -104,6 +106,8 @@ class TwoPlaces:
         self._frame = 0
         self._edge_is_lost = False
         self._waited_ms = 0.0  # in this frame, for the edge
+        self._skipped_bytes, self._skipped_lost = 0, False  # what the next record is told of frames without one
+        self._answered_by: Endpoint = "edge"  # the last frame
         self._unsettled: deque[PlacementRecord] = deque()
         self._edge_run: _EdgeRun | None = None  # whose time is still to be learnt
 
@@ -116,6 +120,19 @@ class TwoPlaces:
         """Takes where the objects of the last answered frame are; both endpoints get the same."""
         self._edge.focus(regions)
         self._cloud.focus(regions)
+
+    def glance(self, image: Tensor, motion: MotionField | None) -> NDArray[np.bool_] | None:
+        """See `Session.glance`: of the endpoint that has answered the last frame."""
+        mirror = self._edge if self._answered_by == "edge" else self._cloud.mirror
+        return mirror.glance(image, motion)
+
+    def skip(self, frame: Frame) -> None:
+        """Takes a frame that nobody runs: both caches move with it, and what a later one needs of it goes up."""
+        self._edge.advance(frame.motion)
+        self._skipped_lost |= self._cloud.advance(frame.motion)
+        self._skipped_bytes += self._cloud.forward(frame)
+        self._frame += 1
+        self._settle()
 
     def run(self, frame: Frame) -> TwoPlacesAnswer:
         """Answers a frame.
@@ -132,7 +149,7 @@ class TwoPlaces:
         if edge_lost:
             self._edge.reset()
         self._edge.advance(frame.motion)
-        cloud_lost = self._cloud.advance(frame.motion)
+        cloud_lost = self._cloud.advance(frame.motion) or self._skipped_lost
         self._settle()
         image = frame.planes.to(self._runner.device)
         edge_proposal = self._edge.propose(image)
@@ -142,6 +159,7 @@ class TwoPlaces:
         decision = decide(inputs, self._options)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
         record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
+        record.bytes_sent, self._skipped_bytes, self._skipped_lost = self._skipped_bytes, 0, False
         record.edge_work = edge_proposal.predicted_work
         record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
         self._frame += 1
@@ -155,11 +173,11 @@ class TwoPlaces:
             if cloud_proposal is not None and self._wants_refresh():
                 self._send(frame, cloud_proposal, cloud_work, record, answer=False)
             else:
-                self._cloud.forward(frame, record)
+                record.bytes_sent += self._cloud.forward(frame)
         record.pre_ms = _ms_since(started)
         self._unsettled.append(record)  # also where nobody answers: the server may have the frame
         outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
-        record.answered_by = "edge" if answered is None else "cloud"
+        record.answered_by = self._answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
             # never early: a frame of one chunk takes no time between its first and its last

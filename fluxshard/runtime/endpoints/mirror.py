@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.motion import CELL_PX, MotionField, accumulate
-from fluxshard.runtime.planned.policy import PlannedProposal
+from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
 from fluxshard.runtime.reuse.policy import Proposal, WorkPolicy
 
 
@@ -70,6 +70,15 @@ class Mirror:
           image: `(1, C, H, W)` uint8, or float32, contiguous.
         """
         return self._policy.propose(image, self._since)
+
+    def glance(self, image: Tensor, motion: MotionField | None) -> NDArray[np.bool_] | None:
+        """See `Session.glance`; for an endpoint that has run the frame that was answered last.
+
+        Args:
+          image: as for `propose`.
+          motion: since that frame; what was advanced is not added.
+        """
+        return self._policy.glance(image, motion) if isinstance(self._policy, PlannedPolicy) else None
 
     def propose_seen(self, image: Tensor, proposal: Proposal) -> Proposal:
         """The same work on an image as the endpoint sees it, where a lossy payload has changed it.

@@ -126,6 +126,11 @@ class Replay:
             cloud = self._cloud_stream.run(proposal.image, proposal.motion, proposal.control).outputs
         return on_cpu(edge if record.answered_by == "edge" else cloud)
 
+    def skip(self, frame: Frame) -> None:
+        """See `OffloadedSession.skip`."""
+        self._edge.advance(frame.motion)
+        self._cloud.advance(frame.motion)
+
     def focus(self, regions: Any) -> None:
         """See `Session.focus`."""
         self._edge.focus(regions)

@@ -8,10 +8,19 @@ from typing import Literal
 
 from fluxshard.cloud.edge.options import PayloadName
 from fluxshard.errors import OptionError
-from fluxshard.evaluate.end_to_end.entrants import ANYTIME, EDGE_ONLY, H264, OFFLOAD, PAPERS, PLANNED, PLANNED_RAW
+from fluxshard.evaluate.end_to_end.entrants import (
+    ANYTIME,
+    CARRIED,
+    EDGE_ONLY,
+    H264,
+    OFFLOAD,
+    PAPERS,
+    PLANNED,
+    PLANNED_RAW,
+)
 from fluxshard.runtime.offload.dispatch import Policy
 
-Role = Literal["whole", "planned", "propagated", "deltacnn"]
+Role = Literal["whole", "planned", "carried", "propagated", "deltacnn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +58,7 @@ class LiveMethod:
     @property
     def policy(self) -> Literal["planned", "propagated"]:
         """Of its `ReuseOptions`."""
-        return "planned" if self.reuse in ("whole", "planned") else "propagated"
+        return "propagated" if self.reuse in ("propagated", "deltacnn") else "planned"
 
 
 def _offload(name: str, payload: PayloadName) -> LiveMethod:
@@ -77,6 +86,7 @@ METHODS: tuple[LiveMethod, ...] = (
     _planned(PLANNED_RAW, "raw"),
     _planned("FluxShard planned, packed", "packed"),
     _planned(PLANNED, "bitstream"),
+    replace(_planned(CARRIED, "bitstream"), reuse="carried"),
     replace(_planned(ANYTIME, "bitstream"), within_ms=10.0),
 )
 

@@ -29,12 +29,13 @@ from fluxshard.evaluate.end_to_end.live.edge.slowed import slowed
 from fluxshard.evaluate.end_to_end.live.edge.spec import EdgeSpec
 from fluxshard.evaluate.end_to_end.live.methods import LiveMethod
 from fluxshard.evaluate.end_to_end.settings import Settings, methods_of
-from fluxshard.evaluate.methods.method import LOWEST_CONFIDENCE, Reuse
+from fluxshard.evaluate.methods.method import LEAST_CERTAIN, LOWEST_CONFIDENCE, Reuse
 from fluxshard.models.loading.load import load
 from fluxshard.models.loading.loaded_model import HeadLayout
 from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions, ReuseOptions
 from fluxshard.pipeline.anytime.timely_loop import TimelyLoop
+from fluxshard.pipeline.carrying.carrier import ResultCarrier
 from fluxshard.pipeline.run_video import VideoLoop
 from fluxshard.pipeline.stream_loop import StreamLoop
 from fluxshard.runtime.engines.engine import Mask
@@ -146,20 +147,35 @@ def open_stream(spec: EdgeSpec, method: LiveMethod, model: EdgeModel, source: Vi
     with OffloadedSession(lambda _: local, reuse, transport, options, video=packets, detections=detections) as session:
         loop = StreamLoop(
             session=session, detect=_as_it_is, placement=lambda: session.record.as_dict(),
-            objects=reuse.planned if method.reuse == "planned" else None,
+            objects=reuse.planned if method.reuse in ("planned", "carried") else None,
+            carrier=_carrier(spec, method, session), skipped=session.skip,
         )  # fmt: skip
         with nullcontext(loop) if method.within_ms is None else TimelyLoop(loop, method.within_ms) as answering:
             yield LiveStream(loop=answering, before=_nothing, linked=lambda: session.link.is_open)
+
+
+def _carrier(spec: EdgeSpec, method: LiveMethod, session: OffloadedSession) -> ResultCarrier | None:
+    """What answers frames by moving the last result, with the settings of the replay."""
+    if method.reuse != "carried":
+        return None
+    found = _settled(spec, method)
+    return ResultCarrier(found.skip, session.glance, LEAST_CERTAIN)
 
 
 def _reuse(spec: EdgeSpec, method: LiveMethod) -> ReuseOptions:
     """What the method reuses, as in the replay."""
     if method.reuse == "whole":
         return ReuseOptions(policy="planned")  # which nothing comes of, see `_NothingKept`
+    return _settled(spec, method).options
+
+
+def _settled(spec: EdgeSpec, method: LiveMethod) -> Reuse:
+    """The method of the replay."""
+    assert method.reuse != "whole"
     settings = Settings(scale=spec.scale, tau=spec.tau, tau_input=spec.tau_input, tau_features=spec.tau_features)
     found = methods_of(settings, 0, ablated=False)[method.reuse]
     assert isinstance(found, Reuse)
-    return found.options
+    return found
 
 
 def _tls(folder: Path) -> ClientTls:
