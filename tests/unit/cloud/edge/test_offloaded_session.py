@@ -16,7 +16,7 @@ from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.wire.messages import read_up
 from fluxshard.errors import OptionError, ShapeError, StateError
-from fluxshard.motion import MotionField
+from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
 from fluxshard.testing.offload.in_process import Faults, InProcessTransport
 from fluxshard.testing.offload.scripted_edge import hello_of
@@ -62,6 +62,29 @@ def test_before_the_first_frame_and_after_the_end(transport: InProcessTransport)
     session.close()
     with pytest.raises(StateError, match="session is closed"):
         session.run(next(moving_frames(1)))
+
+
+def test_a_frame_that_is_skipped_is_motion_for_the_next(transport: InProcessTransport) -> None:
+    model, frames = fake_model(), list(moving_frames(6))
+    with session_of(model, transport, REUSE, RAW) as session, model.program.engine.session(REUSE) as alone:  # type: ignore[attr-defined]  # of a fake
+        with pytest.raises(StateError, match="no frame yet"):
+            session.skip(frames[0])
+        assert session.glance(frames[0].image) is None
+        session.run(frames[0])
+        alone.run(frames[0].image)
+        for skipped, frame in (frames[1:3], frames[3:5]):
+            seen = session.glance(skipped.planes, skipped.motion)
+            expected = alone.glance(skipped.image, skipped.motion)
+            assert seen is not None and expected is not None and (seen == expected).all()
+            session.skip(skipped)
+            assert skipped.motion is not None and frame.motion is not None
+            both = accumulate(skipped.motion, frame.motion, *SIZE)
+            assert torch.equal(session.run(frame), alone.run(frame.image, both))
+            assert session.stats.recompute_ratio == alone.stats.recompute_ratio
+        assert session.record.frame == 4 and session.stats.frame == 4
+        with pytest.raises(StateError, match=r"a frame of 48x32 px has to be run, not skipped"):
+            session.skip(next(moving_frames(1, (48, 32))))
+        assert session.glance(torch.zeros(1, 3, 48, 32)) is None
 
 
 def test_another_size_and_a_reset_start_anew(transport: InProcessTransport) -> None:

@@ -101,6 +101,31 @@ def test_outputs_are_those_of_a_replay(
 
 
 @pytest.mark.parametrize("name", REUSES)
+def test_frames_that_nobody_runs_move_both_caches_on(model: LocalModel, server: StreamServer, name: str) -> None:
+    settled: list[PlacementRecord] = []
+    given = options(dispatch=CLOUD_FIRST, payload="packed")
+    session = session_of(model, InProcessTransport(server), REUSES[name], given, settled.append)
+    replay, outputs = Replay(model.program, REUSES[name], SIZE, sparse_image=True), []
+    for index, frame in enumerate(moving_frames(40)):
+        if index % 3 == 2:
+            session.skip(frame)
+            continue
+        outputs.append(session.run(frame))
+        if index == 0:
+            wait_open(session)
+    session.close()
+    records = {record.frame: record for record in settled}
+    assert sorted(records) == [index for index in range(40) if index % 3 != 2]
+    for index, frame in enumerate(moving_frames(40)):
+        if index not in records:
+            replay.skip(frame)
+            continue
+        output, expected = outputs.pop(0), replay.run(frame, records[index])
+        assert all(torch.equal(a, b) for a, b in zip(tree_leaves(output), tree_leaves(expected), strict=True)), index
+    assert sum(record.answered_by == "cloud" for record in settled) > 5
+
+
+@pytest.mark.parametrize("name", REUSES)
 def test_a_lossy_payload_is_mirrored_as_the_server_sees_it(model: LocalModel, server: StreamServer, name: str) -> None:
     """Nothing is sent again because of the encoder's noise, and both ends have the same pixels, or it is said."""
     settled: list[PlacementRecord] = []
