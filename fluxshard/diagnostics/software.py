@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "structlog",
         "zstandard",
     ),
+    "cluster": ("ray",),
 }
 _LIBRARIES = ("libavcodec", "libavformat", "libswscale")
 
