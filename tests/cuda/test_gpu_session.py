@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ from benchmarks.gpu_parts import PYTEST, SECONDS, Part, gpu_parts, rehearsal_par
 from benchmarks.gpu_session import BUDGET_S, SUMMARY_LINES, main, run_session, summary
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_reach_what_is_started() -> Iterator[None]:
+    """A shell that starts these tests in the background has interrupts ignored by all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
