@@ -125,7 +125,7 @@ def end_to_end(
     ] = None,
     scale: Annotated[
         float | None,
-        typer.Option(help="Of planned reuse's thresholds; 1.5 for segmentation, 0.75 for poses.", show_default=False),
+        typer.Option(help="Of planned reuse's thresholds; 1.25 for segmentation, 0.75 for poses.", show_default=False),
     ] = None,
     tau: Annotated[
         float | None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.evaluate.end_to_end.common_figures import age_area, loss_of
 from fluxshard.evaluate.end_to_end.content.material import Material
 from fluxshard.evaluate.end_to_end.entrants import Entrant
 from fluxshard.evaluate.end_to_end.records import PARTS, StreamRecord
@@ -86,9 +87,7 @@ class MethodFigures:
     @property
     def loss(self) -> float | None:
         """Of accuracy, relative to the dense network on the same frames."""
-        if self.accuracy is None or not self.dense_accuracy:
-            return None
-        return 1 - self.accuracy / self.dense_accuracy
+        return loss_of(self.accuracy, self.dense_accuracy)
 
 
 Stream = tuple[StreamRecord, Material]
@@ -166,10 +165,8 @@ def _mean(values: Floats) -> float | None:
 
 
 def _age(record: StreamRecord) -> tuple[float, float]:
-    """Integral over time of the age of the newest answer's frame, and that time."""
-    done = record.start_ms + record.latency_ms
-    captured, lasts = record.frame * PERIOD_MS, np.diff(done)
-    return float(np.sum(lasts * (done[:-1] + lasts / 2 - captured[:-1]))), float(done[-1] - done[0])
+    """See `age_area`."""
+    return age_area(record.start_ms + record.latency_ms, record.frame * PERIOD_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +189,7 @@ class AnytimeFigures:
     @property
     def loss(self) -> float | None:
         """Of accuracy, relative to the dense network on the same frames."""
-        if self.accuracy is None or not self.dense_accuracy:
-            return None
-        return 1 - self.accuracy / self.dense_accuracy
+        return loss_of(self.accuracy, self.dense_accuracy)
 
 
 def anytime_figures(streams: Sequence[Stream], deadline_ms: float) -> AnytimeFigures:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.evaluate.end_to_end.common_figures import age_area, loss_of
 from fluxshard.evaluate.end_to_end.live.answers import PARTS, Answers
 from fluxshard.evaluate.end_to_end.live.runs import LiveRun
 
@@ -66,9 +67,7 @@ class LiveFigures:
     @property
     def loss(self) -> float | None:
         """Of accuracy, relative to the dense network on the same frames."""
-        if self.accuracy is None or not self.dense_accuracy:
-            return None
-        return 1 - self.accuracy / self.dense_accuracy
+        return loss_of(self.accuracy, self.dense_accuracy)
 
     def as_values(self) -> dict[str, object]:
         """Plain values, for JSON."""
@@ -120,8 +119,7 @@ def _mean_or_none(values: Floats) -> float | None:
 
 
 def _age(answers: Answers) -> tuple[float, float]:
-    """Integral over time of the age of the newest answer's frame, between the first answer and the last; that time."""
+    """See `age_area`; of frames that were answered."""
     there = answers.columns["answered"] > 0
-    done = (answers.columns["start_ms"] + answers.columns["latency_ms"])[there]
-    captured, lasts = answers.columns["captured_ms"][there], np.diff(done)
-    return float(np.sum(lasts * (done[:-1] + lasts / 2 - captured[:-1]))), float(done[-1] - done[0])
+    done = answers.columns["start_ms"] + answers.columns["latency_ms"]
+    return age_area(done[there], answers.columns["captured_ms"][there])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fluxshard.evaluate.end_to_end.common_figures import loss_of
 from fluxshard.evaluate.end_to_end.entrants import ANYTIME, ENTRANTS, TOGETHER, Entrant, taking_part
 from fluxshard.evaluate.end_to_end.figures import MethodFigures
 from fluxshard.evaluate.end_to_end.paper import GROWTH, NONE, PaperFigures, paper_figures
@@ -187,7 +188,7 @@ def methods_table(description: Mapping[str, Any]) -> Table:
     rows = []
     for one in description["whole_clips"]:
         accuracy = one["accuracy"]
-        loss = None if accuracy is None or not dense else 1 - accuracy / dense
+        loss = loss_of(accuracy, dense)
         rows.append(
             (words(one["role"]), words(one["method"]), percent(one["compute"]), number(accuracy), percent(loss))
         )
