@@ -61,7 +61,7 @@ class Allocator:
         widest = max((self._row_bytes(name) for name in self._stores), default=0)
         self._scratch = ScratchLayout(
             list=take(4 * (most + 16)), rows=take(4 * (most + 16)), pick=take(4 * (most + 16)),
-            old=take(4 * (most + 16)), used=take(2 * most + 1), fresh=take(widest + ALIGN),
+            old=take(4 * (most + 16)), tiles=take(4 * (most + 16)), used=take(2 * most + 1), fresh=take(widest + ALIGN),
         )  # fmt: skip
 
     def segments_of(self, name: str) -> tuple[Segment, ...]:

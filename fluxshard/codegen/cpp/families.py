@@ -73,6 +73,16 @@ class Convolution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Winograd:
+    """Convolution of 3x3 without groups that slides by one, in tiles of 2x2 cells; `inputs` are its channels."""
+
+    cells: int
+    vectors: int
+    inputs: int
+    weights: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Depthwise:
     """One input channel per output channel."""
 

@@ -39,7 +39,7 @@ class ScratchLayout:
     """What layers use in turn; offsets in scratch, in bytes.
 
     Attributes:
-      list, rows, pick, old: int32 per cell of the largest grid, and room for 16 more.
+      list, rows, pick, old, tiles: int32 per cell of the largest grid, and room for 16 more.
       used: two bytes per cell of the largest grid, and one more.
       fresh: rows of one layer, before they are compared with what is cached.
     """
@@ -48,6 +48,7 @@ class ScratchLayout:
     rows: int
     pick: int
     old: int
+    tiles: int
     used: int
     fresh: int
 

@@ -11,7 +11,7 @@ from fluxshard.codegen.common.resampling import Lerp, lerp
 from fluxshard.codegen.cpp import families as fam
 from fluxshard.codegen.cpp.allocation import Allocator
 from fluxshard.codegen.cpp.tiles import Tile
-from fluxshard.geometry import table_window, transposed_taps
+from fluxshard.geometry import Window, table_window, transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target
 from fluxshard.ir.plan import LayerSpec, Plan
@@ -162,6 +162,11 @@ class _Families:
                 floats = self._panel_floats(round_up(outputs, block) * (taps // columns), row, depths)
                 offset = self._allocator.pack("joined", (weight,), (block, *depths), floats)
                 return "gemm", fam.Convolution(cells=tile.cells, vectors=tile.vectors, weights=offset, joined=True)
+            if self._slides_by_one(layer):
+                depths = () if self._target.dtype == "float32" else (inputs,)
+                floats = self._panel_floats(round_up(outputs, block) * 16, inputs, depths)
+                offset = self._allocator.pack("winograd", (weight,), (block, *depths), floats)
+                return "winograd", fam.Winograd(cells=tile.cells, vectors=tile.vectors, inputs=inputs, weights=offset)
             depths = self._depths(layer)
             floats = self._panel_floats(round_up(outputs, block) * taps, inputs, depths)
             offset = self._allocator.pack("gemm", (weight,), (block, *depths), floats)
@@ -179,6 +184,13 @@ class _Families:
         segments = self._allocator.segments_of(layer.inputs[0])
         dense = len(segments) == 1 and segments[0].store < 0 and -segments[0].count % 4 <= 1
         return dense and p.dilation[1] == 1 and self._allocator.axes[self._allocator.axes_of(layer)[1]].taps <= 16
+
+    def _slides_by_one(self, layer: LayerSpec) -> bool:
+        """Whether Winograd's tiles serve: a 3x3 window of whole vectors of channels."""
+        window = Window(offsets=((-1, 0, 1),))
+        segments = self._allocator.segments_of(layer.inputs[0])
+        whole = all(segment.store >= 0 and segment.count % 16 == 0 for segment in segments)
+        return whole and layer.windows == (window, window)
 
     def _depths(self, layer: LayerSpec) -> tuple[int, ...]:
         """Channels of each segment of the input, where packing depends on them: pairs do not cross segments."""

@@ -35,6 +35,8 @@ def _pack(item: PackedWeight, arrays: list[Array]) -> Array:
         return strided(arrays[0], item.meta)
     if item.kind == "gemm":
         return panels(arrays[0], *item.meta)
+    if item.kind == "winograd":
+        return panels(winograd_taps(arrays[0]), *item.meta)
     if item.kind == "joined":
         return panels(joined_rows(arrays[0]), *item.meta)
     if item.kind == "depthwise":
@@ -69,6 +71,12 @@ def gemm_panels(weight: Array, block: int) -> Array:
     padded = np.zeros((round_up(outputs, block), inputs, height * width), np.float32)
     padded[:outputs] = weight.reshape(outputs, inputs, -1)
     return padded.reshape(-1, block, inputs, height * width).transpose(0, 3, 2, 1).reshape(-1)
+
+
+def winograd_taps(weight: Array) -> Array:
+    """`(Co, Ci, 3, 3)` to `(Co, Ci, 4, 4)`: GgG' of every pair of channels, for Winograd's F(2x2, 3x3)."""
+    g = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    return np.asarray(g @ weight.astype(np.float64) @ g.T, np.float32)
 
 
 def joined_rows(weight: Array) -> Array:

@@ -12,9 +12,13 @@ FS_INLINE float number(elem x) {
   return value;
 }
 FS_INLINE vf load(const elem* p) {
+#if defined(__AVX512F__) && FS_VL == 16  // compilers convert half by half
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
+#else
   vh v;
   std::memcpy(&v, p, sizeof v);
   return (vf)(__builtin_convertvector(v, vu) << 16);
+#endif
 }
 FS_INLINE vh rounded(vf x) {
 #if defined(__AVX512BF16__) && FS_VL == 16
