@@ -160,7 +160,9 @@ def measure(shape: Shape, shares: list[float], rounds: int, isa: Isa) -> list[Re
             torch_ms.append(elapsed)
             for index, result in enumerate(results):
                 kernel_ms[index].append(result.counts().conv_ms)
-                evaluated[index] = int(result.counts().candidates[-1]) / layer.plan.grid_of(layer.plan.layers[-1].output).cells
+                evaluated[index] = (
+                    int(result.counts().candidates[-1]) / layer.plan.grid_of(layer.plan.layers[-1].output).cells
+                )
     return [
         Result(
             str(shape), share, statistics.median(torch_ms), statistics.median(times),

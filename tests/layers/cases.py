@@ -51,6 +51,21 @@ def convolutions(b: PlanBuilder) -> None:
     b.conv(segmented(b, of[3], 3), 3, (3, 3), stride=(2, 3), dilation=(1, 2), padding=((0, 3), (4, 0)))
 
 
+def sliding(b: PlanBuilder) -> None:
+    """Windows of 3x3 over whole vectors of channels, which the C++ kernels compute in tiles of 2x2 cells."""
+    of = {c: b.conv("image", c) for c in (16, 17, 48, 64, 144)}
+    same = ((1, 1), (1, 1))
+    b.conv(of[16], 16, (3, 3), padding=same, act=("silu",))
+    b.conv(of[16], 1, (3, 3), padding=same, bias=False)
+    b.conv(of[48], 17, (3, 3), of[17], padding=same, act=("prelu",), act_after=("relu",))
+    b.conv(of[64], 130, (3, 3), act=("relu",))  # without padding
+    b.conv(of[144], 40, (3, 3), padding=((2, 0), (1, 3)))
+    low = b.conv("image", 16, (3, 3), stride=(3, 3), bias=False)
+    parts = b.add(P.UpsampleNearest(factor=(3, 3)), low), b.add(P.ChannelSlice(start=16, stop=48), of[64]), of[16]
+    b.conv(b.add(P.Cat(), *parts), 64, (3, 3), of[64], padding=same, act=("silu",))
+    b.conv(low, 16, (3, 3), padding=same)
+
+
 def groups(b: PlanBuilder) -> None:
     of = {c: b.conv("image", c) for c in (3, 7, 8, 16, 17, 33, 130)}
     same = ((1, 1), (1, 1))
@@ -211,7 +226,8 @@ def widths(b: PlanBuilder) -> None:
 
 
 GROUPS: dict[str, Callable[[PlanBuilder], None]] = {
-    f.__name__: f for f in (convolutions, groups, transposed, pools, activations, rowwise, resampling, views, widths)
+    f.__name__: f
+    for f in (convolutions, sliding, groups, transposed, pools, activations, rowwise, resampling, views, widths)
 }
 
 

@@ -186,11 +186,11 @@ class _Families:
         return dense and p.dilation[1] == 1 and self._allocator.axes[self._allocator.axes_of(layer)[1]].taps <= 16
 
     def _slides_by_one(self, layer: LayerSpec) -> bool:
-        """Whether Winograd's tiles serve: a 3x3 window of whole vectors of channels."""
-        window = Window(offsets=((-1, 0, 1),))
+        """Whether Winograd's tiles serve: a 3x3 window that slides by one, over whole vectors of channels."""
+        assert layer.windows is not None
         segments = self._allocator.segments_of(layer.inputs[0])
         whole = all(segment.store >= 0 and segment.count % 16 == 0 for segment in segments)
-        return whole and layer.windows == (window, window)
+        return whole and all(_is_three_in_a_row(window) for window in layer.windows)
 
     def _depths(self, layer: LayerSpec) -> tuple[int, ...]:
         """Channels of each segment of the input, where packing depends on them: pairs do not cross segments."""
@@ -256,6 +256,11 @@ class _Families:
             for n_in, n_out, scale in sizes
         ]
         return "gather", fam.Gather(value="0", axis_y=axes[0], axis_x=axes[1])
+
+
+def _is_three_in_a_row(window: Window) -> bool:
+    first = window.offsets[0][0] if window.offsets[0] else 0
+    return window == Window(offsets=((first, first + 1, first + 2),))
 
 
 def _lerp_axis(axis: Lerp) -> fam.LerpAxis:

@@ -93,7 +93,7 @@ def blocks_of_scratch(plan: Plan, layout: Layout) -> Blocks:
     for buffer in layout.buffers.values():
         found[f"dense {buffer.value} {buffer.shape}"] = buffer.offset, 4 * int(np.prod(buffer.shape))
     cells = max(grid.cells for grid in plan.grids)
-    sizes = dict.fromkeys(("list", "rows", "pick", "old"), 4 * (cells + 16)) | {"used": 2 * cells}
+    sizes = dict.fromkeys(("list", "rows", "pick", "old", "tiles"), 4 * (cells + 16)) | {"used": 2 * cells}
     sizes["fresh"] = max(store.row_bytes(plan.grids[store.grid].cells) for store in layout.stores.values())
     assert set(sizes) == {f.name for f in fields(layout.scratch)}
     found |= {f"scratch {name}": (getattr(layout.scratch, name), size) for name, size in sizes.items()}

@@ -10,7 +10,7 @@ import pytest
 from fluxshard.codegen.common.arena import round_up
 from fluxshard.codegen.cpp import families as fam
 from fluxshard.codegen.cpp.lowering import describe
-from fluxshard.codegen.cpp.pack import gemm_panels, joined_rows, pack_all, pair_panels
+from fluxshard.codegen.cpp.pack import gemm_panels, joined_rows, pack_all, pair_panels, winograd_taps
 from fluxshard.geometry import transposed_taps
 from fluxshard.ir import params as P
 from fluxshard.ir.kernel import Target
@@ -59,6 +59,40 @@ def test_pair_panels(depths: tuple[int, ...]) -> None:
         value = (np.array([flat[index]], np.uint32) << 16).view(np.float32)[0]
         source = places[k]
         assert value == (0 if o >= outputs or source is None else weight[o, source, t // 3, t % 3])
+
+
+def test_winograd_taps() -> None:
+    """Products of transformed weights and cells are, transformed back, the sums of the four windows of a tile."""
+    rng = np.random.default_rng(0)
+    weight, cells = rng.normal(size=(3, 2, 3, 3)).astype(np.float32), rng.normal(size=(2, 4, 4))
+    to = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    back = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+    sums = back @ (winograd_taps(weight) * (to @ cells @ to.T)).sum(1) @ back.T
+    for y, x in itertools.product(range(2), range(2)):
+        expected = (weight * cells[:, y : y + 3, x : x + 3]).sum((1, 2, 3))
+        np.testing.assert_allclose(sums[:, y, x], expected, rtol=1e-5, atol=1e-5)
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("inputs", "kernel", "options", "family"),
+    [
+        (16, (3, 3), {"padding": ((1, 1), (1, 1))}, "winograd"),
+        (48, (3, 3), {}, "winograd"),
+        (24, (3, 3), {}, "gemm"),  # vectors of channels would not be whole
+        (16, (3, 3), {"stride": (1, 2)}, "gemm"),
+        (16, (3, 3), {"dilation": (2, 2)}, "gemm"),
+        (16, (1, 3), {}, "gemm"),
+        (16, (5, 5), {}, "gemm"),
+    ],
+)
+def test_windows_that_slide_by_one_are_computed_in_tiles(
+    target: Target, inputs: int, kernel: tuple[int, int], options: dict[str, object], family: str
+) -> None:
+    b = PlanBuilder(5, 15, 21)
+    b.conv(b.conv("image", inputs), 8, kernel, **options)  # type: ignore[arg-type]
+    layer, _ = packed(b, target)
+    assert layer.family == family
 
 
 def test_rows_of_windows_of_the_image_are_joined() -> None:
