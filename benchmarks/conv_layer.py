@@ -27,6 +27,7 @@ from benchmarks.frame import cpu_name
 from fluxshard.codegen.common.toolchain import detect_target
 from fluxshard.codegen.cpp import build_step
 from fluxshard.geometry import Grid
+from fluxshard.ir.kernel import CpuDType
 from fluxshard.options import Isa
 from fluxshard.passes import run_passes
 from fluxshard.passes.capture.trace import trace
@@ -58,6 +59,8 @@ SHAPES = (
     Shape(64, 256, 256, kernel=1),
     Shape(256, 32, 64, stride=2),
     Shape(160, 48, 48),
+    Shape(48, 64, 64),
+    Shape(64, 32, 32),
     Shape(32, 256, 256),
     Shape(32, 512, 512),
     Shape(160, 16, 16),
@@ -84,9 +87,10 @@ class Layer:
     Args:
       shape: of the convolution.
       isa: instructions.
+      dtype: of features and weights; torch's kernel is in float32.
     """
 
-    def __init__(self, shape: Shape, isa: Isa) -> None:
+    def __init__(self, shape: Shape, isa: Isa, dtype: CpuDType) -> None:
         conv = nn.Conv2d(
             shape.inputs, shape.outputs, shape.kernel, shape.stride, shape.kernel // 2, groups=shape.groups
         )
@@ -95,7 +99,7 @@ class Layer:
         plan, weights = lower(run_passes(traced, fluxshard.CompileOptions()), traced)
         self.plan = plan
         self.image = example
-        self.engine = CppEngine(plan, build_step(plan, detect_target(isa)), weights)
+        self.engine = CppEngine(plan, build_step(plan, detect_target(isa, dtype)), weights)
         self.conv = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dense_image = example.to(memory_format=torch.channels_last)
 
@@ -142,9 +146,9 @@ class Result:
     ratio: float
 
 
-def measure(shape: Shape, shares: list[float], rounds: int, isa: Isa) -> list[Result]:
+def measure(shape: Shape, shares: list[float], rounds: int, isa: Isa, dtype: CpuDType) -> list[Result]:
     """Times one layer."""
-    layer = Layer(shape, isa)
+    layer = Layer(shape, isa, dtype)
     streams = [layer.stream(share) for share in shares]
     torch_ms: list[float] = []
     kernel_ms: list[list[float]] = [[] for _ in shares]
@@ -178,19 +182,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.25, 0.05])
     parser.add_argument("--isa", default="native", choices=["native", "avx512", "avx2", "portable"])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of ours")
     parser.add_argument("--only", type=int, nargs="+", default=list(range(len(SHAPES))), help="indices of layers")
     parser.add_argument("--out", type=Path, default=None, help="JSON file")
     args = parser.parse_args()
     torch.manual_seed(0)
     print(
-        f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32, "
+        f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__} in float32, ours in {args.dtype}, "
         f"{args.rounds} rounds, {args.isa}\n"
     )
     print("| layer | torch ms |" + "".join(f" ratio at {share:.0%} |" for share in args.shares))
     print("|---|---|" + "---|" * len(args.shares))
     found = []
     for index in args.only:
-        results = measure(SHAPES[index], args.shares, args.rounds, args.isa)
+        results = measure(SHAPES[index], args.shares, args.rounds, args.isa, args.dtype)
         found += results
         cells = "".join(f" {r.ratio:.2f} ({r.share:.2f}) |" for r in results)
         print(f"| {results[0].layer} | {results[0].torch_ms:.2f} |{cells}", flush=True)
