@@ -77,6 +77,7 @@ class GridWorkLayout:
       list, rows: offsets in scratch: candidates, and their fresh rows, int32 per cell.
       old: offset in scratch of the map as the last frame left it.
       used: offset in scratch of two bytes per cell, and one more: which rows are read.
+      order, first: offsets in scratch: candidates by tiles, and where tiles begin, int32 per cell, and one more.
     """
 
     map: int
@@ -85,6 +86,8 @@ class GridWorkLayout:
     rows: int
     old: int
     used: int
+    order: int
+    first: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -258,6 +258,8 @@ class Allocator:
                 rows=take(4 * (n + 16)),
                 old=take(4 * n),
                 used=take(2 * n + 1),
+                order=take(4 * (n + 16)),
+                first=take(4 * (n + 16)),
             )
             for n in cells
         )

@@ -47,6 +47,9 @@ struct Store {             // a tensor that is kept: a row a cell; two, where th
 
 struct Mask { const uint8_t* cells; bool any; };
 
+// Candidates in tiles of 2x2 cells: those of tile t are order[first[t]] to order[first[t + 1] - 1], by rows. `n` < 0: not found yet.
+struct Tiles { int32_t *order, *first; int n; };
+
 // What stores of one grid have in common while all work is given and nothing compared. The first layer of a frame, the
 // leader, finds it out; the others take it over.
 struct GridWork {
@@ -55,6 +58,7 @@ struct GridWork {
   int32_t *list, *rows;    // n cells, and their fresh rows
   int32_t* old;            // the map as the last frame left it, where `led` and a map is moved or asked for
   uint8_t* used;           // a byte a row, and one more; two where the cache is not moved
+  Tiles tiles;             // of the list
   bool led, moved;         // `moved`: before the first layer, and `old` is there
   int n;
 };

@@ -1,36 +1,55 @@
 // Convolutions of 3x3 that slide by one, by Winograd's F(2x2, 3x3): the four cells of a 2x2 tile take 16 products a pair of
 // channels where their windows have 36. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 //
-// A tile begins at an even cell, and all of it is computed if one of its cells is asked for: what a cell gets does not depend on
-// which cells it is computed with. Of the 4x4 cells that a tile reads, those outside a cell's own window do not enter its sum.
+// A tile begins at an even cell. What a cell gets does not depend on which cells it is computed with: of the 4x4 cells that a tile
+// reads, those outside its own window do not enter its sum, nor do products of theirs.
 
-// Tiles of the candidates of a layer. Those of tile t are order[first[t]] to order[first[t + 1] - 1], from top left to bottom
-// right: indices of candidates.
-struct Tiles {
-  int32_t *order, *first;
-  int n;
+// Products that cells need, by which cells of a tile are asked for (bits: top left, top right, bottom left, bottom right):
+// nine for a cell, twelve for two beside each other, and all for others.
+constexpr uint16_t ROWS_ABOVE = 0x0fff, ROWS_BELOW = 0xfff0, COLUMNS_BEFORE = 0x7777, COLUMNS_AFTER = 0xeeee;
+static const uint16_t needed_products[16] = {
+  0, ROWS_ABOVE & COLUMNS_BEFORE, ROWS_ABOVE & COLUMNS_AFTER, ROWS_ABOVE, ROWS_BELOW & COLUMNS_BEFORE, COLUMNS_BEFORE, 0xffff, 0xffff,
+  ROWS_BELOW & COLUMNS_AFTER, 0xffff, COLUMNS_AFTER, 0xffff, ROWS_BELOW, 0xffff, 0xffff, 0xffff,
 };
 
-static Tiles tiles_of(const Work& w, int32_t* order, int32_t* first) {
-  int n = 0, placed = 0, upper = 0;
-  while (upper < w.n) {
-    const int top = w.list[upper] / w.g.w & ~1, middle = (top + 1) * w.g.w, end = middle + w.g.w;
-    int lower = upper;
-    while (lower < w.n && w.list[lower] < middle) ++lower;
-    const int until = lower, left = top * w.g.w;
-    while (true) {
-      const int a = upper < until ? (w.list[upper] - left) >> 1 : INT_MAX;
-      const int b = lower < w.n && w.list[lower] < end ? (w.list[lower] - middle) >> 1 : INT_MAX;
-      const int column = a < b ? a : b;
-      if (column == INT_MAX) break;
-      first[n++] = placed;
-      for (; upper < until && (w.list[upper] - left) >> 1 == column; ++upper) order[placed++] = upper;
-      for (; lower < w.n && w.list[lower] < end && (w.list[lower] - middle) >> 1 == column; ++lower) order[placed++] = lower;
+// f(first candidate in the upper row, the first in the lower one, which of the four are asked for) for every tile
+template <class F> static void each_tile(const Work& w, F f) {
+  for (int upper = 0; upper < w.n;) {
+    const int top = (w.list[upper] / w.g.w & ~1) * w.g.w;
+    int middle = upper, end = upper;  // candidates before the lower row, and in both
+    while (middle < w.n && w.list[middle] < top + w.g.w) ++middle;
+    for (end = middle; end < w.n && w.list[end] < top + 2 * w.g.w;) ++end;
+    int lower = middle;
+    while (upper < middle || lower < end) {
+      const int above = upper < middle ? w.list[upper] - top : INT_MAX, below = lower < end ? w.list[lower] - top - w.g.w : INT_MAX;
+      const int left = (above < below ? above : below) & ~1;
+      const auto asked = [&](int k, int until, int row) {
+        const int first = k < until && w.list[k] - row == left, next = k + first;
+        return first | (next < until && w.list[next] - row == left + 1) << 1;
+      };
+      const int over = asked(upper, middle, top), under = asked(lower, end, top + w.g.w);
+      f(upper, lower, over | under << 2);
+      upper += (over & 1) + (over >> 1), lower += (under & 1) + (under >> 1);
     }
-    upper = lower;
+    upper = end;
   }
-  first[n] = placed;
-  return {order, first, n};
+}
+
+// Puts tiles that need the same products side by side.
+static void find_tiles(const Work& w, Tiles& tiles) {
+  int count[16] = {}, first[16], place[16], placed = 0;
+  each_tile(w, [&](int, int, int asked) { ++count[asked]; });
+  tiles.n = 0;
+  for (int asked = 15; asked; --asked) {
+    first[asked] = tiles.n, place[asked] = placed;
+    tiles.n += count[asked], placed += count[asked] * __builtin_popcount(asked);
+  }
+  each_tile(w, [&](int upper, int lower, int asked) {
+    tiles.first[first[asked]++] = place[asked];
+    for (int i = 0; i < __builtin_popcount(asked & 3); ++i) tiles.order[place[asked]++] = upper + i;
+    for (int i = 0; i < __builtin_popcount(asked >> 2); ++i) tiles.order[place[asked]++] = lower + i;
+  });
+  tiles.first[tiles.n] = placed;
 }
 
 // B'dB of one vector of channels: d is 4x4, APART numbers lie between results
@@ -95,7 +114,9 @@ template <int MR, int NV, int CI> static void winograd(const Work& w, const Conv
   constexpr int NB = NV * FS_VL, ROOM = (256 << 10) / (16 * MR * CI * (int)sizeof(elem)), MOST = ROOM < 1 ? 1 : ROOM < 4 ? ROOM : 4;
   // not powers of two: numbers of one cell must not compete for the same lines of the cache
   constexpr int APART = MOST * MR * CI + 64 / sizeof(elem), SUMS_APART = MOST * MR * NB + 16;
-  const Tiles tiles = tiles_of(w, order, first);
+  Tiles own{order, first, -1};
+  Tiles& tiles = w.together ? w.x.works[w.s.grid].tiles : own;
+  if (tiles.n < 0) find_tiles(w, tiles);
   const int threads = (size_t)16 * CI * c.co * tiles.n > 200000 ? w.x.a->threads : 1;
   const int groups = groups_of(tiles.n, MR, threads), chunk = (groups < MOST ? groups : MOST) * MR, chunks = (tiles.n + chunk - 1) / chunk;
   parallel(threads, chunks, 1, [&](int i) {
@@ -107,17 +128,21 @@ template <int MR, int NV, int CI> static void winograd(const Work& w, const Conv
     alignas(64) float raw[NARROW ? (size_t)4 * chunk * w.s.stride : 1];
     float* out[4 * chunk];
     uint8_t corner[4 * chunk];
+    uint16_t needed[MOST] = {};
     Work part = w;
     for (int j = 0; j < cells; ++j) picked[j] = w.list[tiles.order[k0 + j]], picked[4 * chunk + j] = w.rows[tiles.order[k0 + j]];
     part.list = picked, part.rows = picked + 4 * chunk;
     const elem* rows[c.ns][16];
     Place place{w.g.w};
     for (int t = 0; t < n; ++t) {
+      int asked = 0;
       for (int j = tiles.first[t0 + t] - k0; j < tiles.first[t0 + t + 1] - k0; ++j) {
         place.go(picked[j]);
         corner[j] = (place.y & 1) << 1 | (place.x & 1);
+        asked |= 1 << corner[j];
         out[j] = raw_row(raw, w.s.stride, j, part.fresh(j));
       }
+      needed[t / MR] |= needed_products[asked];
       read_tile(c, place.y & ~1, place.x & ~1, rows);
       elem* to = products + (size_t)t * CI;
       for (int s = 0; s < c.ns; to += c.in[s++].n)
@@ -128,11 +153,11 @@ template <int MR, int NV, int CI> static void winograd(const Work& w, const Conv
     for (int c0 = 0; c0 < c.co; c0 += NB) {
       for (int q = 0; q < 16; ++q, weights += CI * NB)
         for (int g = 0; g < used; ++g)
-          sum_products<MR, NV, CI>(products + q * APART + g * MR * CI, weights, sums + q * SUMS_APART + g * MR * NB);
+          if (needed[g] >> q & 1) sum_products<MR, NV, CI>(products + q * APART + g * MR * CI, weights, sums + q * SUMS_APART + g * MR * NB);
       for (int t = 0; t < n; ++t)
         for (int v = 0; v < NB && c0 + v < c.co; v += FS_VL) {
           vf four[4];
-          from_products<SUMS_APART>(sums + t * NB + v, four);
+          from_products<SUMS_APART>(sums + t * NB + v, four);  // of products that are not needed, what is not asked for
           for (int j = tiles.first[t0 + t] - k0; j < tiles.first[t0 + t + 1] - k0; ++j) store(out[j] + c0 + v, four[corner[j]]);
         }
     }

@@ -98,7 +98,7 @@ def blocks_of_scratch(plan: Plan, layout: Layout) -> Blocks:
     assert set(sizes) == {f.name for f in fields(layout.scratch)}
     found |= {f"scratch {name}": (getattr(layout.scratch, name), size) for name, size in sizes.items()}
     for index, cells in stored(plan, layout).items():
-        sizes = {"list": cells + 16, "rows": cells + 16, "old": cells}
+        sizes = dict.fromkeys(("list", "rows", "order", "first"), cells + 16) | {"old": cells}
         found |= {f"work {index} {name}": (getattr(layout.works[index], name), 4 * n) for name, n in sizes.items()}
     return found
 

@@ -2,7 +2,7 @@
 // Memory: features are NHWC rows in pools; slot maps say which row a cell reads. A stream's state lies in one arena, what a
 // step alone needs in another, its scratch.
 #define FS_VL 16
-#define FS_SCRATCH_BYTES 4928
+#define FS_SCRATCH_BYTES 5312
 #define FS_ZEROS 128
 #define FS_MAX_ROW 128
 
@@ -28,9 +28,9 @@ extern "C" uint64_t fs_scratch_bytes() { return FS_SCRATCH_BYTES; }
 extern "C" uint64_t fs_args_bytes() { return sizeof(StepArgs); }
 
 static void open_axes(uint8_t* w, Axis* axes) {
-  axes[0] = {5, 3, 3, 2, 1, (int32_t*)(w + 3840), w + 3904, offsets0};
-  axes[1] = {6, 3, 3, 2, 1, (int32_t*)(w + 3968), w + 4032, offsets1};
-  axes[2] = {3, 3, 1, 1, 1, (int32_t*)(w + 4160), w + 4224, offsets2};
+  axes[0] = {5, 3, 3, 2, 1, (int32_t*)(w + 4224), w + 4288, offsets0};
+  axes[1] = {6, 3, 3, 2, 1, (int32_t*)(w + 4352), w + 4416, offsets1};
+  axes[2] = {3, 3, 1, 1, 1, (int32_t*)(w + 4544), w + 4608, offsets2};
 }
 
 // Prepares zeroed scratch. A state is prepared when it is zeroed: its first frame must be a keyframe.
@@ -51,18 +51,18 @@ extern "C" int fs_step(StepArgs* a) {
     {(int16_t*)(scratch + 320), (int16_t*)(scratch + 384), scratch + 448, (int32_t*)(scratch + 512), 1},
   };
   GridWork works[] = {
-    {(int32_t*)(m + 192), m + 256, (int32_t*)(scratch + 1472), (int32_t*)(scratch + 1536), (int32_t*)(scratch + 1600), scratch + 1664, false, false, 0},
-    {(int32_t*)(m + 320), m + 384, (int32_t*)(scratch + 1728), (int32_t*)(scratch + 1856), (int32_t*)(scratch + 1984), scratch + 2048, false, false, 0},
+    {(int32_t*)(m + 192), m + 256, (int32_t*)(scratch + 1472), (int32_t*)(scratch + 1536), (int32_t*)(scratch + 1600), scratch + 1664, { (int32_t*)(scratch + 1728), (int32_t*)(scratch + 1792), -1}, false, false, 0},
+    {(int32_t*)(m + 320), m + 384, (int32_t*)(scratch + 1856), (int32_t*)(scratch + 1984), (int32_t*)(scratch + 2112), scratch + 2176, { (int32_t*)(scratch + 2240), (int32_t*)(scratch + 2368), -1}, false, false, 0},
   };
-  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 2112), (int32_t*)(scratch + 2304), (int32_t*)(scratch + 2496), (int32_t*)(scratch + 2688), scratch + 3072, (elem*)(scratch + 3136), a->keyframe != 0, false, 0, 0};
-  int32_t *const pick = c.pick, *const tile_starts = (int32_t*)(scratch + 2880);
+  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 2496), (int32_t*)(scratch + 2688), (int32_t*)(scratch + 2880), (int32_t*)(scratch + 3072), scratch + 3456, (elem*)(scratch + 3520), a->keyframe != 0, false, 0, 0};
+  int32_t *const pick = c.pick, *const tile_starts = (int32_t*)(scratch + 3264);
   uint8_t* const off_grid = m + 64;
   std::memset(off_grid, 0, 0);
   auto rows_of = [&](uint64_t given, bool passing, uint64_t all, uint64_t unmoved) {
     return (elem*)(a->keeps == ALL ? m + all : a->keeps == UNMOVED ? m + unmoved : (passing ? scratch : m) + given);
   };
   Store st[] = {
-    {rows_of(4288, true, 832, 832), (int32_t*)(m + 448), m + 512, m + 576, (int32_t*)(m + 2048), nullptr, m + 128, 16, 8, 1, false, nullptr, nullptr, nullptr},
+    {rows_of(4672, true, 832, 832), (int32_t*)(m + 448), m + 512, m + 576, (int32_t*)(m + 2048), nullptr, m + 128, 16, 8, 1, false, nullptr, nullptr, nullptr},
     {rows_of(448, false, 1472, 2112), (int32_t*)(m + 640), m + 704, m + 768, (int32_t*)(m + 3328), nullptr, m + 129, 16, 8, 1, false, nullptr, nullptr, nullptr},
   };
   Mask vm[1];
@@ -121,7 +121,7 @@ extern "C" int fs_step(StepArgs* a) {
     if (w.open) {
       w.through(image_mask, axes[0], axes[1]);
       w.through(image_flags, axes[0], axes[1]);
-      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 4096));
+      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 4480));
     }
     if (w.begin()) {
       const Seg in[] = {{pic.fed, nullptr, 4, 3, 1, 1, 6}};

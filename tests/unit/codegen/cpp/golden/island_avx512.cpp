@@ -2,7 +2,7 @@
 // Memory: features are NHWC rows in pools; slot maps say which row a cell reads. A stream's state lies in one arena, what a
 // step alone needs in another, its scratch.
 #define FS_VL 16
-#define FS_SCRATCH_BYTES 4096
+#define FS_SCRATCH_BYTES 4480
 #define FS_ZEROS 128
 #define FS_MAX_ROW 128
 
@@ -25,8 +25,8 @@ extern "C" uint64_t fs_scratch_bytes() { return FS_SCRATCH_BYTES; }
 extern "C" uint64_t fs_args_bytes() { return sizeof(StepArgs); }
 
 static void open_axes(uint8_t* w, Axis* axes) {
-  axes[0] = {4, 3, 2, 1, 1, (int32_t*)(w + 3712), w + 3776, offsets0};
-  axes[1] = {3, 3, 1, 1, 1, (int32_t*)(w + 3904), w + 3968, offsets1};
+  axes[0] = {4, 3, 2, 1, 1, (int32_t*)(w + 4096), w + 4160, offsets0};
+  axes[1] = {3, 3, 1, 1, 1, (int32_t*)(w + 4288), w + 4352, offsets1};
 }
 
 // Prepares zeroed scratch. A state is prepared when it is zeroed: its first frame must be a keyframe.
@@ -47,11 +47,11 @@ extern "C" int fs_step(StepArgs* a) {
     {(int16_t*)(scratch + 256), (int16_t*)(scratch + 320), scratch + 384, (int32_t*)(scratch + 448), 1},
   };
   GridWork works[] = {
-    {(int32_t*)(m + 192), m + 256, (int32_t*)(scratch + 1152), (int32_t*)(scratch + 1216), (int32_t*)(scratch + 1280), scratch + 1344, false, false, 0},
-    {(int32_t*)(m + 320), m + 384, (int32_t*)(scratch + 1408), (int32_t*)(scratch + 1536), (int32_t*)(scratch + 1664), scratch + 1728, false, false, 0},
+    {(int32_t*)(m + 192), m + 256, (int32_t*)(scratch + 1152), (int32_t*)(scratch + 1216), (int32_t*)(scratch + 1280), scratch + 1344, { (int32_t*)(scratch + 1408), (int32_t*)(scratch + 1472), -1}, false, false, 0},
+    {(int32_t*)(m + 320), m + 384, (int32_t*)(scratch + 1536), (int32_t*)(scratch + 1664), (int32_t*)(scratch + 1792), scratch + 1856, { (int32_t*)(scratch + 1920), (int32_t*)(scratch + 2048), -1}, false, false, 0},
   };
-  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 1792), (int32_t*)(scratch + 1920), (int32_t*)(scratch + 2048), (int32_t*)(scratch + 2176), scratch + 2432, (elem*)(scratch + 2496), a->keyframe != 0, false, 0, 0};
-  int32_t *const pick = c.pick, *const tile_starts = (int32_t*)(scratch + 2304);
+  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 2176), (int32_t*)(scratch + 2304), (int32_t*)(scratch + 2432), (int32_t*)(scratch + 2560), scratch + 2816, (elem*)(scratch + 2880), a->keyframe != 0, false, 0, 0};
+  int32_t *const pick = c.pick, *const tile_starts = (int32_t*)(scratch + 2688);
   uint8_t* const off_grid = m + 64;
   std::memset(off_grid, 0, 1);
   auto rows_of = [&](uint64_t given, bool passing, uint64_t all, uint64_t unmoved) {
@@ -117,7 +117,7 @@ extern "C" int fs_step(StepArgs* a) {
     if (w.open) {
       w.through(image_mask, axes[0], axes[0]);
       w.through(image_flags, axes[0], axes[0]);
-      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[0], scratch + 3840));
+      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[0], scratch + 4224));
     }
     if (w.begin()) {
       const Seg in[] = {{pic.fed, nullptr, 4, 2, 1, 1, 4}};
@@ -139,7 +139,7 @@ extern "C" int fs_step(StepArgs* a) {
     run = run || mask_of(st[0]).any || !fields[1].still;
     a->candidates[1] = run ? 1 : 0;
     a->changed[1] = 0;
-    float* const f = (float*)(scratch + 3136);
+    float* const f = (float*)(scratch + 3520);
     if (run) {
       { const Seg in[] = {seg(st[0], 0, 6, 1, 1, 3)}; to_dense(c, grids[1], in, 1, f + 0, 9); }
       const int64_t t = now_ns();

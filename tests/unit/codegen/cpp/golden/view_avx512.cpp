@@ -2,7 +2,7 @@
 // Memory: features are NHWC rows in pools; slot maps say which row a cell reads. A stream's state lies in one arena, what a
 // step alone needs in another, its scratch.
 #define FS_VL 16
-#define FS_SCRATCH_BYTES 9344
+#define FS_SCRATCH_BYTES 10112
 #define FS_ZEROS 128
 #define FS_MAX_ROW 128
 
@@ -31,10 +31,10 @@ extern "C" uint64_t fs_scratch_bytes() { return FS_SCRATCH_BYTES; }
 extern "C" uint64_t fs_args_bytes() { return sizeof(StepArgs); }
 
 static void open_axes(uint8_t* w, Axis* axes) {
-  axes[0] = {6, 3, 2, 2, 1, (int32_t*)(w + 7872), w + 7936, offsets0};
-  axes[1] = {8, 4, 2, 2, 1, (int32_t*)(w + 8000), w + 8064, offsets1};
-  axes[2] = {6, 6, 1, 1, 1, (int32_t*)(w + 8192), w + 8256, offsets2};
-  axes[3] = {8, 8, 1, 1, 1, (int32_t*)(w + 8320), w + 8384, offsets3};
+  axes[0] = {6, 3, 2, 2, 1, (int32_t*)(w + 8640), w + 8704, offsets0};
+  axes[1] = {8, 4, 2, 2, 1, (int32_t*)(w + 8768), w + 8832, offsets1};
+  axes[2] = {6, 6, 1, 1, 1, (int32_t*)(w + 8960), w + 9024, offsets2};
+  axes[3] = {8, 8, 1, 1, 1, (int32_t*)(w + 9088), w + 9152, offsets3};
 }
 
 // Prepares zeroed scratch. A state is prepared when it is zeroed: its first frame must be a keyframe.
@@ -55,18 +55,18 @@ extern "C" int fs_step(StepArgs* a) {
     {(int16_t*)(scratch + 512), (int16_t*)(scratch + 576), scratch + 640, (int32_t*)(scratch + 704), 1},
   };
   GridWork works[] = {
-    {(int32_t*)(m + 192), m + 384, (int32_t*)(scratch + 2048), (int32_t*)(scratch + 2304), (int32_t*)(scratch + 2560), scratch + 2752, false, false, 0},
-    {(int32_t*)(m + 448), m + 512, (int32_t*)(scratch + 2880), (int32_t*)(scratch + 3008), (int32_t*)(scratch + 3136), scratch + 3200, false, false, 0},
+    {(int32_t*)(m + 192), m + 384, (int32_t*)(scratch + 2048), (int32_t*)(scratch + 2304), (int32_t*)(scratch + 2560), scratch + 2752, { (int32_t*)(scratch + 2880), (int32_t*)(scratch + 3136), -1}, false, false, 0},
+    {(int32_t*)(m + 448), m + 512, (int32_t*)(scratch + 3392), (int32_t*)(scratch + 3520), (int32_t*)(scratch + 3648), scratch + 3712, { (int32_t*)(scratch + 3776), (int32_t*)(scratch + 3904), -1}, false, false, 0},
   };
-  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 3264), (int32_t*)(scratch + 3520), (int32_t*)(scratch + 3776), (int32_t*)(scratch + 4032), scratch + 4544, (elem*)(scratch + 4672), a->keyframe != 0, false, 0, 0};
-  int32_t *const pick = c.pick, *const tile_starts = (int32_t*)(scratch + 4288);
+  Ctx c{a, grids, fields, works, (int32_t*)(scratch + 4032), (int32_t*)(scratch + 4288), (int32_t*)(scratch + 4544), (int32_t*)(scratch + 4800), scratch + 5312, (elem*)(scratch + 5440), a->keyframe != 0, false, 0, 0};
+  int32_t *const pick = c.pick, *const tile_starts = (int32_t*)(scratch + 5056);
   uint8_t* const off_grid = m + 64;
   std::memset(off_grid, 0, 0);
   auto rows_of = [&](uint64_t given, bool passing, uint64_t all, uint64_t unmoved) {
     return (elem*)(a->keeps == ALL ? m + all : a->keeps == UNMOVED ? m + unmoved : (passing ? scratch : m) + given);
   };
   Store st[] = {
-    {rows_of(576, false, 1280, 1280), (int32_t*)(m + 576), m + 640, m + 704, (int32_t*)(m + 2880), (elem*)(scratch + 8512), m + 128, 16, 4, 1, false, nullptr, nullptr, nullptr},
+    {rows_of(576, false, 1280, 1280), (int32_t*)(m + 576), m + 640, m + 704, (int32_t*)(m + 2880), (elem*)(scratch + 9280), m + 128, 16, 4, 1, false, nullptr, nullptr, nullptr},
     {rows_of(1408, false, 2112, 2944), (int32_t*)(m + 768), m + 960, m + 1024, (int32_t*)(m + 9152), nullptr, m + 129, 16, 3, 0, false, nullptr, nullptr, nullptr},
     {rows_of(4544, false, 5248, 9344), (int32_t*)(m + 1088), m + 1152, m + 1216, (int32_t*)(m + 10944), nullptr, m + 130, 16, 4, 1, false, nullptr, nullptr, nullptr},
   };
@@ -126,7 +126,7 @@ extern "C" int fs_step(StepArgs* a) {
     if (w.open) {
       w.through(image_mask, axes[0], axes[1]);
       w.through(image_flags, axes[0], axes[1]);
-      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 8128));
+      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 8896));
     }
     if (w.begin()) {
       const Seg in[] = {{pic.fed, nullptr, 4, 3, 1, 1, 8}};
@@ -177,7 +177,7 @@ extern "C" int fs_step(StepArgs* a) {
     if (w.open) {
       w.through(vm[1], axes[0], axes[1]);
       w.through(image_flags, axes[0], axes[1]);
-      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 8128));
+      if (a->rfap == 2) w.also(rule(0, 0, 1, axes[0], axes[1], scratch + 8896));
     }
     if (w.begin()) {
       const Seg in[] = {seg(st[0], 2, 2, 2, 2, 4), seg(st[1], 0, 2, 1, 1, 8)};
