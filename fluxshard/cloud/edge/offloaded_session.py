@@ -262,6 +262,7 @@ class OffloadedSession:
             estimates=estimates,
             options=options.dispatch,
             features=work_features,
+            kinds=1 + len(orders.levels),
             decode=(lambda data: unflatten(codec.decode(data))) if self._detections is None else decode_detections,
             finish=on_cpu if self._detections is None else self._detections.of,
             keep_warm=options.keep_warm,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.cloud.edge.caches.edge_frame import EdgeFrame
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint, Flight
 from fluxshard.cloud.edge.connection.upload import Answered
 from fluxshard.cloud.edge.edge_runner import EdgeRunner
@@ -74,6 +75,7 @@ class TwoPlaces:
       estimates: what is known of both.
       options: of dispatch.
       features: what latency is predicted from.
+      kinds: how many these are.
       decode: the server's answer, from bytes.
       finish: what is made of the edge's outputs, so that both give the same.
       keep_warm: send the server what the edge has answered.
@@ -92,6 +94,7 @@ class TwoPlaces:
         estimates: Estimates,
         options: DispatchOptions,
         features: Features,
+        kinds: int,
         decode: Callable[[bytes], Any],
         finish: Callable[[Any], Any],
         keep_warm: bool,
@@ -100,7 +103,7 @@ class TwoPlaces:
         settled: Callable[[PlacementRecord], None],
     ) -> None:
         self._edge, self._runner, self._cloud = edge, runner, cloud
-        self._estimates, self._options, self._features = estimates, options, features
+        self._estimates, self._options, self._features, self._kinds = estimates, options, features, kinds
         self._decode, self._finish, self._keep_warm, self._overlaps = decode, finish, keep_warm, overlaps
         self._wake, self._settled = wake, settled
         self._frame = 0
@@ -152,15 +155,17 @@ class TwoPlaces:
         cloud_lost = self._cloud.advance(frame.motion) or self._skipped_lost
         self._settle()
         image = frame.planes.to(self._runner.device)
-        edge_proposal = self._edge.propose(image)
+        edge = EdgeFrame(self._edge, image, self._estimates, self._features, self._kinds)
         closed = self._cloud.closed_because(frame)
         cloud_proposal = None if closed else self._cloud.propose(image)
-        inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
+        cloud_work = () if cloud_proposal is None else self._features(cloud_proposal)
+        inputs = self._inputs(edge, cloud_proposal, cloud_work)
         decision = decide(inputs, self._options)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
         record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
         record.bytes_sent, self._skipped_bytes, self._skipped_lost = self._skipped_bytes, 0, False
-        record.edge_work = edge_proposal.predicted_work
+        record.edge_tested = edge.proposal is not None
+        record.edge_work = None if edge.proposal is None else edge.proposal.predicted_work
         record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
         self._frame += 1
         self._estimates.budget = self._estimates.budget.after_frame()
@@ -169,14 +174,14 @@ class TwoPlaces:
             assert cloud_proposal is not None
             flight = self._send(frame, cloud_proposal, cloud_work, record, answer=True)
         else:
-            self._start_edge(edge_proposal, edge_work, record)  # first: what the server is sent takes it no time
+            self._start_edge(edge, record)  # first: what the server is sent takes it no time
             if cloud_proposal is not None and self._wants_refresh():
                 self._send(frame, cloud_proposal, cloud_work, record, answer=False)
             else:
                 record.bytes_sent += self._cloud.forward(frame)
         record.pre_ms = _ms_since(started)
         self._unsettled.append(record)  # also where nobody answers: the server may have the frame
-        outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
+        outputs, ran, answered = self._first(record, edge, flight)
         record.answered_by = self._answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
@@ -184,7 +189,7 @@ class TwoPlaces:
             upload_late_ms = max(0.0, answered.result.upload_ms - _upload_ms(inputs))
             self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms, upload_late_ms)
         self._settle()
-        proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
+        proposal = edge.tested() if answered is None or cloud_proposal is None else cloud_proposal
         return TwoPlacesAnswer(
             outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered,
             pre_ms=record.pre_ms - self._waited_ms, edge_wait_ms=self._waited_ms,
@@ -198,13 +203,15 @@ class TwoPlaces:
         self._settle()
 
     def _first(
-        self, record: PlacementRecord, proposal: Proposal, work: Work, flight: Flight | None
+        self, record: PlacementRecord, edge: EdgeFrame, flight: Flight | None
     ) -> tuple[Any, Ran | None, Answered | None]:
         """Waits for the first answer; starts the edge where the cloud is late or cannot answer.
 
         Where the edge fails, the cloud may still answer.
         """
-        lateness = None if flight is None else Lateness(flight, record, self._estimates, self._options)
+        lateness = None
+        if flight is not None:
+            lateness = Lateness(flight, record, self._estimates, self._options, edge.expected_ms())
         while True:
             outcome = None if flight is None else flight.upload.outcome
             if isinstance(outcome, Answered):
@@ -225,22 +232,24 @@ class TwoPlaces:
                 return self._finish(ran.outputs), ran, None
             late = run is None and not failed and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
             if run is None and not busy and (failed or late):
+                if edge.proposal is None:
+                    edge.tested()
+                    continue  # the cloud may have answered meanwhile
                 if late:
                     self._estimates.budget = self._estimates.budget.after_hedge()
                 record.hedged = True
-                self._start_edge(proposal, work, record)
+                self._start_edge(edge, record)
             self._wake.wait(_CHECK_S)
             self._wake.clear()
 
-    def _start_edge(self, proposal: Proposal, work: Work, record: PlacementRecord) -> None:
+    def _start_edge(self, edge: EdgeFrame, record: PlacementRecord) -> None:
         self._wait_for_edge()
         if self._edge_is_lost:  # the frame before has failed meanwhile, and the proposal builds on it
             self._edge_is_lost, record.edge_lost = False, True
-            self._edge.reset()
-            proposal = self._edge.propose(proposal.image)
-        self._edge.commit(proposal)
-        record.edge_ran, record.edge_keyframe = True, proposal.keyframe
-        self._edge_run = _EdgeRun(self._runner.start(proposal), work, record)
+            edge.lose()
+        proposal = edge.commit()
+        record.edge_ran, record.edge_keyframe, record.edge_work = True, proposal.keyframe, proposal.predicted_work
+        self._edge_run = _EdgeRun(self._runner.start(proposal), edge.work, record)
 
     def _wait_for_edge(self) -> None:
         """Waits for the frame that the edge still runs."""
@@ -290,34 +299,31 @@ class TwoPlaces:
         keep_warm = self._keep_warm and self._options.minimize == "latency"
         return keep_warm or self._estimates.uplink.needs_probe(time.monotonic())
 
-    def _inputs(self, edge: Proposal, cloud: Proposal | None) -> tuple[DispatchInputs, Work, Work]:
-        estimates, edge_work = self._estimates, self._features(edge)
-        if cloud is None:
-            inputs = DispatchInputs(
-                edge_ms=estimates.edge.predict_ms(edge_work),
-                edge_wait_ms=self._edge_wait_ms(),
-                cloud_ms=None,
-                edge_q95=estimates.edge_quantiles.q95,
-                edge_mj=estimates.edge_mj(edge_work),
-                cloud_open=False,
-            )
-            return inputs, edge_work, ()
-        cloud_work, uplink = self._features(cloud), estimates.uplink
+    def _inputs(self, edge: EdgeFrame, cloud: Proposal | None, cloud_work: Work) -> DispatchInputs:
+        """What is known of a frame. The edge tests it here, unless even without work the cloud would be chosen."""
+        estimates, uplink = self._estimates, self._estimates.uplink
         inputs = DispatchInputs(
-            edge_ms=estimates.edge.predict_ms(edge_work),
-            edge_wait_ms=self._edge_wait_ms(),
-            cloud_ms=estimates.cloud_ms(cloud_work),
-            server_wait_ms=self._cloud.wait_ms,
-            cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
-            upload_bytes=self._cloud.expected_bytes(cloud),
-            uplink_bytes_per_ms=estimates.bytes_per_ms,
-            propagation_ms=1e3 * uplink.propagation_s,
-            edge_q95=estimates.edge_quantiles.q95,
-            cloud_q95=estimates.cloud_quantiles.q95,
-            edge_mj=estimates.edge_mj(edge_work),
-        )
-        inputs = replace(inputs, cloud_mj=estimates.cloud_mj(cloud_time(inputs), inputs.upload_bytes))
-        return inputs, edge_work, cloud_work
+            edge_ms=None, cloud_ms=None, edge_wait_ms=self._edge_wait_ms(), edge_q95=estimates.edge_quantiles.q95,
+            cloud_open=cloud is not None,
+        )  # fmt: skip
+        if cloud is not None:
+            inputs = replace(
+                inputs,
+                cloud_ms=estimates.cloud_ms(cloud_work),
+                server_wait_ms=self._cloud.wait_ms,
+                cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
+                upload_bytes=self._cloud.expected_bytes(cloud),
+                uplink_bytes_per_ms=estimates.bytes_per_ms,
+                propagation_ms=1e3 * uplink.propagation_s,
+                cloud_q95=estimates.cloud_quantiles.q95,
+            )
+            inputs = replace(inputs, cloud_mj=estimates.cloud_mj(cloud_time(inputs), inputs.upload_bytes))
+        least = replace(inputs, edge_ms=edge.least_ms(), edge_mj=estimates.edge_mj(edge.idle))
+        # more work never makes the edge the better choice; the paper's algorithm tests both caches all the same
+        if self._options.policy == "hedged" and decide(least, self._options).endpoint == "cloud":
+            return least
+        edge.tested()
+        return replace(inputs, edge_ms=edge.expected_ms(), edge_mj=estimates.edge_mj(edge.work))
 
 
 def _upload_ms(inputs: DispatchInputs) -> float:
