@@ -22,6 +22,7 @@ class PlacementRecord:
       edge_lost, cloud_lost: the endpoint had lost its cache since the frame before.
       edge_keyframe: the edge ran the frame whole.
       cloud_keyframe: the server was sent a keyframe.
+      server_planned: the server decides itself what it recomputes; `cloud_work` is then guessed.
       hedged: the edge was started because the cloud was late, refused, or lost.
       refreshed: the server was sent the frame, without being asked for an answer.
       cloud_outcome: "answered", "refused", "key needed", "lost" or "late"; empty where nothing was sent.
@@ -50,6 +51,7 @@ class PlacementRecord:
     cloud_lost: bool = False
     edge_keyframe: bool = False
     cloud_keyframe: bool = False
+    server_planned: bool = False
     hedged: bool = False
     refreshed: bool = False
     cloud_outcome: str = ""

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.cloud.edge.caches.edge_frame import EdgeFrame
+from fluxshard.cloud.edge.caches.last_seen import LastSeen
+from fluxshard.cloud.edge.caches.server_cache import ServerWork
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint, Flight
 from fluxshard.cloud.edge.connection.upload import Answered
 from fluxshard.cloud.edge.edge_runner import EdgeRunner
@@ -40,7 +42,7 @@ class TwoPlacesAnswer:
     Attributes:
       outputs: of the network, or detections.
       record: where it went, and why.
-      proposal: of the endpoint that answered.
+      proposal: of the endpoint that answered; None where that was a server that plans.
       ran: of the edge; None where the cloud answered.
       cloud: of the server; None where the edge answered.
       pre_ms: deciding and encoding.
@@ -49,7 +51,7 @@ class TwoPlacesAnswer:
 
     outputs: Any
     record: PlacementRecord
-    proposal: Proposal
+    proposal: Proposal | None
     ran: Ran | None
     cloud: Answered | None
     pre_ms: float
@@ -72,6 +74,7 @@ class TwoPlaces:
       edge: mirror of the edge's cache.
       runner: runs frames here.
       cloud: the server's half.
+      seen: what later frames are compared with, where the server plans; None where it does not.
       estimates: what is known of both.
       options: of dispatch.
       features: what latency is predicted from.
@@ -91,6 +94,7 @@ class TwoPlaces:
         edge: Mirror,
         runner: EdgeRunner,
         cloud: CloudEndpoint,
+        seen: LastSeen | None,
         estimates: Estimates,
         options: DispatchOptions,
         features: Features,
@@ -102,7 +106,7 @@ class TwoPlaces:
         wake: threading.Event,
         settled: Callable[[PlacementRecord], None],
     ) -> None:
-        self._edge, self._runner, self._cloud = edge, runner, cloud
+        self._edge, self._runner, self._cloud, self._seen = edge, runner, cloud, seen
         self._estimates, self._options, self._features, self._kinds = estimates, options, features, kinds
         self._decode, self._finish, self._keep_warm, self._overlaps = decode, finish, keep_warm, overlaps
         self._wake, self._settled = wake, settled
@@ -120,18 +124,25 @@ class TwoPlaces:
         return self._cloud
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
-        """Takes where the objects of the last answered frame are; both endpoints get the same."""
+        """Takes where the objects of the last answered frame are, for both endpoints, or what of them is here."""
         self._edge.focus(regions)
         self._cloud.focus(regions)
+        if self._seen is not None:
+            self._seen.focus(regions)
 
     def glance(self, image: Tensor, motion: MotionField | None) -> NDArray[np.bool_] | None:
-        """See `Session.glance`: of the endpoint that has answered the last frame."""
-        mirror = self._edge if self._answered_by == "edge" else self._cloud.mirror
-        return mirror.glance(image, motion)
+        """See `OffloadedSession.glance`."""
+        if self._seen is not None:
+            return self._seen.glance(image, motion)
+        return (self._edge if self._answered_by == "edge" else self._cloud.cache).glance(image, motion)
+
+    def changed(self) -> NDArray[np.bool_] | None:
+        """See `OffloadedSession.changed`, where the server plans."""
+        return None if self._seen is None else self._seen.changed()
 
     def skip(self, frame: Frame) -> None:
         """Takes a frame that nobody runs: both caches move with it, and what a later one needs of it goes up."""
-        self._edge.advance(frame.motion)
+        self._advance(frame.motion)
         self._skipped_lost |= self._cloud.advance(frame.motion)
         self._skipped_bytes += self._cloud.forward(frame)
         self._frame += 1
@@ -151,35 +162,37 @@ class TwoPlaces:
         edge_lost, self._edge_is_lost = self._edge_is_lost, False
         if edge_lost:
             self._edge.reset()
-        self._edge.advance(frame.motion)
+        self._advance(frame.motion)
         cloud_lost = self._cloud.advance(frame.motion) or self._skipped_lost
         self._settle()
         image = frame.planes.to(self._runner.device)
         edge = EdgeFrame(self._edge, image, self._estimates, self._features, self._kinds)
         closed = self._cloud.closed_because(frame)
-        cloud_proposal = None if closed else self._cloud.propose(image)
-        cloud_work = () if cloud_proposal is None else self._features(cloud_proposal)
-        inputs = self._inputs(edge, cloud_proposal, cloud_work)
+        cloud = None if closed else self._cloud.expect(image)
+        inputs = self._inputs(frame, edge, cloud)
         decision = decide(inputs, self._options)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
         record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
         record.bytes_sent, self._skipped_bytes, self._skipped_lost = self._skipped_bytes, 0, False
         record.edge_tested = edge.proposal is not None
         record.edge_work = None if edge.proposal is None else edge.proposal.predicted_work
-        record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
+        record.cloud_work = None if cloud is None else cloud.share
+        record.server_planned = self._cloud.cache.plans
         self._frame += 1
         self._estimates.budget = self._estimates.budget.after_frame()
         flight: Flight | None = None
         if decision.endpoint == "cloud":
-            assert cloud_proposal is not None
-            flight = self._send(frame, cloud_proposal, cloud_work, record, answer=True)
+            assert cloud is not None
+            flight = self._send(frame, cloud, record, answer=True)
         else:
             self._start_edge(edge, record)  # first: what the server is sent takes it no time
-            if cloud_proposal is not None and self._wants_refresh():
-                self._send(frame, cloud_proposal, cloud_work, record, answer=False)
+            if cloud is not None and self._wants_refresh():
+                self._send(frame, cloud, record, answer=False)
             else:
                 record.bytes_sent += self._cloud.forward(frame)
         record.pre_ms = _ms_since(started)
+        if self._seen is not None:  # now that others are busy with the frame
+            self._seen.take(image)
         self._unsettled.append(record)  # also where nobody answers: the server may have the frame
         outputs, ran, answered = self._first(record, edge, flight)
         record.answered_by = self._answered_by = "edge" if answered is None else "cloud"
@@ -189,7 +202,7 @@ class TwoPlaces:
             upload_late_ms = max(0.0, answered.result.upload_ms - _upload_ms(inputs))
             self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms, upload_late_ms)
         self._settle()
-        proposal = edge.tested() if answered is None or cloud_proposal is None else cloud_proposal
+        proposal = edge.tested() if answered is None or cloud is None else cloud.proposal
         return TwoPlacesAnswer(
             outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered,
             pre_ms=record.pre_ms - self._waited_ms, edge_wait_ms=self._waited_ms,
@@ -289,17 +302,22 @@ class TwoPlaces:
         self._estimates.edge_ran(run.work, ms, self._estimates.edge.predict_ms(run.work))
         run.record.edge_ms = ms
 
-    def _send(self, frame: Frame, proposal: Proposal, work: Work, record: PlacementRecord, *, answer: bool) -> Flight:
+    def _advance(self, motion: MotionField | None) -> None:
+        self._edge.advance(motion)
+        if self._seen is not None:
+            self._seen.advance(motion)
+
+    def _send(self, frame: Frame, work: ServerWork, record: PlacementRecord, *, answer: bool) -> Flight:
         deadline = self._options.deadline_ms
         budget_ms = 0 if deadline is None or not answer else max(1, round(deadline))
-        return self._cloud.send(frame, proposal, work, record, answer=answer, budget_ms=budget_ms)
+        return self._cloud.send(frame, work, record, answer=answer, budget_ms=budget_ms)
 
     def _wants_refresh(self) -> bool:
         """Keeping the server warm costs energy. An estimate of the uplink that is too old is worth nothing, though."""
         keep_warm = self._keep_warm and self._options.minimize == "latency"
         return keep_warm or self._estimates.uplink.needs_probe(time.monotonic())
 
-    def _inputs(self, edge: EdgeFrame, cloud: Proposal | None, cloud_work: Work) -> DispatchInputs:
+    def _inputs(self, frame: Frame, edge: EdgeFrame, cloud: ServerWork | None) -> DispatchInputs:
         """What is known of a frame. The edge tests it here, unless even without work the cloud would be chosen."""
         estimates, uplink = self._estimates, self._estimates.uplink
         inputs = DispatchInputs(
@@ -309,10 +327,10 @@ class TwoPlaces:
         if cloud is not None:
             inputs = replace(
                 inputs,
-                cloud_ms=estimates.cloud_ms(cloud_work),
+                cloud_ms=estimates.cloud_ms(cloud.kinds),
                 server_wait_ms=self._cloud.wait_ms,
                 cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
-                upload_bytes=self._cloud.expected_bytes(cloud),
+                upload_bytes=self._cloud.expected_bytes(frame, cloud),
                 uplink_bytes_per_ms=estimates.bytes_per_ms,
                 propagation_ms=1e3 * uplink.propagation_s,
                 cloud_q95=estimates.cloud_quantiles.q95,
