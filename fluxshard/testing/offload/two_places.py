@@ -18,6 +18,8 @@ from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_server import StreamServer
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.regions import regions
 from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions, ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, on_cpu
@@ -103,13 +105,23 @@ class Replay:
       reuse: of the stream.
       size: (H, W) of the images.
       sparse_image: the server is sent the pixels of S_0 only.
+      detect: what a server that plans focuses on: from outputs to detections down to the confidence of regions; None
+        where it does not know the head.
     """
 
-    def __init__(self, program: Program, reuse: ReuseOptions, size: tuple[int, int], *, sparse_image: bool) -> None:
+    def __init__(
+        self,
+        program: Program,
+        reuse: ReuseOptions,
+        size: tuple[int, int],
+        *,
+        sparse_image: bool,
+        detect: Callable[[Any], Detections] | None = None,
+    ) -> None:
         self._edge = Mirror(edge_policy(program, reuse), size)
         self._cloud = Mirror(_told_policy(program, reuse, sparse_image=sparse_image), size)
         self._edge_stream, self._cloud_stream = EngineStream(program), EngineStream(program)
-        self._there = _There(program, reuse, size)
+        self._there = _There(program, reuse, size, detect)
 
     def run(self, frame: Frame, record: PlacementRecord) -> Any:
         """Outputs of the endpoint that answered."""
@@ -149,11 +161,18 @@ class _There:
     """A server that plans: one session, which runs the frames of each connection, and starts anew where one was lost.
 
     Args:
-      program, reuse, size: see `Replay`.
+      program, reuse, size, detect: see `Replay`.
     """
 
-    def __init__(self, program: Program, reuse: ReuseOptions, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        reuse: ReuseOptions,
+        size: tuple[int, int],
+        detect: Callable[[Any], Detections] | None,
+    ) -> None:
         self._session, self._since = Session(lambda _: program, reuse), MotionSince(size)
+        self._planned, self._detect = reuse.planned, detect
         self._epoch, self._lost = 0, False
 
     def advance(self, motion: MotionField | None, *, lost: bool = False) -> None:
@@ -168,6 +187,9 @@ class _There:
         self._epoch, self._lost = epoch, False
         outputs = self._session.run(frame.image, self._since.motion)
         self._since.restart()
+        if self._detect is not None:
+            found = self._detect(on_cpu(outputs))
+            self._session.focus(regions(found, self._planned.region_confidence, self._planned.small_px))
         return outputs
 
 

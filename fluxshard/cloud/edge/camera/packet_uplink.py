@@ -62,10 +62,10 @@ class PacketUplink:
           budget_ms: until there is no use for the answer; 0 where there is no limit.
         """
         self._seq += 1
-        assert self._welcome is not None
+        assert frame.packet_number is not None and self._welcome is not None
         epoch = self._welcome.epoch
         envelope = Envelope(seq=self._seq, base_seq=0, epoch=epoch, wants_answer=True, budget_ms=budget_ms)
-        messages = [picture_head(frame, envelope, keyframe=keyframe), *self._packets.forward(frame)]
+        messages = [picture_head(frame.packet_number, envelope, keyframe=keyframe), *self._packets.forward(frame)]
         self._flight = upload = Upload(self._seq, messages, self._wake)
         if sum(map(len, messages[1:])) > self._link.state.credit_bytes:  # a server would end the stream
             self._packets.interrupt()

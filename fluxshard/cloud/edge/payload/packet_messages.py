@@ -66,21 +66,20 @@ class PacketMessages:
         return packets[first:]
 
 
-def picture_head(frame: Frame, envelope: Envelope, *, keyframe: bool) -> bytes:
+def picture_head(picture: int, envelope: Envelope, *, keyframe: bool = False) -> bytes:
     """The message before the packets of a frame, where the server plans.
 
     Args:
-      frame: of the video, with packets.
+      picture: number of the packet that holds it.
       envelope: what is said of it; what it builds on is not, as the server knows.
       keyframe: nothing cached may be used for it.
     """
-    assert frame.packet_number is not None
     head = pb.Frame(
         seq=envelope.seq,
         epoch=envelope.epoch,
         keyframe=keyframe,
         wants_answer=envelope.wants_answer,
-        picture=frame.packet_number,
+        picture=picture,
         budget_ms=envelope.budget_ms,
     )
     message: bytes = pb.Up(frame=head).SerializeToString()

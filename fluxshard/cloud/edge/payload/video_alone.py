@@ -37,7 +37,8 @@ class VideoAlone:
 
     def messages(self, frame: Frame, order: WorkOrder, motion: Motion | None, envelope: Envelope) -> list[bytes]:
         """See `SparsePayload.messages`; of the order, only whether everything is to be computed anew is told."""
-        return [picture_head(frame, envelope, keyframe=order.keyframe), *self.forward(frame)]
+        assert frame.packet_number is not None
+        return [picture_head(frame.packet_number, envelope, keyframe=order.keyframe), *self.forward(frame)]
 
     def forward(self, frame: Frame) -> list[bytes]:
         """See `PacketMessages.forward`."""

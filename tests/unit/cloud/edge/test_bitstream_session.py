@@ -18,6 +18,7 @@ from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.edge.session_parts import LocalModel, VideoPackets
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.cloud.wire.messages import read_up
+from fluxshard.errors import OptionError, StateError
 from fluxshard.evaluate.offload.placement_replay import replay_placements
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.pipeline.sinks.line_file import LineFile
@@ -228,3 +229,51 @@ def test_a_missing_packet_is_never_concealed(
     assert any(record.cloud_outcome == "key needed" and "video" in record.cloud_reason for record in settled)
     after = [record.frame for record in settled if record.frame >= 13 and record.cloud_ran]
     assert after and min(after) >= 20  # the next keyframe of the video
+
+
+def test_frames_may_be_carried_where_the_server_plans(model: LocalModel, server: StreamServer, clip: Path) -> None:
+    """What has changed is seen against the last answered frame, whoever has answered it; skipped frames go up, too."""
+    frames, outputs, settled, changed = [], {}, [], []
+    options = OffloadOptions(payload="bitstream", stream="test", dispatch=DispatchOptions(margin_ms=10_000.0))
+    with video.open(clip, size=SIZE, packets=True) as source:
+        assert source.packet_stream is not None
+        packets = VideoPackets(
+            stream=source.packet_stream, request_keyframe=source.request_keyframe, decoder=decoder_fingerprint()
+        )
+        with OffloadedSession(
+            lambda _: model, REUSES["planned"], InProcessTransport(server), options, video=packets,
+            on_settled=settled.append,
+        ) as session:  # fmt: skip
+            for index, frame in enumerate(source):
+                frames.append(frame)
+                if index % 3 == 2:
+                    seen = session.glance(frame.planes, frame.motion)
+                    assert index < 3 or seen is not None
+                    session.skip(frame)
+                    continue
+                outputs[index] = session.run(frame)
+                changed.append(session.changed())
+                if session.record.answered_by == "cloud":
+                    assert session.planned is None
+                    with pytest.raises(StateError, match="server_work='edge'"):
+                        session.work_map()
+                until = time.monotonic() + 5
+                while index == 0 and not session.link.is_open and time.monotonic() < until:
+                    time.sleep(0.01)
+                if session.record.cloud_open == "a frame is under way":
+                    time.sleep(0.1)  # the decoder is starting
+    replay, records = Replay(model.program, REUSES["planned"], SIZE, sparse_image=False), iter(settled)
+    for index, frame in enumerate(frames):
+        if index not in outputs:
+            replay.skip(frame)
+            continue
+        expected = replay.run(frame, next(records))
+        assert all(torch.equal(a, b) for a, b in zip(tree_leaves(outputs[index]), tree_leaves(expected), strict=True))
+    assert sum(record.answered_by == "cloud" for record in settled) > 5
+    assert changed[0] is None and changed[-1] is not None and changed[-1].shape == (SIZE[0] // 8, SIZE[1] // 8)
+    assert all(record.cloud_outcome != "key needed" for record in settled)
+
+
+def test_the_server_plans_for_planned_reuse_only(model: LocalModel, server: StreamServer, clip: Path) -> None:
+    with video.open(clip, size=SIZE, packets=True) as source, pytest.raises(OptionError, match="server_work='edge'"):
+        play(model, server, source, REUSES["propagated"], Faults(), server_work="server")
