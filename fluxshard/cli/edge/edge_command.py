@@ -208,6 +208,8 @@ def _check(request: EdgeRequest) -> RunReuse:
     request.link.tls()
     if request.answer_within_ms is not None and not 0 < request.answer_within_ms < inf:
         raise OptionError(f"--answer-within (={request.answer_within_ms:g}) must be above 0, in milliseconds")
+    if request.link.server_work == "server" and request.link.payload not in ("auto", "bitstream"):
+        raise OptionError("--server-work server needs the whole video: leave out --payload, or use bitstream")
     if request.show_reuse and request.link.server_work == "server":
         raise OptionError(
             "--show-reuse needs --server-work edge: a server that plans does not tell where it recomputes"
@@ -216,6 +218,8 @@ def _check(request: EdgeRequest) -> RunReuse:
     if request.skip_budget and request.answer_within_ms is not None:
         raise OptionError("--answer-within moves results by itself: leave out --skip-budget")
     reuse = settle(request.reuse)
+    if request.link.server_work == "server" and reuse.options.policy != "planned":
+        raise OptionError("--server-work server is for --policy planned: leave it out")
     if request.skip_budget and reuse.options.policy != "planned":
         raise OptionError("--skip-budget is for --policy planned: leave it out")
     request.network.check_task()

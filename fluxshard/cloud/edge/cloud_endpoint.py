@@ -271,3 +271,5 @@ class CloudEndpoint:
         record.cloud_ran, record.cloud_outcome = True, "answered"
         record.cloud_ms = 1e3 * (upload.outcome_at - upload.began)
         record.server = server_figures(result)
+        if self._cache.plans:
+            record.cloud_keyframe = result.keyframe

@@ -21,7 +21,7 @@ class PlacementRecord:
       edge_ran, cloud_ran: which endpoints ran the frame and keep its features.
       edge_lost, cloud_lost: the endpoint had lost its cache since the frame before.
       edge_keyframe: the edge ran the frame whole.
-      cloud_keyframe: the server was sent a keyframe.
+      cloud_keyframe: the server was sent a keyframe; of one that plans: it has run the frame whole.
       server_planned: the server decides itself what it recomputes; `cloud_work` is then guessed.
       hedged: the edge was started because the cloud was late, refused, or lost.
       refreshed: the server was sent the frame, without being asked for an answer.

@@ -27,10 +27,10 @@ class LastSeen:
     """
 
     def __init__(self, program: Program, reuse: ReuseOptions) -> None:
-        plan = program.engine.plan
-        self._planner = Planner(plan, reuse.planned, reuse.scene_cut, program.make_test)
-        self._since = MotionSince(plan.image_size)
-        self._is_wanted = self._has_frame = False
+        self._program, self._reuse = program, reuse
+        self._planner: Planner | None = None  # once somebody has asked
+        self._since = MotionSince(program.engine.plan.image_size)
+        self._has_frame = False
         self._changed: Mask | None = None
 
     def advance(self, motion: MotionField | None) -> None:
@@ -39,17 +39,17 @@ class LastSeen:
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes where the objects of the last answered frame are."""
-        if self._has_frame:
+        if self._planner is not None and self._has_frame:
             self._planner.focus(regions)
 
     def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
         """See `Session.glance`, of a cache that has the last answered frame whole; None before there is one."""
-        self._is_wanted = True
-        return self._planner.glance(image, motion) if self._has_frame else None
+        planner = self._wanted()
+        return planner.glance(image, motion) if self._has_frame else None
 
     def changed(self) -> Mask | None:
         """The same of the last answered frame and the one before it; None where there is none, or everything has."""
-        self._is_wanted = True
+        self._wanted()
         return self._changed
 
     def take(self, image: Tensor) -> None:
@@ -58,7 +58,14 @@ class LastSeen:
         Args:
           image: `(1, 3, H, W)`.
         """
-        if self._is_wanted:
-            self._changed = self._planner.glance(image, self._since.motion) if self._has_frame else None
-            self._has_frame = self._planner.commit(self._planner.whole(), image)
+        planner = self._planner
+        if planner is not None:
+            self._changed = planner.glance(image, self._since.motion) if self._has_frame else None
+            self._has_frame = planner.commit(planner.whole(), image)
         self._since.restart()
+
+    def _wanted(self) -> Planner:
+        if self._planner is None:
+            program, reuse = self._program, self._reuse
+            self._planner = Planner(program.engine.plan, reuse.planned, reuse.scene_cut, program.make_test)
+        return self._planner
