@@ -105,7 +105,7 @@ class Estimates:
         """The server's answer was there after so long.
 
         Args:
-          ms: from the call to the answer.
+          ms: from placing the frame to the answer.
           expected_ms: the same, as expected; None where nothing was known.
           upload_late_ms: by which the upload took longer than expected. The uplink's rate learns that, and forgets it
             when the link is back; `rest_ms` must not learn it a second time, as it learns only from answers, of which

@@ -30,9 +30,9 @@ class PlacementRecord:
       cloud_open: why no frame could be sent; empty where one could.
       epoch: of the connection that was used.
       bytes_sent: for this frame.
-      edge_tested: the edge's own image test was run before the frame was placed. Not where the edge could not have
-        answered first even without work: then `inputs.edge_ms` is its least time, with the test, and the test is run
-        only where the frame comes back to the edge.
+      edge_tested: the edge's own image test was run before the frame was placed. Not where the edge could hardly have
+        answered first, even with half of the work that is likely: then `inputs.edge_ms` is its time for that, with the
+        test, and the test is run only where the frame comes back to the edge.
       edge_work, cloud_work: predicted, 0..1; None where an endpoint was not asked.
       edge_ms, cloud_ms: measured, from starting the frame there to its answer; None where it did not run.
       server: figures of the server in milliseconds, by name.

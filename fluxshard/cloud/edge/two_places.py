@@ -171,6 +171,7 @@ class TwoPlaces:
         cloud = None if closed else self._cloud.expect(image)
         inputs = self._inputs(frame, edge, cloud)
         decision = decide(inputs, self._options)
+        placed_ms = _ms_since(started)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
         record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
         record.bytes_sent, self._skipped_bytes, self._skipped_lost = self._skipped_bytes, 0, False
@@ -200,7 +201,8 @@ class TwoPlaces:
         if answered is not None:
             # never early: a frame of one chunk takes no time between its first and its last
             upload_late_ms = max(0.0, answered.result.upload_ms - _upload_ms(inputs))
-            self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms, upload_late_ms)
+            # what was over when the frame was placed, such as the edge's own test, is no part of the cloud's time
+            self._estimates.cloud_answered(record.latency_ms - placed_ms, decision.cloud_ms, upload_late_ms)
         self._settle()
         proposal = edge.tested() if answered is None or cloud is None else cloud.proposal
         return TwoPlacesAnswer(
@@ -318,7 +320,7 @@ class TwoPlaces:
         return keep_warm or self._estimates.uplink.needs_probe(time.monotonic())
 
     def _inputs(self, frame: Frame, edge: EdgeFrame, cloud: ServerWork | None) -> DispatchInputs:
-        """What is known of a frame. The edge tests it here, unless even without work the cloud would be chosen."""
+        """What is known of a frame. The edge tests it here, unless the cloud would be chosen for all likely work."""
         estimates, uplink = self._estimates, self._estimates.uplink
         inputs = DispatchInputs(
             edge_ms=None, cloud_ms=None, edge_wait_ms=self._edge_wait_ms(), edge_q95=estimates.edge_quantiles.q95,
@@ -336,7 +338,7 @@ class TwoPlaces:
                 cloud_q95=estimates.cloud_quantiles.q95,
             )
             inputs = replace(inputs, cloud_mj=estimates.cloud_mj(cloud_time(inputs), inputs.upload_bytes))
-        least = replace(inputs, edge_ms=edge.least_ms(), edge_mj=estimates.edge_mj(edge.idle))
+        least = replace(inputs, edge_ms=edge.least_ms(), edge_mj=estimates.edge_mj(edge.least))
         # more work never makes the edge the better choice; the paper's algorithm tests both caches all the same
         if self._options.policy == "hedged" and decide(least, self._options).endpoint == "cloud":
             return least

@@ -11,6 +11,8 @@ from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.reuse.policy import Proposal
 
+_LEAST = 0.5  # of the work that is likely: of eight clips, exponents of its growth differ by so much at 200 frames
+
 
 class EdgeFrame:
     """The last frame that the edge's mirror was advanced by.
@@ -37,9 +39,11 @@ class EdgeFrame:
         return self._proposal
 
     @property
-    def idle(self) -> Work:
-        """No work, of every kind."""
-        return (0.0,) * self._kinds
+    def least(self) -> Work:
+        """Work of every kind that the frame will hardly be below, before it is tested."""
+        trend = self._estimates.trend
+        share = 1.0 if self._mirror.is_fresh else 0.0 if trend.share is None else _LEAST * trend.at(self._age)
+        return (share,) * self._kinds
 
     @property
     def work(self) -> Work:
@@ -50,8 +54,8 @@ class EdgeFrame:
         return (guess,) * self._kinds
 
     def least_ms(self) -> float | None:
-        """What the edge takes at least, with the test: without any work; None while nothing is known."""
-        return self._with_test(self._estimates.edge.predict_ms(self.idle))
+        """What the edge will hardly take less than, with the test; None while nothing is known."""
+        return self._with_test(self._estimates.edge.predict_ms(self.least))
 
     def expected_ms(self) -> float | None:
         """What the edge is expected to take from now on; None while nothing is known."""
