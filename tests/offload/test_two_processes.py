@@ -264,11 +264,14 @@ def test_faults_change_nothing_but_who_answers(data_dir: Path, servers: Callable
                 server.start()
                 wait_for(lambda: session.link.is_open)
 
-        run = play(data_dir, case, server, proxy.port, 70, before)
+        def is_back(run: Run) -> bool:
+            return any(record.cloud_ran for record in run.settled[52:])
+
+        run = play(data_dir, case, server, proxy.port, 70, before, until=is_back)
     assert_replays(data_dir, case, run)
     outcomes = {record.cloud_outcome for record in run.settled}
     assert {"answered", "lost"} <= outcomes
-    assert any(record.cloud_ran for record in run.settled[52:])
+    assert is_back(run)
 
 
 def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path: Path) -> None:
