@@ -171,6 +171,24 @@ def test_frames_go_to_both_places_and_the_link_is_lost_and_comes_back(
     assert replay_placements(tmp_path / "placements.jsonl", DispatchOptions(margin_ms=20.0)).mismatches == ()
 
 
+def test_a_server_that_plans_is_kept_warm(model: LocalModel, server: StreamServer, clip: Path) -> None:
+    """A refresh has no answer, but says its work, and the session there goes on as if it had."""
+    with video.open(clip, size=SIZE, packets=True) as source:
+        frames, outputs, settled = play(
+            model,
+            server,
+            source,
+            REUSES["planned"],
+            Faults(delay_s=0.002),
+            margin_ms=0.0,
+            at=lambda _: time.sleep(0.02),
+        )
+    assert_replays(model, REUSES["planned"], frames, outputs, settled)
+    warm = [record for record in settled if record.refreshed and record.cloud_ran]
+    assert len(warm) > 3 and all(record.answered_by == "edge" and record.server_planned for record in warm)
+    assert any(record.server is not None and record.server["compute_ratio"] < 1 for record in warm)
+
+
 def test_a_frame_that_is_late_is_hedged_and_the_server_goes_on(
     model: LocalModel, server: StreamServer, clip: Path
 ) -> None:
