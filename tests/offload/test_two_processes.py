@@ -21,7 +21,7 @@ from fluxshard import video
 from fluxshard.cli.run.output_directory import OUTPUTS, PLACEMENTS
 from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
-from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
+from fluxshard.cloud.edge.options import OffloadOptions, PayloadName, ServerWork
 from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.evaluate.offload.placement_replay import replay_run
 from fluxshard.models.detections.regions import regions
@@ -49,12 +49,16 @@ class Case:
     weights: str
     video: str
     payload: PayloadName
+    server_work: ServerWork = "auto"
 
 
 CASES = {
     "pose, raw": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "raw"),
     "segment, packed": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/camel", "packed"),
     "segment, the camera's own packets": Case("yolo11n-seg.pt", "videos/carnd_solidWhiteRight_540p25.mp4", "bitstream"),
+    "segment, packets with the edge's masks": Case(
+        "yolo11n-seg.pt", "videos/carnd_solidWhiteRight_540p25.mp4", "bitstream", "edge"
+    ),
     "pose, packets encoded here": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "bitstream"),
     "segment, packets encoded here": Case("yolo11n-seg.pt", "davis/JPEGImages/480p/parkour", "bitstream"),
     "pose, packed": Case("yolo11n-pose.pt", "videos/openpose_street_720p50.avi", "packed"),
@@ -101,7 +105,7 @@ def play(
     hedge_share: float = 0.5,
     skipped: Callable[[int], bool] = lambda _: False,
     until: Callable[[Run], bool] = lambda _: True,
-) -> tuple[fluxshard.CompiledModel, Run]:
+) -> Run:
     """Runs a video in two places.
 
     Args:
@@ -120,8 +124,8 @@ def play(
     """
     model, head = compiled(data_dir, case.weights)
     options = OffloadOptions(
-        payload=case.payload, dispatch=dispatch, stream=stream, tls=server.client_tls(), hedge_share=hedge_share,
-        link=LinkOptions(silence_s=2.0),
+        payload=case.payload, server_work=case.server_work, dispatch=dispatch, stream=stream,
+        tls=server.client_tls(), hedge_share=hedge_share, link=LinkOptions(silence_s=2.0),
     )  # fmt: skip
     run = Run()
     with (
@@ -151,7 +155,7 @@ def play(
             if len(run.frames) >= n and until(run):
                 break
     assert len(run.frames) >= n
-    return model, run
+    return run
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -161,12 +165,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def assert_replays(model: fluxshard.CompiledModel, run: Run, *, sparse: bool) -> None:
+def assert_replays(data_dir: Path, case: Case, run: Run) -> None:
     ran = [number for number, outputs in enumerate(run.outputs) if outputs is not None]
     assert [record.frame for record in run.settled] == ran
     records = {record.frame: record for record in run.settled}
+    model, head = compiled(data_dir, case.weights)
     program = model.specialise(torch.zeros(1, 3, *SIZE)).program
-    replay = Replay(program, REUSE, SIZE, sparse_image=sparse)
+    replay = Replay(program, REUSE, SIZE, sparse_image=case.payload != "bitstream", detect=head)
     for number, (frame, outputs, marked) in enumerate(zip(run.frames, run.outputs, run.focused, strict=True)):
         record = records.get(number)
         if record is None or marked is None:
@@ -211,8 +216,8 @@ def test_outputs_are_those_of_a_replay(data_dir: Path, servers: Callable[[str], 
         answered = [record.answered_by for record in run.settled]
         return "edge" in answered and answered.count("cloud") >= 5
 
-    model, run = play(data_dir, case, server, server.port, QUICK.get(name, 100), hedge_share=0.05, until=both_answered)
-    assert_replays(model, run, sparse=case.payload != "bitstream")
+    run = play(data_dir, case, server, server.port, QUICK.get(name, 100), hedge_share=0.05, until=both_answered)
+    assert_replays(data_dir, case, run)
     assert both_answered(run)
     ratios = [record.server["compute_ratio"] for record in run.settled if record.server is not None]
     assert np.mean(ratios) < 0.7
@@ -229,10 +234,8 @@ def test_frames_that_are_not_run_change_no_bit_of_those_that_are(
     def answered(run: Run) -> bool:
         return sum(record.answered_by == "cloud" for record in run.settled) >= 5
 
-    model, run = play(
-        data_dir, case, server, server.port, 60, hedge_share=0.05, skipped=lambda n: n % 3 == 1, until=answered
-    )
-    assert_replays(model, run, sparse=case.payload != "bitstream")
+    run = play(data_dir, case, server, server.port, 60, hedge_share=0.05, skipped=lambda n: n % 3 == 1, until=answered)
+    assert_replays(data_dir, case, run)
     assert answered(run) and len(run.settled) == sum(n % 3 != 1 for n in range(len(run.frames)))
     assert all(record.cloud_outcome != "key needed" for record in run.settled)
 
@@ -261,11 +264,14 @@ def test_faults_change_nothing_but_who_answers(data_dir: Path, servers: Callable
                 server.start()
                 wait_for(lambda: session.link.is_open)
 
-        model, run = play(data_dir, case, server, proxy.port, 70, before)
-    assert_replays(model, run, sparse=case.payload != "bitstream")
+        def is_back(run: Run) -> bool:
+            return any(record.cloud_ran for record in run.settled[52:])
+
+        run = play(data_dir, case, server, proxy.port, 70, before, until=is_back)
+    assert_replays(data_dir, case, run)
     outcomes = {record.cloud_outcome for record in run.settled}
     assert {"answered", "lost"} <= outcomes
-    assert any(record.cloud_ran for record in run.settled[52:])
+    assert is_back(run)
 
 
 def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path: Path) -> None:
@@ -280,8 +286,8 @@ def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path:
             if frame == 32:
                 time.sleep(1.0)  # longer than the lease
 
-        model, run = play(data_dir, case, server, proxy.port, 45, before)
-        assert_replays(model, run, sparse=True)
+        run = play(data_dir, case, server, proxy.port, 45, before)
+        assert_replays(data_dir, case, run)
         records += run.settled
         counted = sum(record.bytes_sent for record in run.settled)
         # what is left of a frame that needs a key, or was under way at the end, is not sent
@@ -309,18 +315,21 @@ def test_everything_that_can_happen_to_a_frame_happens(data_dir: Path, tmp_path:
         rival.start()
         hurried = DispatchOptions(margin_ms=200.0, deadline_ms=5.0)
         try:
-            model, run = play(data_dir, case, server, proxy.port, 60, late_edge, hurried, stream="hurried")
+            run = play(data_dir, case, server, proxy.port, 60, late_edge, hurried, stream="hurried")
         finally:
             over.set()
             rival.join()
-        assert_replays(model, run, sparse=True)
+        assert_replays(data_dir, case, run)
         records += run.settled
     assert {record.answered_by for record in records} == {"edge", "cloud"}
     assert {record.answered_by for record in records if record.hedged} == {"edge", "cloud"}
     assert {"answered", "key needed", "refused"} <= {record.cloud_outcome for record in records}
 
 
-def test_the_commands_agree_with_a_replay(data_dir: Path, servers: Callable[[str], Served], tmp_path: Path) -> None:
+@pytest.mark.parametrize("payload", ["packed", "bitstream"])
+def test_the_commands_agree_with_a_replay(
+    data_dir: Path, servers: Callable[[str], Served], tmp_path: Path, payload: str
+) -> None:
     """`fluxshard edge` beside `fluxshard serve`: detections, as they are written, are those of a replay."""
     case = CASES["segment, packed"]
     server = servers(case.weights)
@@ -329,7 +338,7 @@ def test_the_commands_agree_with_a_replay(data_dir: Path, servers: Callable[[str
         sys.executable, "-c", "from fluxshard.cli import main; main()", "edge", str(data_dir / case.video),
         "--model", str(data_dir / "weights" / case.weights), "--size", "384x640", "--out", str(out),
         "--server", f"127.0.0.1:{server.port}", "--ca", str(tls.authority), "--cert", str(tls.certificate),
-        "--key", str(tls.key), "--payload", "packed", "--margin", "200", "--max-frames", "40",
+        "--key", str(tls.key), "--payload", payload, "--margin", "200", "--max-frames", "40",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, timeout=280, text=True)
     assert done.returncode == 0, done.stderr
@@ -337,6 +346,7 @@ def test_the_commands_agree_with_a_replay(data_dir: Path, servers: Callable[[str
     records = read_records(out / "frames.jsonl")
     assert len(records) == 40 and {record.stats["placement"] for record in records} == {"edge", "cloud"}
     assert all(record.placement is not None and record.age_ms > 0 for record in records)
+    assert all(record.placement["server_planned"] is (payload == "bitstream") for record in records if record.placement)
     replayed = replay_run(out)
     assert replayed.frames == 40 and replayed.mismatches == () and replayed.compared is not None
     assert "the server is there" in done.stdout and "answered" in done.stdout

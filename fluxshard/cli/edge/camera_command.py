@@ -102,6 +102,7 @@ def _check(request: CameraRequest) -> RunReuse:
     link.tls()
     for flag, is_given, instead in (
         ("--payload", link.payload not in ("auto", "bitstream"), "the video's own packets go up"),
+        ("--server-work", link.server_work != "auto", "the server decides all"),
         ("--dispatch", link.dispatch != "hedged", "the server answers all frames"),
         ("--minimize", link.minimize != "latency", "the server answers all frames"),
         ("--latency-profile", link.latency_profile is not None, "this machine computes nothing"),

@@ -73,6 +73,13 @@ def edge(
         Literal["auto", "bitstream", "packed", "jpeg", "raw"],
         typer.Option(help="What goes up: the video's own packets, or the pixels to recompute; auto: the packets."),
     ] = "auto",
+    server_work: Annotated[
+        Literal["auto", "edge", "server"],
+        typer.Option(
+            help="Who finds what the server has to recompute: this machine, for the server, or the server in the "
+            "packets that go up; auto: the server, where packets go up and reuse is planned."
+        ),
+    ] = "auto",
     dispatch: Annotated[
         Literal["hedged", "paper"],
         typer.Option(help="Who answers a frame: whoever is likely to be first, watched; or the paper's Algorithm 1."),
@@ -133,8 +140,8 @@ def edge(
 
     link = LinkFlags(
         server=server, ca=ca, cert=cert, key=key, token=token, server_name=server_name, insecure=insecure,
-        stream=stream, payload=payload, dispatch=dispatch, deadline_ms=deadline, minimize=minimize,
-        margin_ms=margin, keep_warm=keep_warm, latency_profile=latency_profile,
+        stream=stream, payload=payload, server_work=server_work, dispatch=dispatch, deadline_ms=deadline,
+        minimize=minimize, margin_ms=margin, keep_warm=keep_warm, latency_profile=latency_profile,
     )  # fmt: skip
     reuse = ReuseFlags(policy=policy, profile=profile)
     if plan == "server":

@@ -23,7 +23,7 @@ from fluxshard.cli.support.network_flags import NetworkFlags, PreparedModel, pre
 from fluxshard.cli.support.reuse_flags import ReuseFlags, RunReuse, settle, with_saved_profile
 from fluxshard.cloud.edge.detection_answers import detection_answers
 from fluxshard.cloud.edge.offloaded_session import OffloadedSession
-from fluxshard.cloud.edge.options import OffloadOptions, PayloadName
+from fluxshard.cloud.edge.options import OffloadOptions, PayloadName, ServerWork
 from fluxshard.cloud.edge.session_parts import DetectionAnswers
 from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.cloud.tcp_settings import tcp_settings
@@ -55,6 +55,7 @@ class LinkFlags:
     insecure: bool = False
     stream: str | None = None
     payload: Literal["auto", "bitstream", "packed", "jpeg", "raw"] = "auto"
+    server_work: ServerWork = "auto"
     dispatch: Policy = "hedged"
     deadline_ms: float | None = None
     minimize: Goal = "latency"
@@ -90,6 +91,7 @@ class LinkFlags:
         options = OffloadOptions(
             dispatch=dispatch,
             payload=payload,
+            server_work=self.server_work,
             answer="detections" if answers else "outputs",
             keep_warm=self.keep_warm,
             latency_profile=self.latency_profile,
@@ -169,7 +171,12 @@ def edge_command(request: EdgeRequest) -> int:
             ):  # fmt: skip
                 payload = _payload(request, source)
                 options = request.link.options(payload, answers=answers is not None)
-                facts["offload"] |= {"payload": payload, "answer": options.answer, "stream": options.stream}
+                if request.show_reuse:  # a server that plans does not tell where it has recomputed
+                    options = replace(options, server_work="edge")
+                server_work = "server" if options.server_plans(reuse.options) else "edge"
+                facts["offload"] |= {
+                    "payload": payload, "server_work": server_work, "answer": options.answer, "stream": options.stream
+                }  # fmt: skip
                 with (
                     LinkNotes(notes) as link_notes,
                     LineFile(request.out / PLACEMENTS) as placements,
@@ -201,10 +208,18 @@ def _check(request: EdgeRequest) -> RunReuse:
     request.link.tls()
     if request.answer_within_ms is not None and not 0 < request.answer_within_ms < inf:
         raise OptionError(f"--answer-within (={request.answer_within_ms:g}) must be above 0, in milliseconds")
+    if request.link.server_work == "server" and request.link.payload not in ("auto", "bitstream"):
+        raise OptionError("--server-work server needs the whole video: leave out --payload, or use bitstream")
+    if request.show_reuse and request.link.server_work == "server":
+        raise OptionError(
+            "--show-reuse needs --server-work edge: a server that plans does not tell where it recomputes"
+        )
     _ = request.skip  # its values are checked as it is made
     if request.skip_budget and request.answer_within_ms is not None:
         raise OptionError("--answer-within moves results by itself: leave out --skip-budget")
     reuse = settle(request.reuse)
+    if request.link.server_work == "server" and reuse.options.policy != "planned":
+        raise OptionError("--server-work server is for --policy planned: leave it out")
     if request.skip_budget and reuse.options.policy != "planned":
         raise OptionError("--skip-budget is for --policy planned: leave it out")
     request.network.check_task()
@@ -236,7 +251,7 @@ def _loop(
 ) -> StreamLoop:
     carrier = None
     if request.skip_budget:
-        carrier = ResultCarrier(request.skip, session.glance, request.confidence)
+        carrier = ResultCarrier(request.skip, session.glance, request.confidence, session.changed)
     return StreamLoop(
         session=session,
         carrier=carrier,

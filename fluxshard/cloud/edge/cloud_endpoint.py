@@ -1,4 +1,4 @@
-"""The server's half of a stream, as the edge knows it: its cache is mirrored, its frame in flight is watched."""
+"""The server's half of a stream, as the edge knows it: its cache is followed, its frame in flight is watched."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.cloud.edge.caches.server_cache import ServerCache, ServerWork
 from fluxshard.cloud.edge.connection.link import CloudLink
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
-from fluxshard.cloud.edge.estimates import Estimates, Work
+from fluxshard.cloud.edge.estimates import Estimates
 from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
 from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
 from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.motion import MotionField
-from fluxshard.runtime.endpoints.mirror import Mirror
-from fluxshard.runtime.endpoints.work_order import WorkOrders
 from fluxshard.runtime.offload.latency_profile import read_model
 from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.runtime.offload.pacing import most_backlog_bytes
-from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
-from fluxshard.video.letterbox import to_planes
 
 _WEIGHT = 0.2  # of the newest frame in the mean size
 
@@ -38,16 +35,14 @@ class Flight:
 
     Attributes:
       upload: its messages, and their outcome.
-      proposal: what the server was told to do.
-      work: what latency is predicted from.
+      work: what the server will do.
       record: of the frame.
       digest: of the pixels that the server should see; 0 where they are the frame's own.
-      is_committed: the mirror stands for it.
+      is_committed: the server's cache is taken to stand for it.
     """
 
     upload: Upload
-    proposal: Proposal
-    work: Work
+    work: ServerWork
     record: PlacementRecord
     digest: int = 0
     is_committed: bool = False
@@ -58,8 +53,7 @@ class CloudEndpoint:
 
     Args:
       link: to the server.
-      mirror: of its cache.
-      orders: of the stream.
+      cache: what it has cached.
       payload: makes messages.
       estimates: learn from what comes back.
       wake: called, from any thread, when there is an outcome.
@@ -68,28 +62,27 @@ class CloudEndpoint:
     def __init__(
         self,
         link: CloudLink,
-        mirror: Mirror,
-        orders: WorkOrders,
+        cache: ServerCache,
         payload: Payload,
         estimates: Estimates,
         *,
         wake: Callable[[], None],
     ) -> None:
-        self._link, self._mirror, self._orders, self._payload = link, mirror, orders, payload
+        self._link, self._cache, self._payload = link, cache, payload
         self._estimates, self._wake = estimates, wake
         self._flight: Flight | None = None
         self._seq = self._base_seq = 0
         self._bytes_per_pixel = payload.bytes_per_pixel
         self._epoch = 0
-        self._is_lost = False  # what the mirror stands for is not, or no longer, on the server
+        self._is_lost = False  # what is taken to be cached is not, or no longer, on the server
         self.unlike_pixels = 0
         """Frames of which the server has decoded other pixels than the edge."""
         self._welcome: pb.Welcome | None = None
 
     @property
-    def mirror(self) -> Mirror:
+    def cache(self) -> ServerCache:
         """What the server has cached."""
-        return self._mirror
+        return self._cache
 
     @property
     def flight(self) -> Flight | None:
@@ -101,9 +94,10 @@ class CloudEndpoint:
         """In the server's queue, as it last said."""
         return self._link.state.wait_ms
 
-    def expected_bytes(self, proposal: Proposal) -> int:
-        """Bytes that a frame will take, before it is encoded: as many per pixel as the last ones."""
-        return round(self._bytes_per_pixel * proposal.input_cells)
+    def expected_bytes(self, frame: Frame, work: ServerWork) -> int:
+        """Bytes that a frame will take, before it is encoded: as many per pixel as the last ones, or as are known."""
+        known = self._payload.known_bytes(frame)
+        return round(self._bytes_per_pixel * work.pixels) if known is None else known
 
     def closed_because(self, frame: Frame) -> str:
         """Why this frame cannot be sent now; empty where it can."""
@@ -111,7 +105,7 @@ class CloudEndpoint:
         if not state.is_open:
             return state.reason or "not connected"
         if state.welcome is not self._welcome:
-            return "the link has just opened"  # the mirror still stands for the connection before
+            return "the link has just opened"  # what is cached still stands for the connection before
         if self._flight is not None:
             return "a frame is under way"
         return self._payload.closed_because(frame)
@@ -132,36 +126,32 @@ class CloudEndpoint:
             self._payload.interrupt()
         lost, self._is_lost = self._is_lost, False
         if lost:  # here only, so that what was recorded can be replayed
-            self._mirror.reset()
-        self._mirror.advance(motion)
+            self._cache.reset()
+        self._cache.advance(motion)
         return lost
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         """Takes where the objects of the last answered frame are."""
         self.settle()
         self.assume_run()
-        self._mirror.focus(regions)
+        self._cache.focus(regions)
 
-    def propose(self, image: Tensor) -> Proposal:
-        """What the server would recompute."""
-        return self._mirror.propose(image)
+    def expect(self, image: Tensor) -> ServerWork:
+        """What the server would do of the frame that was captured last."""
+        return self._cache.expect(image)
 
-    def send(
-        self, frame: Frame, proposal: Proposal, work: Work, record: PlacementRecord, *, answer: bool, budget_ms: int
-    ) -> Flight:
-        """Sends the frame that was proposed last.
+    def send(self, frame: Frame, work: ServerWork, record: PlacementRecord, *, answer: bool, budget_ms: int) -> Flight:
+        """Sends the frame that was captured last.
 
         Args:
           frame: of the video.
-          proposal: for the server.
-          work: what latency is predicted from.
+          work: what the server will do, from `expect`.
           record: of the frame; filled as things become known.
           answer: whether the network's outputs are wanted.
           budget_ms: until there is no use for the answer; 0 where there is no limit.
         """
         began = time.perf_counter()
         self._seq += 1
-        order = self._orders.of(proposal)
         envelope = Envelope(
             seq=self._seq,
             base_seq=self._base_seq,
@@ -170,17 +160,16 @@ class CloudEndpoint:
             budget_ms=budget_ms,
             chunk_bytes=self._estimates.chunk_bytes,
         )
-        messages = self._payload.messages(frame, order, proposal.motion, envelope)
+        messages = self._payload.messages(frame, work.order, work.motion, envelope)
         received = self._payload.received
-        if received is not None:  # the mirror takes what the server will have, not what the camera saw
-            proposal = self._mirror.propose_seen(to_planes(received.pixels), proposal)
+        seen = self._cache.sent(work, received)
         self._estimates.encoded(1e3 * (time.perf_counter() - began))
-        self._learn_size(sum(map(len, messages)), proposal.input_cells)
+        self._learn_size(sum(map(len, messages)), seen.pixels)
         upload = Upload(self._seq, messages, self._wake, only_frame=self._payload.is_sparse)
-        record.cloud_keyframe, record.refreshed, record.epoch = order.keyframe, not answer, self._epoch
+        record.cloud_keyframe, record.refreshed, record.epoch = work.order.keyframe, not answer, self._epoch
         record.bytes_sent += upload.n_bytes
         digest = 0 if received is None else received.digest
-        self._flight = Flight(upload=upload, proposal=proposal, work=work, record=record, digest=digest)
+        self._flight = Flight(upload=upload, work=seen, record=record, digest=digest)
         too_large = self._too_large(messages)
         if too_large:  # a server would end the stream
             record.cloud_reason, record.bytes_sent = too_large, record.bytes_sent - upload.n_bytes
@@ -217,9 +206,12 @@ class CloudEndpoint:
         return sum(map(len, messages))
 
     def assume_run(self) -> None:
-        """The mirror takes the frame under way, since it has to go on; if the server then refuses it, a key is due."""
+        """The server is taken to run the frame under way, since its work has to be decided; a refusal then needs a key.
+
+        A server that plans has no need of that.
+        """
         flight = self._flight
-        if flight is not None and not flight.is_committed:
+        if flight is not None and not flight.is_committed and not self._cache.plans:
             self._commit(flight)
 
     def settle(self) -> None:
@@ -269,12 +261,15 @@ class CloudEndpoint:
             self._estimates.cloud = OnlineLatency.from_profile(model)
 
     def _commit(self, flight: Flight) -> None:
-        self._mirror.commit(flight.proposal)
+        self._cache.commit(flight.work)
         self._base_seq, flight.is_committed = flight.upload.seq, True
 
     def _answered(self, flight: Flight, outcome: Answered) -> None:
         result, upload, record = outcome.result, flight.upload, flight.record
-        self._estimates.cloud_ran(flight.work, result, upload.outcome_at, upload.head_round_trip_s)
+        work = self._cache.ran(flight.work, result)
+        self._estimates.cloud_ran(work, result, upload.outcome_at, upload.head_round_trip_s)
         record.cloud_ran, record.cloud_outcome = True, "answered"
         record.cloud_ms = 1e3 * (upload.outcome_at - upload.began)
         record.server = server_figures(result)
+        if self._cache.plans:
+            record.cloud_keyframe = result.keyframe

@@ -10,6 +10,7 @@ from fluxshard.runtime.offload.hedge import HedgeBudget
 from fluxshard.runtime.offload.online_latency import OnlineLatency, Quantiles
 from fluxshard.runtime.offload.pacing import chunk_bytes
 from fluxshard.runtime.offload.uplink import Uplink
+from fluxshard.runtime.offload.work_trend import WorkTrend
 
 Work = tuple[float, ...]
 
@@ -23,9 +24,11 @@ class Estimates:
     Attributes:
       edge, cloud: latency against work; the cloud's is decoding, inference and encoding the answer.
       uplink: its rate and propagation.
+      trend: of the video's work, for caches that are not tested.
       energy: of the edge; None where nothing is known.
       budget: of frames that run twice.
       edge_quantiles, cloud_quantiles: of measured over predicted time, from call to answer.
+      test_ms: mean time of the edge's own image test.
       encode_ms: mean time to encode a payload.
       rest_ms: mean of what the cloud's answers took beyond what was predicted: the way down, above all.
     """
@@ -33,10 +36,12 @@ class Estimates:
     edge: OnlineLatency = field(default_factory=OnlineLatency)
     cloud: OnlineLatency = field(default_factory=OnlineLatency)
     uplink: Uplink = field(default_factory=Uplink)
+    trend: WorkTrend = field(default_factory=WorkTrend)
     energy: EdgeEnergy | None = None
     budget: HedgeBudget = field(default_factory=HedgeBudget)
     edge_quantiles: Quantiles = field(default_factory=Quantiles)
     cloud_quantiles: Quantiles = field(default_factory=Quantiles)
+    test_ms: float = 0.0
     encode_ms: float = 0.0
     rest_ms: float = 0.0
 
@@ -74,9 +79,13 @@ class Estimates:
         if expected_ms:
             self.edge_quantiles = self.edge_quantiles.after(ms / expected_ms)
 
+    def edge_tested(self, ms: float) -> None:
+        """The image test of the edge's own cache was run."""
+        self.test_ms = _mean(self.test_ms, ms)
+
     def encoded(self, ms: float) -> None:
         """A payload was encoded."""
-        self.encode_ms = ms if not self.encode_ms else self.encode_ms + _WEIGHT * (ms - self.encode_ms)
+        self.encode_ms = _mean(self.encode_ms, ms)
 
     def cloud_ran(self, work: Work, result: pb.Result, now_s: float, head_round_trip_s: float | None) -> None:
         """The server has run a frame.
@@ -96,7 +105,7 @@ class Estimates:
         """The server's answer was there after so long.
 
         Args:
-          ms: from the call to the answer.
+          ms: from placing the frame to the answer.
           expected_ms: the same, as expected; None where nothing was known.
           upload_late_ms: by which the upload took longer than expected. The uplink's rate learns that, and forgets it
             when the link is back; `rest_ms` must not learn it a second time, as it learns only from answers, of which
@@ -105,3 +114,8 @@ class Estimates:
         if expected_ms:
             self.rest_ms = max(0.0, self.rest_ms + _WEIGHT * (ms - expected_ms - upload_late_ms))
             self.cloud_quantiles = self.cloud_quantiles.after(ms / expected_ms)
+
+
+def _mean(before: float, newest: float) -> float:
+    """A running mean; 0 stands for none."""
+    return newest if not before else before + _WEIGHT * (newest - before)

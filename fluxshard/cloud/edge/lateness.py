@@ -20,12 +20,20 @@ class Lateness:
       record: of the frame.
       estimates: when it was sent.
       options: of dispatch.
+      edge_ms: what the edge is expected to take; None while nothing is known.
     """
 
-    def __init__(self, flight: Flight, record: PlacementRecord, estimates: Estimates, options: DispatchOptions) -> None:
+    def __init__(
+        self,
+        flight: Flight,
+        record: PlacementRecord,
+        estimates: Estimates,
+        options: DispatchOptions,
+        edge_ms: float | None,
+    ) -> None:
         inputs, decision = record.inputs, record.decision
         self._upload, self._options, self._estimates = flight.upload, options, estimates
-        self._edge_ms, self._edge_wait_ms = inputs.edge_ms or 0.0, inputs.edge_wait_ms
+        self._edge_ms, self._edge_wait_ms = edge_ms or 0.0, inputs.edge_wait_ms
         # a margin is for choosing: however much the cloud is preferred, it is not waited for as long as that
         self._margin_ms = min(options.margin_ms, max(self._edge_ms, _LEAST_MARGIN_MS))
         self._pace = Pace.expected(self._upload.n_bytes, estimates.bytes_per_ms)

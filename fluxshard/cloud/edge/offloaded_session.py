@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.cloud.edge.caches.last_seen import LastSeen
+from fluxshard.cloud.edge.caches.planned_there import PlannedThere
+from fluxshard.cloud.edge.caches.server_cache import ServerCache
+from fluxshard.cloud.edge.caches.told_cache import ToldCache
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint
 from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
 from fluxshard.cloud.edge.edge_runner import EdgeRunner
@@ -45,6 +49,7 @@ from fluxshard.runtime.work_stats import predicted_work_map
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import Letterbox
 
+_IOU = 0.7  # of objects that a server focuses on, where nobody says otherwise
 _MOST_UNLIKE = 2  # frames that the server has decoded to other pixels, after which a lossy payload is given up
 
 
@@ -85,7 +90,13 @@ class OffloadedSession:
             raise OptionError("answer (='detections') needs a model whose head is known; use answer='outputs'")
         if self._options.payload == "bitstream" and video is None:
             raise OptionError("payload (='bitstream') needs a video that was opened with packets=True")
+        self._server_plans = self._options.server_plans(reuse)
+        if self._options.server_work == "server" and not self._server_plans:
+            raise OptionError(
+                f"server_work (='server') is for planned reuse, and policy is {reuse.policy!r}: use server_work='edge'"
+            )
         self._video, self._detections = video, detections if self._options.answer == "detections" else None
+        self._iou = _IOU if detections is None else detections.iou
         self._on_link, self._on_settled = on_link, on_settled
         self._size: Size | None = None
         self._program: Program | None = None
@@ -141,7 +152,7 @@ class OffloadedSession:
 
     @property
     def planned(self) -> PlannedFrame | None:
-        """All work of the last frame on the endpoint that answered it, as planned; None for other policies."""
+        """All work of the last frame on the endpoint that answered it, as planned here; None where it was not."""
         proposal = self._last().proposal
         return proposal.frame if isinstance(proposal, PlannedProposal) else None
 
@@ -194,6 +205,8 @@ class OffloadedSession:
     def glance(self, image: Tensor, motion: MotionField | None = None) -> NDArray[np.bool_] | None:
         """See `Session.glance`: of the endpoint that has answered the last frame.
 
+        Where the server plans, it is of a cache that has the last answered frame whole.
+
         Args:
           image: of a frame, as for `run`.
           motion: since the last frame that was run; frames that were skipped are in it.
@@ -202,6 +215,20 @@ class OffloadedSession:
             return None
         assert self._runner is not None
         return self._places.glance(image.to(self._runner.device), motion)
+
+    def changed(self) -> NDArray[np.bool_] | None:
+        """Shards of the coarsest level that the last frame recomputed, for `ResultCarrier`.
+
+        Where the server plans, it is those that differ from the last answered frame before. These are looked for once
+        somebody has asked for them, or for a `glance`.
+
+        Returns:
+          `(ceil(H / shard), ceil(W / shard))` bool; None where the frame was run whole, or that is not known.
+        """
+        planned = self._last().proposal
+        if self._server_plans:
+            return None if self._places is None else self._places.changed()
+        return planned.frame.coarsest if isinstance(planned, PlannedProposal) else None
 
     def skip(self, frame: Frame) -> None:
         """Takes a frame that is not run, since its caller has the result; see `ResultCarrier`.
@@ -226,11 +253,19 @@ class OffloadedSession:
         self._places.focus(checked_regions(regions, self._size))
 
     def work_map(self) -> NDArray[np.float32]:
-        """See `Session.work_map`; of a frame that the server ran, as predicted."""
+        """See `Session.work_map`; of a frame that the server ran, as the edge has told it.
+
+        Raises:
+          StateError: no frame has run, or a server that plans has answered it: it does not tell where it recomputes.
+        """
         answer = self._last()
         assert self._runner is not None and self._program is not None
         if answer.cloud is None:
             return self._runner.work_map()
+        if answer.proposal is None:
+            raise StateError(
+                "a server that plans does not tell where it has recomputed: use OffloadOptions(server_work='edge')"
+            )
         return predicted_work_map(self._program.engine.plan, answer.proposal)
 
     def _last(self) -> TwoPlacesAnswer:
@@ -247,21 +282,29 @@ class OffloadedSession:
         orders, wake = work_orders(plan, self._reuse), threading.Event()
         estimates = Estimates(edge=model.latency, energy=model.energy, budget=HedgeBudget(share=options.hedge_share))
         ask = (lambda: None) if self._video is None else self._video.request_keyframe
-        payload = open_payload(options.payload, orders, size, ask)
-        cloud_mirror = Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size)
+        plans, kinds = self._server_plans, 1 + len(orders.levels)
+        payload = open_payload(options.payload, orders, size, ask, server_plans=plans)
+        cache: ServerCache
+        if plans:
+            cache = PlannedThere(kinds, estimates)
+        else:
+            mirror = Mirror(cloud_policy(program, self._reuse, sparse_image=payload.is_sparse), size)
+            cache = ToldCache(mirror, orders, work_features, estimates)
         edge_mirror = Mirror(edge_policy(program, self._reuse), size)
         # last, since a session that cannot start must not leave a link behind
         self._runner = EdgeRunner(program, wake.set, given=self._reuse.policy == "planned")
         self._link = CloudLink(self._transport, self._hello(model, frame), options.link, self._on_link)
-        cloud = CloudEndpoint(self._link, cloud_mirror, orders, payload, estimates, wake=wake.set)
+        cloud = CloudEndpoint(self._link, cache, payload, estimates, wake=wake.set)
         unflatten, codec = program.unflatten, OutputsCodec(plan)
         self._places = TwoPlaces(
             edge=edge_mirror,
             runner=self._runner,
             cloud=cloud,
+            seen=LastSeen(program, self._reuse) if plans else None,
             estimates=estimates,
             options=options.dispatch,
             features=work_features,
+            kinds=kinds,
             decode=(lambda data: unflatten(codec.decode(data))) if self._detections is None else decode_detections,
             finish=on_cpu if self._detections is None else self._detections.of,
             keep_warm=options.keep_warm,
@@ -291,9 +334,12 @@ class OffloadedSession:
             isa=compute.isa,
             version=compute.version,
             budget_ms=round(options.dispatch.deadline_ms or 0),
+            server_plans=self._server_plans,
         )
         if self._detections is not None:
             hello.confidence, hello.iou = self._detections.confidence, self._detections.iou
+        elif self._server_plans:
+            hello.iou = self._iou
         if options.payload == "bitstream" and self._video is not None:
             stream = self._video.stream
             hello.decoder = self._video.decoder

@@ -10,11 +10,12 @@ from typing import Literal
 from fluxshard.cloud.edge.connection.link import LinkOptions
 from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.errors import OptionError
-from fluxshard.options import check_flag, check_kind, check_path, check_share, short_repr
+from fluxshard.options import ReuseOptions, check_flag, check_kind, check_path, check_share, short_repr
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 
 PayloadName = Literal["raw", "packed", "jpeg", "bitstream"]
 Answer = Literal["outputs", "detections"]
+ServerWork = Literal["auto", "edge", "server"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,9 @@ class OffloadOptions:
       dispatch: where frames go.
       payload: what goes up. "bitstream": the video's own packets, where frames have them; "packed": pixels to
         recompute, lossless; "jpeg": the same, lossy; "raw": the same as they are, as in the FluxShard paper.
+      server_work: who decides what the server recomputes. "edge": the edge tests a mirror of the server's cache, and
+        masks and motion go up. "server": the server tests its cache itself, and nothing goes up but the video; for
+        planned reuse with payload "bitstream". "auto": the server where it can.
       answer: what comes down: "outputs" of the network, or "detections", which are a thousandth of them.
       stream: name of the video stream on the server; unique for who proves to be the caller.
       keep_warm: while the edge answers, the server is sent what changed, so that its next frame is a small one.
@@ -41,6 +45,7 @@ class OffloadOptions:
 
     dispatch: DispatchOptions = field(default_factory=DispatchOptions)
     payload: PayloadName = "packed"
+    server_work: ServerWork = "auto"
     answer: Answer = "outputs"
     stream: str = field(default_factory=lambda: f"{socket.gethostname()}/0"[:128])
     keep_warm: bool = True
@@ -56,6 +61,13 @@ class OffloadOptions:
     def __post_init__(self) -> None:
         if self.payload not in ("raw", "packed", "jpeg", "bitstream"):
             raise OptionError(f"payload (={self.payload!r}) must be 'raw', 'packed', 'jpeg' or 'bitstream'")
+        if self.server_work not in ("auto", "edge", "server"):
+            raise OptionError(f"server_work (={self.server_work!r}) must be 'auto', 'edge' or 'server'")
+        if self.server_work == "server" and self.payload != "bitstream":
+            raise OptionError(
+                f"server_work (='server') needs the whole picture, and payload (={self.payload!r}) sends what the edge "
+                "has found to be recomputed: use payload='bitstream'"
+            )
         if self.answer not in ("outputs", "detections"):
             raise OptionError(f"answer (={self.answer!r}) must be 'outputs' or 'detections'")
         check_share("hedge_share", self.hedge_share)
@@ -63,6 +75,14 @@ class OffloadOptions:
         check_path("latency_profile", self.latency_profile)
         check_kind("dispatch", self.dispatch, DispatchOptions)
         check_connection(self.stream, self.tls, self.token, self.insecure, self.link)
+
+    def server_plans(self, reuse: ReuseOptions) -> bool:
+        """Whether the server decides itself what it recomputes.
+
+        Args:
+          reuse: of the stream.
+        """
+        return self.server_work != "edge" and self.payload == "bitstream" and reuse.policy == "planned"
 
 
 def check_connection(stream: object, tls: object, token: object, insecure: object, link: object) -> None:

@@ -21,7 +21,8 @@ class PlacementRecord:
       edge_ran, cloud_ran: which endpoints ran the frame and keep its features.
       edge_lost, cloud_lost: the endpoint had lost its cache since the frame before.
       edge_keyframe: the edge ran the frame whole.
-      cloud_keyframe: the server was sent a keyframe.
+      cloud_keyframe: the server was sent a keyframe; of one that plans: it has run the frame whole.
+      server_planned: the server decides itself what it recomputes; `cloud_work` is then guessed.
       hedged: the edge was started because the cloud was late, refused, or lost.
       refreshed: the server was sent the frame, without being asked for an answer.
       cloud_outcome: "answered", "refused", "key needed", "lost" or "late"; empty where nothing was sent.
@@ -29,6 +30,9 @@ class PlacementRecord:
       cloud_open: why no frame could be sent; empty where one could.
       epoch: of the connection that was used.
       bytes_sent: for this frame.
+      edge_tested: the edge's own image test was run before the frame was placed. Not where the edge could hardly have
+        answered first, even with half of the work that is likely: then `inputs.edge_ms` is its time for that, with the
+        test, and the test is run only where the frame comes back to the edge.
       edge_work, cloud_work: predicted, 0..1; None where an endpoint was not asked.
       edge_ms, cloud_ms: measured, from starting the frame there to its answer; None where it did not run.
       server: figures of the server in milliseconds, by name.
@@ -47,6 +51,7 @@ class PlacementRecord:
     cloud_lost: bool = False
     edge_keyframe: bool = False
     cloud_keyframe: bool = False
+    server_planned: bool = False
     hedged: bool = False
     refreshed: bool = False
     cloud_outcome: str = ""
@@ -54,6 +59,7 @@ class PlacementRecord:
     cloud_open: str = ""
     epoch: int = 0
     bytes_sent: int = 0
+    edge_tested: bool = True
     edge_work: float | None = None
     cloud_work: float | None = None
     edge_ms: float | None = None

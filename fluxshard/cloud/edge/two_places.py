@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluxshard.cloud.edge.caches.edge_frame import EdgeFrame
+from fluxshard.cloud.edge.caches.last_seen import LastSeen
+from fluxshard.cloud.edge.caches.server_cache import ServerWork
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint, Flight
 from fluxshard.cloud.edge.connection.upload import Answered
 from fluxshard.cloud.edge.edge_runner import EdgeRunner
@@ -39,7 +42,7 @@ class TwoPlacesAnswer:
     Attributes:
       outputs: of the network, or detections.
       record: where it went, and why.
-      proposal: of the endpoint that answered.
+      proposal: of the endpoint that answered; None where that was a server that plans.
       ran: of the edge; None where the cloud answered.
       cloud: of the server; None where the edge answered.
       pre_ms: deciding and encoding.
@@ -48,7 +51,7 @@ class TwoPlacesAnswer:
 
     outputs: Any
     record: PlacementRecord
-    proposal: Proposal
+    proposal: Proposal | None
     ran: Ran | None
     cloud: Answered | None
     pre_ms: float
@@ -71,9 +74,11 @@ class TwoPlaces:
       edge: mirror of the edge's cache.
       runner: runs frames here.
       cloud: the server's half.
+      seen: what later frames are compared with, where the server plans; None where it does not.
       estimates: what is known of both.
       options: of dispatch.
       features: what latency is predicted from.
+      kinds: how many these are.
       decode: the server's answer, from bytes.
       finish: what is made of the edge's outputs, so that both give the same.
       keep_warm: send the server what the edge has answered.
@@ -89,9 +94,11 @@ class TwoPlaces:
         edge: Mirror,
         runner: EdgeRunner,
         cloud: CloudEndpoint,
+        seen: LastSeen | None,
         estimates: Estimates,
         options: DispatchOptions,
         features: Features,
+        kinds: int,
         decode: Callable[[bytes], Any],
         finish: Callable[[Any], Any],
         keep_warm: bool,
@@ -99,8 +106,8 @@ class TwoPlaces:
         wake: threading.Event,
         settled: Callable[[PlacementRecord], None],
     ) -> None:
-        self._edge, self._runner, self._cloud = edge, runner, cloud
-        self._estimates, self._options, self._features = estimates, options, features
+        self._edge, self._runner, self._cloud, self._seen = edge, runner, cloud, seen
+        self._estimates, self._options, self._features, self._kinds = estimates, options, features, kinds
         self._decode, self._finish, self._keep_warm, self._overlaps = decode, finish, keep_warm, overlaps
         self._wake, self._settled = wake, settled
         self._frame = 0
@@ -117,18 +124,25 @@ class TwoPlaces:
         return self._cloud
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
-        """Takes where the objects of the last answered frame are; both endpoints get the same."""
+        """Takes where the objects of the last answered frame are, for both endpoints, or what of them is here."""
         self._edge.focus(regions)
         self._cloud.focus(regions)
+        if self._seen is not None:
+            self._seen.focus(regions)
 
     def glance(self, image: Tensor, motion: MotionField | None) -> NDArray[np.bool_] | None:
-        """See `Session.glance`: of the endpoint that has answered the last frame."""
-        mirror = self._edge if self._answered_by == "edge" else self._cloud.mirror
-        return mirror.glance(image, motion)
+        """See `OffloadedSession.glance`."""
+        if self._seen is not None:
+            return self._seen.glance(image, motion)
+        return (self._edge if self._answered_by == "edge" else self._cloud.cache).glance(image, motion)
+
+    def changed(self) -> NDArray[np.bool_] | None:
+        """See `OffloadedSession.changed`, where the server plans."""
+        return None if self._seen is None else self._seen.changed()
 
     def skip(self, frame: Frame) -> None:
         """Takes a frame that nobody runs: both caches move with it, and what a later one needs of it goes up."""
-        self._edge.advance(frame.motion)
+        self._advance(frame.motion)
         self._skipped_lost |= self._cloud.advance(frame.motion)
         self._skipped_bytes += self._cloud.forward(frame)
         self._frame += 1
@@ -148,43 +162,49 @@ class TwoPlaces:
         edge_lost, self._edge_is_lost = self._edge_is_lost, False
         if edge_lost:
             self._edge.reset()
-        self._edge.advance(frame.motion)
+        self._advance(frame.motion)
         cloud_lost = self._cloud.advance(frame.motion) or self._skipped_lost
         self._settle()
         image = frame.planes.to(self._runner.device)
-        edge_proposal = self._edge.propose(image)
+        edge = EdgeFrame(self._edge, image, self._estimates, self._features, self._kinds)
         closed = self._cloud.closed_because(frame)
-        cloud_proposal = None if closed else self._cloud.propose(image)
-        inputs, edge_work, cloud_work = self._inputs(edge_proposal, cloud_proposal)
+        cloud = None if closed else self._cloud.expect(image)
+        inputs = self._inputs(frame, edge, cloud)
         decision = decide(inputs, self._options)
+        placed_ms = _ms_since(started)
         record = PlacementRecord(frame=self._frame, inputs=inputs, decision=decision, cloud_open=closed)
         record.edge_lost, record.cloud_lost = edge_lost, cloud_lost
         record.bytes_sent, self._skipped_bytes, self._skipped_lost = self._skipped_bytes, 0, False
-        record.edge_work = edge_proposal.predicted_work
-        record.cloud_work = None if cloud_proposal is None else cloud_proposal.predicted_work
+        record.edge_tested = edge.proposal is not None
+        record.edge_work = None if edge.proposal is None else edge.proposal.predicted_work
+        record.cloud_work = None if cloud is None else cloud.share
+        record.server_planned = self._cloud.cache.plans
         self._frame += 1
         self._estimates.budget = self._estimates.budget.after_frame()
         flight: Flight | None = None
         if decision.endpoint == "cloud":
-            assert cloud_proposal is not None
-            flight = self._send(frame, cloud_proposal, cloud_work, record, answer=True)
+            assert cloud is not None
+            flight = self._send(frame, cloud, record, answer=True)
         else:
-            self._start_edge(edge_proposal, edge_work, record)  # first: what the server is sent takes it no time
-            if cloud_proposal is not None and self._wants_refresh():
-                self._send(frame, cloud_proposal, cloud_work, record, answer=False)
+            self._start_edge(edge, record)  # first: what the server is sent takes it no time
+            if cloud is not None and self._wants_refresh():
+                self._send(frame, cloud, record, answer=False)
             else:
                 record.bytes_sent += self._cloud.forward(frame)
         record.pre_ms = _ms_since(started)
+        if self._seen is not None:  # now that others are busy with the frame
+            self._seen.take(image)
         self._unsettled.append(record)  # also where nobody answers: the server may have the frame
-        outputs, ran, answered = self._first(record, edge_proposal, edge_work, flight)
+        outputs, ran, answered = self._first(record, edge, flight)
         record.answered_by = self._answered_by = "edge" if answered is None else "cloud"
         record.latency_ms = _ms_since(started)
         if answered is not None:
             # never early: a frame of one chunk takes no time between its first and its last
             upload_late_ms = max(0.0, answered.result.upload_ms - _upload_ms(inputs))
-            self._estimates.cloud_answered(record.latency_ms, decision.cloud_ms, upload_late_ms)
+            # what was over when the frame was placed, such as the edge's own test, is no part of the cloud's time
+            self._estimates.cloud_answered(record.latency_ms - placed_ms, decision.cloud_ms, upload_late_ms)
         self._settle()
-        proposal = edge_proposal if answered is None or cloud_proposal is None else cloud_proposal
+        proposal = edge.tested() if answered is None or cloud is None else cloud.proposal
         return TwoPlacesAnswer(
             outputs=outputs, record=record, proposal=proposal, ran=ran, cloud=answered,
             pre_ms=record.pre_ms - self._waited_ms, edge_wait_ms=self._waited_ms,
@@ -198,13 +218,15 @@ class TwoPlaces:
         self._settle()
 
     def _first(
-        self, record: PlacementRecord, proposal: Proposal, work: Work, flight: Flight | None
+        self, record: PlacementRecord, edge: EdgeFrame, flight: Flight | None
     ) -> tuple[Any, Ran | None, Answered | None]:
         """Waits for the first answer; starts the edge where the cloud is late or cannot answer.
 
         Where the edge fails, the cloud may still answer.
         """
-        lateness = None if flight is None else Lateness(flight, record, self._estimates, self._options)
+        lateness = None
+        if flight is not None:
+            lateness = Lateness(flight, record, self._estimates, self._options, edge.expected_ms())
         while True:
             outcome = None if flight is None else flight.upload.outcome
             if isinstance(outcome, Answered):
@@ -225,22 +247,24 @@ class TwoPlaces:
                 return self._finish(ran.outputs), ran, None
             late = run is None and not failed and lateness is not None and lateness.calls_for_the_edge(time.monotonic())
             if run is None and not busy and (failed or late):
+                if edge.proposal is None:
+                    edge.tested()
+                    continue  # the cloud may have answered meanwhile
                 if late:
                     self._estimates.budget = self._estimates.budget.after_hedge()
                 record.hedged = True
-                self._start_edge(proposal, work, record)
+                self._start_edge(edge, record)
             self._wake.wait(_CHECK_S)
             self._wake.clear()
 
-    def _start_edge(self, proposal: Proposal, work: Work, record: PlacementRecord) -> None:
+    def _start_edge(self, edge: EdgeFrame, record: PlacementRecord) -> None:
         self._wait_for_edge()
         if self._edge_is_lost:  # the frame before has failed meanwhile, and the proposal builds on it
             self._edge_is_lost, record.edge_lost = False, True
-            self._edge.reset()
-            proposal = self._edge.propose(proposal.image)
-        self._edge.commit(proposal)
-        record.edge_ran, record.edge_keyframe = True, proposal.keyframe
-        self._edge_run = _EdgeRun(self._runner.start(proposal), work, record)
+            edge.lose()
+        proposal = edge.commit()
+        record.edge_ran, record.edge_keyframe, record.edge_work = True, proposal.keyframe, proposal.predicted_work
+        self._edge_run = _EdgeRun(self._runner.start(proposal), edge.work, record)
 
     def _wait_for_edge(self) -> None:
         """Waits for the frame that the edge still runs."""
@@ -280,44 +304,46 @@ class TwoPlaces:
         self._estimates.edge_ran(run.work, ms, self._estimates.edge.predict_ms(run.work))
         run.record.edge_ms = ms
 
-    def _send(self, frame: Frame, proposal: Proposal, work: Work, record: PlacementRecord, *, answer: bool) -> Flight:
+    def _advance(self, motion: MotionField | None) -> None:
+        self._edge.advance(motion)
+        if self._seen is not None:
+            self._seen.advance(motion)
+
+    def _send(self, frame: Frame, work: ServerWork, record: PlacementRecord, *, answer: bool) -> Flight:
         deadline = self._options.deadline_ms
         budget_ms = 0 if deadline is None or not answer else max(1, round(deadline))
-        return self._cloud.send(frame, proposal, work, record, answer=answer, budget_ms=budget_ms)
+        return self._cloud.send(frame, work, record, answer=answer, budget_ms=budget_ms)
 
     def _wants_refresh(self) -> bool:
         """Keeping the server warm costs energy. An estimate of the uplink that is too old is worth nothing, though."""
         keep_warm = self._keep_warm and self._options.minimize == "latency"
         return keep_warm or self._estimates.uplink.needs_probe(time.monotonic())
 
-    def _inputs(self, edge: Proposal, cloud: Proposal | None) -> tuple[DispatchInputs, Work, Work]:
-        estimates, edge_work = self._estimates, self._features(edge)
-        if cloud is None:
-            inputs = DispatchInputs(
-                edge_ms=estimates.edge.predict_ms(edge_work),
-                edge_wait_ms=self._edge_wait_ms(),
-                cloud_ms=None,
-                edge_q95=estimates.edge_quantiles.q95,
-                edge_mj=estimates.edge_mj(edge_work),
-                cloud_open=False,
-            )
-            return inputs, edge_work, ()
-        cloud_work, uplink = self._features(cloud), estimates.uplink
+    def _inputs(self, frame: Frame, edge: EdgeFrame, cloud: ServerWork | None) -> DispatchInputs:
+        """What is known of a frame. The edge tests it here, unless the cloud would be chosen for all likely work."""
+        estimates, uplink = self._estimates, self._estimates.uplink
         inputs = DispatchInputs(
-            edge_ms=estimates.edge.predict_ms(edge_work),
-            edge_wait_ms=self._edge_wait_ms(),
-            cloud_ms=estimates.cloud_ms(cloud_work),
-            server_wait_ms=self._cloud.wait_ms,
-            cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
-            upload_bytes=self._cloud.expected_bytes(cloud),
-            uplink_bytes_per_ms=estimates.bytes_per_ms,
-            propagation_ms=1e3 * uplink.propagation_s,
-            edge_q95=estimates.edge_quantiles.q95,
-            cloud_q95=estimates.cloud_quantiles.q95,
-            edge_mj=estimates.edge_mj(edge_work),
-        )
-        inputs = replace(inputs, cloud_mj=estimates.cloud_mj(cloud_time(inputs), inputs.upload_bytes))
-        return inputs, edge_work, cloud_work
+            edge_ms=None, cloud_ms=None, edge_wait_ms=self._edge_wait_ms(), edge_q95=estimates.edge_quantiles.q95,
+            cloud_open=cloud is not None,
+        )  # fmt: skip
+        if cloud is not None:
+            inputs = replace(
+                inputs,
+                cloud_ms=estimates.cloud_ms(cloud.kinds),
+                server_wait_ms=self._cloud.wait_ms,
+                cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
+                upload_bytes=self._cloud.expected_bytes(frame, cloud),
+                uplink_bytes_per_ms=estimates.bytes_per_ms,
+                propagation_ms=1e3 * uplink.propagation_s,
+                cloud_q95=estimates.cloud_quantiles.q95,
+            )
+            inputs = replace(inputs, cloud_mj=estimates.cloud_mj(cloud_time(inputs), inputs.upload_bytes))
+        least = replace(inputs, edge_ms=edge.least_ms(), edge_mj=estimates.edge_mj(edge.least))
+        # more work never makes the edge the better choice; the paper's algorithm tests both caches all the same
+        if self._options.policy == "hedged" and decide(least, self._options).endpoint == "cloud":
+            return least
+        edge.tested()
+        return replace(inputs, edge_ms=edge.expected_ms(), edge_mj=estimates.edge_mj(edge.work))
 
 
 def _upload_ms(inputs: DispatchInputs) -> float:

@@ -276,7 +276,7 @@ class StreamFrames:
             upload_ms=1e3 * upload_s,
             upload_bytes=upload.after_head,
             queue_ms=1e3 * done.queue_s,
-            decode_ms=1e3 * decode_s,
+            decode_ms=1e3 * decode_s + done.result.plan_ms,
             inference_ms=ran.ms,
             answer_ms=done.result.answer_ms,
             server_ms=1e3 * (now - arrived),

@@ -22,7 +22,7 @@ from fluxshard.evaluate.offload.replay import Replayed, replay, replay_together
 from fluxshard.evaluate.offload.scenario import LinearCurve, Scenario
 
 FOLDER = "replays"
-FORMAT = 1
+FORMAT = 2
 CAPTURED_FPS = 30.0
 PERIOD_MS = 1000 / CAPTURED_FPS
 

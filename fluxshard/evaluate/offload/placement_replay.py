@@ -17,7 +17,7 @@ _FRAMES, _PLACEMENTS, _SUMMARY = "frames.jsonl", "placements.jsonl", "summary.js
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """A frame whose recorded decision is not what its inputs give.
+    """A frame whose recorded decision is not what its inputs give, or which the edge runs without having tested it.
 
     Attributes:
       frame: number within the stream.
@@ -146,8 +146,12 @@ def _mismatch(placement: Mapping[str, Any], options: DispatchOptions) -> Mismatc
     inputs = DispatchInputs(**_known(placement["inputs"], DispatchInputs))
     recorded = Decision(**_known(placement["decision"], Decision))
     decided = decide(inputs, options)
-    same = decided.endpoint == recorded.endpoint and all(
-        _equal(a, b) for a, b in ((decided.edge_ms, recorded.edge_ms), (decided.cloud_ms, recorded.cloud_ms))
+    # the test may be left out only where its result could not have mattered
+    allowed = decided.endpoint == "cloud" or placement.get("edge_tested", True)
+    same = (
+        allowed
+        and decided.endpoint == recorded.endpoint
+        and all(_equal(a, b) for a, b in ((decided.edge_ms, recorded.edge_ms), (decided.cloud_ms, recorded.cloud_ms)))
     )
     return None if same else Mismatch(frame=int(placement["frame"]), recorded=recorded, decided=decided)
 

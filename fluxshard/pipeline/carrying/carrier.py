@@ -23,6 +23,8 @@ _LITTLE = 0.01  # share of the image that may change unexplained anyway
 
 # the coarsest level's shards that a frame would recompute; None where it would be run whole
 Glance = Callable[[Tensor, MotionField | None], NDArray[np.bool_] | None]
+# the same shards of the frame that was computed last; None where it was run whole
+Changed = Callable[[], NDArray[np.bool_] | None]
 
 
 class ResultCarrier:
@@ -36,10 +38,11 @@ class ResultCarrier:
       options: the budget.
       glance: of the session that computes the frames, and runs none that were not offered here.
       confidence: detections that score above it count.
+      changed: of the same session, where frames may be computed whose plan is not known; None takes it from the plan.
     """
 
-    def __init__(self, options: SkipOptions, glance: Glance, confidence: float) -> None:
-        self._options, self._glance, self._confidence = options, glance, confidence
+    def __init__(self, options: SkipOptions, glance: Glance, confidence: float, changed: Changed | None = None) -> None:
+        self._options, self._glance, self._confidence, self._changed = options, glance, confidence, changed
         self._moved: Detections | None = None  # the last result, where its objects are in the frame offered last
         self._since: MotionField | None = None
         self._age = 0
@@ -90,12 +93,12 @@ class ResultCarrier:
           planned: the frame's work; None for policies that do not plan.
         """
         found = found.select(np.flatnonzero(found.scores > self._confidence))
-        if planned is None or planned.work is None:
+        shards = (None if planned is None else planned.coarsest) if self._changed is None else self._changed()
+        if shards is None:
             self._errors.clear()
             self._changes.clear()
         elif self._moved is not None and self._moved.shape == found.shape:
             self._errors.add(result_error(self._moved, found), self._age)
-            shards = planned.shards[-1] if planned.shards else np.zeros((0, 0), np.bool_)
             self._changes.add(self._unexplained(shards, found), self._age)
         self._moved, self._since, self._age = found, None, 0
 

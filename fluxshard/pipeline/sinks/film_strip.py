@@ -73,7 +73,8 @@ def how_made(record: FrameRecord) -> tuple[str, Colour]:
         return "whole", WHOLE
     if record.calibrated is not None and record.calibrated["error"] is not None:
         return "measured", WHOLE
-    return ("propagated" if record.planned_work is None else "planned"), WORK
+    planned = record.planned_work is not None or (record.placement or {}).get("server_planned", False)
+    return ("planned" if planned else "propagated"), WORK
 
 
 def fields_of(record: FrameRecord) -> dict[str, Field]:

@@ -120,6 +120,13 @@ class PlannedFrame:
         return self._counts
 
     @property
+    def coarsest(self) -> Mask | None:
+        """The last of `shards`; `(0, 0)` without levels, None for a keyframe."""
+        if self.work is None:
+            return None
+        return self.shards[-1] if self.shards else np.zeros((0, 0), np.bool_)
+
+    @property
     def level_shares(self) -> tuple[float, ...]:
         """Share of the shards of each level that are recomputed, 0..1; all 1 for a keyframe."""
         if self.work is None:

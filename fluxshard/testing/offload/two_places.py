@@ -18,18 +18,23 @@ from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_server import StreamServer
+from fluxshard.models.detections.detections import Detections
+from fluxshard.models.detections.regions import regions
+from fluxshard.motion import MotionField
 from fluxshard.options import CompileOptions, ReuseOptions
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, on_cpu
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.endpoints.policies import cloud_policy, edge_policy
 from fluxshard.runtime.offload.transport import Transport
 from fluxshard.runtime.reuse.policy import WorkPolicy
+from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import weights_digest
 from fluxshard.testing.fake_engine import FakeEngine
 from fluxshard.testing.networks import TwoStrides
 from fluxshard.video.frame import Frame
 from fluxshard.video.letterbox import Letterbox
+from fluxshard.video.motion.motion_since import MotionSince
 
 SIZE = (32, 48)
 
@@ -100,12 +105,23 @@ class Replay:
       reuse: of the stream.
       size: (H, W) of the images.
       sparse_image: the server is sent the pixels of S_0 only.
+      detect: what a server that plans focuses on: from outputs to detections down to the confidence of regions; None
+        where it does not know the head.
     """
 
-    def __init__(self, program: Program, reuse: ReuseOptions, size: tuple[int, int], *, sparse_image: bool) -> None:
+    def __init__(
+        self,
+        program: Program,
+        reuse: ReuseOptions,
+        size: tuple[int, int],
+        *,
+        sparse_image: bool,
+        detect: Callable[[Any], Detections] | None = None,
+    ) -> None:
         self._edge = Mirror(edge_policy(program, reuse), size)
         self._cloud = Mirror(_told_policy(program, reuse, sparse_image=sparse_image), size)
         self._edge_stream, self._cloud_stream = EngineStream(program), EngineStream(program)
+        self._there = _There(program, reuse, size, detect)
 
     def run(self, frame: Frame, record: PlacementRecord) -> Any:
         """Outputs of the endpoint that answered."""
@@ -113,13 +129,16 @@ class Replay:
             if lost:
                 mirror.reset()
             mirror.advance(frame.motion)
+        self._there.advance(frame.motion, lost=record.cloud_lost)
         edge = cloud = None
         if record.edge_ran:
             proposal = self._edge.propose(frame.image)
             assert proposal.keyframe == record.edge_keyframe
             self._edge.commit(proposal)
             edge = self._edge_stream.run(proposal.image, proposal.motion, proposal.control).outputs
-        if record.cloud_ran:
+        if record.cloud_ran and record.server_planned:
+            cloud = self._there.run(frame, record.epoch)
+        elif record.cloud_ran:
             proposal = self._cloud.propose(frame.image)
             assert proposal.keyframe == record.cloud_keyframe
             self._cloud.commit(proposal)
@@ -130,11 +149,48 @@ class Replay:
         """See `OffloadedSession.skip`."""
         self._edge.advance(frame.motion)
         self._cloud.advance(frame.motion)
+        self._there.advance(frame.motion)
 
     def focus(self, regions: Any) -> None:
         """See `Session.focus`."""
         self._edge.focus(regions)
         self._cloud.focus(regions)
+
+
+class _There:
+    """A server that plans: one session, which runs the frames of each connection, and starts anew where one was lost.
+
+    Args:
+      program, reuse, size, detect: see `Replay`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        reuse: ReuseOptions,
+        size: tuple[int, int],
+        detect: Callable[[Any], Detections] | None,
+    ) -> None:
+        self._session, self._since = Session(lambda _: program, reuse), MotionSince(size)
+        self._planned, self._detect = reuse.planned, detect
+        self._epoch, self._lost = 0, False
+
+    def advance(self, motion: MotionField | None, *, lost: bool = False) -> None:
+        """Takes a captured frame."""
+        self._since.add(motion)
+        self._lost |= lost
+
+    def run(self, frame: Frame, epoch: int) -> Any:
+        """Outputs of the last frame."""
+        if self._lost or epoch != self._epoch:
+            self._session.reset()
+        self._epoch, self._lost = epoch, False
+        outputs = self._session.run(frame.image, self._since.motion)
+        self._since.restart()
+        if self._detect is not None:
+            found = self._detect(on_cpu(outputs))
+            self._session.focus(regions(found, self._planned.region_confidence, self._planned.small_px))
+        return outputs
 
 
 def _told_policy(program: Program, reuse: ReuseOptions, *, sparse_image: bool) -> WorkPolicy:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from fluxshard.cloud.edge.connection.link import CloudLink
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Outcome, Refused, Upload
-from fluxshard.cloud.edge.payload.packet_messages import PacketMessages
+from fluxshard.cloud.edge.payload.packet_messages import PacketMessages, picture_head
+from fluxshard.cloud.edge.payload.sparse import Envelope
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.uplink import Uplink
 from fluxshard.video.frame import Frame
@@ -62,15 +63,9 @@ class PacketUplink:
         """
         self._seq += 1
         assert frame.packet_number is not None and self._welcome is not None
-        head = pb.Frame(
-            seq=self._seq,
-            epoch=self._welcome.epoch,
-            keyframe=keyframe,
-            wants_answer=True,
-            picture=frame.packet_number,
-            budget_ms=budget_ms,
-        )
-        messages = [pb.Up(frame=head).SerializeToString(), *self._packets.forward(frame)]
+        epoch = self._welcome.epoch
+        envelope = Envelope(seq=self._seq, base_seq=0, epoch=epoch, wants_answer=True, budget_ms=budget_ms)
+        messages = [picture_head(frame.packet_number, envelope, keyframe=keyframe), *self._packets.forward(frame)]
         self._flight = upload = Upload(self._seq, messages, self._wake)
         if sum(map(len, messages[1:])) > self._link.state.credit_bytes:  # a server would end the stream
             self._packets.interrupt()

@@ -30,6 +30,9 @@ class BitstreamPayload:
         self._motion, self._masks = LevelMotionCodec(size, orders.levels, orders.grids), MaskCodec(orders.shapes)
         self._packets = PacketMessages(request_keyframe)
 
+    def known_bytes(self, frame: Frame) -> None:
+        """See `Payload.known_bytes`: motion and masks are not encoded yet."""
+
     def interrupt(self) -> None:
         """See `PacketMessages.interrupt`."""
         self._packets.interrupt()

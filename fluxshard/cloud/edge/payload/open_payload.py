@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fluxshard.cloud.edge.options import PayloadName
 from fluxshard.cloud.edge.payload.bitstream import BitstreamPayload
 from fluxshard.cloud.edge.payload.sparse import Payload, SparsePayload
+from fluxshard.cloud.edge.payload.video_alone import VideoAlone
 from fluxshard.cloud.wire.jpeg_payload import JpegPayload
 from fluxshard.cloud.wire.payload import make_payload
 from fluxshard.runtime.endpoints.work_order import WorkOrders
@@ -15,7 +16,12 @@ _BYTES_PER_PIXEL = {"raw": 3.0, "packed": 1.3, "jpeg": 0.3}  # before the first 
 
 
 def open_payload(
-    name: PayloadName, orders: WorkOrders, size: tuple[int, int], request_keyframe: Callable[[], object]
+    name: PayloadName,
+    orders: WorkOrders,
+    size: tuple[int, int],
+    request_keyframe: Callable[[], object],
+    *,
+    server_plans: bool = False,
 ) -> Payload:
     """Makes the messages of a stream's frames.
 
@@ -24,8 +30,11 @@ def open_payload(
       orders: of the stream.
       size: (H, W) of the image.
       request_keyframe: asks whoever encodes the video for a keyframe.
+      server_plans: nothing is said of the work; bitstream only.
     """
     if name == "bitstream":
+        if server_plans:
+            return VideoAlone(request_keyframe)
         return BitstreamPayload(orders, size, request_keyframe)
     if name == "jpeg":
         codec = JpegPayload(*size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fluxshard.cloud.edge.payload.sparse import Envelope
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import VideoError
 from fluxshard.runtime.offload.pacing import CHUNK_BYTES
@@ -49,13 +50,40 @@ class PacketMessages:
 
     def forward(self, frame: Frame) -> list[bytes]:
         """Messages of a frame's packets; none while the server waits for a keyframe."""
-        packets: Sequence[Packet] = frame.packets
-        if not self._joined:
-            first = next((index for index, packet in enumerate(packets) if packet.keyframe), None)
-            if first is None:
-                return []
-            packets, self._joined = packets[first:], True
+        packets = self._to_send(frame)
+        self._joined |= bool(packets)
         return [message for packet in packets for message in _messages(packet)]
+
+    def n_bytes(self, frame: Frame) -> int:
+        """Bytes of the packets that `forward` would send."""
+        return sum(len(packet.data) for packet in self._to_send(frame))
+
+    def _to_send(self, frame: Frame) -> Sequence[Packet]:
+        packets: Sequence[Packet] = frame.packets
+        if self._joined:
+            return packets
+        first = next((index for index, packet in enumerate(packets) if packet.keyframe), len(packets))
+        return packets[first:]
+
+
+def picture_head(picture: int, envelope: Envelope, *, keyframe: bool = False) -> bytes:
+    """The message before the packets of a frame, where the server plans.
+
+    Args:
+      picture: number of the packet that holds it.
+      envelope: what is said of it; what it builds on is not, as the server knows.
+      keyframe: nothing cached may be used for it.
+    """
+    head = pb.Frame(
+        seq=envelope.seq,
+        epoch=envelope.epoch,
+        keyframe=keyframe,
+        wants_answer=envelope.wants_answer,
+        picture=picture,
+        budget_ms=envelope.budget_ms,
+    )
+    message: bytes = pb.Up(frame=head).SerializeToString()
+    return message
 
 
 def _messages(packet: Packet) -> list[bytes]:

@@ -85,6 +85,10 @@ class Payload(Protocol):
         """That are expected before the first frame."""
         ...
 
+    def known_bytes(self, frame: Frame) -> int | None:
+        """Of a frame, before it is encoded; None where that is not known: as many per pixel of S_0 as the last ones."""
+        ...
+
     def interrupt(self) -> None:
         """What was sent before is worth nothing to the server."""
         ...
@@ -134,6 +138,9 @@ class SparsePayload:
         self.received: Received | None = None
         self._codec, self._orders = codec, orders
         self._motion, self._masks = LevelMotionCodec(size, orders.levels, orders.grids), MaskCodec(orders.shapes)
+
+    def known_bytes(self, frame: Frame) -> None:
+        """See `Payload.known_bytes`: that depends on the pixels."""
 
     def interrupt(self) -> None:
         """See `Payload.interrupt`."""

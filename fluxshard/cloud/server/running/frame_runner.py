@@ -39,11 +39,13 @@ class RanFrame:
       ran: what the engine did.
       answer: as bytes; empty where none was wanted.
       answer_ms: to make it from the outputs.
+      plan_ms: to decide what is recomputed, where the server does.
     """
 
     ran: Ran
     answer: bytes
     answer_ms: float
+    plan_ms: float = 0.0
 
 
 class FrameRunner(Protocol):

@@ -1,4 +1,4 @@
-"""Frames whose work the server decides itself, as a session in one place does: the edge is a camera."""
+"""Frames whose work the server decides itself, as a session in one place does."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ class PlanningRunner:
             )
             began = time.perf_counter()
             answer = self._finish(session, outputs, wants_answer=wants_answer)
-            return RanFrame(ran=ran, answer=answer, answer_ms=1e3 * (time.perf_counter() - began))
+            answer_ms = 1e3 * (time.perf_counter() - began)
+            return RanFrame(ran=ran, answer=answer, answer_ms=answer_ms, plan_ms=stats.edge_pre_ms)
 
         return run
 

@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fluxshard.cloud.edge.payload.packet_messages import picture_head
+from fluxshard.cloud.edge.payload.sparse import Envelope
 from fluxshard.evaluate.end_to_end.entrants import Entrant
 from fluxshard.evaluate.end_to_end.settings import Role
 from fluxshard.evaluate.offload.content.recorded_content import RecordedContent, ReplayedContent
 from fluxshard.evaluate.offload.scenario import Repeats
 
 Floats = NDArray[np.float64]
+_NUMBER = 1000  # of a frame and of its picture, which take as many bytes as they have digits
+_HEAD_BYTES = len(
+    picture_head(_NUMBER, Envelope(seq=_NUMBER, base_seq=0, epoch=_NUMBER, wants_answer=True, budget_ms=0))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,13 +104,13 @@ def content_of(one: Material, entrant: Entrant, slope: float = 0.0) -> ReplayedC
         sizes = one.jpeg_bytes
         base = replace(base, order_bytes=nothing, packed_bytes=nothing + sizes[:, None], packed_key_bytes=sizes)
         return base.of("packed")
-    if entrant.sent in ("h264", "camera"):
-        return replace(base, order_bytes=nothing).of("bitstream")
+    if entrant.sent in ("h264", "camera", "bitstream"):  # the server plans: nothing is said of the work
+        return replace(base, order_bytes=nothing + _HEAD_BYTES).of("bitstream")
     if entrant.sent == "coach":
         return replace(base, order_bytes=nothing, pixels=pixels / 4).of("raw")
     if entrant.dense and role == "dense":
         return replace(base, order_bytes=nothing, pixels=pixels).of("raw")
-    return base.of("bitstream" if entrant.sent == "bitstream" else "packed" if entrant.sent == "packed" else "raw")
+    return base.of("packed" if entrant.sent == "packed" else "raw")
 
 
 def _measured(recorded: RecordedContent, compute: Floats, slope: float) -> Floats:

@@ -84,6 +84,7 @@ def test_frames_without_an_answer_are_written_as_well(
     ("flags", "word"),
     [
         (["--payload", "raw"], "--payload is not for --plan server"),
+        (["--server-work", "edge"], "--server-work is not for"),
         (["--dispatch", "paper"], "--dispatch is not for"),
         (["--latency-profile", "x.json"], "--latency-profile is not for"),
         (["--show-reuse"], "--show-reuse is not for"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from fluxshard.cloud.edge.caches.told_cache import ToldCache
 from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint, Flight
 from fluxshard.cloud.edge.connection.link import LinkState
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Outcome, Refused, Upload
@@ -80,11 +81,10 @@ class Bench:
         orders = work_orders(program.engine.plan, REUSE)
         self.link, self.estimates, self.woken = StillLink(), Estimates(), list[int]()
         self.payload = SomePackets(RawPayload(*SIZE), orders, SIZE)
-        mirror = Mirror(cloud_policy(program, REUSE, sparse_image=True), SIZE)
+        self.mirror = Mirror(cloud_policy(program, REUSE, sparse_image=True), SIZE)
         link: Any = self.link
-        self.endpoint = CloudEndpoint(
-            link, mirror, orders, self.payload, self.estimates, wake=lambda: self.woken.append(1)
-        )
+        cache = ToldCache(self.mirror, orders, lambda _: (0.5,), self.estimates)
+        self.endpoint = CloudEndpoint(link, cache, self.payload, self.estimates, wake=lambda: self.woken.append(1))
         self.frames = iter(moving_frames(50))
 
     def send(self, answer: bool = True) -> Flight:
@@ -92,8 +92,8 @@ class Bench:
         frame = next(self.frames)
         self.endpoint.advance(frame.motion)
         assert self.endpoint.closed_because(frame) == ""
-        proposal = self.endpoint.propose(frame.image)
-        return self.endpoint.send(frame, proposal, (0.5,), record(), answer=answer, budget_ms=70)
+        work = self.endpoint.expect(frame.image)
+        return self.endpoint.send(frame, work, record(), answer=answer, budget_ms=70)
 
     def skip(self) -> Frame:
         """The next frame runs on the edge."""
@@ -129,7 +129,7 @@ def test_frames_build_on_the_one_before() -> None:
         assert (done.cloud_outcome, done.cloud_ran, done.refreshed) == ("answered", True, number == 2)
         assert done.bytes_sent == flight.upload.n_bytes > 0 and done.server is not None
         assert done.cloud_ms is not None and done.server["inference_ms"] == 5.0
-        assert bench.endpoint.flight is None and not bench.endpoint.mirror.is_fresh
+        assert bench.endpoint.flight is None and not bench.mirror.is_fresh
     assert bench.estimates.cloud.frames == 3 and len(bench.woken) == 3
 
 
@@ -137,9 +137,9 @@ def test_a_frame_under_way_is_assumed_to_run_when_the_next_one_comes() -> None:
     bench = Bench()
     bench.end(bench.send(), ANSWERED)
     flight = bench.send()
-    assert bench.endpoint.mirror.age == 1 and not flight.is_committed
+    assert bench.mirror.age == 1 and not flight.is_committed
     bench.skip()
-    assert bench.endpoint.mirror.age == 1 and flight.is_committed, "one frame since the one under way"
+    assert bench.mirror.age == 1 and flight.is_committed, "one frame since the one under way"
     bench.end(flight, ANSWERED)
     assert head(bench.send()).base_seq == 2
 
@@ -207,11 +207,11 @@ def test_a_server_that_has_decoded_other_pixels_is_told_all_of_them_again() -> N
     flight = bench.send()
     flight.digest = 5
     done = bench.end(flight, Answered(result=pb.Result(pixels_digest=6), answer=b""))
-    assert "other pixels" in done.cloud_reason and bench.endpoint.advance(None) and bench.endpoint.mirror.is_fresh
+    assert "other pixels" in done.cloud_reason and bench.endpoint.advance(None) and bench.mirror.is_fresh
     flight = bench.send()
     flight.digest = 5
     bench.end(flight, Answered(result=pb.Result(pixels_digest=5), answer=b""))
-    assert not bench.endpoint.mirror.is_fresh
+    assert not bench.mirror.is_fresh
 
 
 def test_a_video_that_was_interrupted_goes_on_with_a_keyframe() -> None:
@@ -235,7 +235,7 @@ def test_a_frame_that_the_server_would_not_take_is_not_sent() -> None:
     assert bench.link.uploads == [] and isinstance(flight.upload.outcome, Refused)
     done = bench.end(flight, Lost(reason="later"))
     assert done.cloud_outcome == "refused" and "larger than the server allows" in done.cloud_reason
-    assert done.bytes_sent == 0 and bench.endpoint.mirror.is_fresh
+    assert done.bytes_sent == 0 and bench.mirror.is_fresh
     bench.link.state = replace(bench.link.state, credit_bytes=1 << 20)
     assert head(bench.send()).keyframe and len(bench.link.uploads) == 1
 
@@ -250,11 +250,11 @@ def test_a_head_that_is_larger_than_a_message_is_not_sent(monkeypatch: pytest.Mo
 def test_the_size_of_frames_is_learnt() -> None:
     bench = Bench()
     frame = bench.skip()
-    proposal = bench.endpoint.propose(frame.image)
-    assert bench.endpoint.expected_bytes(proposal) == 3 * SIZE[0] * SIZE[1]
+    work = bench.endpoint.expect(frame.image)
+    assert bench.endpoint.expected_bytes(frame, work) == 3 * SIZE[0] * SIZE[1]
     for _ in range(30):
         bench.end(bench.send(), Refused(wait_ms=0.0))
-    found = bench.endpoint.expected_bytes(proposal)
+    found = bench.endpoint.expected_bytes(frame, work)
     assert 3 * SIZE[0] * SIZE[1] < found < 3.2 * SIZE[0] * SIZE[1], "with the heads of messages"
 
 

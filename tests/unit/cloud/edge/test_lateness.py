@@ -44,7 +44,7 @@ def watched(
         uplink=Uplink(bytes_per_s=1e7, propagation_s=0.005), budget=HedgeBudget() if budget is None else budget
     )
     flight: Any = SimpleNamespace(upload=sent)
-    return Lateness(flight, record, estimates, options or DispatchOptions(margin_ms=5.0))
+    return Lateness(flight, record, estimates, options or DispatchOptions(margin_ms=5.0), edge_ms)
 
 
 def test_an_upload_as_expected_is_waited_for() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.errors import OptionError
+from fluxshard.options import ReuseOptions
 
 
 def test_defaults_name_this_machine_and_hide_the_token() -> None:
@@ -25,8 +26,19 @@ def test_defaults_name_this_machine_and_hide_the_token() -> None:
         ({"hedge_share": 1.1}, "hedge_share"),
         ({"hedge_share": float("nan")}, "hedge_share"),
         ({"stream": ""}, "stream"),
+        ({"server_work": "both"}, "server_work"),
+        ({"server_work": "server", "payload": "packed"}, "payload='bitstream'"),
     ],
 )
 def test_values_that_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         OffloadOptions(**given)
+
+
+def test_the_server_plans_where_it_can() -> None:
+    planned, propagated = ReuseOptions(policy="planned"), ReuseOptions()
+    assert OffloadOptions(payload="bitstream").server_plans(planned)
+    assert OffloadOptions(payload="bitstream", server_work="server").server_plans(planned)
+    assert not OffloadOptions(payload="bitstream", server_work="edge").server_plans(planned)
+    assert not OffloadOptions(payload="bitstream").server_plans(propagated)
+    assert not OffloadOptions(payload="packed").server_plans(planned)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +18,14 @@ from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.server.stream_server import StreamServer
+from fluxshard.evaluate.offload.placement_replay import replay_placements
 from fluxshard.options import PlannedOptions, ReuseOptions
+from fluxshard.pipeline.sinks.line_file import LineFile
+from fluxshard.runtime.endpoints.work_order import work_orders
 from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.runtime.offload.energy import EdgeEnergy
 from fluxshard.runtime.offload.latency_model import LatencyModel
+from fluxshard.runtime.offload.online_latency import OnlineLatency
 from fluxshard.testing.offload.in_process import Faults, InProcessTransport
 from fluxshard.testing.offload.two_places import SIZE, Replay, moving_frames, server_of, session_of, small_model
 
@@ -107,6 +113,7 @@ def test_frames_that_nobody_runs_move_both_caches_on(model: LocalModel, server: 
     session = session_of(model, InProcessTransport(server), REUSES[name], given, settled.append)
     replay, outputs = Replay(model.program, REUSES[name], SIZE, sparse_image=True), []
     for index, frame in enumerate(moving_frames(40)):
+        time.sleep(0.005)  # a camera: all at once, the stream is over before the server has answered
         if index % 3 == 2:
             session.skip(frame)
             continue
@@ -203,3 +210,76 @@ def test_energy_decides_where_it_is_known(model: LocalModel, server: StreamServe
     reasons = [record.decision.reason for record in settled if record.inputs.cloud_ms and record.inputs.edge_ms]
     assert reasons and set(reasons) == {"less energy"}
     assert all(record.decision.endpoint == "cloud" for record in settled if record.decision.reason == "less energy")
+
+
+def slow_edge(model: LocalModel, base_ms: float) -> LocalModel:
+    """A model whose profile says so much for every frame, whatever its work."""
+    kinds = 1 + len(work_orders(model.program.engine.plan, REUSES["planned"]).levels)
+    profile = LatencyModel(
+        base_ms=base_ms, slopes_ms=(1.0,) * kinds, knots=((0.0, base_ms), (1e6, base_ms + 1)), error=0.0, samples=20
+    )
+    return replace(model, latency=OnlineLatency.from_profile(profile))
+
+
+def test_an_edge_that_cannot_be_first_tests_no_frame_until_it_has_to_answer_it(
+    model: LocalModel, server: StreamServer, tmp_path: Path
+) -> None:
+    """An edge that was 16 times slower than the server spent 50 ms a frame on a test whose result changed nothing."""
+    settled: list[PlacementRecord] = []
+    transport = InProcessTransport(server)
+    dispatch = DispatchOptions()
+    session = session_of(
+        slow_edge(model, 5000.0), transport, REUSES["planned"], options(dispatch=dispatch), settled.append
+    )
+    outputs = run(session, 40, settled, {25: Faults(lost=True, refuse=True), 32: Faults()}, transport)
+    assert_replays(model, REUSES["planned"], outputs, settled)
+    untested = [record for record in settled if not record.edge_tested]
+    away = [record for record in untested if not record.edge_ran]
+    assert len(away) > 5 and all(record.edge_work is None and record.answered_by == "cloud" for record in away)
+    assert all(record.decision.endpoint == "cloud" for record in untested)
+    least_ms = [record.inputs.edge_ms for record in untested]
+    assert all(ms is not None and ms > 100 for ms in least_ms), "of the profile, which frames that it runs correct"
+    back = [record for record in settled if record.edge_ran]
+    assert all(record.edge_work is not None for record in back)
+    assert all(record.edge_tested for record in settled if record.cloud_open), "without a server, nobody else runs it"
+    with LineFile(tmp_path / "placements.jsonl") as lines:
+        for record in settled:
+            lines.append(record.as_dict())
+    assert replay_placements(tmp_path / "placements.jsonl", dispatch).mismatches == ()
+
+
+def test_a_frame_that_comes_back_is_tested_then(model: LocalModel, server: StreamServer) -> None:
+    settled: list[PlacementRecord] = []
+    transport = InProcessTransport(server)
+    session = session_of(
+        slow_edge(model, 5000.0), transport, REUSES["planned"], options(dispatch=DispatchOptions()), settled.append
+    )
+    frames, outputs = moving_frames(60), []
+    outputs.append(session.run(next(frames)))
+    wait_open(session)
+    for frame in frames:
+        lose = len(outputs) == 20
+        if lose:  # the frame is on its way, and the link is lost
+            transport.faults = Faults(silent=True)
+            timer = threading.Timer(0.05, lambda: setattr(transport, "faults", Faults(lost=True, refuse=True)))
+            timer.start()
+        outputs.append(session.run(frame))
+        if lose:
+            timer.join()
+            transport.faults = Faults()
+    session.close()
+    assert_replays(model, REUSES["planned"], outputs, settled)
+    back = settled[20]
+    assert not back.edge_tested and back.edge_ran and back.edge_work is not None and back.answered_by == "edge"
+    assert back.cloud_outcome == "lost" and back.hedged
+
+
+def test_the_paper_s_algorithm_tests_both_caches(model: LocalModel, server: StreamServer) -> None:
+    settled: list[PlacementRecord] = []
+    dispatch = DispatchOptions(policy="paper")
+    session = session_of(
+        slow_edge(model, 5000.0), InProcessTransport(server), REUSES["planned"], options(dispatch=dispatch),
+        settled.append,
+    )  # fmt: skip
+    run(session, 20, settled)
+    assert sum(record.cloud_ran for record in settled) > 5 and all(record.edge_tested for record in settled)

@@ -53,6 +53,14 @@ def test_an_honest_run_is_reproduced(tmp_path: Path) -> None:
     assert compared.edge_ms == 20 and compared.cloud_ms == pytest.approx((30 + 12 + 200) / 3)
 
 
+def test_the_edge_may_not_run_what_it_has_not_tested(tmp_path: Path) -> None:
+    inputs = DispatchInputs(edge_ms=5.0, cloud_ms=10.0, uplink_bytes_per_ms=1000.0)
+    record = PlacementRecord(frame=7, inputs=inputs, decision=decide(inputs, OPTIONS), edge_tested=False)
+    away = RECORDS[0] | {"edge_tested": False}
+    found = replay_placements(write(tmp_path, [away, plain(record.as_dict())]), OPTIONS)
+    assert [mismatch.frame for mismatch in found.mismatches] == [7]
+
+
 def test_lines_of_frames_hold_records_too(tmp_path: Path) -> None:
     lines = [{"frame": record["frame"], "placement_record": record} for record in RECORDS]
     assert replay_placements(write(tmp_path, [*lines, {"frame": 9}]), OPTIONS) == replay_placements(

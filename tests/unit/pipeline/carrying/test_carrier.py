@@ -75,6 +75,25 @@ def test_what_moves_as_the_video_says_is_carried_and_exact(model: fluxshard.Comp
     assert carried == [False, False, False, *[True, True, False] * 3]  # two errors are measured first
 
 
+def test_changes_may_be_said_by_a_session_that_has_no_plan(model: fluxshard.CompiledModel) -> None:
+    """Where a server plans, the edge knows what has changed in another way; None: everything."""
+
+    def carried(knows: bool) -> list[bool]:
+        stream = Stream(model, SkipOptions(budget=0.05, most=2))
+
+        def changed() -> np.ndarray | None:
+            planned = stream.session.planned
+            return planned.coarsest if knows and planned is not None else None
+
+        stream.carrier = ResultCarrier(SkipOptions(budget=0.05, most=2), stream.session.glance, 0.25, changed)
+        take = stream.carrier.take
+        stream.carrier.take = lambda found, _: take(found, None)  # type: ignore[method-assign]
+        return play(stream, 12)
+
+    assert carried(True) == [False, False, False, *[True, True, False] * 3]
+    assert not any(carried(False))
+
+
 def test_what_leaves_its_vectors_is_computed(model: fluxshard.CompiledModel) -> None:
     assert not any(play(Stream(model, SkipOptions(budget=0.05, most=2)), 12, x_of=8.0))
 

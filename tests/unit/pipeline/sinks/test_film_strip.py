@@ -43,6 +43,8 @@ def test_a_strip_says_what_is_known():
     [
         ({}, ("planned", WORK)),
         ({"planned_work": None}, ("propagated", WORK)),
+        ({"planned_work": None, "placement": {"answered_by": "cloud", "server_planned": True}}, ("planned", WORK)),
+        ({"planned_work": None, "placement": {"answered_by": "cloud"}}, ("propagated", WORK)),
         ({"carried": 2}, ("carried", CARRIED)),
         ({"stats": {"keyframe": True}}, ("whole", WHOLE)),
         ({"calibrated": {"scale": 1.0, "error": 0.1}}, ("measured", WHOLE)),

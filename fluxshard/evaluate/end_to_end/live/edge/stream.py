@@ -159,7 +159,7 @@ def _carrier(spec: EdgeSpec, method: LiveMethod, session: OffloadedSession) -> R
     if method.reuse != "carried":
         return None
     found = _settled(spec, method)
-    return ResultCarrier(found.skip, session.glance, LEAST_CERTAIN)
+    return ResultCarrier(found.skip, session.glance, LEAST_CERTAIN, session.changed)
 
 
 def _reuse(spec: EdgeSpec, method: LiveMethod) -> ReuseOptions:

@@ -12,6 +12,8 @@ from fluxshard.evaluate.end_to_end.entrants import CARRIED, H264, OFFLOAD, PAPER
 from fluxshard.evaluate.offload.content.content import upload_bytes
 from tests.unit.evaluate.end_to_end.materials import material
 
+HEAD = 13  # before the packets of a frame
+
 
 def sent(name: str, ran: int, frame: int) -> float:
     return upload_bytes(content_of(material(), entrant(name)), ran, ran, frame)
@@ -23,7 +25,7 @@ def test_whole_pictures() -> None:
         assert sent(OFFLOAD, ran, 4) == 192
         assert sent("offload JPEG", ran, 4) == 70
     assert sent("COACH", 3, 4) == 48 and sent("COACH", -1, 4) == 192
-    assert sent(H264, 3, 4) == 90 and sent(H264, 2, 4) == 80 + 90 and sent(H264, -1, 4) == 200
+    assert sent(H264, 3, 4) == HEAD + 90 and sent(H264, 2, 4) == HEAD + 80 + 90 and sent(H264, -1, 4) == 200
     for name in (OFFLOAD, "offload JPEG", H264, "COACH"):
         content = content_of(material(), entrant(name))
         assert content.work(3, 4) == content.work(0, 4) == (1.0,)
@@ -33,8 +35,8 @@ def test_planned_reuse_sends_what_was_recorded() -> None:
     """Frame 4 of the replay is 8 of the clip: 108 bytes of head, 10 pixels or 50 bytes packed per frame of age."""
     assert sent(PLANNED_RAW, 3, 4) == 108 + 30 and sent(PLANNED_RAW, 2, 4) == 108 + 60
     assert sent("FluxShard planned, packed", 3, 4) == 108 + 50
-    assert sent(PLANNED, 3, 4) == 108 + 90
-    assert sent("H.264 up, FluxShard on the server", 3, 4) == 90
+    assert sent(PLANNED, 3, 4) == HEAD + 90 == sent(CARRIED, 3, 4), "the server plans: nothing is said of the work"
+    assert sent("H.264 up, FluxShard on the server", 3, 4) == HEAD + 90
     assert content_of(material(), entrant("H.264 up, FluxShard on the server")).work(2, 4)[0] == pytest.approx(0.2)
 
 
