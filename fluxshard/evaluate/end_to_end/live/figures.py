@@ -24,7 +24,7 @@ class LiveFigures:
       frames, unanswered: counted frames that were and were not answered.
       fps: answered per second.
       mean_ms, p50_ms, p95_ms, p99_ms, p999_ms, max_ms: of latency.
-      parts_ms: means of `PARTS`, by name.
+      parts_ms: means of `PARTS`, by name; NaN where answers may be moved results, whose frames took none of them.
       edge_ms, cloud_ms: mean latency of frames by who answered; NaN where there are none.
       tx: bytes that went up over those of the same frames' raw images.
       kb: kilobytes that went up per frame.
@@ -93,10 +93,11 @@ def live_figures(run: LiveRun, accuracy: Sequence[Floats], dense: Sequence[Float
     ages = [_age(one) for one in run.answers]
     known = np.isfinite(np.concatenate(accuracy)) & there
     server_mib = run.facts.get("server_mib")
+    makes_up = run.method.within_ms is None  # moved results take no time of their own frame's parts
     return LiveFigures(
         frames=int(there.sum()), unanswered=int((~there).sum()), fps=1e3 * float(there.sum()) / watched_ms,
         mean_ms=float(latency.mean()), p50_ms=p50, p95_ms=p95, p99_ms=p99, p999_ms=p999, max_ms=float(latency.max()),
-        parts_ms={part: float(joined[part][there].mean()) for part in PARTS},
+        parts_ms={part: _mean(joined[part][there]) if makes_up else float("nan") for part in PARTS},
         edge_ms=_mean(latency[~cloud]), cloud_ms=_mean(latency[cloud]),
         tx=float(sent.sum()) / (raw_bytes * float(there.sum())), kb=float(sent.sum()) / float(there.sum()) / 1e3,
         compute=float(joined["compute"][there].mean()), cloud=float(cloud.mean()),

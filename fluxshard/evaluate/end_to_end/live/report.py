@@ -218,7 +218,8 @@ def _drawn(groups: Mapping[tuple[str, float], Group], slowdown: float, folder: P
 
 
 def _draw_parts(tiers: Mapping[str, Group], title: str, path: Path) -> Path:
-    """Means of the parts as bars, with the 95% quantile as a mark."""
+    """Means of the parts as bars, with the 95% quantile as a mark; without methods that answer when time is over."""
+    tiers = {tier: [one for one in group if one.run.method.within_ms is None] for tier, group in tiers.items()}
     names = [one.run.method.name for one in next(iter(tiers.values()))]
     figure, axes = canvas(path, len(tiers), size=(9.0, 2.2 * len(tiers) + 1.8))
     for axis, (tier, group) in zip(axes, tiers.items(), strict=True):
@@ -230,7 +231,7 @@ def _draw_parts(tiers: Mapping[str, Group], title: str, path: Path) -> Path:
         p95 = [one.figures.p95_ms for one in group]
         axis.plot(range(len(group)), p95, linestyle="", marker="_", markersize=14, color="black", label="95% quantile")
         axis.set_ylabel(f"{tier}: ms")
-    axes[-1].set_xticks(range(len(names)), [textwrap.fill(name, 13) for name in names], fontsize=7)
+    axes[-1].set_xticks(range(len(names)), [textwrap.fill(name, 12) for name in names], fontsize=6.5)
     annotate(figure, axes[0], f"What latency consists of, {title}", "Measured, over an emulated link.")
     return save(figure, path)
 

@@ -46,7 +46,7 @@ def answers(*rows: AnswerRow, watched_ms: float = 400.0, clip: str = "clip") -> 
 
 
 def run(
-    *given: Answers, method: LiveMethod = METHODS[-1], tier: str = "low", slowdown: float = 16.0, **facts: object
+    *given: Answers, method: LiveMethod = METHODS[1], tier: str = "low", slowdown: float = 16.0, **facts: object
 ) -> LiveRun:
     """Of answers."""
     return LiveRun(tier=tier, slowdown=slowdown, method=method, answers=given, facts=FACTS | facts)

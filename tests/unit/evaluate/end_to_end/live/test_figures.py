@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fluxshard.evaluate.end_to_end.live.figures import live_figures
+from fluxshard.evaluate.end_to_end.live.methods import METHODS
 from tests.unit.evaluate.end_to_end.live.small_runs import answers, row, run
 
 RAW = 1000
@@ -34,6 +35,13 @@ def test_a_run_by_hand() -> None:
     assert one.missed == pytest.approx(1 - 4 / 16)  # of frames 0 to 15
     assert (one.edge_mib, one.server_mib) == (300, 500)
     assert json.dumps(one.as_values())
+
+
+def test_moved_results_have_no_parts() -> None:
+    """Their own frames' networks may still run when they are given."""
+    timely = next(method for method in METHODS if method.within_ms is not None)
+    one = live_figures(run(answers(row(0), row(1)), method=timely), [np.ones(2)], [np.ones(2)], RAW)
+    assert one.mean_ms == pytest.approx(100) and all(np.isnan(part) for part in one.parts_ms.values())
 
 
 def test_clips_are_pooled_by_frame() -> None:
