@@ -163,10 +163,9 @@ def measure(shape: Shape, shares: list[float], rounds: int, isa: Isa, dtype: Cpu
                 continue
             torch_ms.append(elapsed)
             for index, result in enumerate(results):
-                kernel_ms[index].append(result.counts().conv_ms)
-                evaluated[index] = (
-                    int(result.counts().candidates[-1]) / layer.plan.grid_of(layer.plan.layers[-1].output).cells
-                )
+                counts = result.counts()
+                kernel_ms[index].append(counts.conv_ms)
+                evaluated[index] = int(counts.candidates[-1]) / layer.plan.grid_of(layer.plan.layers[-1].output).cells
     return [
         Result(
             str(shape), share, statistics.median(torch_ms), statistics.median(times),
