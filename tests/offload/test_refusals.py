@@ -102,8 +102,7 @@ def test_a_server_that_drains_and_comes_back() -> None:
         asyncio.run_coroutine_threadsafe(drain(), stream.session._link._loop).result(10)  # type: ignore[union-attr]
         transport._server = other
         stream.run_until(lambda record: record.answered_by == "cloud" and record.cloud_keyframe)
-        lost = {record.cloud_reason for record in stream.settled[before:] if record.cloud_outcome == "lost"}
-        assert lost <= {"the server is about to stop"}, "what was under way was answered"
+        assert "lost" not in {record.cloud_outcome for record in stream.settled[before:]}, "what was sent was answered"
         stream.check()
 
 

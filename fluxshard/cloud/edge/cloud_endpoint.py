@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fluxshard.cloud.edge.caches.server_cache import ServerCache, ServerWork
 from fluxshard.cloud.edge.connection.link import CloudLink
-from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
+from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload, outcome_name
 from fluxshard.cloud.edge.estimates import Estimates
 from fluxshard.cloud.edge.payload.sparse import Envelope, Payload
 from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
@@ -221,6 +221,7 @@ class CloudEndpoint:
         if flight is None or outcome is None:
             return
         self._flight, record = None, flight.record
+        record.cloud_outcome = outcome_name(outcome)
         if isinstance(outcome, Answered):
             if not flight.is_committed:
                 self._commit(flight)
@@ -230,11 +231,9 @@ class CloudEndpoint:
                 self.unlike_pixels += 1
                 self._is_lost = True
         elif isinstance(outcome, Refused):
-            record.cloud_outcome = "refused"
             if flight.is_committed:
                 self._is_lost = True
         else:
-            record.cloud_outcome = "key needed" if isinstance(outcome, KeyNeeded) else "lost"
             record.cloud_reason = outcome.reason
             self._is_lost = True
             if isinstance(outcome, KeyNeeded) and outcome.video:
@@ -268,7 +267,7 @@ class CloudEndpoint:
         result, upload, record = outcome.result, flight.upload, flight.record
         work = self._cache.ran(flight.work, result)
         self._estimates.cloud_ran(work, result, upload.outcome_at, upload.head_round_trip_s)
-        record.cloud_ran, record.cloud_outcome = True, "answered"
+        record.cloud_ran = True
         record.cloud_ms = 1e3 * (upload.outcome_at - upload.began)
         record.server = server_figures(result)
         if self._cache.plans:

@@ -25,7 +25,8 @@ class PlacementRecord:
       server_planned: the server decides itself what it recomputes; `cloud_work` is then guessed.
       hedged: the edge was started because the cloud was late, refused, or lost.
       refreshed: the server was sent the frame, without being asked for an answer.
-      cloud_outcome: "answered", "refused", "key needed", "lost" or "late"; empty where nothing was sent.
+      cloud_outcome: "answered", "refused", "key needed", "lost", "late", or "not sent" where the link had closed by the
+        time that the frame was ready; empty where the frame was meant for the edge alone.
       cloud_reason: in the server's or the link's words.
       cloud_open: why no frame could be sent; empty where one could.
       epoch: of the connection that was used.

@@ -15,7 +15,7 @@ from fluxshard.cloud.edge.camera.options import WatchOptions
 from fluxshard.cloud.edge.camera.packet_uplink import PacketUplink
 from fluxshard.cloud.edge.camera.stats import camera_stats
 from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
-from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Outcome, Refused, Upload
+from fluxshard.cloud.edge.connection.upload import Answered, Refused, Upload, outcome_name
 from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import StateError, WireError
@@ -213,7 +213,7 @@ class CameraSession:
             record.server = server_figures(outcome.result)
         else:
             record.cloud_reason = "" if isinstance(outcome, Refused) else outcome.reason
-        record.cloud_outcome = record.cloud_outcome or _name(outcome)
+        record.cloud_outcome = record.cloud_outcome or outcome_name(outcome)
 
     def _wait(self, is_over: Callable[[], bool], until: float) -> None:
         while not is_over() and (left := until - time.monotonic()) > 0:
@@ -224,11 +224,3 @@ class CameraSession:
         """In the links' thread."""
         self._on_link(state)
         self._wake.set()
-
-
-def _name(outcome: Outcome) -> str:
-    if isinstance(outcome, Answered):
-        return "answered"
-    if isinstance(outcome, Refused):
-        return "refused"
-    return "key needed" if isinstance(outcome, KeyNeeded) else "lost"

@@ -146,7 +146,7 @@ class CloudLink:
 
     def _enqueue(self, upload: Upload) -> None:
         if not self._state.is_open:
-            upload.finish(Lost(reason=self._state.reason))
+            upload.finish(Lost(reason=self._state.reason, sent=False))
             return
         self._current = upload
         self._append(upload)

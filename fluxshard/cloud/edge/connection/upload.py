@@ -48,16 +48,29 @@ class KeyNeeded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The link was lost; nobody knows whether the server ran the frame.
+    """The link was lost, or closed before the frame was handed over.
 
     Attributes:
       reason: why.
+      sent: something of the frame may have left, and nobody knows whether the server ran it.
     """
 
     reason: str
+    sent: bool = True
 
 
 Outcome = Answered | Refused | KeyNeeded | Lost
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """How records name it: "answered", "refused", "key needed", "lost" or "not sent"."""
+    if isinstance(outcome, Answered):
+        return "answered"
+    if isinstance(outcome, Refused):
+        return "refused"
+    if isinstance(outcome, KeyNeeded):
+        return "key needed"
+    return "lost" if outcome.sent else "not sent"
 
 
 class Upload:

@@ -150,6 +150,7 @@ def test_a_frame_under_way_is_assumed_to_run_when_the_next_one_comes() -> None:
         (Refused(wait_ms=9.0), "refused", ""),
         (KeyNeeded(reason="nothing is cached"), "key needed", "nothing is cached"),
         (Lost(reason="cut"), "lost", "cut"),
+        (Lost(reason="closed", sent=False), "not sent", "closed"),
     ],
 )
 @pytest.mark.parametrize("assumed", [False, True])

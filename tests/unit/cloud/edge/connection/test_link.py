@@ -304,7 +304,7 @@ def test_nothing_is_sent_to_a_server_that_drains() -> None:
         until(lambda: link.state.reason == "the server is about to stop")
         link.submit(upload := frame(1))
         until(lambda: upload.outcome is not None)
-        assert upload.outcome == Lost(reason="the server is about to stop")
+        assert upload.outcome == Lost(reason="the server is about to stop", sent=False)
 
 
 # --- a server that cannot be trusted ----------------------------------------------------------------------------------
