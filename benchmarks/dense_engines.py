@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 THREADS = torch.get_num_threads()
+NAMES = ("openvino", "openvino_int8", "onnxruntime", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def has_bfloat16() -> bool:
 
 
 def dense_engines(
-    net: torch.nn.Module, size: tuple[int, int], calibration: Sequence[Picture] = ()
+    net: torch.nn.Module, size: tuple[int, int], calibration: Sequence[Picture] = (), names: Sequence[str] = NAMES
 ) -> tuple[list[Engine], list[str]]:
     """All that can be had here, and why others cannot.
 
@@ -70,17 +71,21 @@ def dense_engines(
       net: takes `(1, 3, H, W)` float32.
       size: (H, W).
       calibration: pictures of that size, from which int8 engines take their ranges; none: there are no int8 engines.
+      names: of `NAMES`, which are asked for.
     """
     engines: list[Engine] = []
     missing: list[str] = []
-    for make in (_openvino, _openvino_int8, _onnxruntime, _torch):
+    for name, make in zip(NAMES, (_openvino, _openvino_int8, _onnxruntime, _torch), strict=True):
+        if name not in names:
+            missing.append(f"{name}: not asked for")
+            continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 # exporters leave traces in networks
                 engines += make(_Tensors(deepcopy(net)).eval(), size, calibration)
         except Exception as error:  # whatever an exporter may raise: the others are measured all the same
-            missing.append(f"{make.__name__[1:]}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
+            missing.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
     if not has_bfloat16():
         missing.append("bfloat16 rows: not on this processor")
         engines = [engine for engine in engines if engine.precision != "bfloat16"]

@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 import fluxshard
-from benchmarks.dense_engines import Engine, Picture, dense_engines, has_bfloat16
+from benchmarks.dense_engines import NAMES, Engine, Picture, dense_engines, has_bfloat16
 from benchmarks.frame import cpu_name
 from fluxshard.models.loading import ultralytics
 from fluxshard.models.loading.loaded_model import LoadedModel
@@ -193,6 +193,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--engines", nargs="+", default=list(NAMES), choices=NAMES, help="rivals")
     parser.add_argument("--out", type=Path, default=None, help="JSON file")
     args = parser.parse_args()
     data = Path(os.environ.get("FLUXSHARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -202,7 +203,7 @@ def main() -> None:
     network = weights.name if args.seeded is None else f"{Path(args.seeded).stem}, seeded"
     assert loaded.layout is not None
     calibration = [picture for picture, _ in frames_of(_found(args.calibration, data), size, 10 * CALIBRATION)[::10]]
-    engines, missing = dense_engines(loaded.net, size, calibration)
+    engines, missing = dense_engines(loaded.net, size, calibration, args.engines)
     clips = [_found(clip, data) for clip in args.clip]
     inputs = {clip.stem: frames_of(clip, size, args.frames) for clip in clips}
     given: dict[str, Regions] = {}

@@ -109,3 +109,11 @@ def test_int8_of_nncf_agrees_with_the_network() -> None:
         wanted = net(module.normalised(pictures[0])).numpy()
     error = np.abs(result[0] - wanted).max()
     assert 0 < error < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.usefixtures("only_int8")
+def test_engines_that_are_not_asked_for_are_not_made(quantised: list[dict[str, Any]]) -> None:
+    engines, missing = dense_engines(NET, SIZE, PICTURES, ["torch"])
+    assert [engine.name for engine in engines] == ["stand-in"]
+    assert missing[:2] == ["openvino: not asked for", "openvino_int8: not asked for"]
+    assert not quantised
