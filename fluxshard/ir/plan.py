@@ -133,13 +133,15 @@ class Plan:
     weights: tuple[WeightSpec, ...]
     outputs: tuple[Output, ...]
     output_tree: str
-    # by name; no part of the plan's text, of its digest or of comparisons
+    # asked for every frame; no part of the plan's text, of its digest or of comparisons
     _values: dict[str, ValueSpec] = field(init=False, repr=False, compare=False)
     _layer_indices: dict[str, int] = field(init=False, repr=False, compare=False)
+    _macs: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_values", {value.name: value for value in self.values})
         object.__setattr__(self, "_layer_indices", {layer.name: index for index, layer in enumerate(self.layers)})
+        object.__setattr__(self, "_macs", sum(layer.macs for layer in self.layers))
 
     def __repr__(self) -> str:
         height, width = self.image_size
@@ -194,7 +196,7 @@ class Plan:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of a dense run: the denominator of compute ratios."""
-        return sum(layer.macs for layer in self.layers)
+        return self._macs
 
     @property
     def s_max(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -239,11 +240,9 @@ class Detections:
 
     def pixels(self, index: int) -> tuple[range, range]:
         """Rows and columns of the pixels whose upper left corners are in box `index`, clipped to the image."""
-        x1, y1, x2, y2 = np.ceil(np.clip(self.boxes[index], -1e9, 1e9)).astype(np.int64).tolist()
+        x1, y1, x2, y2 = self.boxes[index].tolist()
         height, width = self.shape
-        return range(min(max(y1, 0), height), min(max(y2, 0), height)), range(
-            min(max(x1, 0), width), min(max(x2, 0), width)
-        )
+        return range(_edge(y1, height), _edge(y2, height)), range(_edge(x1, width), _edge(x2, width))
 
     def mask(self, index: int) -> CroppedMask:
         """Mask of object `index` cropped to its box: rows, columns and `(len(rows), len(columns))` bool.
@@ -282,3 +281,10 @@ class Detections:
                 offset=(masks.offset[0] + masks.scale[0] * offset[0], masks.offset[1] + masks.scale[1] * offset[1]),
             )
         return replace(self, boxes=boxes, keypoints=keypoints, masks=masks, shape=shape)
+
+
+def _edge(at: float, n: int) -> int:
+    """The first of n pixels whose corner is not before `at`; 0 for what is not a number."""
+    if not at > 0:
+        return 0
+    return n if at >= n else math.ceil(at)

@@ -17,6 +17,7 @@ Base = Callable[[int], str]  # of a buffer: a C++ pointer to float
 _ROWS = 24  # of a product that are computed together: whole tiles of 6 and of 4
 _CHUNK = 4096  # elements of a long row that a thread takes at once
 _WORTH = 100_000  # elementwise operations, about, from which on threads pay
+_TURN = 8  # elementwise operations that an element takes whose rows become columns
 
 
 def emit(ops: Sequence[DenseOp], base: Base, *, threads: bool) -> tuple[code.Nest, ...]:
@@ -113,7 +114,7 @@ class _Emitter:
                 turned = code.Turned(
                     to=to, to_step=beside[1][0], of=of, of_step=inner[1][1], rows=beside[0], columns=inner[0]
                 )
-                return self._nest(loops, op.to.size, turned)
+                return self._nest(loops, _TURN * op.to.size, turned)
         count = str(inner[0])
         loops, pointers = self._loops(axes, views)
         if not axes and inner[0] > 2 * _CHUNK:

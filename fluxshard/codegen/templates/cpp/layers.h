@@ -234,7 +234,9 @@ static void spread_rows(const elem* const* r, int m, int n, float* o, size_t pla
 
 // Channels lie `plane` floats apart.
 static void to_dense(const Ctx& c, const Grid& g, const Seg* in, int ns, float* out, size_t plane) {
-  parallel(g.h * g.w > 1000 ? c.a->threads : 1, g.h, 0, [&](int y) {
+  int channels = 0;
+  for (int s = 0; s < ns; ++s) channels += in[s].n;
+  parallel(g.h * g.w * channels > 30000 ? c.a->threads : 1, g.h, 0, [&](int y) {
     for (int x0 = 0; x0 < g.w; x0 += 64) {
       const int m = g.w - x0 < 64 ? g.w - x0 : 64;
       float* o = out + (size_t)y * g.w + x0;

@@ -47,6 +47,18 @@ FS_INLINE bool any(vi v) {
 // when it is clamped.
 FS_INLINE vf exp_v(vf x) {
   x = at_least(at_most(x, 88.0f), -87.0f);
+#if defined(__AVX512F__) && FS_VL == 16
+  // 2^n 2^r with n = round(x log2 e), where r is rounded once
+  const __m512 a = (__m512)x, log2e = _mm512_set1_ps(1.44269502f);
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(a, log2e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const vf r = (vf)_mm512_fmadd_ps(a, _mm512_set1_ps(1.92596303e-8f), _mm512_fmsub_ps(a, log2e, n));
+  vf y = splat(0.00132647273f) * r + 0.00967151299f;
+  y = y * r + 0.0555073358f;
+  y = y * r + 0.240222424f;
+  y = y * r + 0.693147004f;
+  y = y * r + 1.0f;
+  return (vf)_mm512_scalef_ps((__m512)y, n);
+#else
   const vf shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
   vf t = x * 1.44269504088896341f + shift;
   vi n = (vi)t - (int32_t)0x4b400000;
@@ -61,9 +73,9 @@ FS_INLINE vf exp_v(vf x) {
   y = y * r + 5.0000001201e-1f;
   y = y * (r * r) + r + 1.0f;
   return y * (vf)((n + 127) << 23);
+#endif
 }
 
-FS_INLINE vf sigmoid_v(vf x) { return 1.0f / (1.0f + exp_v(-x)); }
 FS_INLINE vf tanh_v(vf x) { return 1.0f - 2.0f / (exp_v(x + x) + 1.0f); }
 
 // erf by Abramowitz and Stegun 7.1.26, absolute error below 1.5e-7
@@ -77,42 +89,24 @@ FS_INLINE vf erf_v(vf x) {
 
 FS_INLINE vf clamp_v(vf x, float low, float high) { return at_most(at_least(x, low), high); }
 
-{% if t.dtype == "float32" %}
-// To 3e-7 of its value above -87, as x / (1 + exp_v(-x)) is. The commonest activation costs as much as a narrow convolution,
-// most of all its exponential: e^-x = 2^n 2^r with n = round(-x log2 e), whose lowest bits are those of t.
-FS_INLINE vf silu_v(vf x) {
-#if defined(__AVX512F__) && FS_VL == 16
-  const vf a = at_least(at_most(x, 87.0f), -87.0f), shift = splat(12582912.0f);
-  const vf t = shift - a * 1.44269502f, n = t - shift;
-  const __m512 high = _mm512_fnmsub_ps((__m512)a, _mm512_set1_ps(1.44269502f), (__m512)n);  // rounded once
-  const vf r = (vf)_mm512_fnmadd_ps((__m512)a, _mm512_set1_ps(1.92596303e-8f), high);
-  vf p = splat(0.00132647273f) * r + 0.00967151299f;
-  p = p * r + 0.0555073358f;
-  p = p * r + 0.240222424f;
-  p = p * r + 0.693147004f;
-  p = p * r + 1.0f;
-  return x / (1.0f + (vf)((vi)p + ((vi)t << 23)));
-#else
-  return x / (1.0f + exp_v(-x));
-#endif
-}
-{% else %}
-// To 2^-12 of its value: bfloat16 keeps 2^-9. The commonest activation costs as much as a narrow convolution otherwise.
-FS_INLINE vf silu_v(vf x) {
-#if defined(__AVX512F__) && FS_VL == 16
-  // e^-x = 2^t = 2^(t - round t) 2^(round t); the instruction that scales saturates by itself
+#if {{ "true" if t.dtype == "bfloat16" else "false" }} && defined(__AVX512F__) && FS_VL == 16
+// 1 / (1 + e^-x) of finite x to 2^-12 of its value: bfloat16 keeps 2^-9. Activations cost as much as narrow convolutions
+// otherwise.
+FS_INLINE vf share_v(vf x) {
   const __m512 t = (__m512)(x * -1.44269504088896341f);
   const __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const vf r = (vf)t - (vf)n;
   vf p = splat(0.0555041086648216f) * r + 0.240226506959101f;
   p = p * r + 0.693147180559945f;
   p = p * r + 1.0f;
-  return x * (vf)_mm512_rcp14_ps(1.0f + _mm512_scalef_ps((__m512)p, n));
-#else
-  return x / (1.0f + exp_v(-x));
-#endif
+  return (vf)_mm512_rcp14_ps(1.0f + _mm512_scalef_ps((__m512)p, n));
 }
-{% endif %}
+FS_INLINE vf sigmoid_v(vf x) { return share_v(at_least(at_most(x, 88.0f), -87.0f)); }
+FS_INLINE vf silu_v(vf x) { return x * share_v(x); }
+#else
+FS_INLINE vf sigmoid_v(vf x) { return 1.0f / (1.0f + exp_v(-x)); }
+FS_INLINE vf silu_v(vf x) { return x / (1.0f + exp_v(-x)); }
+#endif
 
 enum Act { NONE, RELU, RELU6, SILU, HARDSWISH, HARDSIGMOID, GELU, GELU_TANH, SIGMOID, TANH, MISH, PRELU, LEAKY_RELU, ELU, CLAMP };
 
