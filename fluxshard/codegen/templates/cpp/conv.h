@@ -22,6 +22,17 @@ struct ConvArgs {
 // numbers of a packed panel that `n` channels of a segment take
 FS_INLINE int packed_depth(int n) { return (n + TAKEN - 1) / TAKEN * TAKEN; }
 
+// A step of MR x NV sums in registers: f(sum, weights, row) is the next value of a sum.
+template <int MR, int NV, class F> FS_INLINE void add_step(vf (&acc)[MR][NV], const elem* weights, F f) {
+  Taken w[NV];
+#pragma GCC unroll 7
+  for (int v = 0; v < NV; ++v) w[v] = weights_at(weights + TAKEN * v * FS_VL);
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 7
+    for (int v = 0; v < NV; ++v) acc[m][v] = f(acc[m][v], w[v], m);
+}
+
 // Sums of MR cells at a time over table rows times packed weights, to `out`.
 template <int MR, int NV>
 static __attribute__((noinline)) void gemm(const elem* const* table, const int* lens, int steps, const elem* weights, size_t panel, int co, float* const* out, int groups) {
@@ -36,24 +47,11 @@ static __attribute__((noinline)) void gemm(const elem* const* table, const int* 
         for (int m = 0; m < MR; ++m) a[m] = table[((size_t)g * steps + s) * MR + m];
         const int n = lens[s];
         int k = 0;
-        for (; k + TAKEN <= n; k += TAKEN, b += TAKEN * NB) {
-          Taken w[NV];
-#pragma GCC unroll 7
-          for (int v = 0; v < NV; ++v) w[v] = weights_at(b + TAKEN * v * FS_VL);
-#pragma GCC unroll 16
-          for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 7
-            for (int v = 0; v < NV; ++v) acc[m][v] = add_products(acc[m][v], w[v], a[m] + k);
-        }
+        for (; k + TAKEN <= n; k += TAKEN, b += TAKEN * NB)
+          add_step(acc, b, [&](vf sum, Taken w, int m) { return add_products(sum, w, a[m] + k); });
         if (k == n) continue;
-        Taken w[NV];
-#pragma GCC unroll 7
-        for (int v = 0; v < NV; ++v) w[v] = weights_at(b + TAKEN * v * FS_VL);
+        add_step(acc, b, [&](vf sum, Taken w, int m) { return add_last(sum, w, a[m] + k); });
         b += TAKEN * NB;
-#pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 7
-          for (int v = 0; v < NV; ++v) acc[m][v] = add_last(acc[m][v], w[v], a[m] + k);
       }
 #pragma GCC unroll 16
       for (int m = 0; m < MR; ++m)

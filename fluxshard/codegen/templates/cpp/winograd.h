@@ -84,15 +84,8 @@ template <int APART> FS_INLINE void from_products(const float* from, vf (&out)[4
 // Sums of MR tiles over CI channels, which lie side by side, times a panel of weights.
 template <int MR, int NV, int CI> FS_INLINE void sum_products(const elem* a, const elem* b, float* to) {
   vf acc[MR][NV] = {};
-  for (int k = 0; k < CI; k += TAKEN, b += TAKEN * NV * FS_VL) {
-    Taken w[NV];
-#pragma GCC unroll 7
-    for (int v = 0; v < NV; ++v) w[v] = weights_at(b + TAKEN * v * FS_VL);
-#pragma GCC unroll 16
-    for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 7
-      for (int v = 0; v < NV; ++v) acc[m][v] = add_products(acc[m][v], w[v], a + m * CI + k);
-  }
+  for (int k = 0; k < CI; k += TAKEN, b += TAKEN * NV * FS_VL)
+    add_step(acc, b, [&](vf sum, Taken w, int m) { return add_products(sum, w, a + m * CI + k); });
 #pragma GCC unroll 16
   for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 7
