@@ -60,7 +60,7 @@ def test_every_kernel_compiles_and_no_gemm_spills(
         pytest.skip(f"{nvrtc.identity} does not compile for {arch}")
     report = kernel_report(load_plan(name, size), arch, dtype)
     gemms = [row for row in report.rows if row.name.startswith("fs_gemm_")]
-    assert len(gemms) > 40 and len(report.rows) > len(gemms) + 20
+    assert len(gemms) > 35 and len(report.rows) > len(gemms) + 20
     assert not [row.name for row in report.spilled if row in gemms], f"\n{report}"
     for row in report.rows:
         resources = row.cubin.resources
