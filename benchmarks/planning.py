@@ -28,7 +28,7 @@ from fluxshard.pipeline.stream_loop import StreamLoop
 
 
 def measure(
-    model: fluxshard.CompiledModel, head: DetectionHead, frames: Frames, n_sessions: int
+    model: fluxshard.CompiledModel, head: DetectionHead, frames: Frames, n_sessions: int, *, as_bytes: bool
 ) -> tuple[float, float, float]:
     """Milliseconds of all proposals of a frame, of running it once, and the share of the network's work."""
     reuse = fluxshard.ReuseOptions(policy="planned")
@@ -38,7 +38,7 @@ def measure(
         loops = [StreamLoop(session=session, detect=head, objects=reuse.planned) for session in sessions]
         stack.enter_context(torch.inference_mode())
         for picture, motion in frames:
-            image = normalised(picture)
+            image = torch.from_numpy(picture).permute(2, 0, 1)[None] if as_bytes else normalised(picture)
             started = time.perf_counter()
             for session in sessions:
                 session.propose(image, motion)
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sessions", type=int, default=1)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--bytes", action="store_true", help="pictures as videos give them, and not as float32")
     args = parser.parse_args()
     data = Path(os.environ.get("FLUXSHARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
     size = (args.size[0], args.size[-1])
@@ -74,7 +75,7 @@ def main() -> None:
     for clip in args.clip:
         place = Path(clip) if Path(clip).exists() else data / clip
         frames = frames_of(place, size, args.frames)
-        rounds = [measure(model, head, frames, args.sessions) for _ in range(args.rounds)]
+        rounds = [measure(model, head, frames, args.sessions, as_bytes=args.bytes) for _ in range(args.rounds)]
         proposing, running, share = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"| {place.stem} | {share:.3f} | {proposing:.2f} | {running:.2f} |", flush=True)
 

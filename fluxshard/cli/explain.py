@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fluxshard.cli.support.option_types import Autotune, Backend, Debug, DType, Model, Task
+from fluxshard.cli.support.starting import imported_for_good
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -33,7 +34,8 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Prints what a model's layers become, what is dense and why; with --target, what its kernels need."""
-    from fluxshard.cli.explain_command import ExplainRequest, explain_command
+    with imported_for_good():
+        from fluxshard.cli.explain_command import ExplainRequest, explain_command
 
     request = ExplainRequest(
         model=model,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fluxshard.cli.support.option_types import Debug, DType, Names, Task
+from fluxshard.cli.support.starting import imported_for_good
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -50,7 +51,8 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Compiles a model and writes one file that runs without a compiler, ultralytics or torch.export."""
-    from fluxshard.cli.export_command import ExportRequest, export_command
+    with imported_for_good():
+        from fluxshard.cli.export_command import ExportRequest, export_command
 
     request = ExportRequest(
         weights=weights,

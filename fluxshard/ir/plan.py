@@ -137,8 +137,10 @@ class Plan:
     _values: dict[str, ValueSpec] = field(init=False, repr=False, compare=False)
     _layer_indices: dict[str, int] = field(init=False, repr=False, compare=False)
     _macs: int = field(init=False, repr=False, compare=False)
+    _digest: str = field(init=False, repr=False, compare=False)  # empty until it is asked for
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_digest", "")
         object.__setattr__(self, "_values", {value.name: value for value in self.values})
         object.__setattr__(self, "_layer_indices", {layer.name: index for index, layer in enumerate(self.layers)})
         object.__setattr__(self, "_macs", sum(layer.macs for layer in self.layers))
@@ -249,7 +251,9 @@ class Plan:
 
     def digest(self) -> str:
         """SHA-256 of `to_json()` as 64 hex digits."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        if not self._digest:  # the text of a large network takes tens of milliseconds
+            object.__setattr__(self, "_digest", hashlib.sha256(self.to_json().encode()).hexdigest())
+        return self._digest
 
     def to_text(self) -> str:
         """A listing with one line per grid and layer, for display and golden files."""

@@ -57,16 +57,15 @@ def checked_image(given: Any) -> Tensor:
         given = _tensor(given)
     if not isinstance(given, Tensor):
         raise ShapeError(f"image is a {name}; expected a tensor, an array or a frame of a video: {_EXPECTED}")
-    seen = f"image is {tuple(given.shape)} {given.dtype}"
     if given.dtype != torch.uint8 and not given.is_floating_point():
-        raise ShapeError(f"{seen}; expected {_EXPECTED}: pass image.float(), or image.to(torch.uint8) of bytes")
+        raise ShapeError(f"{_seen(given)}; expected {_EXPECTED}: pass image.float(), or image.to(torch.uint8) of bytes")
     if given.dim() == 3 and given.dtype == torch.uint8 and given.shape[2] == 3:
         image = given.permute(2, 0, 1)[None]
     elif given.dim() == 4:
         image = given
     else:
-        raise ShapeError(f"{seen}; expected {_EXPECTED}: {_way_out(given)}")
-    _check_layout(image, seen)
+        raise ShapeError(f"{_seen(given)}; expected {_EXPECTED}: {_way_out(given)}")
+    _check_layout(image, given)
     return image if image.dtype in (torch.float32, torch.uint8) else image.float()
 
 
@@ -128,6 +127,8 @@ def placed(image: Tensor, given: Any, expected: torch.device) -> Tensor:
     """
     if not isinstance(given, Tensor):
         return image.to(expected)
+    if image.is_cpu and expected.type == "cpu":
+        return image
     if image.device.type != expected.type or (expected.index is not None and image.device.index != expected.index):
         move = "image.cpu()" if expected.type == "cpu" else f"image.to('{expected}')"
         raise ShapeError(f"image is on {image.device}; this model was compiled for {expected}: pass {move}")
@@ -166,15 +167,22 @@ def _tensor(given: NDArray[Any]) -> Tensor | NDArray[Any]:
         return given
 
 
-def _check_layout(image: Tensor, seen: str) -> None:
-    if not image.numel():
-        raise ShapeError(f"{seen}; expected {_EXPECTED}: this image is empty")
-    if image.shape[3] in _CHANNELS and image.shape[1] not in _CHANNELS:
-        one = "one at a time: pass image[0]" if image.dtype == torch.uint8 and image.shape[3] == 3 else ""
-        raise ShapeError(f"{seen}; expected {_EXPECTED}, {one or 'channels first: pass image.permute(0, 3, 1, 2)'}")
-    if image.shape[0] != 1:
+def _seen(given: Tensor) -> str:
+    return f"image is {tuple(given.shape)} {given.dtype}"
+
+
+def _check_layout(image: Tensor, given: Tensor) -> None:
+    batch, channels, height, width = image.shape
+    if not (batch and channels and height and width):
+        raise ShapeError(f"{_seen(given)}; expected {_EXPECTED}: this image is empty")
+    if width in _CHANNELS and channels not in _CHANNELS:
+        one = "one at a time: pass image[0]" if image.dtype == torch.uint8 and width == 3 else ""
         raise ShapeError(
-            f"image has batch {image.shape[0]}; a session runs one frame at a time: make one session per stream, and "
+            f"{_seen(given)}; expected {_EXPECTED}, {one or 'channels first: pass image.permute(0, 3, 1, 2)'}"
+        )
+    if batch != 1:
+        raise ShapeError(
+            f"image has batch {batch}; a session runs one frame at a time: make one session per stream, and "
             "pass image[:1]"
         )
 

@@ -72,7 +72,8 @@ class Offer:
 
 def laid_out(image: Tensor) -> Tensor:
     """An image as policies and engines take it: detached, and contiguous where it is not bytes."""
-    image = image.detach()
+    if image.requires_grad:
+        image = image.detach()
     return image if image.dtype == torch.uint8 else image.contiguous()
 
 

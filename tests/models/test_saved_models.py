@@ -25,6 +25,11 @@ ABSENT = (
     "ultralytics", "torchvision", "matplotlib", "sympy", "torch._dynamo", "torch._inductor", "fluxshard.api",
     "torch.export.exported_program", "fluxshard.passes", "fluxshard.codegen.cuda.program", "fluxshard.cuda_engines",
 )  # fmt: skip
+# what a run without a film does not draw with, and what belongs to other commands
+UNDRAWN = (
+    "PIL.ImageDraw", "fluxshard.models.drawing.text", "fluxshard.pipeline.sinks.annotated_film", "grpc", "zstandard",
+    "fluxshard.evaluate", "fluxshard.video.writer",
+)  # fmt: skip
 
 
 def digests(model: fluxshard.CompiledModel, clip: Path) -> list[str]:
@@ -66,6 +71,25 @@ import fluxshard
 with fluxshard.load(sys.argv[1]).session() as session:
     session.run(torch.rand(1, 3, 192, 320))
 print(*sorted(set(sys.modules) - before))
+"""
+
+FIRST_LINE = """
+import sys
+import torch
+
+before = set(sys.modules)
+from fluxshard.cli import main
+from fluxshard.pipeline.sinks.json_lines import JsonLines
+
+def prepare(self, *given):
+    print("imported", *sorted(set(sys.modules) - before))
+    return real(self, *given)
+
+try:
+    real, JsonLines.prepare = JsonLines.prepare, prepare
+    main(["run", sys.argv[1], "--model", sys.argv[2], "--out", sys.argv[3], "--max-frames", "1", "--no-film"])
+except SystemExit as end:
+    assert not end.code, end.code
 """
 
 
@@ -116,6 +140,17 @@ def test_a_start_waits_for_nothing_that_frames_do_not_need(
     imported = alone(FIRST_FRAME, tmp_path, saved[1]).split()
     assert not [name for name in ABSENT if name in imported]
     assert not [name for name in imported if name.partition(".")[0] in ("av", "PIL", "rich", "typer", "grpc", "cuda")]
+
+
+@pytest.mark.requires_compiler
+def test_the_first_line_of_a_run_waits_for_nothing_that_it_does_not_need(
+    saved: tuple[fluxshard.CompiledModel, Path], data_dir: Path, tmp_path: Path
+) -> None:
+    clip = data_dir / "videos" / "sam2_woman_dog_720p30.mp4"
+    lines = alone(FIRST_LINE, tmp_path / "cache", clip, saved[1], tmp_path / "out").splitlines()
+    imported = next(line for line in lines if line.startswith("imported ")).split()
+    assert "av" in imported
+    assert not [name for name in (*ABSENT, *UNDRAWN) if name in imported]
 
 
 @pytest.mark.requires_compiler

@@ -27,6 +27,7 @@ from fluxshard.cli.support.option_types import (
     Thresholds,
     Video,
 )
+from fluxshard.cli.support.starting import imported_for_good
 from fluxshard.errors import OptionError
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
@@ -132,7 +133,7 @@ def edge(
 
     Without a server, and while the link is down, all frames run here. With --plan server they go without an answer.
     """
-    with needs_extra("cloud"):
+    with needs_extra("cloud"), imported_for_good():
         from fluxshard.cli.edge.camera_command import CameraRequest, camera_command
         from fluxshard.cli.edge.edge_command import EdgeRequest, LinkFlags, edge_command
     from fluxshard.cli.support.network_flags import NetworkFlags

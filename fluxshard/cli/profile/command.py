@@ -18,6 +18,7 @@ from fluxshard.cli.support.option_types import (
     Task,
     Thresholds,
 )
+from fluxshard.cli.support.starting import imported_for_good
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -53,7 +54,8 @@ def profile(
 
     The latency profile serves where a frame may run here or elsewhere; it holds for this model, size and machine.
     """
-    from fluxshard.cli.profile.profile_command import ProfileRequest, profile_command
+    with imported_for_good():
+        from fluxshard.cli.profile.profile_command import ProfileRequest, profile_command
 
     request = ProfileRequest(
         model=model,

@@ -28,6 +28,7 @@ from fluxshard.cli.support.option_types import (
     Thresholds,
     Videos,
 )
+from fluxshard.cli.support.starting import imported_for_good
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -132,10 +133,11 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Runs a model over videos; writes annotated.mp4, frames.jsonl, summary.json and summary.png."""
-    from fluxshard.cli.run.run_command import RunRequest, run_command
-    from fluxshard.cli.run.several import run_several
-    from fluxshard.cli.support.reuse_flags import ReuseFlags
-    from fluxshard.video import LiveOptions
+    with imported_for_good():
+        from fluxshard.cli.run.run_command import RunRequest, run_command
+        from fluxshard.cli.run.several import run_several
+        from fluxshard.cli.support.reuse_flags import ReuseFlags
+        from fluxshard.video import LiveOptions
 
     reuse = ReuseFlags(
         policy=policy,

@@ -23,7 +23,6 @@ from fluxshard.pipeline.dense_baseline import DenseBaseline
 from fluxshard.pipeline.frame_record import FrameRecord
 from fluxshard.pipeline.overlap.run_overlapped import Overlap, run_overlapped
 from fluxshard.pipeline.run_video import VideoLoop, run_video
-from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines
 from fluxshard.pipeline.sinks.sink import FrameSink
 from fluxshard.video import LiveSource, VideoSource
@@ -125,6 +124,8 @@ def write_frames(
 def _sinks(files: RunFiles, frames: VideoSource | LiveSource | PacedFrames | NewestFrames) -> Iterator[FrameSink]:
     """Opens the files; the film comes first, so that it has all frames that the lines speak of."""
     if files.film:
+        from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm  # what draws is imported for films alone
+
         fps = frames.fps or DEFAULT_FPS
         yield AnnotatedFilm(
             files.out / VIDEO, frames.picture_size, fps,

@@ -11,7 +11,7 @@ from rich.console import Console
 import fluxshard
 from fluxshard.cli.run.output_directory import files_of, prepare_directory
 from fluxshard.cli.run.recording import Finish, Recording, RunFiles, record_run, write_frames
-from fluxshard.cli.run.sources import SourceFlags, SourceNotes, frames_of, overlap_of, probe
+from fluxshard.cli.run.sources import Probed, SourceFlags, SourceNotes, frames_of, overlap_of, probe
 from fluxshard.cli.support.apart import check_apart
 from fluxshard.cli.support.checks import check_share
 from fluxshard.cli.support.messages import EMULATED_NOTE, device_errors, warnings_as_notes
@@ -107,20 +107,19 @@ def run_command(request: RunRequest) -> int:
       FluxShardError, OSError: what cannot go on; results so far are kept and summarised.
     """
     reuse = check(request)
-    # opened again for the frames: their size depends on the model, and live pictures must not pile up meanwhile
-    probed = probe(request.source)
-    check_apart(files_of(request.out), (request.video, request.model, request.reuse.profile))
-    prepare_directory(request.out, request.overwrite)
-    notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
-    with warnings_as_notes(notes), device_errors():
-        loaded = with_names(load(request.model, request.task), request.names)
-        reuse = for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
-        model = compiled_for(request, reuse, loaded, network_shape(request.size, probed.shown_size, loaded), screen)
-        dense = _dense_baseline(request, model) if request.dense else None
-        note_network(request, reuse, model, notes)
-        return run_source(
-            request, reuse, model, SourceNotes(notes), live=probed.is_live, dense=dense, notes=notes, screen=screen
-        )
+    with probe(request.source) as probed:
+        check_apart(files_of(request.out), (request.video, request.model, request.reuse.profile))
+        prepare_directory(request.out, request.overwrite)
+        notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
+        with warnings_as_notes(notes), device_errors():
+            loaded = with_names(load(request.model, request.task), request.names)
+            reuse = for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
+            model = compiled_for(request, reuse, loaded, network_shape(request.size, probed.shown_size, loaded), screen)
+            dense = _dense_baseline(request, model) if request.dense else None
+            note_network(request, reuse, model, notes)
+            return run_source(
+                request, reuse, model, probed, SourceNotes(notes), dense=dense, notes=notes, screen=screen
+            )
 
 
 def compiled_for(
@@ -154,9 +153,9 @@ def run_source(
     request: RunRequest,
     reuse: RunReuse,
     model: PreparedModel,
+    probed: Probed,
     told: SourceNotes,
     *,
-    live: bool,
     notes: Console,
     screen: Console,
     dense: DenseBaseline | None = None,
@@ -169,8 +168,8 @@ def run_source(
       request: what is wanted.
       reuse: what to reuse.
       model: compiled for the source's images.
-      told: what becomes of the source.
-      live: whether the source is live.
+      probed: the source.
+      told: what becomes of it.
       notes: for the table of figures.
       screen: for people who wait.
       dense: the original network, to compare with.
@@ -191,7 +190,7 @@ def run_source(
         )  # fmt: skip
         with device_errors(), model.compiled.session(reuse.options) as session:
             with frames_of(
-                request.source, live=live, size=model.shape, stopped=lambda: recording.stopped, notes=told, facts=facts
+                request.source, probed, size=model.shape, stopped=lambda: recording.stopped, notes=told, facts=facts
             ) as frames:
                 loop = _loop(request, reuse, model, session, frames.fps)
                 # in turns where two networks are compared: what runs beside them would be timed, too

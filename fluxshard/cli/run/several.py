@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,16 @@ def run_several(request: RunRequest, videos: Sequence[str]) -> int:
     if request.dense:
         raise OptionError("--compare dense measures, and is for one video at a time: give one, or leave it out")
     reuse = check(request)
-    runs = [
-        _Run(
-            request=(one := replace(request, video=video, out=request.out / name)), name=name, probed=probe(one.source)
-        )
-        for video, name in zip(videos, names_of(videos), strict=True)
-    ]
-    for run in runs:
-        check_apart(files_of(run.request.out), (*videos, request.model, request.reuse.profile))
-    for run in runs:
-        prepare_directory(run.request.out, request.overwrite)
     notes, screen = Console(highlight=False), Console(stderr=True, highlight=False)
-    with warnings_as_notes(notes), device_errors():
+    with ExitStack() as sources, warnings_as_notes(notes), device_errors():
+        runs = []
+        for video, name in zip(videos, names_of(videos), strict=True):
+            one = replace(request, video=video, out=request.out / name)
+            runs.append(_Run(request=one, name=name, probed=sources.enter_context(probe(one.source))))
+        for run in runs:
+            check_apart(files_of(run.request.out), (*videos, request.model, request.reuse.profile))
+        for run in runs:
+            prepare_directory(run.request.out, request.overwrite)
         loaded = with_names(load(request.model, request.task), request.names)
         reuse = for_network(with_saved_profile(request.reuse, reuse, loaded), loaded)
         models: dict[tuple[int, int], PreparedModel] = {}
@@ -140,7 +138,7 @@ def _all(runs: Sequence[_Run], reuse: RunReuse, stopping: Stopping, notes: Conso
         told = SourceNotes(notes, run.name)
         try:
             run.code = run_source(
-                run.request, reuse, run.model, told, live=run.probed.is_live, notes=notes, screen=quiet,
+                run.request, reuse, run.model, run.probed, told, notes=notes, screen=quiet,
                 stopping=Stopping(stopping), finish=desk.finish,
             )  # fmt: skip
         except (FluxShardError, OSError, MemoryError) as error:

@@ -28,48 +28,57 @@ class SourceFlags:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a source has shown of itself.
+    """What a source has shown of itself. A context manager that closes what is open of it.
 
     Attributes:
       shown_size: (h, w) of its pictures in square pixels.
       is_live: as of `VideoSource`.
+      opened: a file, before its first frame; None: a live source, whose pictures must not pile up meanwhile.
     """
 
     shown_size: tuple[int, int]
     is_live: bool
+    opened: VideoSource | None
+
+    def __enter__(self) -> Probed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.opened is not None:
+            self.opened.close()
 
 
 def probe(flags: SourceFlags) -> Probed:
-    """Opens a source and closes it.
+    """Opens a source.
 
     Raises:
       VideoError: it cannot be opened.
     """
-    strict = False if flags.skip_damaged else None
-    with (
-        _advice(),
-        video.open(
-            flags.video, strict=strict, timeout_s=flags.live.timeout_s, transport=flags.live.transport, vectors="none"
-        ) as source,
-    ):
-        return Probed(source.shown_size, source.is_live)
+    with _advice():
+        source = video.open(
+            flags.video, max_frames=flags.max_frames, strict=False if flags.skip_damaged else None,
+            timeout_s=flags.live.timeout_s, transport=flags.live.transport,
+        )  # fmt: skip
+    if source.is_live:
+        source.close()
+    return Probed(source.shown_size, source.is_live, None if source.is_live else source)
 
 
 @contextlib.contextmanager
 def frames_of(
     flags: SourceFlags,
+    probed: Probed,
     *,
-    live: bool,
     size: tuple[int, int],
     stopped: Callable[[], bool],
     notes: SourceNotes,
     facts: dict[str, Any],
 ) -> Iterator[VideoSource | LiveSource]:
-    """Opens a source for a run.
+    """The frames of a source for a run; it is closed afterwards.
 
     Args:
       flags: as given.
-      live: whether it is live.
+      probed: what it has shown; a live source is opened anew.
       size: (H, W) of the images.
       stopped: whether somebody wants an end.
       notes: told what becomes of a live source, and of damaged frames.
@@ -80,14 +89,14 @@ def frames_of(
     """
     source: VideoSource | LiveSource
     with _advice(), notes:
-        if live:
+        if probed.opened is None:
             source = video.open_live(
                 flags.video, live=flags.live, size=size, max_frames=flags.max_frames, stopped=stopped,
                 changed=notes.tell,
             )  # fmt: skip
         else:
-            strict = False if flags.skip_damaged else None
-            source = video.open(flags.video, size=size, max_frames=flags.max_frames, strict=strict)
+            source = probed.opened
+            source.fit(size)
         try:
             with source:
                 yield source

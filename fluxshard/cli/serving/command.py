@@ -9,6 +9,7 @@ import typer
 
 from fluxshard.cli.support.extras import needs_extra
 from fluxshard.cli.support.option_types import AnyBackend, Debug, Device, DType, Model, Task
+from fluxshard.cli.support.starting import imported_for_good
 
 # heavy imports are inside: this module is imported by `fluxshard --help`
 
@@ -111,7 +112,7 @@ def serve(
     The first SIGTERM or SIGINT lets streams finish their frames and move on; a second one ends the server at once.
     With --workers, this process tells edges which worker takes their stream, and replaces workers that die.
     """
-    with needs_extra("cloud"):
+    with needs_extra("cloud"), imported_for_good():
         from fluxshard.cli.serving.request import ServeRequest
         from fluxshard.cli.serving.serve_command import serve_command
 

@@ -284,7 +284,7 @@ class _Counting:
 
         Something that it reads changes or moves, or what it fills moves.
         """
-        done = work.evaluated
+        done = work.evaluated.tolist()
         return tuple(
             [any(done[grid] for grid in read) or any(map(work.moves, touched)) for read, touched in self._islands]
         )

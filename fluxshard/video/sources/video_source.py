@@ -144,7 +144,6 @@ class VideoSource:
                 self._encoder = StreamEncoder(self.letterbox.size)
             self._encoder_moves = self._encoder is not None and vectors in ("auto", "encode")
             self._vectors: Vectors = "none" if self._encoder_moves else vectors
-            self._tracker = self._new_tracker()
         except BaseException:
             reader.close()
             raise
@@ -220,6 +219,23 @@ class VideoSource:
         self.close()
         raise StopIteration
 
+    def fit(self, size: tuple[int, int]) -> None:
+        """Makes the images of another size, before the first frame is taken: what fits is known once it is open.
+
+        Args:
+          size: as for `open`.
+
+        Raises:
+          VideoError: a size that images cannot have, frames have been taken, or they carry packets.
+        """
+        if self._position or self.packet_stream is not None or self._first is None:
+            raise VideoError(
+                f"video {self._reader.name!r} is fitted before its first frame, and without packets: open it with "
+                f"size={size}"
+            )
+        self._lay_out(self._first.frame, size)
+        self.size = self.letterbox.size
+
     def skip(self, count: int) -> int:
         """Drops the next `count` pictures; the motion of the next frame still refers to the last yielded one.
 
@@ -277,7 +293,7 @@ class VideoSource:
             frame = taken.frame
             if (frame.height, frame.width) != self._coded_size or orientation_of(frame) != self._orientation:
                 self._change(frame)
-            self._tracker.decoded(frame, intact=taken.intact)
+            self._motion().decoded(frame, intact=taken.intact)
         except BaseException:
             self.close()
             raise
@@ -292,10 +308,14 @@ class VideoSource:
         aspect = self._reader.pixel_aspect
         self.pixel_aspect = 1 / aspect if self._orientation.transposed else aspect
         self.letterbox = Letterbox(self.picture_size, size, self.pixel_aspect)
+        self._tracker: MotionTracker | None = None
 
-    def _new_tracker(self) -> MotionTracker:
-        usable = self._reader.has_vectors and self._orientation.upright
-        return MotionTracker(self.letterbox, self._vectors, has_vectors=usable)
+    def _motion(self) -> MotionTracker:
+        """Of the pictures since they were laid out."""
+        if self._tracker is None:
+            usable = self._reader.has_vectors and self._orientation.upright
+            self._tracker = MotionTracker(self.letterbox, self._vectors, has_vectors=usable)
+        return self._tracker
 
     def _change(self, frame: av.VideoFrame) -> None:
         """Goes over to pictures of another size or orientation, in images of the same size.
@@ -309,7 +329,6 @@ class VideoSource:
                 what = "is turned or mirrored in another way"
             raise VideoError(f"video {self._reader.name!r} {what} at frame {self._position}; open it again from there")
         self._lay_out(frame, self.size)
-        self._tracker = self._new_tracker()
         self._anew = True
 
     def _finish(
@@ -322,12 +341,12 @@ class VideoSource:
         """
         if self._encoder is None:
             packets, self._packets = tuple(self._packets), []
-            return pixels, *self._tracker.yielded(pixels), packets
+            return pixels, *self._motion().yielded(pixels), packets
         encoded = self._encoder.encode(pixels)
         if self._encoder_moves:
             found = encoded.motion
             return encoded.pixels, found, "none" if found is None else "encoder", (encoded.packet,)
-        return encoded.pixels, *self._tracker.yielded(encoded.pixels), (encoded.packet,)
+        return encoded.pixels, *self._motion().yielded(encoded.pixels), (encoded.packet,)
 
     def _is_wanted(self, index: int, time_s: float) -> bool:
         """Whether `stride` and `fps` select the frame; call once per frame."""
