@@ -215,6 +215,7 @@ def end_to_end(
                 clips=taken,
                 setup=setup,
                 settings=settings,
+                workload=workload,
                 links={tier: typical(found_tiers[tier], round(seconds)) for tier in chosen},
                 options=LiveOptions(
                     methods=live_methods(None if methods is None else _words(methods)),

@@ -57,6 +57,7 @@ def test_a_small_evaluation_over_a_link(
     assert all(one["frames"] >= 3 and one["unanswered"] == 0 for one in found.values())
     alone, dense, planned, carried, timely = found.values()
     assert alone["cloud"] == 0 and alone["tx"] == 0 and alone["facts"]["link"] is None
+    assert alone["busy_ms"] > 0 and dense["busy_ms"] == 0 and 0 < dense["energy_j"] < alone["energy_j"]
     assert dense["cloud"] == 1 and dense["compute"] == 1 and dense["tx"] > 0
     # the round trip of 40 ms is in every answer of the server, and the sum of the parts is the latency
     assert dense["parts_ms"]["link_ms"] >= 40 and dense["facts"]["link"] == "shaper"
@@ -65,7 +66,8 @@ def test_a_small_evaluation_over_a_link(
     assert carried["frames"] >= 3 and carried["tx"] > 0
     assert timely["missed"] <= planned["missed"] and timely["accuracy"] is not None
     text = (folder / "report.md").read_text()
-    assert "SHAPER" in text and text.count("TCP: ") == 3 and "queue" in text and "modelled" not in text
+    assert "SHAPER" in text and text.count("TCP: ") == 3 and "queue" in text
+    assert text.count("modelled") == 2  # the edge's energy: in its note, and its column
     assert (folder / "report.html").read_text().count("data:image/png") == 2
 
     files = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.npz")}

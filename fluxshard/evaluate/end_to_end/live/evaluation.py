@@ -20,6 +20,7 @@ from fluxshard.evaluate.end_to_end.live.figures import live_figures
 from fluxshard.evaluate.end_to_end.live.report import Measured, write_report
 from fluxshard.evaluate.end_to_end.live.runs import FOLDER, LiveOptions, Runs
 from fluxshard.evaluate.end_to_end.settings import Settings
+from fluxshard.evaluate.end_to_end.workload import Workload
 from fluxshard.evaluate.experiment import measure_of
 from fluxshard.evaluate.methods.method import dense_method
 from fluxshard.evaluate.offload.link_trace import LinkTrace
@@ -39,6 +40,7 @@ class LiveEvaluation:
       clips: that are shown.
       setup: network, image size, frames of clips; `encoded` is taken for granted.
       settings: of the methods.
+      workload: the paper's, whose edge's energy is taken.
       links: one per tier.
       options: of the runs.
       out: directory for everything.
@@ -50,6 +52,7 @@ class LiveEvaluation:
     clips: tuple[Clip, ...]
     setup: Setup
     settings: Settings
+    workload: Workload
     links: Mapping[str, LinkTrace]
     options: LiveOptions = field(default_factory=LiveOptions)
     out: Path
@@ -93,7 +96,8 @@ def run_live(
     measured = []
     for run in runs:
         pairs = [one.accuracy(answers, measure) for one, answers in zip(references, run.answers, strict=True)]
-        figures = live_figures(run, [own for own, _ in pairs], [dense for _, dense in pairs], 3 * size[0] * size[1])
+        own, dense = [one for one, _ in pairs], [one for _, one in pairs]
+        figures = live_figures(run, own, dense, 3 * size[0] * size[1], request.workload.energy)
         measured.append(Measured(run=run, figures=figures))
     description = {
         "command": request.command,
@@ -105,7 +109,7 @@ def run_live(
         "versions": f"fluxshard {fluxshard.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "machine": f"{cpu_name()}, {platform.system()} {platform.release()}",
     }
-    write_report(measured, request.options, request.out / FOLDER, description)
+    write_report(measured, request.options, request.workload.energy, request.out / FOLDER, description)
     return measured
 
 
