@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
 def test_a_small_evaluation_over_a_link(
     command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(command(tmp_path, "--methods", ",".join(METHODS))) == 0
+    assert run(command(tmp_path, "--methods", ",".join(METHODS), "--edges", 2)) == 0
     folder = tmp_path / "over_link"
     body = json.loads((folder / "results.json").read_text())
     found = {one["method"]: one for one in body["runs"]}
@@ -65,13 +65,17 @@ def test_a_small_evaluation_over_a_link(
     assert planned["accuracy"] is not None and planned["edge_mib"] > 0 and planned["server_mib"] > 0
     assert carried["frames"] >= 3 and carried["tx"] > 0
     assert timely["missed"] <= planned["missed"] and timely["accuracy"] is not None
+    one, two = body["edges"]
+    assert (one["edges"], two["edges"]) == (1, 2) and one["method"] == two["method"] == "offload H.264"
+    assert one["frames"] >= 3 and two["frames"] >= 6 and one["cloud"] == two["cloud"] == 1
+    assert len(list((folder / "runs" / "medium" / "2x").glob("2-edges-*/edge-*/*.npz"))) == 2
     text = (folder / "report.md").read_text()
-    assert "SHAPER" in text and text.count("TCP: ") == 3 and "queue" in text
-    assert text.count("modelled") == 2  # the edge's energy: in its note, and its column
-    assert (folder / "report.html").read_text().count("data:image/png") == 2
+    assert "SHAPER" in text and text.count("TCP: ") == 3 + 4 and "queue" in text
+    assert text.count("modelled") == 4  # the edge's energy: in its note, its columns, and its growth
+    assert (folder / "report.html").read_text().count("data:image/png") == 3
 
     files = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.npz")}
     capsys.readouterr()
-    assert run(command(tmp_path, "--methods", ",".join(METHODS))) == 0  # nothing is run again
+    assert run(command(tmp_path, "--methods", ",".join(METHODS), "--edges", 2)) == 0  # nothing is run again
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.npz")} == files
     assert "slower: " not in capsys.readouterr().err

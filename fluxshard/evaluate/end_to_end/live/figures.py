@@ -83,6 +83,14 @@ class LiveFigures:
         return {**dataclasses.asdict(self), "loss": self.loss}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A run and its figures."""
+
+    run: LiveRun
+    figures: LiveFigures
+
+
 def live_figures(
     run: LiveRun, accuracy: Sequence[Floats], dense: Sequence[Floats], raw_bytes: int, energy: EnergyModel
 ) -> LiveFigures:

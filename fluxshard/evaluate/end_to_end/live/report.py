@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 
 from fluxshard.evaluate.data.clips import ENCODED_FPS
 from fluxshard.evaluate.end_to_end.live.answers import PARTS
-from fluxshard.evaluate.end_to_end.live.figures import LiveFigures, counts_busy
-from fluxshard.evaluate.end_to_end.live.runs import LiveOptions, LiveRun
+from fluxshard.evaluate.end_to_end.live.figures import Measured, counts_busy
+from fluxshard.evaluate.end_to_end.live.options import LiveOptions
+from fluxshard.evaluate.end_to_end.live.sharing import SHARING_NOTES, Group, draw_growth, growth_table
 from fluxshard.evaluate.end_to_end.report.document import Document, Section
 from fluxshard.evaluate.end_to_end.workload import EnergyModel
 from fluxshard.evaluate.report.plot_style import COLOURS, annotate, canvas, save, style_of
@@ -26,21 +26,19 @@ PART_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A run and its figures."""
-
-    run: LiveRun
-    figures: LiveFigures
-
-
 def write_report(
-    measured: Sequence[Measured], options: LiveOptions, energy: EnergyModel, out: Path, description: Mapping[str, Any]
+    measured: Sequence[Measured],
+    shared: Sequence[Measured],
+    options: LiveOptions,
+    energy: EnergyModel,
+    out: Path,
+    description: Mapping[str, Any],
 ) -> Path:
     """Writes report.md, report.html, results.json and figures.
 
     Args:
-      measured: all runs, by tier, slowdown and method.
+      measured: all runs of one edge, by tier, slowdown and method.
+      shared: runs in which edges share a link, by tier, number of edges and method.
       options: of the runs.
       energy: of the edge.
       out: directory.
@@ -54,24 +52,29 @@ def write_report(
         Section(title=f"{tier}, edge {_slower(slowdown)}", tables=_tables(group))
         for (tier, slowdown), group in groups.items()
     ]
+    together = _groups(shared)
+    sections += [
+        Section(
+            title=f"Several edges with one uplink and one server: {tier}, edges {_slower(slowdown)}",
+            notes=SHARING_NOTES,
+            tables=(growth_table(group, _link(group)), *_tables(group)),
+        )
+        for (tier, slowdown), group in together.items()
+    ]
     sections.append(_made(description))
-    figures = tuple(
-        Figure(picture=picture, title=title)
-        for slowdown in options.slowdowns
-        for picture, title in _drawn(groups, slowdown, out / "figures")
-    )
+    drawn = [one for slowdown in options.slowdowns for one in _drawn(groups, slowdown, out / "figures")]
+    drawn += [
+        (draw_growth(group, tier, out / "figures" / f"edges_{tier}.png"), f"Several edges, {tier}")
+        for (tier, _), group in together.items()
+    ]
+    figures = tuple(Figure(picture=picture, title=title) for picture, title in drawn)
     title = f"End to end, over an emulated link: {description['weights']} at {description['size']}"
     subtitle = f"clips: {', '.join(description['clips'])}; accuracy: {description['measure']}"
     values = {
         "description": description,
-        "runs": [
-            {
-                "tier": one.run.tier, "slowdown": one.run.slowdown, "method": one.run.method.name,
-                "facts": one.run.facts, **one.figures.as_values(),
-            }
-            for one in measured
-        ],
-    }  # fmt: skip
+        "runs": [_values(one) for one in measured],
+        "edges": [{"edges": one.run.edges, **_values(one)} for one in shared],
+    }
     document = Document(
         title=title,
         subtitle=subtitle,
@@ -82,7 +85,12 @@ def write_report(
     return document.write(out, values)
 
 
-Group = Sequence[Measured]
+def _values(one: Measured) -> dict[str, object]:
+    run = one.run
+    return {
+        "tier": run.tier, "slowdown": run.slowdown, "method": run.method.name, "facts": run.facts,
+        **one.figures.as_values(),
+    }  # fmt: skip
 
 
 def _groups(measured: Sequence[Measured]) -> dict[tuple[str, float], list[Measured]]:
@@ -125,7 +133,7 @@ def _energy_notes(measured: Sequence[Measured], energy: EnergyModel) -> list[str
         "edge's network and its image tests, slowed, without encoding and decoding of pictures.",
         *_meter_notes(measured),
     ]
-    derived = [one.run.method.name for one in measured if not counts_busy(one.run)]
+    derived = [one.run.label for one in measured if not counts_busy(one.run)]
     if derived:
         of = "all methods" if len(derived) == len(measured) else ", ".join(dict.fromkeys(derived))
         notes.append(
@@ -193,7 +201,7 @@ def _latency_table(group: Group, notes: tuple[str, ...]) -> Table:
         times = (own.mean_ms, own.p50_ms, own.p95_ms, own.p99_ms, own.p999_ms, own.max_ms)
         rows.append(
             (
-                words(one.run.method.name), number(own.frames, 0), *(number(ms, 0) for ms in times),
+                words(one.run.label), number(own.frames, 0), *(number(ms, 0) for ms in times),
                 percent(own.loss), number(own.accuracy, 3), number(own.age_ms, 0), number(own.fps, 1),
                 percent(own.missed), number(own.unanswered, 0), number(one.run.facts["load"], 1),
             )
@@ -208,7 +216,7 @@ def _latency_table(group: Group, notes: tuple[str, ...]) -> Table:
 def _parts_table(group: Group, notes: tuple[str, ...]) -> Table:
     rows = [
         (
-            words(one.run.method.name), number(one.figures.mean_ms, 0),
+            words(one.run.label), number(one.figures.mean_ms, 0),
             *(number(one.figures.parts_ms[part], 1) for part in PARTS),
             number(one.figures.edge_ms, 0), number(one.figures.cloud_ms, 0), number(one.figures.busy_ms, 1),
             number(one.figures.energy_j, 2), number(one.figures.metered_j, 2),
@@ -228,7 +236,7 @@ def _ratio_table(group: Group, notes: tuple[str, ...]) -> Table:
         own = one.figures
         rows.append(
             (
-                words(one.run.method.name), percent(own.tx), number(own.kb, 1), percent(own.compute),
+                words(one.run.label), percent(own.tx), number(own.kb, 1), percent(own.compute),
                 percent(own.cloud), percent(own.hedged), percent(own.refreshed), percent(own.wasted),
                 number(own.edge_mib, 0), number(own.server_mib, 0),
             )

@@ -12,6 +12,7 @@ import numpy as np
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.data.masks import found_objects
 from fluxshard.evaluate.end_to_end.live.answers import AnswerRow, Answers
+from fluxshard.evaluate.end_to_end.live.edge.meeting import ENOUGH, READY, Meeting
 from fluxshard.evaluate.end_to_end.live.edge.stream import LiveStream
 from fluxshard.evaluate.end_to_end.live.looped import LoopedClip, number_in_clip
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
@@ -48,6 +49,7 @@ def play(
     method: str,
     *,
     moves: bool,
+    meeting: Meeting,
     meter: EnergyMeter | None = None,
 ) -> Answers:
     """Runs the newest frame whenever the one before is done.
@@ -59,6 +61,7 @@ def play(
       window: what counts.
       method: its name, for the trace.
       moves: whether motion is used.
+      meeting: of all edges. Counting begins when all are warm, and goes on until all have enough, for as many seconds.
       meter: is read when counting begins and when it ends.
 
     Raises:
@@ -74,11 +77,14 @@ def play(
         now = time.monotonic()
         if now > opened + window.most_s:
             break
-        if counted_from == math.inf and now >= opened + window.warm_s and ran >= 2 and stream.linked():
-            counted_from, end = now, now + window.seconds
+        if now >= opened + window.warm_s and ran >= 2 and stream.linked():
+            meeting.arrive(READY)
+        if counted_from == math.inf and (all_ready := meeting.latest(READY)) is not None:
+            counted_from, end = now, all_ready + window.seconds
             busy_ms, metered_from = stream.busy.total_ms, _metered(meter)
         if now >= end:
-            if answered >= window.frames:
+            all_enough = meeting.latest(ENOUGH)
+            if all_enough is not None and all_enough <= end:
                 break
             while end <= now:
                 end += window.seconds
@@ -87,6 +93,8 @@ def play(
         step = stream.loop.step(shown.planes, shown.motion, shown)
         if now >= counted_from:
             answered += step.found is not None
+            if answered >= window.frames:
+                meeting.arrive(ENOUGH)
             before_ms, busy_ms = busy_ms, stream.busy.total_ms
             rows.append(_row(now, frame, step, counted_from, clip, busy_ms - before_ms))
             taken.append(_Taken(step.found, step.stats.keyframe, _or_zero(step.stats.recompute_ratio)))

@@ -29,6 +29,7 @@ def main(path: Path) -> None:
 
     from fluxshard.cloud.tcp_settings import tcp_settings
     from fluxshard.evaluate.data.clips import ENCODED_FPS
+    from fluxshard.evaluate.end_to_end.live.edge.meeting import Meeting
     from fluxshard.evaluate.end_to_end.live.edge.play import Window, play
     from fluxshard.evaluate.end_to_end.live.edge.stream import edge_model, open_stream
     from fluxshard.evaluate.end_to_end.live.looped import read_pictures
@@ -48,14 +49,17 @@ def main(path: Path) -> None:
     with ExitStack() as stack:
         if search.meter is not None:
             stack.callback(search.meter.close)
-        for folder in spec.pictures:
+        for number, folder in enumerate(spec.pictures):
+            meeting = Meeting(Path(spec.meeting) / str(number), spec.edge, spec.edges)
             clip = read_pictures(Path(folder))
             with (
                 clip.open(int(ENCODED_FPS * (spec.most_s + 60))) as source,
                 open_stream(spec, method, model, source) as stream,
                 NewestFrames(PacedFrames(source)) as frames,
             ):
-                answers = play(clip, frames, stream, window, method.name, moves=method.moves, meter=search.meter)
+                answers = play(
+                    clip, frames, stream, window, method.name, moves=method.moves, meeting=meeting, meter=search.meter
+                )
             answers.save(out)
     facts = {
         "peak_mib": peak_mib(),

@@ -127,9 +127,10 @@ def open_stream(spec: EdgeSpec, method: LiveMethod, model: EdgeModel, source: Vi
             yield LiveStream(loop=loop, before=alone.reset, linked=lambda: True, busy=model.busy)
         return
     assert spec.server is not None
+    stream_name = f"{method.slug}-{spec.edge}"
     tls = _tls(Path(spec.certificates))
     if method.place == "camera":
-        watch = WatchOptions(reuse=reuse, confidence=lowest, iou=_IOU, stream=method.slug, tls=tls)
+        watch = WatchOptions(reuse=reuse, confidence=lowest, iou=_IOU, stream=stream_name, tls=tls)
         with fluxshard.watch(source, spec.server, watch) as camera:
             loop = StreamLoop(session=camera, detect=_as_it_is, placement=lambda: camera.record.as_dict())
             before = camera.reset if method.reuse == "whole" else _nothing
@@ -141,7 +142,7 @@ def open_stream(spec: EdgeSpec, method: LiveMethod, model: EdgeModel, source: Vi
         dispatch = replace(dispatch, margin_ms=_ALWAYS_SERVER_MS)
     options = OffloadOptions(
         dispatch=dispatch, payload=method.payload, answer="detections",
-        stream=method.slug, keep_warm=method.keep_warm, tls=tls,
+        stream=stream_name, keep_warm=method.keep_warm, tls=tls,
     )  # fmt: skip
     packets = None
     if method.payload == "bitstream":

@@ -55,10 +55,15 @@ def uncounted(given: Answers) -> Answers:
 
 
 def run(
-    *given: Answers, method: LiveMethod = METHODS[1], tier: str = "low", slowdown: float = 16.0, **facts: object
+    *given: Answers,
+    method: LiveMethod = METHODS[1],
+    tier: str = "low",
+    slowdown: float = 16.0,
+    edges: int | None = None,
+    **facts: object,
 ) -> LiveRun:
     """Of answers."""
-    return LiveRun(tier=tier, slowdown=slowdown, method=method, answers=given, facts=FACTS | facts)
+    return LiveRun(tier=tier, slowdown=slowdown, method=method, answers=given, facts=FACTS | facts, edges=edges)
 
 
 def same(one: Answers, other: Answers) -> bool:

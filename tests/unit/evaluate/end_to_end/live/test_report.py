@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fluxshard.evaluate.end_to_end.live.figures import live_figures
+from fluxshard.evaluate.end_to_end.live.figures import Measured, live_figures
 from fluxshard.evaluate.end_to_end.live.methods import METHODS, LiveMethod
-from fluxshard.evaluate.end_to_end.live.report import Measured, write_report
-from fluxshard.evaluate.end_to_end.live.runs import LiveOptions
+from fluxshard.evaluate.end_to_end.live.options import LiveOptions
+from fluxshard.evaluate.end_to_end.live.report import write_report
 from fluxshard.evaluate.end_to_end.workload import SEG
 from tests.unit.evaluate.end_to_end.live.small_runs import FACTS, answers, row, run, uncounted
 
@@ -24,10 +24,19 @@ DESCRIPTION = {
 SHOWN = (METHODS[0], METHODS[1], METHODS[-1])
 
 
-def measured(method: LiveMethod, tier: str, slowdown: float, **facts: object) -> Measured:
+def measured(
+    method: LiveMethod,
+    tier: str,
+    slowdown: float,
+    *,
+    edges: int | None = None,
+    latency_ms: float = 150.0,
+    **facts: object,
+) -> Measured:
     if method.place == "edge":
         facts |= {"link": None, "mbps": None, "server_mib": None}
-    one = run(answers(row(0), row(1, latency_ms=200.0)), method=method, tier=tier, slowdown=slowdown, **facts)
+    given = answers(row(0, latency_ms=latency_ms - 50), row(1, latency_ms=latency_ms + 50))
+    one = run(given, method=method, tier=tier, slowdown=slowdown, edges=edges, **facts)
     return Measured(run=one, figures=live_figures(one, [np.ones(2)], [np.ones(2)], 1000, SEG.energy))
 
 
@@ -41,7 +50,7 @@ def all_of(**facts: object) -> list[Measured]:
 
 
 def test_pages(tmp_path: Path) -> None:
-    path = write_report(all_of(), LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
+    path = write_report(all_of(), [], LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
     html, text = path.read_text(), (tmp_path / "report.md").read_text()
     HTMLParser().feed(html)
     drawn = {one.name for one in (tmp_path / "figures").iterdir()}
@@ -64,7 +73,7 @@ def test_pages(tmp_path: Path) -> None:
 
 
 def test_a_shaper_is_called_one(tmp_path: Path) -> None:
-    write_report(all_of(link="shaper"), LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
+    write_report(all_of(link="shaper"), [], LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
     assert (tmp_path / "report.md").read_text().count("a SHAPER in user space") == 12
 
 
@@ -76,13 +85,28 @@ def test_a_shaper_is_called_one(tmp_path: Path) -> None:
     ],
 )
 def test_settings_of_tcp(tmp_path: Path, changes: dict[str, object], said: str) -> None:
-    write_report(all_of(**changes), LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
+    write_report(all_of(**changes), [], LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
     assert said in (tmp_path / "report.md").read_text()
+
+
+def test_several_edges_have_tables_of_their_own(tmp_path: Path) -> None:
+    shared = [
+        measured(METHODS[3], "low", 16.0, edges=edges, latency_ms=latency_ms)
+        for edges, latency_ms in ((1, 100.0), (2, 160.0), (3, 300.0))
+    ]
+    write_report(all_of(), shared, LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
+    text = (tmp_path / "report.md").read_text()
+    assert "## Several edges with one uplink and one server: low, edges 16x slower" in text
+    assert text.count("| offload H.264, 2 edges |") == 3 and text.count("| offload H.264, 1 edge |") == 3
+    assert (tmp_path / "figures" / "edges_low.png").stat().st_size > 0
+    body = json.loads((tmp_path / "results.json").read_text())
+    assert [(one["edges"], one["mean_ms"]) for one in body["edges"]] == [(1, 100), (2, 160), (3, 300)]
+    assert len(body["runs"]) == 2 * 2 * len(SHOWN)
 
 
 def test_a_meter_is_named(tmp_path: Path) -> None:
     write_report(
-        all_of(meter="RAPL, 1 processor package"), LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION
+        all_of(meter="RAPL, 1 processor package"), [], LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION
     )
     text = (tmp_path / "report.md").read_text()
     assert "at its own speed, by RAPL, 1 processor package" in text and "not metered" not in text
@@ -92,5 +116,5 @@ def test_runs_that_have_not_counted_the_busy_time_are_named(tmp_path: Path) -> N
     runs = all_of()
     old = uncounted(answers(row(0), row(1)))
     runs[1] = replace(runs[1], run=replace(runs[1].run, answers=(old,)))
-    write_report(runs, LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
+    write_report(runs, [], LiveOptions(methods=SHOWN), SEG.energy, tmp_path, DESCRIPTION)
     assert f"have not counted the edge's busy time ({SHOWN[1].name})" in (tmp_path / "report.md").read_text()

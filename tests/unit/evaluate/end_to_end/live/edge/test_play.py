@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fluxshard.evaluate.end_to_end.live.edge.meeting as meeting_module
 import fluxshard.evaluate.end_to_end.live.edge.play as play_module
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.end_to_end.live.answers import Answers
 from fluxshard.evaluate.end_to_end.live.edge.busy import BusyTime
+from fluxshard.evaluate.end_to_end.live.edge.meeting import Meeting
 from fluxshard.evaluate.end_to_end.live.edge.play import Window, play
 from fluxshard.evaluate.end_to_end.live.edge.stream import LiveStream
 from fluxshard.evaluate.end_to_end.live.looped import LoopedClip
@@ -69,6 +71,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(play_module, "time", clock)
+    monkeypatch.setattr(meeting_module, "time", clock)
     return clock
 
 
@@ -89,11 +92,13 @@ def played(
     linked: bool = True,
     count: int = 1000,
     meter: Any = None,
+    meeting: Meeting | None = None,
     **changes: Any,
 ) -> Answers:
     window = Window(**({"frames": 15, "seconds": 1.0, "warm_s": 0.45, "most_s": 30.0} | changes))
     stream = LiveStream(loop=loop, before=lambda: None, linked=lambda: linked, busy=loop.busy)  # type: ignore[arg-type]
-    return play(CLIP, frames(clock, count), stream, window, "any", moves=moves, meter=meter)
+    meeting = Meeting(Path("nowhere")) if meeting is None else meeting
+    return play(CLIP, frames(clock, count), stream, window, "any", moves=moves, meeting=meeting, meter=meter)
 
 
 def test_frames_count_after_the_warm_up_for_whole_periods(clock: Clock) -> None:
@@ -123,6 +128,38 @@ def test_unanswered_frames_are_rows_and_count_for_nothing(clock: Clock) -> None:
     assert len(found.columns["answered"]) == 20 and found.columns["answered"].sum() == 10
     assert [len(one.objects) for one in found.trace.frames][:4] == [1, 0, 1, 0]
     assert set(found.columns["compute"]) == {0.5, 0.0} and found.columns["sent_bytes"].sum() == 140
+
+
+@pytest.mark.parametrize(
+    ("ready", "enough", "first", "count"),
+    [
+        (1000.0, 1001.4, 5, 10),  # the other edge was there before
+        (1001.97, 1003.3, 20, 20),  # it comes later, and counting goes on until it has enough
+        (1001.97, 1002.0, 20, 20),  # it has had enough before
+        (1001.97, 1004.1, 20, 30),
+    ],
+)
+def test_edges_count_for_as_many_seconds(
+    clock: Clock, tmp_path: Path, ready: float, enough: float, first: int, count: int
+) -> None:
+    """All periods begin with the last edge's arrival, and all end together; this one has its frames after 0.4 s."""
+    other = SeenAt(clock, tmp_path, {"ready": ready, "enough": enough})
+    found = played(clock, Loop(clock), meeting=other, frames=4 if ready == 1000.0 else 15)
+    assert found.columns["captured"][0] == 3 * first
+    assert len(found.columns["captured"]) == count
+
+
+class SeenAt(Meeting):
+    """Of two edges, where the other one arrives at points at times."""
+
+    def __init__(self, clock: Clock, folder: Path, times: dict[str, float]) -> None:
+        super().__init__(folder, 0, 2)
+        self._clock, self._folder, self._due = clock, folder, times
+
+    def latest(self, point: str) -> float | None:
+        if self._due[point] <= self._clock.now:
+            (self._folder / f"{point}-1").write_text(repr(self._due[point]))
+        return super().latest(point)
 
 
 @pytest.mark.parametrize("moves", [True, False])
