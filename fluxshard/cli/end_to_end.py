@@ -56,12 +56,14 @@ def end_to_end(
     ] = None,
     links: Annotated[int, typer.Option(min=1, help="Link traces per tier.", rich_help_panel=REPLAYED)] = 20,
     edges: Annotated[
-        str,
-        typer.Option(help="Numbers of edges that share an uplink, with commas between.", rich_help_panel=REPLAYED),
-    ] = "1,2,3,8",
-    edges_tiers: Annotated[
-        str, typer.Option(help="Kinds of links that are shared.", rich_help_panel=REPLAYED)
-    ] = "medium",
+        str | None,
+        typer.Option(
+            help="Numbers of edges that share an uplink, with commas between. Over an emulated link they are processes "
+            "of this machine, at the greatest slowdown.",
+            show_default="1,2,3,8 replayed; none over an emulated link",
+        ),
+    ] = None,
+    edges_tiers: Annotated[str, typer.Option(help="Kinds of links that are shared.")] = "medium",
     oracles: Annotated[
         int,
         typer.Option(min=0, help="Links per tier for which the best dispatch is found too.", rich_help_panel=REPLAYED),
@@ -194,7 +196,7 @@ def end_to_end(
                 links={tier: spread(found_tiers[tier], links) for tier in chosen},
                 options=ReplayOptions(
                     workload=workload, seconds=seconds, pre_ms=pre_ms, similarity=settings.similarity,
-                    optimum_links=oracles, edges=_counts(edges),
+                    optimum_links=oracles, edges=_counts("1,2,3,8" if edges is None else edges),
                     together_tiers=tuple(tier for tier in shared if tier in chosen), ablated=ablations,
                 ),
                 out=out,
@@ -209,18 +211,21 @@ def end_to_end(
             with needs_extra("cloud"):
                 from fluxshard.evaluate.end_to_end.live.evaluation import LiveEvaluation, run_live, typical
                 from fluxshard.evaluate.end_to_end.live.methods import live_methods
-                from fluxshard.evaluate.end_to_end.live.runs import FOLDER, LiveOptions
+                from fluxshard.evaluate.end_to_end.live.options import LiveOptions
+                from fluxshard.evaluate.end_to_end.live.runs import FOLDER
 
             live = LiveEvaluation(
                 clips=taken,
                 setup=setup,
                 settings=settings,
+                workload=workload,
                 links={tier: typical(found_tiers[tier], round(seconds)) for tier in chosen},
                 options=LiveOptions(
                     methods=live_methods(None if methods is None else _words(methods)),
                     slowdowns=_factors(slowdown), frames=frames, seconds=round(seconds), warm_s=warm, link=link,
                     queue_bytes=None if queue_kb is None else round(1e3 * queue_kb),
                     congestion_control=congestion_control, initcwnd=initcwnd,
+                    edges=() if edges is None else _counts(edges), shared_tiers=shared,
                 ),
                 out=out,
                 measure=measure,

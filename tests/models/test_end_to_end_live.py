@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
 def test_a_small_evaluation_over_a_link(
     command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(command(tmp_path, "--methods", ",".join(METHODS))) == 0
+    assert run(command(tmp_path, "--methods", ",".join(METHODS), "--edges", 2)) == 0
     folder = tmp_path / "over_link"
     body = json.loads((folder / "results.json").read_text())
     found = {one["method"]: one for one in body["runs"]}
@@ -57,6 +57,7 @@ def test_a_small_evaluation_over_a_link(
     assert all(one["frames"] >= 3 and one["unanswered"] == 0 for one in found.values())
     alone, dense, planned, carried, timely = found.values()
     assert alone["cloud"] == 0 and alone["tx"] == 0 and alone["facts"]["link"] is None
+    assert alone["busy_ms"] > 0 and dense["busy_ms"] == 0 and 0 < dense["energy_j"] < alone["energy_j"]
     assert dense["cloud"] == 1 and dense["compute"] == 1 and dense["tx"] > 0
     # the round trip of 40 ms is in every answer of the server, and the sum of the parts is the latency
     assert dense["parts_ms"]["link_ms"] >= 40 and dense["facts"]["link"] == "shaper"
@@ -64,12 +65,17 @@ def test_a_small_evaluation_over_a_link(
     assert planned["accuracy"] is not None and planned["edge_mib"] > 0 and planned["server_mib"] > 0
     assert carried["frames"] >= 3 and carried["tx"] > 0
     assert timely["missed"] <= planned["missed"] and timely["accuracy"] is not None
+    one, two = body["edges"]
+    assert (one["edges"], two["edges"]) == (1, 2) and one["method"] == two["method"] == "offload H.264"
+    assert one["frames"] >= 3 and two["frames"] >= 6 and one["cloud"] == two["cloud"] == 1
+    assert len(list((folder / "runs" / "medium" / "2x").glob("2-edges-*/edge-*/*.npz"))) == 2
     text = (folder / "report.md").read_text()
-    assert "SHAPER" in text and text.count("TCP: ") == 3 and "queue" in text and "modelled" not in text
-    assert (folder / "report.html").read_text().count("data:image/png") == 2
+    assert "SHAPER" in text and text.count("TCP: ") == 3 + 4 and "queue" in text
+    assert text.count("modelled") == 4  # the edge's energy: in its note, its columns, and its growth
+    assert (folder / "report.html").read_text().count("data:image/png") == 3
 
     files = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.npz")}
     capsys.readouterr()
-    assert run(command(tmp_path, "--methods", ",".join(METHODS))) == 0  # nothing is run again
+    assert run(command(tmp_path, "--methods", ",".join(METHODS), "--edges", 2)) == 0  # nothing is run again
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.npz")} == files
     assert "slower: " not in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Literal
 from fluxshard.evaluate.end_to_end.settings import ABLATIONS, Role
 from fluxshard.evaluate.offload.replay import Strategy
 from fluxshard.evaluate.offload.scenario import Rules
+from fluxshard.runtime.offload.dispatch import DispatchOptions
 
 Kind = Literal["baseline", "FluxShard", "ablation", "oracle"]
 Sent = Literal["raw", "jpeg", "h264", "camera", "coach", "packed", "bitstream"]
@@ -45,6 +46,7 @@ _WAITS = Rules(waits_for_edge=True)  # propagated reuse assembles its input in p
 EDGE_ONLY, OFFLOAD, H264 = "edge only", "offload raw", "offload H.264"
 PAPERS, PLANNED_RAW, PLANNED = "FluxShard as in the paper", "FluxShard planned, raw", "FluxShard planned, bitstream"
 CARRIED, ANYTIME = "planned + carried, bitstream", "carried, 10 ms"
+LEAST_ENERGY = "planned, bitstream, least energy"
 
 
 def _propagated(name: str, kind: Kind, role: Role, paper: str | None, **changes: object) -> Entrant:
@@ -90,6 +92,10 @@ ENTRANTS: tuple[Entrant, ...] = (
     Entrant(name="FluxShard planned, packed", kind="FluxShard", role="planned", sent="packed", strategy="hedged+warm"),
     Entrant(name=PLANNED, kind="FluxShard", role="planned", sent="bitstream", strategy="hedged+warm"),
     Entrant(name=CARRIED, kind="FluxShard", role="carried", sent="bitstream", strategy="hedged+warm"),
+    Entrant(
+        name=LEAST_ENERGY, kind="FluxShard", role="planned", sent="bitstream", strategy="hedged",
+        rules=Rules(dispatch=DispatchOptions(minimize="energy")),
+    ),
     _propagated("w/o RFAP", "ablation", "w/o RFAP", "w/o RFAP"),
     _propagated("RFAP per layer", "ablation", "RFAP per layer", "RFAP per layer"),
     _propagated("w/o offload", "ablation", "propagated", "w/o offload", strategy="edge"),

@@ -181,6 +181,7 @@ def scenario_of(task: LinkTask, one: Entrant, camera: int = 0, edges: int = 1) -
         frames=max(1, round(options.seconds * CAPTURED_FPS)), pre_ms=options.pre_ms, one_way_ms=options.one_way_ms,
         period_ms=PERIOD_MS, repeats=repeats_of(material, one, content, options.similarity),
         repeat_ms=options.advance_ms if one.role == "carried" else 0.0, offset_ms=camera * PERIOD_MS / edges,
+        joules=workload.energy.joules,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.offload.hedging import hedge_start_ms
 from fluxshard.evaluate.offload.scenario import Rules, Scenario
 from fluxshard.evaluate.offload.uploads import Flight, Shared, Uploads
-from fluxshard.runtime.offload.dispatch import DispatchInputs, Endpoint, decide
+from fluxshard.runtime.offload.dispatch import DispatchInputs, Endpoint, cloud_time, decide
 from fluxshard.runtime.offload.hedge import HedgeBudget
 
 Strategy = Literal["edge", "cloud", "both", "oracle", "paper", "hedged", "hedged+warm"]
@@ -211,13 +211,17 @@ class _Stream:
             self.uploads.cut(edge_done)
 
     def _inputs(self, edge_ms: float, edge_wait_ms: float, flight: Flight, ready: float) -> DispatchInputs:
-        uploads = self.uploads
-        return DispatchInputs(
+        uploads, joules = self.uploads, self.scenario.joules
+        inputs = DispatchInputs(
             edge_ms=edge_ms, cloud_ms=flight.server_ms, edge_wait_ms=edge_wait_ms,
             server_wait_ms=uploads.server_wait_ms, cloud_pre_ms=uploads.link_wait_ms,
             upload_bytes=int(flight.n_bytes), backlog_bytes=int(uploads.backlog_bytes(ready)),
             uplink_bytes_per_ms=uploads.rate, propagation_ms=self.scenario.one_way_ms,
         )  # fmt: skip
+        cloud_ms = cloud_time(inputs)
+        if joules is None or cloud_ms is None:
+            return inputs
+        return replace(inputs, edge_mj=1e3 * joules(edge_ms, edge_ms), cloud_mj=1e3 * joules(cloud_ms, 0.0))
 
 
 class _Turn:

@@ -14,6 +14,7 @@ from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.runtime.offload.latency_profile import LatencyProfile
 
 Curve = Callable[[Work], float]  # milliseconds of a frame with so much work
+Joules = Callable[[float, float], float]  # of a frame, from its latency and the time that the edge computes, in ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Scenario:
       repeats: which frames are answered by the last result, without running; none unless given.
       repeat_ms: what such an answer takes beyond `pre_ms`.
       offset_ms: when the first frame is captured: cameras that share a link do not run in step.
+      joules: energy that the edge takes for a frame, for a dispatch that minimizes it; None leaves that to latency.
 
     Raises:
       EvaluationError: a value that is not allowed.
@@ -85,6 +87,7 @@ class Scenario:
     repeats: Repeats | None = None
     repeat_ms: float = 0.0
     offset_ms: float = 0.0
+    joules: Joules | None = None
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.ticks < 1 or not (math.isfinite(self.period_ms) and self.period_ms > 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -34,6 +35,7 @@ class AnswerRow:
         sent it without being asked.
       sent_bytes: for it, and for frames dropped before it.
       compute: executed multiply-accumulates over the dense network's, of the endpoint that answered.
+      busy_ms: that the edge's network and image tests ran since the frame before was done, for whichever frame.
     """
 
     captured: int
@@ -52,6 +54,7 @@ class AnswerRow:
     refreshed: int
     sent_bytes: int
     compute: float
+    busy_ms: float
 
 
 PARTS = ("before_ms", "link_ms", "server_wait_ms", "network_ms", "after_ms")
@@ -63,25 +66,28 @@ class Answers:
     """All counted frames of one method on one clip over one link.
 
     Attributes:
-      columns: of `AnswerRow`, by name.
+      columns: of `AnswerRow`, by name; without `busy_ms` where it was recorded before there was one.
       watched_ms: how long frames were counted.
       trace: detections of the same frames, in pixels of the clip's pictures; none where nobody has answered.
+      metered_mj: energy that a meter of the edge's machine counted meanwhile; NaN without one.
     """
 
     columns: dict[str, Floats]
     watched_ms: float
     trace: Trace
+    metered_mj: float = math.nan
 
     @classmethod
-    def of(cls, rows: Sequence[AnswerRow], watched_ms: float, trace: Trace) -> Answers:
+    def of(cls, rows: Sequence[AnswerRow], watched_ms: float, trace: Trace, metered_mj: float = math.nan) -> Answers:
         """From rows, in order."""
         columns = {name: np.array([float(getattr(row, name)) for row in rows]) for name in COLUMNS}
-        return cls(columns=columns, watched_ms=watched_ms, trace=trace)
+        return cls(columns=columns, watched_ms=watched_ms, trace=trace, metered_mj=metered_mj)
 
     def save(self, folder: Path) -> None:
         """Writes both files of the trace's clip."""
         self.trace.save(folder / f"{self.trace.clip}.json.gz")
-        save_arrays(folder / f"{self.trace.clip}.npz", watched_ms=np.array([self.watched_ms]), **self.columns)
+        totals = {"watched_ms": np.array([self.watched_ms]), "metered_mj": np.array([self.metered_mj])}
+        save_arrays(folder / f"{self.trace.clip}.npz", **totals, **self.columns)
 
     @classmethod
     def load(cls, folder: Path, clip: str) -> Answers:
@@ -92,4 +98,6 @@ class Answers:
         """
         columns = load_arrays(folder / f"{clip}.npz")
         watched_ms = float(columns.pop("watched_ms")[0])
-        return cls(columns=columns, watched_ms=watched_ms, trace=Trace.load(folder / f"{clip}.json.gz"))
+        metered_mj = float(columns.pop("metered_mj", np.array([math.nan]))[0])
+        trace = Trace.load(folder / f"{clip}.json.gz")
+        return cls(columns=columns, watched_ms=watched_ms, trace=trace, metered_mj=metered_mj)

@@ -13,13 +13,15 @@ import torch
 
 import fluxshard
 from fluxshard import video
-from fluxshard.errors import EvaluationError
+from fluxshard.errors import EvaluationError, OptionError
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.end_to_end.live.accuracy import Reference
-from fluxshard.evaluate.end_to_end.live.figures import live_figures
-from fluxshard.evaluate.end_to_end.live.report import Measured, write_report
-from fluxshard.evaluate.end_to_end.live.runs import FOLDER, LiveOptions, Runs
+from fluxshard.evaluate.end_to_end.live.figures import Measured, live_figures
+from fluxshard.evaluate.end_to_end.live.options import LiveOptions
+from fluxshard.evaluate.end_to_end.live.report import write_report
+from fluxshard.evaluate.end_to_end.live.runs import FOLDER, LiveRun, Runs
 from fluxshard.evaluate.end_to_end.settings import Settings
+from fluxshard.evaluate.end_to_end.workload import Workload
 from fluxshard.evaluate.experiment import measure_of
 from fluxshard.evaluate.methods.method import dense_method
 from fluxshard.evaluate.offload.link_trace import LinkTrace
@@ -39,6 +41,7 @@ class LiveEvaluation:
       clips: that are shown.
       setup: network, image size, frames of clips; `encoded` is taken for granted.
       settings: of the methods.
+      workload: the paper's, whose edge's energy is taken.
       links: one per tier.
       options: of the runs.
       out: directory for everything.
@@ -50,6 +53,7 @@ class LiveEvaluation:
     clips: tuple[Clip, ...]
     setup: Setup
     settings: Settings
+    workload: Workload
     links: Mapping[str, LinkTrace]
     options: LiveOptions = field(default_factory=LiveOptions)
     out: Path
@@ -66,14 +70,18 @@ def run_live(
     """Makes what is missing, and writes the report into the folder `FOLDER` of the output.
 
     Returns:
-      all runs with their figures.
+      all runs with their figures, those in which several edges share a link at the end.
 
     Raises:
       EvaluationError: nothing to run, clips of several sizes, or a process failed; what was finished remains.
+      OptionError: a link is shared whose tier is not among the links.
       TransportError: the link cannot be made.
     """
     if not request.clips or not request.links:
         raise EvaluationError("nothing to run: give clips and link traces")
+    unknown = sorted(set(request.options.shared_tiers) - set(request.links))
+    if unknown and request.options.edges:
+        raise OptionError(f"several edges share links of {', '.join(unknown)}: there are {', '.join(request.links)}")
     setup = replace(request.setup, encoded=True)
     request.out.mkdir(parents=True, exist_ok=True)
     size = _size(setup, request.clips)
@@ -88,13 +96,18 @@ def run_live(
         setup=setup,
         weights=weights, settings=request.settings, size=size, clips=request.clips, links=request.links,
         options=request.options, out=request.out, tell=tell,
-    ).run()  # fmt: skip
+    )  # fmt: skip
+
+    def measured_of(run: LiveRun) -> Measured:
+        of_answers = references * (run.edges or 1)
+        pairs = [one.accuracy(answers, measure) for one, answers in zip(of_answers, run.answers, strict=True)]
+        own, dense = [one for one, _ in pairs], [one for _, one in pairs]
+        figures = live_figures(run, own, dense, 3 * size[0] * size[1], request.workload.energy)
+        return Measured(run=run, figures=figures)
+
+    single, shared = runs.run(), runs.run_shared()
     tell("figures")
-    measured = []
-    for run in runs:
-        pairs = [one.accuracy(answers, measure) for one, answers in zip(references, run.answers, strict=True)]
-        figures = live_figures(run, [own for own, _ in pairs], [dense for _, dense in pairs], 3 * size[0] * size[1])
-        measured.append(Measured(run=run, figures=figures))
+    measured, together = [measured_of(run) for run in single], [measured_of(run) for run in shared]
     description = {
         "command": request.command,
         "weights": Path(setup.weights).stem,
@@ -105,8 +118,8 @@ def run_live(
         "versions": f"fluxshard {fluxshard.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "machine": f"{cpu_name()}, {platform.system()} {platform.release()}",
     }
-    write_report(measured, request.options, request.out / FOLDER, description)
-    return measured
+    write_report(measured, together, request.options, request.workload.energy, request.out / FOLDER, description)
+    return [*measured, *together]
 
 
 def typical(traces: Sequence[LinkTrace], seconds: int) -> LinkTrace:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxshard.evaluate.end_to_end.common_figures import age_area, loss_of
-from fluxshard.evaluate.end_to_end.live.answers import PARTS, Answers
+from fluxshard.evaluate.end_to_end.live.answers import COLUMNS, PARTS, Answers
+from fluxshard.evaluate.end_to_end.live.methods import LiveMethod
 from fluxshard.evaluate.end_to_end.live.runs import LiveRun
+from fluxshard.evaluate.end_to_end.workload import EnergyModel
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +38,10 @@ class LiveFigures:
       age_ms: mean over time of how long ago the newest answered frame was captured.
       missed: share of the captured frames that were never taken.
       edge_mib, server_mib: most resident memory; the server's while the method ran.
+      busy_ms: that the edge's network and image tests ran, per answered frame, whoever answered it.
+      energy_j: of the edge per frame, modelled from its latency and that; NaN where answers may be moved results, which
+        take less time than the edge is at work for them.
+      metered_j: energy per answered frame of the machine that both ends are on; NaN without a meter.
     """
 
     frames: int
@@ -63,6 +69,9 @@ class LiveFigures:
     missed: float
     edge_mib: float
     server_mib: float
+    busy_ms: float
+    energy_j: float
+    metered_j: float
 
     @property
     def loss(self) -> float | None:
@@ -74,7 +83,17 @@ class LiveFigures:
         return {**dataclasses.asdict(self), "loss": self.loss}
 
 
-def live_figures(run: LiveRun, accuracy: Sequence[Floats], dense: Sequence[Floats], raw_bytes: int) -> LiveFigures:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A run and its figures."""
+
+    run: LiveRun
+    figures: LiveFigures
+
+
+def live_figures(
+    run: LiveRun, accuracy: Sequence[Floats], dense: Sequence[Floats], raw_bytes: int, energy: EnergyModel
+) -> LiveFigures:
     """Figures of a run.
 
     Args:
@@ -82,8 +101,10 @@ def live_figures(run: LiveRun, accuracy: Sequence[Floats], dense: Sequence[Float
       accuracy: of every counted frame, by clip; NaN where it was not answered or cannot be compared.
       dense: the dense network's on the same frames.
       raw_bytes: of one image.
+      energy: of the edge.
     """
-    joined = {name: np.concatenate([one.columns[name] for one in run.answers]) for name in run.answers[0].columns}
+    names = [name for name in COLUMNS if name != "busy_ms" or counts_busy(run)]
+    joined = {name: np.concatenate([one.columns[name] for one in run.answers]) for name in names}
     there = joined["answered"] > 0
     latency = joined["latency_ms"][there]
     p50, p95, p99, p999 = (float(one) for one in np.quantile(latency, (0.5, 0.95, 0.99, 0.999)))
@@ -93,13 +114,15 @@ def live_figures(run: LiveRun, accuracy: Sequence[Floats], dense: Sequence[Float
     ages = [_age(one) for one in run.answers]
     known = np.isfinite(np.concatenate(accuracy)) & there
     server_mib = run.facts.get("server_mib")
+    answered = float(there.sum())
+    busy_ms = float(_busy_ms(run.method, joined).sum()) / answered
     makes_up = run.method.within_ms is None  # moved results take no time of their own frame's parts
     return LiveFigures(
-        frames=int(there.sum()), unanswered=int((~there).sum()), fps=1e3 * float(there.sum()) / watched_ms,
+        frames=int(there.sum()), unanswered=int((~there).sum()), fps=1e3 * answered / watched_ms,
         mean_ms=float(latency.mean()), p50_ms=p50, p95_ms=p95, p99_ms=p99, p999_ms=p999, max_ms=float(latency.max()),
         parts_ms={part: _mean(joined[part][there]) if makes_up else float("nan") for part in PARTS},
         edge_ms=_mean(latency[~cloud]), cloud_ms=_mean(latency[cloud]),
-        tx=float(sent.sum()) / (raw_bytes * float(there.sum())), kb=float(sent.sum()) / float(there.sum()) / 1e3,
+        tx=float(sent.sum()) / (raw_bytes * answered), kb=float(sent.sum()) / answered / 1e3,
         compute=float(joined["compute"][there].mean()), cloud=float(cloud.mean()),
         hedged=float(joined["hedged"][there].mean()), refreshed=float(joined["refreshed"][there].mean()),
         wasted=float(sent[joined["cloud"] == 0].sum() / sent.sum()) if sent.sum() else 0.0,
@@ -108,7 +131,28 @@ def live_figures(run: LiveRun, accuracy: Sequence[Floats], dense: Sequence[Float
         age_ms=sum(area for area, _ in ages) / max(1e-9, sum(time for _, time in ages)),
         missed=1 - len(there) / captured, edge_mib=float(run.facts["peak_mib"]),
         server_mib=float("nan") if server_mib is None else float(server_mib),
+        busy_ms=busy_ms, energy_j=energy.joules(float(latency.mean()), busy_ms) if makes_up else float("nan"),
+        metered_j=sum(one.metered_mj for one in run.answers) / 1e3 / answered,
     )  # fmt: skip
+
+
+def counts_busy(run: LiveRun) -> bool:
+    """Whether the edge itself has counted how long it computes; older runs have not."""
+    return all("busy_ms" in one.columns for one in run.answers)
+
+
+def _busy_ms(method: LiveMethod, joined: Mapping[str, Floats]) -> Floats:
+    """How long the edge computed for each frame.
+
+    Of runs that have not counted it, it is what is known: the network where the edge answered, and all that came before
+    a frame was placed where the edge has image tests. That has its encoding in it, and not the network of frames that
+    the server answered first.
+    """
+    if "busy_ms" in joined:
+        return joined["busy_ms"]
+    tests = method.place == "both" and method.reuse != "whole"
+    own: Floats = np.where(joined["cloud"] > 0, 0.0, joined["network_ms"])
+    return own + joined["before_ms"] if tests else own
 
 
 def _mean(values: Floats) -> float:

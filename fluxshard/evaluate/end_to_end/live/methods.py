@@ -90,6 +90,9 @@ METHODS: tuple[LiveMethod, ...] = (
     replace(_planned(ANYTIME, "bitstream"), within_ms=10.0),
 )
 
+SHARED = (H264, PLANNED_RAW, PLANNED)
+"""Names of those that several edges run."""
+
 
 def live_methods(names: Sequence[str] | None) -> tuple[LiveMethod, ...]:
     """Methods by name or slug, in the order of `METHODS`; all for None.

@@ -111,42 +111,61 @@ def serving(link: EmulatedLink, spec: ServerSpec) -> Iterator[Server]:
         process.wait()
 
 
-def run_edge(spec: EdgeSpec, link: EmulatedLink | None, timeout_s: float) -> dict[str, Any]:
-    """Runs an edge to its end.
+def run_edges(specs: Sequence[EdgeSpec], link: EmulatedLink | None, timeout_s: float) -> list[dict[str, Any]]:
+    """Runs edges beside each other, all to their ends.
 
     Args:
-      spec: what it does; its folder is made.
-      link: at whose end it runs; None for an edge alone.
-      timeout_s: after which it is killed.
+      specs: what they do, in the order of the link's edges; their folders are made.
+      link: at whose ends they run; None for edges alone.
+      timeout_s: after which they are killed.
 
     Returns:
-      what it says of itself.
+      what they say of themselves.
 
     Raises:
-      EvaluationError: it failed.
+      EvaluationError: one of them failed; the others are killed.
     """
+    running: list[tuple[EdgeSpec, subprocess.Popen[bytes]]] = []
+    try:
+        for edge, spec in enumerate(specs):
+            running.append((spec, _start_edge(spec, link, edge)))
+        until = time.monotonic() + timeout_s
+        while going := [spec for spec, process in running if _goes_on(spec, process)]:
+            if time.monotonic() > until:
+                late = going[0]
+                raise EvaluationError(f"{late.method!r} took longer than {timeout_s:.0f} s: {_tail(_log(late))}")
+            time.sleep(0.05)
+    finally:
+        for _, process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    return [json.loads((Path(spec.out) / "edge.json").read_text(encoding="utf-8")) for spec in specs]
+
+
+def _start_edge(spec: EdgeSpec, link: EmulatedLink | None, edge: int) -> subprocess.Popen[bytes]:
     folder = Path(spec.out)
     folder.mkdir(parents=True, exist_ok=True)
-    path, log = folder / "spec.json", folder / "edge.log"
+    path = folder / "spec.json"
     spec.save(path)
     command = [sys.executable, "-m", _EDGE, str(path)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command if link is None else link.edge_command(command), stdout=out, stderr=out,
+    with _log(spec).open("wb") as out:
+        return subprocess.Popen(
+            command if link is None else link.edge_command(command, edge), stdout=out, stderr=out,
             env=environment(spec.threads),
         )  # fmt: skip
-    try:
-        status = process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        raise EvaluationError(f"{spec.method!r} took longer than {timeout_s:.0f} s: {_tail(log)}") from None
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+
+
+def _goes_on(spec: EdgeSpec, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process still runs; raises EvaluationError where it has failed."""
+    status = process.poll()
     if status:
-        raise EvaluationError(f"{spec.method!r} failed with status {status}: {_tail(log)}")
-    facts: dict[str, Any] = json.loads((folder / "edge.json").read_text(encoding="utf-8"))
-    return facts
+        raise EvaluationError(f"{spec.method!r} failed with status {status}: {_tail(_log(spec))}")
+    return status is None
+
+
+def _log(spec: EdgeSpec) -> Path:
+    return Path(spec.out) / "edge.log"
 
 
 def save_model(spec: ServerSpec, cpus: Sequence[int], out: Path) -> None:

@@ -1,10 +1,9 @@
-"""The report of runs over links. Nothing in it is modelled, and nothing of a replay is in its tables."""
+"""The report of runs over links. Only energy in it is modelled, and nothing of a replay is in its tables."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ import numpy as np
 
 from fluxshard.evaluate.data.clips import ENCODED_FPS
 from fluxshard.evaluate.end_to_end.live.answers import PARTS
-from fluxshard.evaluate.end_to_end.live.figures import LiveFigures
-from fluxshard.evaluate.end_to_end.live.runs import LiveOptions, LiveRun
+from fluxshard.evaluate.end_to_end.live.figures import Measured, counts_busy
+from fluxshard.evaluate.end_to_end.live.options import LiveOptions
+from fluxshard.evaluate.end_to_end.live.sharing import SHARING_NOTES, Group, draw_growth, growth_table
 from fluxshard.evaluate.end_to_end.report.document import Document, Section
+from fluxshard.evaluate.end_to_end.workload import EnergyModel
 from fluxshard.evaluate.report.plot_style import COLOURS, annotate, canvas, save, style_of
 from fluxshard.evaluate.report.report import Figure
 from fluxshard.evaluate.report.text_table import Cell, Table, number, percent, words
@@ -25,20 +26,21 @@ PART_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A run and its figures."""
-
-    run: LiveRun
-    figures: LiveFigures
-
-
-def write_report(measured: Sequence[Measured], options: LiveOptions, out: Path, description: Mapping[str, Any]) -> Path:
+def write_report(
+    measured: Sequence[Measured],
+    shared: Sequence[Measured],
+    options: LiveOptions,
+    energy: EnergyModel,
+    out: Path,
+    description: Mapping[str, Any],
+) -> Path:
     """Writes report.md, report.html, results.json and figures.
 
     Args:
-      measured: all runs, by tier, slowdown and method.
+      measured: all runs of one edge, by tier, slowdown and method.
+      shared: runs in which edges share a link, by tier, number of edges and method.
       options: of the runs.
+      energy: of the edge.
       out: directory.
       description: how it was made: "command", "weights", "size", "clips", "measure", "settings", "versions", "machine".
 
@@ -50,31 +52,45 @@ def write_report(measured: Sequence[Measured], options: LiveOptions, out: Path, 
         Section(title=f"{tier}, edge {_slower(slowdown)}", tables=_tables(group))
         for (tier, slowdown), group in groups.items()
     ]
+    together = _groups(shared)
+    sections += [
+        Section(
+            title=f"Several edges with one uplink and one server: {tier}, edges {_slower(slowdown)}",
+            notes=SHARING_NOTES,
+            tables=(growth_table(group, _link(group)), *_tables(group)),
+        )
+        for (tier, slowdown), group in together.items()
+    ]
     sections.append(_made(description))
-    figures = tuple(
-        Figure(picture=picture, title=title)
-        for slowdown in options.slowdowns
-        for picture, title in _drawn(groups, slowdown, out / "figures")
-    )
+    drawn = [one for slowdown in options.slowdowns for one in _drawn(groups, slowdown, out / "figures")]
+    drawn += [
+        (draw_growth(group, tier, out / "figures" / f"edges_{tier}.png"), f"Several edges, {tier}")
+        for (tier, _), group in together.items()
+    ]
+    figures = tuple(Figure(picture=picture, title=title) for picture, title in drawn)
     title = f"End to end, over an emulated link: {description['weights']} at {description['size']}"
     subtitle = f"clips: {', '.join(description['clips'])}; accuracy: {description['measure']}"
     values = {
         "description": description,
-        "runs": [
-            {
-                "tier": one.run.tier, "slowdown": one.run.slowdown, "method": one.run.method.name,
-                "facts": one.run.facts, **one.figures.as_values(),
-            }
-            for one in measured
-        ],
-    }  # fmt: skip
+        "runs": [_values(one) for one in measured],
+        "edges": [{"edges": one.run.edges, **_values(one)} for one in shared],
+    }
     document = Document(
-        title=title, subtitle=subtitle, notes=_notes(measured, options), sections=tuple(sections), figures=figures
+        title=title,
+        subtitle=subtitle,
+        notes=_notes(measured, options, energy),
+        sections=tuple(sections),
+        figures=figures,
     )
     return document.write(out, values)
 
 
-Group = Sequence[Measured]
+def _values(one: Measured) -> dict[str, object]:
+    run = one.run
+    return {
+        "tier": run.tier, "slowdown": run.slowdown, "method": run.method.name, "facts": run.facts,
+        **one.figures.as_values(),
+    }  # fmt: skip
 
 
 def _groups(measured: Sequence[Measured]) -> dict[tuple[str, float], list[Measured]]:
@@ -88,13 +104,13 @@ def _slower(slowdown: float) -> str:
     return "as fast as this machine" if slowdown == 1 else f"{slowdown:g}x slower"
 
 
-def _notes(measured: Sequence[Measured], options: LiveOptions) -> tuple[str, ...]:
+def _notes(measured: Sequence[Measured], options: LiveOptions, energy: EnergyModel) -> tuple[str, ...]:
     loads = [float(one.run.facts["load"]) for one in measured]
     edge, server = measured[0].run.facts["cpus"]
     return (
-        "Everything is measured. A server process and an edge process are at the two ends of an emulated link, with "
-        "mutual TLS. The edge sleeps after each of the network's steps and image tests until a machine that is slower "
-        "by the factor would be done; decoding and encoding of pictures are not slowed.",
+        "All but energy is measured. A server process and an edge process are at the two ends of an emulated link, "
+        "with mutual TLS. The edge sleeps after each of the network's steps and image tests until a machine that is "
+        "slower by the factor would be done; decoding and encoding of pictures are not slowed.",
         f"The edge has {_processors(edge)}, the server {_processors(server)}. Both are on a machine that "
         f"others may use: its load was {np.median(loads):.1f} in the median, {max(loads):.1f} at most (processes that "
         "want to run, in the mean of a minute, at the end of each run; the last column of the first tables).",
@@ -105,7 +121,38 @@ def _notes(measured: Sequence[Measured], options: LiveOptions) -> tuple[str, ...
         "s, after which the link's rates repeat: every method sees every second of a link equally often.",
         "Accuracy is of the answers that were given, each on its own frame; loss is relative to the dense network on "
         "the same frames. 'edge only' ran once, without a server, and is the same in all tiers.",
+        *_energy_notes(measured, energy),
     )
+
+
+def _energy_notes(measured: Sequence[Measured], energy: EnergyModel) -> list[str]:
+    """What energy is, and what the edge's busy time is of."""
+    notes = [
+        f"The edge's energy is modelled, with the powers of the paper's edge: {energy.wait_w:.2f} W while a frame is "
+        f"under way, and {energy.busy_w:.2f} W more while the edge is busy. Both times are measured; busy are the "
+        "edge's network and its image tests, slowed, without encoding and decoding of pictures.",
+        *_meter_notes(measured),
+    ]
+    derived = [one.run.label for one in measured if not counts_busy(one.run)]
+    if derived:
+        of = "all methods" if len(derived) == len(measured) else ", ".join(dict.fromkeys(derived))
+        notes.append(
+            f"Where runs have not counted the edge's busy time ({of}), it is from the parts of latency: the network "
+            "where the edge answered, and with image tests on the edge all that came before the link, its encoding too."
+        )
+    return notes
+
+
+def _meter_notes(measured: Sequence[Measured]) -> list[str]:
+    known = [one.run.facts for one in measured if "meter" in one.run.facts]
+    meters = list(dict.fromkeys(facts["meter"] for facts in known if facts["meter"] is not None))
+    if meters:
+        return [
+            f"Metered energy is of the whole machine that both ends are on, at its own speed, by {', '.join(meters)}: "
+            "it is no edge's."
+        ]
+    reasons = dict.fromkeys(reason for facts in known for reason in facts["no_meter"])
+    return [f"Energy was not metered: {'; '.join(reasons) or 'runs did not look for a meter'}."]
 
 
 def _processors(cpus: Sequence[int]) -> str:
@@ -154,7 +201,7 @@ def _latency_table(group: Group, notes: tuple[str, ...]) -> Table:
         times = (own.mean_ms, own.p50_ms, own.p95_ms, own.p99_ms, own.p999_ms, own.max_ms)
         rows.append(
             (
-                words(one.run.method.name), number(own.frames, 0), *(number(ms, 0) for ms in times),
+                words(one.run.label), number(own.frames, 0), *(number(ms, 0) for ms in times),
                 percent(own.loss), number(own.accuracy, 3), number(own.age_ms, 0), number(own.fps, 1),
                 percent(own.missed), number(own.unanswered, 0), number(one.run.facts["load"], 1),
             )
@@ -169,13 +216,17 @@ def _latency_table(group: Group, notes: tuple[str, ...]) -> Table:
 def _parts_table(group: Group, notes: tuple[str, ...]) -> Table:
     rows = [
         (
-            words(one.run.method.name), number(one.figures.mean_ms, 0),
+            words(one.run.label), number(one.figures.mean_ms, 0),
             *(number(one.figures.parts_ms[part], 1) for part in PARTS),
-            number(one.figures.edge_ms, 0), number(one.figures.cloud_ms, 0),
+            number(one.figures.edge_ms, 0), number(one.figures.cloud_ms, 0), number(one.figures.busy_ms, 1),
+            number(one.figures.energy_j, 2), number(one.figures.metered_j, 2),
         )
         for one in group
     ]  # fmt: skip
-    headings = ("parts", "mean ms", *(PART_NAMES[part] for part in PARTS), "by edge: ms", "by server: ms")
+    headings = (
+        "parts", "mean ms", *(PART_NAMES[part] for part in PARTS), "by edge: ms", "by server: ms", "edge busy: ms",
+        "edge J, modelled", "machine J, metered",
+    )  # fmt: skip
     return _table(notes, headings, rows)
 
 
@@ -185,7 +236,7 @@ def _ratio_table(group: Group, notes: tuple[str, ...]) -> Table:
         own = one.figures
         rows.append(
             (
-                words(one.run.method.name), percent(own.tx), number(own.kb, 1), percent(own.compute),
+                words(one.run.label), percent(own.tx), number(own.kb, 1), percent(own.compute),
                 percent(own.cloud), percent(own.hedged), percent(own.refreshed), percent(own.wasted),
                 number(own.edge_mib, 0), number(own.server_mib, 0),
             )

@@ -6,29 +6,30 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fluxshard.cloud.link_emulation.emulated_link import EmulatedLink
 from fluxshard.cloud.link_emulation.open_link import open_link
-from fluxshard.cloud.link_emulation.options import LinkOptions
 from fluxshard.cloud.link_emulation.packet_link import PacketLink
 from fluxshard.cloud.security.site import make_site
-from fluxshard.errors import EvaluationError, OptionError
+from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.end_to_end.live.answers import Answers
 from fluxshard.evaluate.end_to_end.live.edge.spec import EdgeSpec
 from fluxshard.evaluate.end_to_end.live.looped import read_pictures, write_pictures
 from fluxshard.evaluate.end_to_end.live.memory import forget_peak, peak_mib
-from fluxshard.evaluate.end_to_end.live.methods import METHODS, LiveMethod
+from fluxshard.evaluate.end_to_end.live.methods import LiveMethod
+from fluxshard.evaluate.end_to_end.live.options import LiveOptions
 from fluxshard.evaluate.end_to_end.live.processes import (
     Server,
     ServerSpec,
     profile_latency,
-    run_edge,
+    run_edges,
     save_model,
     serving,
 )
@@ -43,51 +44,6 @@ ALONE = "alone"  # in place of a tier: an edge without a server
 _PROFILED = 30  # frames, of a latency profile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveOptions:
-    """What all runs have in common.
-
-    Attributes:
-      methods: that run.
-      slowdowns: of the edge, see `slowed`.
-      frames: that are counted per method and tier, at least; clips have equal shares.
-      seconds: of every link, which repeats after them.
-      warm_s: of every stream before frames are counted.
-      most_s: after which a stream is over, whatever was counted.
-      one_way_ms: propagation.
-      link: see `open_link`.
-      queue_bytes, congestion_control, initcwnd: see `LinkOptions`.
-
-    Raises:
-      OptionError: a value that is not allowed.
-    """
-
-    methods: tuple[LiveMethod, ...] = METHODS
-    slowdowns: tuple[float, ...] = (16.0, 1.0)
-    frames: int = 200
-    seconds: int = 10
-    warm_s: float = 4.0
-    most_s: float = 300.0
-    one_way_ms: float = 20.0
-    link: Literal["auto", "packets", "shaper"] = "auto"
-    queue_bytes: int | None = None
-    congestion_control: str | None = None
-    initcwnd: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.methods or not self.slowdowns or not all(math.isfinite(one) and one >= 1 for one in self.slowdowns):
-            raise OptionError(f"slowdowns (={self.slowdowns}) must be numbers of at least 1, and methods at least one")
-        if self.frames < 1 or self.seconds < 1 or not 0 <= self.warm_s < self.most_s:
-            raise OptionError("frames and seconds must be at least 1, and warm_s at least 0 and below most_s")
-
-    def link_options(self, trace: LinkTrace) -> LinkOptions:
-        """The link of a trace's first seconds, again and again."""
-        return LinkOptions(
-            up_mbps=trace.mbps[: self.seconds], delay_up_ms=self.one_way_ms, delay_down_ms=self.one_way_ms,
-            queue_bytes=self.queue_bytes, congestion_control=self.congestion_control, initcwnd=self.initcwnd,
-        )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LiveRun:
     """One method on all clips over one link.
@@ -96,8 +52,9 @@ class LiveRun:
       tier: of the link.
       slowdown: of the edge.
       method: that ran.
-      answers: by clip, in the order of the clips.
+      answers: by edge, and of each by clip, in the order of the clips.
       facts: of link, kernel, memory and load; see `Runs`.
+      edges: that ran it together; None where that is not what the run is for.
     """
 
     tier: str
@@ -105,6 +62,33 @@ class LiveRun:
     method: LiveMethod
     answers: tuple[Answers, ...]
     facts: Mapping[str, Any]
+    edges: int | None = None
+
+    @property
+    def label(self) -> str:
+        """In tables."""
+        if self.edges is None:
+            return self.method.name
+        return f"{self.method.name}, {self.edges} edge{'s' if self.edges > 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What one run is of.
+
+    Attributes:
+      tier: of the link; `ALONE` without one.
+      trace: of the link; None without one.
+      slowdown: of the edges.
+      method: to run.
+      edges: see `LiveRun`.
+    """
+
+    tier: str
+    trace: LinkTrace | None
+    slowdown: float
+    method: LiveMethod
+    edges: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,40 +127,67 @@ class Runs:
           EvaluationError: a process failed; what was finished remains.
           TransportError: the link cannot be made.
         """
-        for clip in self.clips:
-            write_pictures(clip, self.size, self.setup.max_frames, self._pictures(clip))
-        if not all(map(self._is_there, self._folders())):
-            self._prepare()
-        linked = [one for one in self.options.methods if one.place != "edge"]
-        for slowdown in self.options.slowdowns:
-            for method in (one for one in self.options.methods if one.place == "edge"):
-                self._make(ALONE, None, slowdown, method, None, None)
-        for tier, trace in self.links.items():
-            missing = [
-                (slowdown, method)
-                for slowdown in self.options.slowdowns
-                for method in linked
-                if not self._is_there(self._folder(tier, trace, slowdown, method))
-            ]
-            if missing:
-                with self._both(tier, trace) as (link, server):
-                    for slowdown, method in missing:
-                        self._make(tier, trace, slowdown, method, link, server)
-        return [
-            self._load(tier, trace, slowdown, method)
+        cases = [
+            (tier, self._case(tier, trace, slowdown, method))
             for tier, trace in self.links.items()
             for slowdown in self.options.slowdowns
             for method in self.options.methods
         ]
+        return self._run(cases)
+
+    def run_shared(self) -> list[LiveRun]:
+        """Makes what is missing of the runs in which several edges share a link, at the greatest slowdown.
+
+        Returns:
+          runs by tier, number of edges and method.
+
+        Raises:
+          EvaluationError: a process failed; what was finished remains.
+          TransportError: the link cannot be made.
+        """
+        slowdown = max(self.options.slowdowns)
+        cases = [
+            (tier, Case(tier=tier, trace=self.links[tier], slowdown=slowdown, method=method, edges=edges))
+            for tier in self.options.shared_tiers
+            for edges in self.options.edges
+            for method in self.options.shared_methods
+        ]
+        return self._run(cases)
+
+    @staticmethod
+    def _case(tier: str, trace: LinkTrace, slowdown: float, method: LiveMethod) -> Case:
+        """An edge alone is of no tier."""
+        if method.place == "edge":
+            return Case(tier=ALONE, trace=None, slowdown=slowdown, method=method)
+        return Case(tier=tier, trace=trace, slowdown=slowdown, method=method)
+
+    def _run(self, cases: Sequence[tuple[str, Case]]) -> list[LiveRun]:
+        """Runs of cases, each with the tier that it is shown in."""
+        for clip in self.clips:
+            write_pictures(clip, self.size, self.setup.max_frames, self._pictures(clip))
+        missing = [one for one in dict.fromkeys(case for _, case in cases) if not self._is_there(self._folder(one))]
+        if missing:
+            self._prepare()
+        for tier in dict.fromkeys(one.tier for one in missing):
+            of_tier = [one for one in missing if one.tier == tier]
+            trace = of_tier[0].trace
+            if trace is None:
+                for one in of_tier:
+                    self._make(one, None, None)
+                continue
+            with self._both(tier, trace, max(one.edges or 1 for one in of_tier)) as (link, server):
+                for one in of_tier:
+                    self._make(one, link, server)
+        return [self._load(tier, case) for tier, case in cases]
 
     @contextmanager
-    def _both(self, tier: str, trace: LinkTrace) -> Iterator[tuple[EmulatedLink, Server]]:
-        """A link, and the server behind it."""
+    def _both(self, tier: str, trace: LinkTrace, edges: int) -> Iterator[tuple[EmulatedLink, Server]]:
+        """A link that so many edges share, and the server behind it."""
         self.tell(f"{tier}: server")
         certificates = self._root / "certs"
         make_site(certificates, hosts=(PacketLink.listen_host,), clients=("edge",), days=7, overwrite=True)
         with (
-            open_link(self.options.link_options(trace), self.options.link) as link,
+            open_link(self.options.link_options(trace, edges), self.options.link) as link,
             serving(link, self._server(self._saved)) as server,
         ):
             yield link, server
@@ -192,35 +203,28 @@ class Runs:
                 self.tell(f"latency of {policy} reuse on this machine")
             profile_latency(self._server(self._saved), policy, edge, self._profile(policy), _PROFILED)
 
-    def _make(
-        self,
-        tier: str,
-        trace: LinkTrace | None,
-        slowdown: float,
-        method: LiveMethod,
-        link: EmulatedLink | None,
-        server: Server | None,
-    ) -> None:
-        """Runs a method on all clips, unless that is there."""
-        folder = self._folder(tier, trace, slowdown, method)
-        if self._is_there(folder):
-            return
-        self.tell(f"{tier}: edge {slowdown:g}x slower: {method.name}")
-        address = None
+    def _make(self, case: Case, link: EmulatedLink | None, server: Server | None) -> None:
+        """Runs a method on all clips."""
+        folder, count = self._folder(case), case.edges or 1
+        many = "edge" if case.edges is None else f"{count} edges" if count > 1 else "1 edge"
+        self.tell(f"{case.tier}: {many} {case.slowdown:g}x slower: {case.method.name}")
+        # where an earlier run was stopped, its edges are still said to have met
+        shutil.rmtree(folder, ignore_errors=True)
+        addresses: list[str | None] = [None] * count
         if link is not None and server is not None:
-            host, port = link.address(server.port)
-            address = f"{host}:{port}"
+            addresses = ["{}:{}".format(*link.address(server.port, edge)) for edge in range(count)]
             forget_peak(server.pid)
-        spec = self._edge(folder, slowdown, method, address)
-        timeout_s = 120 + len(self.clips) * (self.options.most_s + 30)
-        facts = run_edge(spec, link, timeout_s)
-        facts |= {
+        specs = [self._edge(case, edge, address) for edge, address in enumerate(addresses)]
+        timeout_s = 120 * count + len(self.clips) * (self.options.most_s + 30)
+        each = run_edges(specs, link, timeout_s)
+        facts = each[0] | {
+            "peak_mib": max(one["peak_mib"] for one in each),
             "link": None if link is None else link.kind,
             "queue_bytes": None if link is None else link.options.queue,
             "one_way_ms": None if link is None else link.options.delay_up_ms,
             "initcwnd": None if link is None else link.options.initcwnd,
             "congestion_control": None if link is None else link.options.congestion_control,
-            "trace": None if trace is None else trace.name,
+            "trace": None if case.trace is None else case.trace.name,
             "mbps": None if link is None else list(link.options.rates),
             "server_mib": None if server is None else peak_mib(server.pid),
             "load": os.getloadavg()[0],
@@ -228,14 +232,20 @@ class Runs:
         }
         write_whole(folder / "run.json", json.dumps(facts, indent=1).encode())
 
-    def _load(self, tier: str, trace: LinkTrace, slowdown: float, method: LiveMethod) -> LiveRun:
-        folder = self._place(tier, trace, slowdown, method)
+    def _load(self, tier: str, case: Case) -> LiveRun:
+        folder = self._folder(case)
         try:
             facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise EvaluationError(f"{str(folder)!r} cannot be read ({error}): delete it, and evaluate again") from error
-        answers = tuple(Answers.load(folder, clip.name) for clip in self.clips)
-        return LiveRun(tier=tier, slowdown=slowdown, method=method, answers=answers, facts=facts)
+        answers = tuple(
+            Answers.load(self._edge_folder(case, edge), clip.name)
+            for edge in range(case.edges or 1)
+            for clip in self.clips
+        )
+        return LiveRun(
+            tier=tier, slowdown=case.slowdown, method=case.method, answers=answers, facts=facts, edges=case.edges
+        )
 
     @property
     def _root(self) -> Path:
@@ -262,28 +272,23 @@ class Runs:
     def _network(self) -> list[object]:
         return [self.weights, self.setup.task, self.size, self.setup.backend]
 
-    def _folders(self) -> list[Path]:
-        """Of all runs."""
-        return [
-            self._place(tier, trace, slowdown, method)
-            for tier, trace in self.links.items()
-            for slowdown in self.options.slowdowns
-            for method in self.options.methods
-        ]
-
-    def _place(self, tier: str, trace: LinkTrace, slowdown: float, method: LiveMethod) -> Path:
-        """Where a method's run of a tier is: that of an edge alone is of none."""
-        if method.place == "edge":
-            return self._folder(ALONE, None, slowdown, method)
-        return self._folder(tier, trace, slowdown, method)
-
-    def _folder(self, tier: str, trace: LinkTrace | None, slowdown: float, method: LiveMethod) -> Path:
+    def _folder(self, case: Case) -> Path:
         """Named after all that a run depends on."""
-        options = asdict(self.options) | {"methods": None, "slowdowns": None}
         clips = [str(self._pictures(clip)) for clip in self.clips]
-        mbps = None if trace is None else trace.mbps[: self.options.seconds]
-        facts = [FORMAT, self._network, asdict(self.settings), clips, mbps, options, slowdown, repr(method)]
-        return self._root / "runs" / tier / f"{slowdown:g}x" / f"{method.slug}-{_digest(facts)}"
+        mbps = None if case.trace is None else case.trace.mbps[: self.options.seconds]
+        facts = [
+            FORMAT, self._network, asdict(self.settings), clips, mbps, self.options.of_a_run, case.slowdown,
+            repr(case.method),
+        ]  # fmt: skip
+        if case.edges is not None:
+            facts.append(case.edges)
+        name = case.method.slug if case.edges is None else f"{case.edges}-edges-{case.method.slug}"
+        return self._root / "runs" / case.tier / f"{case.slowdown:g}x" / f"{name}-{_digest(facts)}"
+
+    def _edge_folder(self, case: Case, edge: int) -> Path:
+        """Of what one edge leaves."""
+        folder = self._folder(case)
+        return folder if case.edges is None else folder / f"edge-{edge}"
 
     @staticmethod
     def _is_there(folder: Path) -> bool:
@@ -296,17 +301,19 @@ class Runs:
             profiles=[self._profile(policy) for policy in self._policies], folder=self._root / "server",
         )  # fmt: skip
 
-    def _edge(self, folder: Path, slowdown: float, method: LiveMethod, address: str | None) -> EdgeSpec:
+    def _edge(self, case: Case, edge: int, address: str | None) -> EdgeSpec:
         options, settings, cpus = self.options, self.settings, processors()[0]
+        first = edge % len(self.clips)
         return EdgeSpec(
-            method=method.name, slowdown=slowdown, weights=str(self._saved), task=self.setup.task,
+            method=case.method.name, slowdown=case.slowdown, weights=str(self._saved), task=self.setup.task,
             size=self.size, backend=self.setup.backend, threads=len(cpus), cpus=cpus,
-            pictures=tuple(str(self._pictures(clip)) for clip in self.clips),
+            pictures=tuple(str(self._pictures(clip)) for clip in self.clips[first:] + self.clips[:first]),
             frames=math.ceil(options.frames / len(self.clips)), seconds=options.seconds, warm_s=options.warm_s,
             most_s=options.most_s, scale=settings.scale, tau=settings.tau, tau_input=settings.tau_input,
             tau_features=settings.tau_features, server=address, certificates=str(self._root / "certs"),
             profiles={policy: str(self._profile(policy)) for policy in self._policies if address is not None},
-            out=str(folder),
+            out=str(self._edge_folder(case, edge)), edge=edge, edges=case.edges or 1,
+            meeting=str(self._folder(case) / "meeting"),
         )  # fmt: skip
 
     def frames_of(self, clip: Clip) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, GREEDY, OPTIMUM, TOGETHER, entrant
+from fluxshard.evaluate.end_to_end.entrants import ENTRANTS, GREEDY, LEAST_ENERGY, OPTIMUM, PLANNED, TOGETHER, entrant
 from fluxshard.evaluate.end_to_end.settings import SETTINGS, methods_of
 from fluxshard.evaluate.offload.replay import STRATEGIES
 
@@ -25,3 +25,10 @@ def test_oracles_are_of_the_methods_that_they_judge(sent: str) -> None:
     for label in (GREEDY, OPTIMUM):
         oracle = entrant(f"planned, {sent}: {label}")
         assert (oracle.role, oracle.sent, oracle.rules) == (own.role, own.sent, own.rules)
+
+
+def test_one_minimizes_energy_and_is_the_same_otherwise() -> None:
+    least, own = entrant(LEAST_ENERGY), entrant(PLANNED)
+    assert (least.role, least.sent, least.dense, least.plans) == (own.role, own.sent, own.dense, own.plans)
+    assert least.strategy == "hedged"  # a server that is kept warm costs energy
+    assert [one.name for one in ENTRANTS if one.rules.dispatch.minimize == "energy"] == [LEAST_ENERGY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fluxshard.evaluate.offload.content.content import SyntheticContent
 from fluxshard.evaluate.offload.link_trace import LinkTrace
 from fluxshard.evaluate.offload.replay import STRATEGIES, Replayed, Strategy, replay
 from fluxshard.evaluate.offload.scenario import LinearCurve, Rules, Scenario
+from fluxshard.runtime.offload.dispatch import DispatchOptions
 from tests.unit.evaluate.offload.small_scenarios import OUTAGE, SLOW, scenario
 
 
@@ -100,6 +102,17 @@ def test_a_slow_link_is_left_and_probed() -> None:
     # frame 1 begins before the outcome of frame 0 is known; the probe is frame 4, more than 2 s after 1008 ms
     assert cold.sent_bytes == cold.spare_bytes == 110_000
     assert warm.sent_bytes == warm.spare_bytes == 140_000
+
+
+@pytest.mark.parametrize(("busy_w", "expected"), [(10.0, "ccccccc"), (5.0, "eeeeeee")])
+def test_least_energy_is_not_least_latency(busy_w: float, expected: str) -> None:
+    """145 ms of waiting with 5 W take 725 mJ; 62 ms on the edge with 10 W more 930, and with 5 W more 620."""
+    own, least = scenario(SLOW, frames=12), Rules(dispatch=DispatchOptions(minimize="energy"), hedge_share=0.0)
+    watts = replace(own, joules=lambda latency_ms, busy_ms: (5.0 * latency_ms + busy_w * busy_ms) / 1e3)
+    # where waiting is chosen, the edge would be faster, so that four frames are hedged until the budget is empty
+    assert endpoints(replay(watts, "hedged", least))[5:] == expected
+    assert endpoints(replay(watts, "hedged", Rules(hedge_share=0.0)))[5:] == "eeeeeee"
+    assert endpoints(replay(own, "hedged", least))[5:] == "eeeeeee"  # nothing is known of energy
 
 
 def test_an_upload_that_lost_is_cut() -> None:

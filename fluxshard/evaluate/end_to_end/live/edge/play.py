@@ -12,12 +12,14 @@ import numpy as np
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.data.masks import found_objects
 from fluxshard.evaluate.end_to_end.live.answers import AnswerRow, Answers
+from fluxshard.evaluate.end_to_end.live.edge.meeting import ENOUGH, READY, Meeting
 from fluxshard.evaluate.end_to_end.live.edge.stream import LiveStream
 from fluxshard.evaluate.end_to_end.live.looped import LoopedClip, number_in_clip
 from fluxshard.evaluate.traces.trace import FoundObject, Trace, TracedFrame
 from fluxshard.evaluate.traces.tracing import MOST_OBJECTS
 from fluxshard.models.detections.detections import Detections
 from fluxshard.pipeline.stream_loop import StreamFrame
+from fluxshard.runtime.offload.energy.meter import EnergyMeter
 from fluxshard.video import Frame
 
 
@@ -40,7 +42,15 @@ class Window:
 
 
 def play(
-    clip: LoopedClip, frames: Iterable[Frame], stream: LiveStream, window: Window, method: str, *, moves: bool
+    clip: LoopedClip,
+    frames: Iterable[Frame],
+    stream: LiveStream,
+    window: Window,
+    method: str,
+    *,
+    moves: bool,
+    meeting: Meeting,
+    meter: EnergyMeter | None = None,
 ) -> Answers:
     """Runs the newest frame whenever the one before is done.
 
@@ -51,6 +61,8 @@ def play(
       window: what counts.
       method: its name, for the trace.
       moves: whether motion is used.
+      meeting: of all edges. Counting begins when all are warm, and goes on until all have enough, for as many seconds.
+      meter: is read when counting begins and when it ends.
 
     Raises:
       EvaluationError: the server was not there in time, or the camera ended.
@@ -60,14 +72,19 @@ def play(
     taken: list[_Taken] = []
     opened = time.monotonic()
     counted_from, end, answered = math.inf, math.inf, 0
+    busy_ms, metered_from = 0.0, None
     for ran, frame in enumerate(frames):
         now = time.monotonic()
         if now > opened + window.most_s:
             break
-        if counted_from == math.inf and now >= opened + window.warm_s and ran >= 2 and stream.linked():
-            counted_from, end = now, now + window.seconds
+        if now >= opened + window.warm_s and ran >= 2 and stream.linked():
+            meeting.arrive(READY)
+        if counted_from == math.inf and (all_ready := meeting.latest(READY)) is not None:
+            counted_from, end = now, all_ready + window.seconds
+            busy_ms, metered_from = stream.busy.total_ms, _metered(meter)
         if now >= end:
-            if answered >= window.frames:
+            all_enough = meeting.latest(ENOUGH)
+            if all_enough is not None and all_enough <= end:
                 break
             while end <= now:
                 end += window.seconds
@@ -76,7 +93,10 @@ def play(
         step = stream.loop.step(shown.planes, shown.motion, shown)
         if now >= counted_from:
             answered += step.found is not None
-            rows.append(_row(now, frame, step, counted_from, clip))
+            if answered >= window.frames:
+                meeting.arrive(ENOUGH)
+            before_ms, busy_ms = busy_ms, stream.busy.total_ms
+            rows.append(_row(now, frame, step, counted_from, clip, busy_ms - before_ms))
             taken.append(_Taken(step.found, step.stats.keyframe, _or_zero(step.stats.recompute_ratio)))
     else:
         raise EvaluationError(f"clip {clip.name!r} ended before enough frames were counted")
@@ -86,11 +106,13 @@ def play(
             f"{'was' if stream.linked() else 'was not'} there"
         )
     watched_ms = 1e3 * (min(end, time.monotonic()) - counted_from)
+    metered_to = _metered(meter)
+    metered_mj = math.nan if metered_from is None or metered_to is None else metered_to - metered_from
     # run lengths of masks take longer than a frame: they are made when the stream is over
     traced = tuple(_traced(one, row, clip) for one, row in zip(taken, rows, strict=True))
     box = clip.letterbox
     trace = Trace(clip=clip.name, method=method, picture_size=box.picture_size, frames=traced)
-    return Answers.of(rows, watched_ms, trace)
+    return Answers.of(rows, watched_ms, trace, metered_mj)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +124,11 @@ class _Taken:
     recompute_ratio: float
 
 
-def _row(now: float, frame: Frame, step: StreamFrame, origin: float, clip: LoopedClip) -> AnswerRow:
+def _metered(meter: EnergyMeter | None) -> float | None:
+    return None if meter is None else meter.read_mj()
+
+
+def _row(now: float, frame: Frame, step: StreamFrame, origin: float, clip: LoopedClip, busy_ms: float) -> AnswerRow:
     stats, placement = step.stats, step.placement or {}
     latency_ms = step.run_ms + step.decode_ms
     parts = [_or_zero(one) for one in (
@@ -115,7 +141,7 @@ def _row(now: float, frame: Frame, step: StreamFrame, origin: float, clip: Loope
         after_ms=max(0.0, latency_ms - sum(parts)), answered=int(step.found is not None),
         cloud=int(placement.get("answered_by") == "cloud"), hedged=int(placement.get("hedged", False)),
         refreshed=int(placement.get("refreshed", False)), sent_bytes=stats.bytes_sent,
-        compute=_or_zero(stats.compute_ratio),
+        compute=_or_zero(stats.compute_ratio), busy_ms=busy_ms,
     )  # fmt: skip
 
 

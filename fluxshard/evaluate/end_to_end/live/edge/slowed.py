@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluxshard.errors import OptionError
+from fluxshard.evaluate.end_to_end.live.edge.busy import BusyTime
 from fluxshard.geometry import Grid
 from fluxshard.motion import MotionField
 from fluxshard.options import PlannedOptions
@@ -32,77 +33,91 @@ from fluxshard.runtime.stream import Program
 T = TypeVar("T")
 
 
-def slowed(program: Program, factor: float) -> Program:
+def slowed(program: Program, factor: float, busy: BusyTime) -> Program:
     """The same program on a slower endpoint; results are the same.
 
     Args:
       program: on this machine.
       factor: a computation lasts so many times the processor time that its thread took, or as long as it took where
-        other programs have made that more; 1 leaves the program as it is.
+        other programs have made that more; 1 makes no pauses.
+      busy: is told how long everything computed takes, with its pause.
 
     Raises:
       OptionError: a factor below 1.
     """
     if not factor >= 1:
         raise OptionError(f"slowdown (={factor:g}) must be at least 1")
-    if factor == 1:
-        return program
+    pace = _Pace(factor, busy)
 
     def make_test(image: Grid, levels: Sequence[Level], grids: Sequence[Grid], options: PlannedOptions) -> ImageTest:
-        return _SlowedTest(program.make_test(image, levels, grids, options), factor)
+        return _SlowedTest(program.make_test(image, levels, grids, options), pace)
 
-    return replace(program, engine=_SlowedEngine(program.engine, factor), make_test=make_test)
+    return replace(program, engine=_SlowedEngine(program.engine, pace), make_test=make_test)
 
 
-def _paused(factor: float, compute: Callable[[], T]) -> T:
-    """Computes, and then sleeps until a machine that is slower by the factor would have been done."""
-    started, busy = time.perf_counter(), time.thread_time()
-    result = compute()
-    left = factor * (time.thread_time() - busy) - (time.perf_counter() - started)
-    if left > 0:
-        time.sleep(left)
-    return result
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pace:
+    """How fast an endpoint is.
+
+    Attributes:
+      factor: by which it is slower than this machine.
+      busy: is told how long everything takes.
+    """
+
+    factor: float
+    busy: BusyTime
+
+    def run(self, compute: Callable[[], T]) -> T:
+        """Computes, and then sleeps until a machine that is slower by the factor would have been done."""
+        started, used = time.perf_counter(), time.thread_time()
+        result = compute()
+        due = self.factor * (time.thread_time() - used)
+        passed = time.perf_counter() - started
+        if due > passed:
+            time.sleep(due - passed)
+        self.busy.add(1e3 * max(due, passed))
+        return result
 
 
 class _SlowedEngine(ForwardingEngine):
     """See `Engine`."""
 
-    def __init__(self, inner: Engine, factor: float) -> None:
+    def __init__(self, inner: Engine, pace: _Pace) -> None:
         super().__init__(inner)
-        self._factor = factor
+        self._pace = pace
 
     def new_input_cache(self, options: InputOptions) -> InputCache:
-        return _SlowedCache(super().new_input_cache(options), self._factor)
+        return _SlowedCache(super().new_input_cache(options), self._pace)
 
     def step(self, state: StreamState, image: Tensor, motion: Motion | None, control: StepControl) -> StepResult:
-        return _paused(self._factor, lambda: self._inner.step(state, image, motion, control))
+        return self._pace.run(lambda: self._inner.step(state, image, motion, control))
 
 
 class _SlowedCache:
     """See `InputCache`."""
 
-    def __init__(self, inner: InputCache, factor: float) -> None:
-        self._inner, self._factor = inner, factor
+    def __init__(self, inner: InputCache, pace: _Pace) -> None:
+        self._inner, self._pace = inner, pace
 
     @property
     def n_bytes(self) -> int:
         return self._inner.n_bytes
 
     def propose(self, image: Tensor, motion: Motion | None, *, keyframe: bool, given: Mask | None) -> InputProposal:
-        return _paused(self._factor, lambda: self._inner.propose(image, motion, keyframe=keyframe, given=given))
+        return self._pace.run(lambda: self._inner.propose(image, motion, keyframe=keyframe, given=given))
 
     def commit(self, proposal: InputProposal) -> None:
-        _paused(self._factor, lambda: self._inner.commit(proposal))
+        self._pace.run(lambda: self._inner.commit(proposal))
 
 
 class _SlowedTest:
     """See `ImageTest`."""
 
-    def __init__(self, inner: ImageTest, factor: float) -> None:
-        self._inner, self._factor = inner, factor
+    def __init__(self, inner: ImageTest, pace: _Pace) -> None:
+        self._inner, self._pace = inner, pace
 
     def keyframe(self, image: Tensor) -> bool:
-        return _paused(self._factor, lambda: self._inner.keyframe(image))
+        return self._pace.run(lambda: self._inner.keyframe(image))
 
     def focus(self, regions: NDArray[np.uint8]) -> None:
         self._inner.focus(regions)
@@ -111,10 +126,10 @@ class _SlowedTest:
         self._inner.set_levels(levels)
 
     def propose(self, image: Tensor, motion: MotionField | None) -> ShardProposal | None:
-        return _paused(self._factor, lambda: self._inner.propose(image, motion))
+        return self._pace.run(lambda: self._inner.propose(image, motion))
 
     def glance(self, image: Tensor, motion: MotionField | None) -> Mask | None:
-        return _paused(self._factor, lambda: self._inner.glance(image, motion))
+        return self._pace.run(lambda: self._inner.glance(image, motion))
 
     def commit(self, proposal: ShardProposal) -> None:
-        _paused(self._factor, lambda: self._inner.commit(proposal))
+        self._pace.run(lambda: self._inner.commit(proposal))

@@ -31,6 +31,8 @@ class EdgeSpec:
       certificates: folder of the site's files.
       profiles: latency profiles of this machine, by policy.
       out: folder for answers.
+      edge, edges: number of this edge, from 0, and how many there are.
+      meeting: folder in which edges meet, see `Meeting`.
     """
 
     method: str
@@ -54,6 +56,9 @@ class EdgeSpec:
     certificates: str
     profiles: dict[str, str]
     out: str
+    edge: int
+    edges: int
+    meeting: str
 
     def save(self, path: Path) -> None:
         """Writes the file."""

@@ -25,6 +25,7 @@ from fluxshard.cloud.network.grpc_transport import GrpcTransport
 from fluxshard.cloud.security.tls import ClientTls
 from fluxshard.compile_loaded import compile_loaded
 from fluxshard.errors import EvaluationError
+from fluxshard.evaluate.end_to_end.live.edge.busy import BusyTime
 from fluxshard.evaluate.end_to_end.live.edge.slowed import slowed
 from fluxshard.evaluate.end_to_end.live.edge.spec import EdgeSpec
 from fluxshard.evaluate.end_to_end.live.methods import LiveMethod
@@ -62,12 +63,14 @@ class EdgeModel:
       weights: digest.
       compute: what it runs on.
       layout: of the outputs.
+      busy: how long the program has computed.
     """
 
     program: Program
     weights: str
     compute: Compute
     layout: HeadLayout
+    busy: BusyTime
 
 
 def edge_model(spec: EdgeSpec) -> EdgeModel:
@@ -81,9 +84,10 @@ def edge_model(spec: EdgeSpec) -> EdgeModel:
         raise EvaluationError("a network whose detections are not known cannot be evaluated")
     compiled = compile_loaded(loaded, options=CompileOptions(backend=spec.backend))  # type: ignore[arg-type]
     program = compiled.specialise(torch.zeros(1, 3, *spec.size)).program
+    busy = BusyTime()
     return EdgeModel(
-        program=slowed(program, spec.slowdown), weights=weights_digest(program.engine.plan, compiled.weights),
-        compute=compute_of(compiled), layout=loaded.layout,
+        program=slowed(program, spec.slowdown, busy), weights=weights_digest(program.engine.plan, compiled.weights),
+        compute=compute_of(compiled), layout=loaded.layout, busy=busy,
     )  # fmt: skip
 
 
@@ -95,11 +99,13 @@ class LiveStream:
       loop: steps through it.
       before: called before every frame.
       linked: whether the server is there; an edge alone needs none.
+      busy: how long the edge has computed.
     """
 
     loop: VideoLoop
     before: Callable[[], None]
     linked: Callable[[], bool]
+    busy: BusyTime
 
 
 @contextmanager
@@ -117,16 +123,18 @@ def open_stream(spec: EdgeSpec, method: LiveMethod, model: EdgeModel, source: Vi
     if method.place == "edge":
         detect = detect_with(model.layout, spec.size, lowest, _IOU)
         with Session(lambda _: model.program, ReuseOptions()) as alone:
-            yield LiveStream(loop=StreamLoop(session=alone, detect=detect), before=alone.reset, linked=lambda: True)
+            loop = StreamLoop(session=alone, detect=detect)
+            yield LiveStream(loop=loop, before=alone.reset, linked=lambda: True, busy=model.busy)
         return
     assert spec.server is not None
+    stream_name = f"{method.slug}-{spec.edge}"
     tls = _tls(Path(spec.certificates))
     if method.place == "camera":
-        watch = WatchOptions(reuse=reuse, confidence=lowest, iou=_IOU, stream=method.slug, tls=tls)
+        watch = WatchOptions(reuse=reuse, confidence=lowest, iou=_IOU, stream=stream_name, tls=tls)
         with fluxshard.watch(source, spec.server, watch) as camera:
             loop = StreamLoop(session=camera, detect=_as_it_is, placement=lambda: camera.record.as_dict())
             before = camera.reset if method.reuse == "whole" else _nothing
-            yield LiveStream(loop=loop, before=before, linked=lambda: camera.link.is_open)
+            yield LiveStream(loop=loop, before=before, linked=lambda: camera.link.is_open, busy=model.busy)
         return
     local = _local_model(spec, method, model, reuse)
     dispatch = DispatchOptions(policy=method.dispatch)
@@ -134,7 +142,7 @@ def open_stream(spec: EdgeSpec, method: LiveMethod, model: EdgeModel, source: Vi
         dispatch = replace(dispatch, margin_ms=_ALWAYS_SERVER_MS)
     options = OffloadOptions(
         dispatch=dispatch, payload=method.payload, answer="detections",
-        stream=method.slug, keep_warm=method.keep_warm, tls=tls,
+        stream=stream_name, keep_warm=method.keep_warm, tls=tls,
     )  # fmt: skip
     packets = None
     if method.payload == "bitstream":
@@ -151,7 +159,7 @@ def open_stream(spec: EdgeSpec, method: LiveMethod, model: EdgeModel, source: Vi
             carrier=_carrier(spec, method, session), skipped=session.skip,
         )  # fmt: skip
         with nullcontext(loop) if method.within_ms is None else TimelyLoop(loop, method.within_ms) as answering:
-            yield LiveStream(loop=answering, before=_nothing, linked=lambda: session.link.is_open)
+            yield LiveStream(loop=answering, before=_nothing, linked=lambda: session.link.is_open, busy=model.busy)
 
 
 def _carrier(spec: EdgeSpec, method: LiveMethod, session: OffloadedSession) -> ResultCarrier | None:

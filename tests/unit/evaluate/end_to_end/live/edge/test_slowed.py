@@ -10,6 +10,7 @@ import torch
 
 import fluxshard.evaluate.end_to_end.live.edge.slowed as slowed_module
 from fluxshard.errors import OptionError
+from fluxshard.evaluate.end_to_end.live.edge.busy import BusyTime
 from fluxshard.evaluate.end_to_end.live.edge.slowed import slowed
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.session import Session
@@ -63,13 +64,15 @@ def test_results_are_the_same_and_everything_computed_is_followed_by_a_pause(clo
     plain, slow = FakeEngine(SIZE), FakeEngine(SIZE)
     expected = run(program_of(plain), reuse)
     assert clock.slept == []
-    found = run(slowed(program_of(slow), 16), reuse)
+    busy = BusyTime()
+    found = run(slowed(program_of(slow), 16, busy), reuse)
     assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
     assert [kept(one) for one in slow.calls] == [kept(one) for one in plain.calls]
     # network, test and its commit of three frames: planned reuse tests no keyframe, propagated reuse every frame
     assert len(clock.slept) == (8 if policy == "planned" else 9)
     # 10 ms of the processor's time last 160 ms, of which 15 ms have passed
     assert clock.slept == pytest.approx([0.145] * len(clock.slept))
+    assert busy.total_ms == pytest.approx(160 * len(clock.slept))
 
 
 def kept(call: EngineCall) -> tuple[bool, object]:
@@ -77,26 +80,28 @@ def kept(call: EngineCall) -> tuple[bool, object]:
 
 
 def test_what_other_programs_have_slowed_more_is_not_paused(clock: Clock) -> None:
-    run(slowed(program_of(FakeEngine(SIZE)), 1.25), ReuseOptions(policy="planned"))
-    assert clock.slept == []  # 12.5 ms would be due, and 15 ms have passed
+    for factor in (1.25, 1):
+        busy = BusyTime()
+        run(slowed(program_of(FakeEngine(SIZE)), factor, busy), ReuseOptions(policy="planned"))
+        assert clock.slept == []  # 12.5 ms would be due, and 15 ms have passed
+        assert busy.total_ms == pytest.approx(8 * 15)
 
 
 def test_factors() -> None:
     program = program_of(FakeEngine(SIZE))
-    assert slowed(program, 1) is program
     for factor in (0.5, float("nan")):
         with pytest.raises(OptionError, match="at least 1"):
-            slowed(program, factor)
+            slowed(program, factor, BusyTime())
 
 
 def test_a_pause_takes_time_and_no_processor() -> None:
     before, used = time.perf_counter(), time.thread_time()
-    slowed_module._paused(20, lambda: busy(0.004))
+    slowed_module._Pace(20, BusyTime()).run(lambda: compute(0.004))
     assert time.perf_counter() - before >= 20 * 0.004
     assert time.thread_time() - used < 10 * 0.004
 
 
-def busy(seconds: float) -> None:
+def compute(seconds: float) -> None:
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass
