@@ -26,6 +26,7 @@ from fluxshard.evaluate.end_to_end.report.tables import (
     parts_table,
     ratio_table,
     regret_table,
+    sensitivity_table,
 )
 from fluxshard.evaluate.report.report import Figure
 
@@ -118,6 +119,8 @@ def _sections(results: Results, description: Mapping[str, Any]) -> list[Section]
             tables=tuple(ablation_table(results, tier) for tier in tiers),
         )
     )
+    if results.sensitivity:
+        made.append(_sensitivity(results, description["calibrated_on"]))
     together = [tier for tier in tiers if tier in results.options.together_tiers]
     if together:
         made.append(
@@ -164,6 +167,20 @@ def _sections(results: Results, description: Mapping[str, Any]) -> list[Section]
         )
     )
     return made
+
+
+def _sensitivity(results: Results, on: Mapping[str, Any]) -> Section:
+    """Budgets of calibration."""
+    return Section(
+        title="Budgets of calibration and how they are shared (Table V)",
+        notes=(
+            "alpha: accuracy that may be lost; r: share of it for the threshold of pixels, which propagated reuse "
+            f"alone has. Calibrated on the first {on['max_frames']} frames of {', '.join(on['clips'])}, replayed on "
+            "the other clips: the left loss is the one that the search bounds (with its standard error, where there "
+            "are several clips), the right one is what it comes to.",
+        ),
+        tables=(sensitivity_table(results.sensitivity),),
+    )
 
 
 def _figures(results: Results, folder: Path) -> tuple[Figure, ...]:

@@ -27,6 +27,7 @@ from fluxshard.evaluate.end_to_end.figures import (
     method_figures,
 )
 from fluxshard.evaluate.end_to_end.replays import LinkTask, Records, ReplayOptions, edges_name
+from fluxshard.evaluate.end_to_end.sensitivity.replayed import SensitivityRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class Results:
       together: by tier, name and number of edges.
       regrets: of dispatch.
       latencies: sorted milliseconds by tier and name, for the plot of tails.
+      sensitivity: rows of the paper's Table V; empty where nothing was calibrated.
     """
 
     tiers: tuple[str, ...]
@@ -73,6 +75,7 @@ class Results:
     together: dict[tuple[str, str, int], MethodFigures]
     regrets: tuple[Regret, ...]
     latencies: dict[tuple[str, str], Any]
+    sensitivity: tuple[SensitivityRow, ...] = ()
 
     def as_values(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -88,6 +91,7 @@ class Results:
                 {name: getattr(one, name) for name in ("entrant", "sent", "tier", "mean_ms", "greedy_ms", "optimum_ms")}
                 for one in self.regrets
             ],
+            "sensitivity": [one.as_values() for one in self.sensitivity],
         }
 
 

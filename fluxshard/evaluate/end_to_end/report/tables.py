@@ -12,6 +12,7 @@ from fluxshard.evaluate.end_to_end.paper import GROWTH, NONE, PaperFigures, pape
 from fluxshard.evaluate.end_to_end.records import PARTS
 from fluxshard.evaluate.end_to_end.replays import CAPTURED_FPS
 from fluxshard.evaluate.end_to_end.report.results import Results
+from fluxshard.evaluate.end_to_end.sensitivity.replayed import SensitivityRow
 from fluxshard.evaluate.report.text_table import NOTHING, Cell, Table, number, percent, words
 
 PART_NAMES = {
@@ -120,6 +121,27 @@ def ablation_table(results: Results, tier: str) -> Table:
             )
         )  # fmt: skip
     return _table((tier, "loss", "Comp", "Tx", "mean ms", "p95", "edge J"), rows)
+
+
+def sensitivity_table(rows: Sequence[SensitivityRow]) -> Table:
+    """The paper's Table V: budgets of calibration, and how they are shared."""
+    made = []
+    for one in rows:
+        own, paper, how = one.figures, one.paper, one.configuration
+        made.append(
+            (
+                words(how.entrant), percent(how.budget), number(how.split, 2), percent(one.searched_loss),
+                percent(one.searched_compute), _beside(percent(own.loss), _share(paper.loss)),
+                _beside(percent(own.tx), _share(paper.tx)), _beside(percent(own.compute), _share(paper.compute)),
+                _beside(number(own.mean_ms, 1), _ms(paper.latency_ms)), number(own.p95_ms, 0),
+                _beside(number(own.energy_j, 2), _ms(paper.energy_j)),
+            )
+        )  # fmt: skip
+    headings = (
+        rows[0].tier, "alpha", "r", "loss, calibrated on", "Comp, calibrated on", "loss", "Tx", "Comp", "mean ms",
+        "p95", "edge J",
+    )  # fmt: skip
+    return _table(headings, made)
 
 
 def edges_table(results: Results, tier: str) -> Table:
