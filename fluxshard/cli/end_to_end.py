@@ -88,6 +88,14 @@ def end_to_end(
     calibrate_frames: Annotated[
         int, typer.Option(min=5, help="Of each video that is calibrated on.", rich_help_panel=REPLAYED)
     ] = 20,
+    extremes: Annotated[
+        bool,
+        typer.Option(
+            "--extremes",
+            help="With tables of a still picture and of a cut, made of the first two clips.",
+            rich_help_panel=REPLAYED,
+        ),
+    ] = False,
     pre_ms: Annotated[
         float, typer.Option(help="Of the edge before a frame is placed.", rich_help_panel=REPLAYED)
     ] = 8.0,
@@ -218,6 +226,7 @@ def end_to_end(
                 calibrated_on=CalibratedOn(clips=tuple(find_clips(calibrate_on)), max_frames=calibrate_frames)
                 if calibrate_on
                 else None,
+                extremes=extremes,
                 workers=workers or os.cpu_count(),
                 command=_command(),
             )  # fmt: skip

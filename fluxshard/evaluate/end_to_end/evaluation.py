@@ -18,12 +18,14 @@ from fluxshard.evaluate.calibration.calibrate import inspect_network
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.end_to_end.content.gathering import RECORDED, Gathered, Gathering, Tell
 from fluxshard.evaluate.end_to_end.content.material import Material, work_slope
+from fluxshard.evaluate.end_to_end.extremes.clips import FRAMES, make_extremes
+from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures, extreme_figures
 from fluxshard.evaluate.end_to_end.replays import LinkTask, ReplayOptions, run_replays, turned
 from fluxshard.evaluate.end_to_end.report.pages import write_pages
 from fluxshard.evaluate.end_to_end.report.results import Results, collect
 from fluxshard.evaluate.end_to_end.sensitivity.calibrated import CalibratedOn, check_apart
-from fluxshard.evaluate.end_to_end.sensitivity.replayed import sensitivity_rows
-from fluxshard.evaluate.end_to_end.settings import Role, Settings, methods_of
+from fluxshard.evaluate.end_to_end.sensitivity.replayed import sensitivity_rows, tier_of
+from fluxshard.evaluate.end_to_end.settings import ABLATIONS, Role, Settings, methods_of
 from fluxshard.evaluate.methods.method import Method
 from fluxshard.evaluate.offload.link_trace import LinkTrace
 from fluxshard.evaluate.traces.workers import Setup
@@ -44,6 +46,7 @@ class EndToEnd:
         against the dense network.
       deadline_ms: of the answers at any time.
       calibrated_on: how the rows of the paper's Table V are calibrated; None leaves them out.
+      extremes: with a still clip and a cut, made of the first two clips.
       workers: number of processes; None starts one per processor.
       command: command line, for the report.
     """
@@ -57,6 +60,7 @@ class EndToEnd:
     measure: str | None = None
     deadline_ms: float = 10.0
     calibrated_on: CalibratedOn | None = None
+    extremes: bool = False
     workers: int | None = None
     command: str = ""
 
@@ -99,9 +103,26 @@ def run_end_to_end(
             request.calibrated_on, gathering, request.clips, gathered, request.links, request.options
         )  # fmt: skip
         results = replace(results, sensitivity=rows)
+    if request.extremes:
+        results = replace(results, extremes=_extremes(request, gathering, methods, slopes))
     tell("figures")
     write_pages(results, request.out, _description(request, methods, gathered))
     return results
+
+
+def _extremes(
+    request: EndToEnd, gathering: Gathering, methods: Mapping[Role, Method], slopes: Mapping[Role, float]
+) -> tuple[ExtremeFigures, ...]:
+    """All methods on a still clip and on a cut."""
+    size = gathering.size_of(request.clips[0])
+    made = make_extremes(request.clips, size, request.out, min(FRAMES, request.setup.max_frames or FRAMES))
+    taken = {role: method for role, method in methods.items() if role not in ABLATIONS}
+    materials = gathering.gather([one.clip for one in made], taken).materials
+    tier = tier_of(request.links)
+    found: list[ExtremeFigures] = []
+    for one, material in zip(made, materials, strict=True):
+        found += extreme_figures(one, material, tier, request.links[tier], request.options, slopes)
+    return tuple(found)
 
 
 _DENSE: tuple[Role, ...] = ("dense", "jpeg", "coach")

@@ -66,7 +66,12 @@ class Gathering:
         self.setup, self.out, self.workers = setup, out, workers
         self.on_frames, self.tell = on_frames, tell
         self._runner = Runner(setup, out)
-        self._recordings = Recordings(setup, Networks(setup), out)
+        self._networks = Networks(setup)
+        self._recordings = Recordings(setup, self._networks, out)
+
+    def size_of(self, clip: Clip) -> tuple[int, int]:
+        """(H, W) of the network's input for a clip."""
+        return self._networks.size_of(clip)
 
     def gather(self, clips: Sequence[Clip], methods: Mapping[Role, Method], measure: str | None = None) -> Gathered:
         """Materials of clips.

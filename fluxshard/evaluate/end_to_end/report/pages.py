@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxshard.evaluate.end_to_end.entrants import ANYTIME, H264, JUDGED, OFFLOAD, PLANNED
+from fluxshard.evaluate.end_to_end.extremes.replayed import LOST_FRAMES
 from fluxshard.evaluate.end_to_end.report.document import Document, Section
 from fluxshard.evaluate.end_to_end.report.goals import goals_table
 from fluxshard.evaluate.end_to_end.report.plots import (
@@ -21,6 +22,7 @@ from fluxshard.evaluate.end_to_end.report.tables import (
     ablation_table,
     content_table,
     edges_table,
+    extremes_table,
     latency_table,
     methods_table,
     parts_table,
@@ -121,6 +123,8 @@ def _sections(results: Results, description: Mapping[str, Any]) -> list[Section]
     )
     if results.sensitivity:
         made.append(_sensitivity(results, description["calibrated_on"]))
+    if results.extremes:
+        made.append(_extremes(results))
     together = [tier for tier in tiers if tier in results.options.together_tiers]
     if together:
         made.append(
@@ -180,6 +184,23 @@ def _sensitivity(results: Results, on: Mapping[str, Any]) -> Section:
             "are several clips), the right one is what it comes to.",
         ),
         tables=(sensitivity_table(results.sensitivity),),
+    )
+
+
+def _extremes(results: Results) -> Section:
+    """A still clip and a cut."""
+    clips = {one.clip.clip.name: one.clip for one in results.extremes}
+    return Section(
+        title="A picture that stands still, and a cut (section V-G)",
+        notes=(
+            f"still: the first picture of {clips['still'].made_of[0]}, again and again. cut: from "
+            f"{' to '.join(clips['cut'].made_of)}; the encoder is not told, and makes no keyframe there. Accuracy "
+            "is against the dense network.",
+            "The last columns: from when the new scene is captured until the first answer that is computed of it, in "
+            "the mean and at most; the work of that frame; what goes up for the first frame of the new scene; and the "
+            f"loss of its first {LOST_FRAMES} frames, where the method ran on every one.",
+        ),
+        tables=tuple(extremes_table([one for one in results.extremes if one.clip is clip]) for clip in clips.values()),
     )
 
 

@@ -18,6 +18,7 @@ from fluxshard.evaluate.end_to_end.entrants import (
     entrant,
     taking_part,
 )
+from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures
 from fluxshard.evaluate.end_to_end.figures import (
     AnytimeFigures,
     MethodFigures,
@@ -65,6 +66,7 @@ class Results:
       regrets: of dispatch.
       latencies: sorted milliseconds by tier and name, for the plot of tails.
       sensitivity: rows of the paper's Table V; empty where nothing was calibrated.
+      extremes: methods on a still clip and on a cut; empty where neither was made.
     """
 
     tiers: tuple[str, ...]
@@ -76,6 +78,7 @@ class Results:
     regrets: tuple[Regret, ...]
     latencies: dict[tuple[str, str], Any]
     sensitivity: tuple[SensitivityRow, ...] = ()
+    extremes: tuple[ExtremeFigures, ...] = ()
 
     def as_values(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -92,6 +95,7 @@ class Results:
                 for one in self.regrets
             ],
             "sensitivity": [one.as_values() for one in self.sensitivity],
+            "extremes": [one.as_values() for one in self.extremes],
         }
 
 

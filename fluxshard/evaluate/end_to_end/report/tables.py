@@ -7,6 +7,7 @@ from typing import Any
 
 from fluxshard.evaluate.end_to_end.common_figures import loss_of
 from fluxshard.evaluate.end_to_end.entrants import ANYTIME, ENTRANTS, TOGETHER, Entrant, taking_part
+from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures
 from fluxshard.evaluate.end_to_end.figures import MethodFigures
 from fluxshard.evaluate.end_to_end.paper import GROWTH, NONE, PaperFigures, paper_figures
 from fluxshard.evaluate.end_to_end.records import PARTS
@@ -140,6 +141,33 @@ def sensitivity_table(rows: Sequence[SensitivityRow]) -> Table:
     headings = (
         rows[0].tier, "alpha", "r", "loss, calibrated on", "Comp, calibrated on", "loss", "Tx", "Comp", "mean ms",
         "p95", "edge J",
+    )  # fmt: skip
+    return _table(headings, made)
+
+
+def extremes_table(rows: Sequence[ExtremeFigures]) -> Table:
+    """Methods on one clip of the ends of motion (section V-G).
+
+    Args:
+      rows: of one clip.
+    """
+    made = []
+    for one in rows:
+        own, after = one.figures, one.after
+        cells = [
+            words(one.method), percent(own.loss), percent(own.compute), number(own.kb, 1), number(own.mean_ms, 1),
+            number(own.p95_ms, 0), number(own.max_ms, 0),
+        ]  # fmt: skip
+        if after is not None:
+            cells += [
+                number(after.answer_ms, 0), number(after.worst_ms, 0), percent(after.work), number(after.kb, 1),
+                percent(after.loss),
+            ]  # fmt: skip
+        made.append(tuple(cells))
+    cut = ("cut: ms to an answer", "at most", "its work", "kB at the cut", "loss after it")
+    headings = (
+        f"{rows[0].clip.clip.name}, {rows[0].tier}", "loss", "Comp", "kB/frame", "mean ms", "p95", "max",
+        *(cut if rows[0].after is not None else ()),
     )  # fmt: skip
     return _table(headings, made)
 
