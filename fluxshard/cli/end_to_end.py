@@ -96,6 +96,10 @@ def end_to_end(
             rich_help_panel=REPLAYED,
         ),
     ] = False,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory", help="With what methods take of memory, on this machine.", rich_help_panel=REPLAYED),
+    ] = False,
     pre_ms: Annotated[
         float, typer.Option(help="Of the edge before a frame is placed.", rich_help_panel=REPLAYED)
     ] = 8.0,
@@ -227,6 +231,7 @@ def end_to_end(
                 if calibrate_on
                 else None,
                 extremes=extremes,
+                memory=memory,
                 workers=workers or os.cpu_count(),
                 command=_command(),
             )  # fmt: skip

@@ -18,6 +18,7 @@ from fluxshard.evaluate.calibration.calibrate import inspect_network
 from fluxshard.evaluate.data.clips import Clip
 from fluxshard.evaluate.end_to_end.content.gathering import RECORDED, Gathered, Gathering, Tell
 from fluxshard.evaluate.end_to_end.content.material import Material, work_slope
+from fluxshard.evaluate.end_to_end.content.method_memory import MethodMemory, method_memory
 from fluxshard.evaluate.end_to_end.extremes.clips import FRAMES, make_extremes
 from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures, extreme_figures
 from fluxshard.evaluate.end_to_end.replays import LinkTask, ReplayOptions, run_replays, turned
@@ -47,6 +48,7 @@ class EndToEnd:
       deadline_ms: of the answers at any time.
       calibrated_on: how the rows of the paper's Table V are calibrated; None leaves them out.
       extremes: with a still clip and a cut, made of the first two clips.
+      memory: with what methods take of memory.
       workers: number of processes; None starts one per processor.
       command: command line, for the report.
     """
@@ -61,6 +63,7 @@ class EndToEnd:
     deadline_ms: float = 10.0
     calibrated_on: CalibratedOn | None = None
     extremes: bool = False
+    memory: bool = False
     workers: int | None = None
     command: str = ""
 
@@ -105,8 +108,11 @@ def run_end_to_end(
         results = replace(results, sensitivity=rows)
     if request.extremes:
         results = replace(results, extremes=_extremes(request, gathering, methods, slopes))
+    memory: tuple[MethodMemory, ...] = ()
+    if request.memory:
+        memory = method_memory(request.setup, request.clips[0], methods, request.out, tell)
     tell("figures")
-    write_pages(results, request.out, _description(request, methods, gathered))
+    write_pages(results, request.out, _description(request, methods, gathered, memory))
     return results
 
 
@@ -145,6 +151,7 @@ def _description(
     request: EndToEnd,
     methods: Mapping[Role, Method],
     gathered: Gathered,
+    memory: Sequence[MethodMemory],
 ) -> dict[str, Any]:
     """What the report says of how it was made."""
     materials, scores, measure = gathered.materials, gathered.scores, gathered.measure
@@ -168,6 +175,7 @@ def _description(
             }
             for role, method in methods.items()
         ],
+        "memory": [asdict(one) for one in memory],
         "sent": [_sent(one) for one in materials],
         "links": {tier: [link.name for link in links] for tier, links in request.links.items()},
         "fluxshard": fluxshard.__version__,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fluxshard.evaluate.end_to_end.common_figures import loss_of
+from fluxshard.evaluate.end_to_end.content.method_memory import TORCH
 from fluxshard.evaluate.end_to_end.entrants import ANYTIME, ENTRANTS, TOGETHER, Entrant, taking_part
 from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures
 from fluxshard.evaluate.end_to_end.figures import MethodFigures
@@ -210,6 +211,20 @@ def regret_table(results: Results, sent: str) -> Table:
             cells.append(Cell(f"{one.mean_ms:.1f} / {one.greedy_ms:+.1f} / {one.optimum_ms:+.1f}", one.mean_ms))
         rows.append(tuple(cells))
     return _table((f"planned, {sent}", *results.tiers), rows)
+
+
+def memory_table(description: Mapping[str, Any]) -> Table:
+    """What methods take of memory, over the dense network in PyTorch."""
+    found = description["memory"]
+    dense = next(one["peak_mib"] for one in found if one["name"] == TORCH)
+    rows = [
+        (
+            words(one["name"]), number(one["cached_bytes"] / 1e6, 1), number(one["peak_mib"], 0),
+            number(one["peak_mib"] - dense, 0),
+        )
+        for one in found
+    ]  # fmt: skip
+    return _table(("method", "caches MB", "peak MiB", "over PyTorch MiB"), rows)
 
 
 def content_table(description: Mapping[str, Any]) -> Table:
