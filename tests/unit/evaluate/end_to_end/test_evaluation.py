@@ -126,7 +126,7 @@ def test_a_still_clip_and_a_cut(pool: EncodedPool, request_: EndToEnd, tmp_path:
     folder = tmp_path / "clips" / "dogs"
     folder.mkdir()
     for index in range(FRAMES):
-        Image.fromarray(np.full((32, 48, 3), 20 + index, np.uint8)).save(folder / f"{index}.png")
+        Image.fromarray(np.full((32, 48, 3), 200 + index, np.uint8)).save(folder / f"{index}.png")
     asked = replace(
         request_, clips=(*request_.clips, Clip("dogs", folder)), extremes=True, links={"low": request_.links["low"]}
     )
