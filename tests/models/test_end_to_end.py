@@ -77,3 +77,18 @@ def test_a_small_evaluation(
     said = capsys.readouterr().err
     assert "uplink" in said and "1 of 1 links" in said and "low:" not in said
     assert "| uplink |" in (out / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_still_picture_a_cut_and_memory(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    out = tmp_path / "replay"
+    flags = ["--clips", "car-roundabout,dog", "--max-frames", "8", "--tiers", "medium", "--edges", "1"]
+    assert run(command(out, *flags, "--oracles", "0", "--extremes", "--memory")) == 0
+    body = json.loads((out / "results.json").read_text())
+    found = {(one["clip"], one["method"]): one for one in body["extremes"]}
+    planned = found["cut", "FluxShard planned, bitstream"]
+    assert found["still", "FluxShard planned, bitstream"]["compute"] < planned["compute"] < 1
+    assert planned["cut"] == 6 and planned["after_cut"]["work"] > 0.5
+    cached = {one["name"]: one["cached_bytes"] for one in body["description"]["memory"]}
+    assert cached["dense"] == 0 < cached["planned x1.25"]
+    assert "(section V-G)" in (out / "report.md").read_text()
