@@ -91,31 +91,31 @@ class Gathering:
         materials = tuple(self._material(clip, methods, scores, measure, dense[clip.name]) for clip in clips)
         return Gathered(materials=materials, scores=tuple(scores), measure=measure)
 
-    def with_method(
-        self, clips: Sequence[Clip], materials: Sequence[Material], role: Role, method: Method, measure: str
-    ) -> tuple[Material, ...]:
-        """Materials in which another method has a role.
+    def with_methods(
+        self, clips: Sequence[Clip], gathered: Gathered, others: Sequence[tuple[Role, Method]]
+    ) -> tuple[tuple[Material, ...], ...]:
+        """Materials in which another method has a role, for each of these.
 
         Args:
-          clips: the clips of the materials, in their order; the dense network has run on them.
-          materials: of `gather`.
-          role: of those that are recorded.
-          method: that has it.
-          measure: of accuracy.
+          clips: that `gathered` is of, in their order.
+          gathered: of `gather`.
+          others: roles, of those that are recorded, and the methods that have them.
 
         Raises:
           EvaluationError: as `gather`.
         """
-        _, scores = self._scored([dense_method(), method], clips)
+        _, scores = self._scored([dense_method(), *(method for _, method in others)], clips)
         found = []
-        for clip, one in zip(clips, materials, strict=True):
-            self.tell(f"{clip.name}: what {method.name} sends")
-            recorded = self._recordings.content(clip, method)
-            answers = _answers(scores, clip, method, measure)
-            self._check(clip, {len(recorded.packet_bytes), len(answers.compute), len(one.jpeg_bytes)})
-            found.append(
-                replace(one, recordings={**one.recordings, role: recorded}, answers={**one.answers, role: answers})
-            )
+        for role, method in others:
+            changed = []
+            for clip, one in zip(clips, gathered.materials, strict=True):
+                self.tell(f"{clip.name}: what {method.name} sends")
+                recorded = self._recordings.content(clip, method)
+                answers = _answers(scores, clip, method, gathered.measure)
+                self._check(clip, {len(recorded.packet_bytes), len(answers.compute), len(one.jpeg_bytes)})
+                recordings = {**one.recordings, role: recorded}
+                changed.append(replace(one, recordings=recordings, answers={**one.answers, role: answers}))
+            found.append(tuple(changed))
         return tuple(found)
 
     def _scored(self, methods: Sequence[Method], clips: Sequence[Clip]) -> tuple[list[StoredTrace], list[ClipScores]]:

@@ -80,17 +80,23 @@ def sensitivity_rows(
     Raises:
       EvaluationError, ProfileError: as `profiles` and `Gathering.gather`.
     """
-    found, tier = [], tier_of(links)
+    tier = tier_of(links)
     calibrated = profiles(
         on, gathering.setup, gathering.out, workers=gathering.workers, on_frames=gathering.on_frames,
         tell=gathering.tell,
     )  # fmt: skip
-    for configuration, profile in calibrated.items():
-        method = method_of_threshold_profile(NamedThresholdProfile(configuration.label, profile))
-        role = entrant(configuration.entrant).role
-        materials = gathering.with_method(clips, gathered.materials, role, method, gathered.measure)
-        found.append(row_of(configuration, profile, materials, tier, links[tier], options))
-    return tuple(found)
+    others = [
+        (
+            entrant(configuration.entrant).role,
+            method_of_threshold_profile(NamedThresholdProfile(configuration.label, profile)),
+        )
+        for configuration, profile in calibrated.items()
+    ]
+    played = gathering.with_methods(clips, gathered, others)
+    return tuple(
+        row_of(configuration, profile, materials, tier, links[tier], options)
+        for (configuration, profile), materials in zip(calibrated.items(), played, strict=True)
+    )
 
 
 def row_of(

@@ -59,8 +59,10 @@ def test_another_method_takes_a_role(pool: EncodedPool, setup: Setup, clip: Clip
     assert sorted(pool.ran) == sorted(method.name for method in METHODS.values())
 
     coarse = delta_cnn(0.9)  # nothing differs as much
-    (after,) = gathering.with_method([clip], gathered.materials, "deltacnn", coarse, gathered.measure)
-    assert pool.ran[len(METHODS) :] == [coarse.name]
+    fine = delta_cnn(0.01)
+    (after,), (other,) = gathering.with_methods([clip], gathered, [("deltacnn", coarse), ("deltacnn", fine)])
+    assert pool.ran[len(METHODS) :] == [coarse.name, fine.name]
+    assert other.answers["deltacnn"].compute[1:].any()
     assert not after.answers["deltacnn"].compute[1:].any() and before.answers["deltacnn"].compute[1:].any()
     assert not after.recordings["deltacnn"].pixels[1:, 0].any() and before.recordings["deltacnn"].pixels[1:, 0].any()
     assert after.answers["planned"] is before.answers["planned"]
@@ -69,6 +71,6 @@ def test_another_method_takes_a_role(pool: EncodedPool, setup: Setup, clip: Clip
 def test_recordings_of_other_lengths_are_told(pool: EncodedPool, setup: Setup, clip: Clip, tmp_path: Path) -> None:
     gathering = Gathering(setup, tmp_path / "out", workers=1)
     gathered = gathering.gather([clip], METHODS)
-    short = replace(gathered.materials[0], jpeg_bytes=np.ones(2))
+    short = replace(gathered, materials=(replace(gathered.materials[0], jpeg_bytes=np.ones(2)),))
     with pytest.raises(EvaluationError, match=r"'square'.*\[2, 5\] frames.*evaluate again"):
-        gathering.with_method([clip], [short], "propagated", METHODS["propagated"], gathered.measure)
+        gathering.with_methods([clip], short, [("propagated", METHODS["propagated"])])
