@@ -76,6 +76,30 @@ def end_to_end(
             rich_help_panel=REPLAYED,
         ),
     ] = False,
+    calibrate_on: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With the paper's Table V: videos to calibrate its budgets on, none of those of --data; may be given "
+            "again.",
+            show_default="no such table",
+            rich_help_panel=REPLAYED,
+        ),
+    ] = None,
+    calibrate_frames: Annotated[
+        int, typer.Option(min=5, help="Of each video that is calibrated on.", rich_help_panel=REPLAYED)
+    ] = 20,
+    extremes: Annotated[
+        bool,
+        typer.Option(
+            "--extremes",
+            help="With tables of a still picture and of a cut, made of the first two clips.",
+            rich_help_panel=REPLAYED,
+        ),
+    ] = False,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory", help="With what methods take of memory, on this machine.", rich_help_panel=REPLAYED),
+    ] = False,
     pre_ms: Annotated[
         float, typer.Option(help="Of the edge before a frame is placed.", rich_help_panel=REPLAYED)
     ] = 8.0,
@@ -187,6 +211,7 @@ def end_to_end(
         if replay:
             from fluxshard.evaluate.end_to_end.evaluation import EndToEnd, run_end_to_end
             from fluxshard.evaluate.end_to_end.replays import ReplayOptions
+            from fluxshard.evaluate.end_to_end.sensitivity.calibrated import CalibratedOn
             from fluxshard.evaluate.offload.trials import spread
 
             request = EndToEnd(
@@ -202,6 +227,11 @@ def end_to_end(
                 out=out,
                 measure=measure,
                 deadline_ms=deadline_ms,
+                calibrated_on=CalibratedOn(clips=tuple(find_clips(calibrate_on)), max_frames=calibrate_frames)
+                if calibrate_on
+                else None,
+                extremes=extremes,
+                memory=memory,
                 workers=workers or os.cpu_count(),
                 command=_command(),
             )  # fmt: skip

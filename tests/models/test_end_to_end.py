@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fluxshard.cli import main
+from fluxshard.evaluate.data.clips import Clip
+from fluxshard.evaluate.end_to_end.content import method_memory
+from fluxshard.evaluate.end_to_end.settings import SETTINGS, methods_of
+from fluxshard.evaluate.traces.workers import Setup
 
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore:.*runs Python code:UserWarning")]
 
@@ -77,3 +82,33 @@ def test_a_small_evaluation(
     said = capsys.readouterr().err
     assert "uplink" in said and "1 of 1 links" in said and "low:" not in said
     assert "| uplink |" in (out / "report.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_still_picture_and_a_cut(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    out = tmp_path / "replay"
+    flags = ["--clips", "car-roundabout,dog", "--max-frames", "8", "--tiers", "medium", "--edges", "1"]
+    assert run(command(out, *flags, "--oracles", "0", "--extremes")) == 0
+    body = json.loads((out / "results.json").read_text())
+    found = {(one["clip"], one["method"]): one for one in body["extremes"]}
+    planned = found["cut", "FluxShard planned, bitstream"]
+    assert found["still", "FluxShard planned, bitstream"]["compute"] < planned["compute"] < 1
+    assert planned["cut"] == 6 and planned["after_cut"]["work"] > 0.5
+    assert "(section V-G)" in (out / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_memory_of_processes(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, clip = data_dir / "weights" / "yolo11n-seg.pt", data_dir / "videos" / "sam2_juggle_720p24.mp4"
+    for place in (weights, clip):
+        if not place.exists():
+            pytest.skip(f"no {place}")
+    monkeypatch.setattr(method_memory, "ROLES", ("planned",))
+    setup = Setup(weights=weights, size="192", backend="reference")
+    dense, planned = method_memory.method_memory(
+        setup, Clip("juggle", clip), methods_of(SETTINGS["seg"], 0), tmp_path / "out"
+    )
+    assert dense.cached_bytes == 0 < planned.cached_bytes
+    for one in (dense, planned):
+        assert math.isnan(one.peak_mib) or one.peak_mib > 100, "torch alone takes more"

@@ -16,23 +16,20 @@ import fluxshard
 from fluxshard.errors import EvaluationError
 from fluxshard.evaluate.calibration.calibrate import inspect_network
 from fluxshard.evaluate.data.clips import Clip
-from fluxshard.evaluate.end_to_end.content.material import Answers, Material, work_slope
-from fluxshard.evaluate.end_to_end.content.moved_results import moved_accuracy, moved_traces
-from fluxshard.evaluate.end_to_end.content.recordings import Networks, Recordings, load_arrays, save_arrays
+from fluxshard.evaluate.end_to_end.content.gathering import RECORDED, Gathered, Gathering, Tell
+from fluxshard.evaluate.end_to_end.content.material import Material, work_slope
+from fluxshard.evaluate.end_to_end.content.method_memory import MethodMemory, method_memory
+from fluxshard.evaluate.end_to_end.extremes.clips import FRAMES, make_extremes
+from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures, extreme_figures
 from fluxshard.evaluate.end_to_end.replays import LinkTask, ReplayOptions, run_replays, turned
 from fluxshard.evaluate.end_to_end.report.pages import write_pages
 from fluxshard.evaluate.end_to_end.report.results import Results, collect
-from fluxshard.evaluate.end_to_end.settings import Role, Settings, methods_of
-from fluxshard.evaluate.experiment import measure_of
+from fluxshard.evaluate.end_to_end.sensitivity.calibrated import CalibratedOn, check_apart
+from fluxshard.evaluate.end_to_end.sensitivity.replayed import sensitivity_rows, tier_of
+from fluxshard.evaluate.end_to_end.settings import ABLATIONS, Role, Settings, methods_of
 from fluxshard.evaluate.methods.method import Method
-from fluxshard.evaluate.metrics.clip_scores import ClipScores
 from fluxshard.evaluate.offload.link_trace import LinkTrace
-from fluxshard.evaluate.runner import Runner
-from fluxshard.evaluate.traces.trace import Trace
 from fluxshard.evaluate.traces.workers import Setup
-
-RECORDED: tuple[Role, ...] = ("planned", "carried", "propagated", "deltacnn", "motion-deltacnn", "w/o remap")
-_LIKE_PROPAGATED: tuple[Role, ...] = ("w/o RFAP", "RFAP per layer", "w/o sparse")  # the same pixels go up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +46,9 @@ class EndToEnd:
       measure: accuracy, a name in `FrameScores`; None takes mean J where clips have annotations, else OKS or mIoU
         against the dense network.
       deadline_ms: of the answers at any time.
+      calibrated_on: how the rows of the paper's Table V are calibrated; None leaves them out.
+      extremes: with a still clip and a cut, made of the first two clips.
+      memory: with what methods take of memory.
       workers: number of processes; None starts one per processor.
       command: command line, for the report.
     """
@@ -61,11 +61,11 @@ class EndToEnd:
     out: Path
     measure: str | None = None
     deadline_ms: float = 10.0
+    calibrated_on: CalibratedOn | None = None
+    extremes: bool = False
+    memory: bool = False
     workers: int | None = None
     command: str = ""
-
-
-Tell = Callable[[str], None]
 
 
 def run_end_to_end(
@@ -79,21 +79,15 @@ def run_end_to_end(
     """
     if not request.clips or not request.links or not all(request.links.values()):
         raise EvaluationError("nothing to replay: give clips and link traces")
+    if request.calibrated_on is not None:
+        check_apart(request.calibrated_on, request.clips)
     request = replace(request, setup=replace(request.setup, encoded=True))
     request.out.mkdir(parents=True, exist_ok=True)
     canvas_px = inspect_network(request.setup, request.clips[0]).plan.s_max
     methods = methods_of(request.settings, canvas_px, ablated=request.options.ablated)
-    runner = Runner(request.setup, request.out)
-    tasks = [(method, clip) for method in methods.values() for clip in request.clips]
-    stored = runner.run(tasks, workers=request.workers, on_frames=on_frames, on_trace=tell)
-    tell("scores")
-    scores = runner.score(stored, workers=request.workers)
-    measure = request.measure or measure_of(scores)
-    dense = {entry.task.clip.name: entry.path for entry in stored if entry.task.method is methods["dense"]}
-    recordings = Recordings(request.setup, Networks(request.setup), request.out)
-    materials = []
-    for clip in request.clips:
-        materials.append(_material(request, clip, methods, scores, measure, recordings, dense[clip.name], tell))
+    gathering = Gathering(request.setup, request.out, workers=request.workers, on_frames=on_frames, tell=tell)
+    gathered = gathering.gather(request.clips, methods, request.measure)
+    materials = gathered.materials
     slopes = {role: work_slope(materials, role) for role in methods if role not in ("planned", "carried", *_DENSE)}
     links = [
         LinkTask(
@@ -106,58 +100,38 @@ def run_end_to_end(
     records = run_replays(
         links, request.out, facts=_facts_of(materials, slopes), workers=request.workers or 1, on_done=tell
     )
-    tell("figures")
     results = collect(links, records, request.options, request.deadline_ms)
-    write_pages(results, request.out, _description(request, methods, scores, measure, materials))
+    if request.calibrated_on is not None:
+        rows = sensitivity_rows(
+            request.calibrated_on, gathering, request.clips, gathered, request.links, request.options
+        )  # fmt: skip
+        results = replace(results, sensitivity=rows)
+    if request.extremes:
+        results = replace(results, extremes=_extremes(request, gathering, methods, slopes))
+    memory: tuple[MethodMemory, ...] = ()
+    if request.memory:
+        memory = method_memory(request.setup, request.clips[0], methods, request.out, tell)
+    tell("figures")
+    write_pages(results, request.out, _description(request, methods, gathered, memory))
     return results
 
 
+def _extremes(
+    request: EndToEnd, gathering: Gathering, methods: Mapping[Role, Method], slopes: Mapping[Role, float]
+) -> tuple[ExtremeFigures, ...]:
+    """All methods on a still clip and on a cut."""
+    size = gathering.size_of(request.clips[0])
+    made = make_extremes(request.clips, size, request.out, min(FRAMES, request.setup.max_frames or FRAMES))
+    taken = {role: method for role, method in methods.items() if role not in ABLATIONS}
+    materials = gathering.gather([one.clip for one in made], taken).materials
+    tier = tier_of(request.links)
+    found: list[ExtremeFigures] = []
+    for one, material in zip(made, materials, strict=True):
+        found += extreme_figures(one, material, tier, request.links[tier], request.options, slopes)
+    return tuple(found)
+
+
 _DENSE: tuple[Role, ...] = ("dense", "jpeg", "coach")
-
-
-def _material(
-    request: EndToEnd,
-    clip: Clip,
-    methods: Mapping[Role, Method],
-    scores: Sequence[ClipScores],
-    measure: str,
-    recordings: Recordings,
-    dense: Path,
-    tell: Tell,
-) -> Material:
-    """All that is known of a clip, recorded where it is missing."""
-    found = {}
-    for role in (one for one in RECORDED if one in methods):
-        tell(f"{clip.name}: what {methods[role].name} sends")
-        found[role] = recordings.content(clip, methods[role])
-    for role in _LIKE_PROPAGATED:
-        found[role] = found["propagated"]
-    pictures = recordings.pictures(clip)
-    by_method = {one.method: one for one in scores if one.clip == clip.name}
-    answers = {
-        role: Answers(
-            compute=np.array([frame.compute_ratio for frame in by_method[method.name].frames]),
-            accuracy=by_method[method.name].column(measure),
-        )
-        for role, method in methods.items()
-    }
-    path = recordings.path_of_moved(clip, methods["planned"], measure)
-    if not path.exists():
-        tell(f"{clip.name}: results moved to later frames")
-        prepared = recordings.prepared(clip)
-        traces = moved_traces(methods["planned"], recordings.network(clip), prepared)
-        moved = moved_accuracy(traces, Trace.load(dense), prepared, measure)
-        save_arrays(path, **{str(age): values for age, values in moved.items()})
-    lengths = {len(found["planned"].packet_bytes), *(len(one.compute) for one in answers.values())}
-    if len(lengths) > 1:
-        raise EvaluationError(
-            f"clip {clip.name!r}: recordings and traces have {sorted(lengths)} frames; delete "
-            f"{str(request.out)!r}, and evaluate again"
-        )
-    return Material(
-        name=clip.name, recordings=found, jpeg_bytes=pictures.jpeg_bytes, similarity=pictures.similarity,
-        answers=answers, moved={int(age): values for age, values in load_arrays(path).items()},
-    )  # fmt: skip
 
 
 def _facts_of(materials: Sequence[Material], slopes: Mapping[Role, float]) -> dict[str, Any]:
@@ -176,11 +150,11 @@ def _facts_of(materials: Sequence[Material], slopes: Mapping[Role, float]) -> di
 def _description(
     request: EndToEnd,
     methods: Mapping[Role, Method],
-    scores: Sequence[ClipScores],
-    measure: str,
-    materials: Sequence[Material],
+    gathered: Gathered,
+    memory: Sequence[MethodMemory],
 ) -> dict[str, Any]:
     """What the report says of how it was made."""
+    materials, scores, measure = gathered.materials, gathered.scores, gathered.measure
     sizes = sorted({one.size for one in materials})
     return {
         "command": request.command,
@@ -190,6 +164,7 @@ def _description(
         "frames": {one.name: len(one.jpeg_bytes) for one in materials},
         "measure": measure,
         "settings": asdict(request.settings),
+        "calibrated_on": None if request.calibrated_on is None else _calibrated_on(request.calibrated_on),
         "methods": {role: method.name for role, method in methods.items()},
         "whole_clips": [
             {
@@ -200,12 +175,22 @@ def _description(
             }
             for role, method in methods.items()
         ],
+        "memory": [asdict(one) for one in memory],
         "sent": [_sent(one) for one in materials],
         "links": {tier: [link.name for link in links] for tier, links in request.links.items()},
         "fluxshard": fluxshard.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.processor() or 'processor unknown'}",
+    }
+
+
+def _calibrated_on(on: CalibratedOn) -> dict[str, Any]:
+    return {
+        "clips": [clip.name for clip in on.clips],
+        "max_frames": on.max_frames,
+        "points": on.points,
+        "layers": on.layers,
     }
 
 

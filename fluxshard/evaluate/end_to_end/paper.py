@@ -83,6 +83,15 @@ GROWTH: Mapping[tuple[str, str], Mapping[int, float]] = {
     ("pose", "Offload"): {1: 289.8, 3: 526.6},
 }
 
+# Table V: poses, medium bandwidth; by accuracy budget (alpha) and the share of it that is the dispatch layer's (r)
+TABLE_V: Mapping[tuple[float, float], PaperFigures] = {
+    (0.03, 0.67): PaperFigures(latency_ms=74.8, energy_j=0.891, tx=0.089, compute=0.407, loss=0.0258),
+    (0.03, 0.50): PaperFigures(latency_ms=75.3, energy_j=0.899, tx=0.090, compute=0.390, loss=0.0275),
+    (0.03, 0.90): PaperFigures(latency_ms=71.5, energy_j=0.874, tx=0.069, compute=0.451, loss=0.0265),
+    (0.01, 0.67): PaperFigures(latency_ms=96.1, energy_j=1.111, tx=0.124, compute=0.520, loss=0.0092),
+    (0.05, 0.67): PaperFigures(latency_ms=72.8, energy_j=0.873, tx=0.069, compute=0.340, loss=0.0481),
+}
+
 
 def paper_figures(workload: str, tier: str, method: str) -> PaperFigures:
     """What the paper reports of a method; `NONE` where it says nothing.

@@ -18,6 +18,7 @@ from fluxshard.evaluate.end_to_end.entrants import (
     entrant,
     taking_part,
 )
+from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures
 from fluxshard.evaluate.end_to_end.figures import (
     AnytimeFigures,
     MethodFigures,
@@ -27,6 +28,7 @@ from fluxshard.evaluate.end_to_end.figures import (
     method_figures,
 )
 from fluxshard.evaluate.end_to_end.replays import LinkTask, Records, ReplayOptions, edges_name
+from fluxshard.evaluate.end_to_end.sensitivity.replayed import SensitivityRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ class Results:
       together: by tier, name and number of edges.
       regrets: of dispatch.
       latencies: sorted milliseconds by tier and name, for the plot of tails.
+      sensitivity: rows of the paper's Table V; empty where nothing was calibrated.
+      extremes: methods on a still clip and on a cut; empty where neither was made.
     """
 
     tiers: tuple[str, ...]
@@ -73,6 +77,8 @@ class Results:
     together: dict[tuple[str, str, int], MethodFigures]
     regrets: tuple[Regret, ...]
     latencies: dict[tuple[str, str], Any]
+    sensitivity: tuple[SensitivityRow, ...] = ()
+    extremes: tuple[ExtremeFigures, ...] = ()
 
     def as_values(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -88,6 +94,8 @@ class Results:
                 {name: getattr(one, name) for name in ("entrant", "sent", "tier", "mean_ms", "greedy_ms", "optimum_ms")}
                 for one in self.regrets
             ],
+            "sensitivity": [one.as_values() for one in self.sensitivity],
+            "extremes": [one.as_values() for one in self.extremes],
         }
 
 

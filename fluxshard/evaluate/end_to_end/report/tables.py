@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fluxshard.evaluate.end_to_end.common_figures import loss_of
+from fluxshard.evaluate.end_to_end.content.method_memory import TORCH
 from fluxshard.evaluate.end_to_end.entrants import ANYTIME, ENTRANTS, TOGETHER, Entrant, taking_part
+from fluxshard.evaluate.end_to_end.extremes.replayed import ExtremeFigures
 from fluxshard.evaluate.end_to_end.figures import MethodFigures
 from fluxshard.evaluate.end_to_end.paper import GROWTH, NONE, PaperFigures, paper_figures
 from fluxshard.evaluate.end_to_end.records import PARTS
 from fluxshard.evaluate.end_to_end.replays import CAPTURED_FPS
 from fluxshard.evaluate.end_to_end.report.results import Results
+from fluxshard.evaluate.end_to_end.sensitivity.replayed import SensitivityRow
 from fluxshard.evaluate.report.text_table import NOTHING, Cell, Table, number, percent, words
 
 PART_NAMES = {
@@ -122,6 +125,54 @@ def ablation_table(results: Results, tier: str) -> Table:
     return _table((tier, "loss", "Comp", "Tx", "mean ms", "p95", "edge J"), rows)
 
 
+def sensitivity_table(rows: Sequence[SensitivityRow]) -> Table:
+    """The paper's Table V: budgets of calibration, and how they are shared."""
+    made = []
+    for one in rows:
+        own, paper, how = one.figures, one.paper, one.configuration
+        made.append(
+            (
+                words(how.entrant), percent(how.budget), number(how.split, 2), percent(one.searched_loss),
+                percent(one.searched_compute), _beside(percent(own.loss), _share(paper.loss)),
+                _beside(percent(own.tx), _share(paper.tx)), _beside(percent(own.compute), _share(paper.compute)),
+                _beside(number(own.mean_ms, 1), _ms(paper.latency_ms)), number(own.p95_ms, 0),
+                _beside(number(own.energy_j, 2), _ms(paper.energy_j)),
+            )
+        )  # fmt: skip
+    headings = (
+        rows[0].tier, "alpha", "r", "loss, calibrated on", "Comp, calibrated on", "loss", "Tx", "Comp", "mean ms",
+        "p95", "edge J",
+    )  # fmt: skip
+    return _table(headings, made)
+
+
+def extremes_table(rows: Sequence[ExtremeFigures]) -> Table:
+    """Methods on one clip of the ends of motion (section V-G).
+
+    Args:
+      rows: of one clip.
+    """
+    made = []
+    for one in rows:
+        own, after = one.figures, one.after
+        cells = [
+            words(one.method), percent(own.loss), percent(own.compute), number(own.kb, 1), number(own.mean_ms, 1),
+            number(own.p95_ms, 0), number(own.max_ms, 0),
+        ]  # fmt: skip
+        if after is not None:
+            cells += [
+                number(after.answer_ms, 0), number(after.worst_ms, 0), percent(after.work), number(after.kb, 1),
+                percent(after.loss),
+            ]  # fmt: skip
+        made.append(tuple(cells))
+    cut = ("cut: ms to an answer", "at most", "its work", "kB at the cut", "loss after it")
+    headings = (
+        f"{rows[0].clip.clip.name}, {rows[0].tier}", "loss", "Comp", "kB/frame", "mean ms", "p95", "max",
+        *(cut if rows[0].after is not None else ()),
+    )  # fmt: skip
+    return _table(headings, made)
+
+
 def edges_table(results: Results, tier: str) -> Table:
     """Several edges with one uplink and one server (the paper's Fig. 7)."""
     counts = results.options.edges
@@ -160,6 +211,20 @@ def regret_table(results: Results, sent: str) -> Table:
             cells.append(Cell(f"{one.mean_ms:.1f} / {one.greedy_ms:+.1f} / {one.optimum_ms:+.1f}", one.mean_ms))
         rows.append(tuple(cells))
     return _table((f"planned, {sent}", *results.tiers), rows)
+
+
+def memory_table(description: Mapping[str, Any]) -> Table:
+    """What methods take of memory, over the dense network in PyTorch."""
+    found = description["memory"]
+    dense = next(one["peak_mib"] for one in found if one["name"] == TORCH)
+    rows = [
+        (
+            words(one["name"]), number(one["cached_bytes"] / 1e6, 1), number(one["peak_mib"], 0),
+            number(one["peak_mib"] - dense, 0),
+        )
+        for one in found
+    ]  # fmt: skip
+    return _table(("method", "caches MB", "peak MiB", "over PyTorch MiB"), rows)
 
 
 def content_table(description: Mapping[str, Any]) -> Table:

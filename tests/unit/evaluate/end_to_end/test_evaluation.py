@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,12 @@ from fluxshard.evaluate import runner
 from fluxshard.evaluate.calibration import calibrate
 from fluxshard.evaluate.data.clips import Clip, prepare
 from fluxshard.evaluate.end_to_end.content import recordings
-from fluxshard.evaluate.end_to_end.entrants import H264, OFFLOAD, PLANNED
+from fluxshard.evaluate.end_to_end.entrants import H264, OFFLOAD, PAPERS, PLANNED, PLANNED_RAW
 from fluxshard.evaluate.end_to_end.evaluation import EndToEnd, run_end_to_end
 from fluxshard.evaluate.end_to_end.replays import ReplayOptions
+from fluxshard.evaluate.end_to_end.sensitivity import calibrated
+from fluxshard.evaluate.end_to_end.sensitivity.calibrated import CalibratedOn
+from fluxshard.evaluate.end_to_end.sensitivity.configurations import Configuration
 from fluxshard.evaluate.end_to_end.settings import SETTINGS
 from fluxshard.evaluate.end_to_end.workload import SEG
 from fluxshard.evaluate.offload.link_trace import LinkTrace
@@ -116,3 +120,41 @@ def test_nothing_to_replay(pool: EncodedPool, request_: EndToEnd) -> None:
         with pytest.raises(EvaluationError, match="nothing to replay"):
             run_end_to_end(replace(request_, **changes))  # type: ignore[arg-type]
     assert pool.ran == []
+
+
+def test_a_still_clip_and_a_cut(pool: EncodedPool, request_: EndToEnd, tmp_path: Path) -> None:
+    folder = tmp_path / "clips" / "dogs"
+    folder.mkdir()
+    for index in range(FRAMES):
+        Image.fromarray(np.full((32, 48, 3), 200 + index, np.uint8)).save(folder / f"{index}.png")
+    asked = replace(
+        request_, clips=(*request_.clips, Clip("dogs", folder)), extremes=True, links={"low": request_.links["low"]}
+    )
+    results = run_end_to_end(asked)
+    found = {(one.clip.clip.name, one.method): one for one in results.extremes}
+    assert found["still", H264].figures.compute == 1
+    assert found["still", PLANNED].figures.compute < results.methods["low", PLANNED].compute
+    after = found["cut", PLANNED].after
+    assert after is not None and after.work == pytest.approx(1, abs=0.05), "nothing of the old scene is of use"
+    assert {one.tier for one in found.values()} == {"low"}
+
+
+def test_budgets_of_calibration(pool: EncodedPool, request_: EndToEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (
+        Configuration(entrant=PAPERS, budget=0.03, split=0.67),
+        Configuration(entrant=PLANNED_RAW, budget=0.05),
+    )
+    cows = request_.clips[0]
+    street = Clip("street", cows.source.parent / "street")
+    shutil.copytree(cows.source, street.source)
+    calibrated_on = CalibratedOn(clips=(street,), max_frames=FRAMES, points=2, layers=1, configurations=rows)
+    monkeypatch.setattr(calibrated, "WorkerPool", pool)
+    results = run_end_to_end(replace(request_, calibrated_on=calibrated_on))
+    assert [one.configuration for one in results.sensitivity] == list(rows)
+    for one in results.sensitivity:
+        assert one.tier == "medium" and one.figures.loss is not None
+        assert 0 < one.figures.compute < 1 and one.configuration.label in pool.ran
+    body = json.loads((request_.out / "results.json").read_text())
+    assert body["description"]["calibrated_on"]["clips"] == ["street"]
+    with pytest.raises(EvaluationError, match="calibrated on cows"):
+        run_end_to_end(replace(request_, calibrated_on=replace(calibrated_on, clips=(cows,))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,3 +29,14 @@ def test_pages(tmp_path: Path) -> None:
     assert by_name["medium", PLANNED]["mean_ms"] == results.methods["medium", PLANNED].mean_ms
     assert by_name["low", H264]["edge"]["latency_ms"] is None  # never answered by the edge
     assert {one["edges"] for one in body["edges"]} == {1, 3} and body["options"]["workload"] == "pose"
+    assert len(body["sensitivity"]) == 8 and {one["clip"] for one in body["extremes"]} == {"still", "cut"}
+    for title in ("(Table V)", "(section V-G)", "## Memory"):
+        assert title in text
+
+
+def test_what_was_not_asked_for_is_left_out(tmp_path: Path) -> None:
+    results = replace(small_results(), sensitivity=(), extremes=())
+    write_pages(results, tmp_path, {**description(), "memory": [], "calibrated_on": None})
+    text = (tmp_path / "report.md").read_text()
+    for title in ("(Table V)", "(section V-G)", "## Memory"):
+        assert title not in text

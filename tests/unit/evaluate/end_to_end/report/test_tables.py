@@ -20,15 +20,18 @@ from fluxshard.evaluate.end_to_end.report.tables import (
     ablation_table,
     content_table,
     edges_table,
+    extremes_table,
     latency_table,
+    memory_table,
     methods_table,
     parts_table,
     ratio_table,
     regret_table,
+    sensitivity_table,
 )
 from fluxshard.evaluate.end_to_end.workload import SEG
 from fluxshard.evaluate.report.text_table import Table
-from tests.unit.evaluate.end_to_end.report.small_results import description, small_results
+from tests.unit.evaluate.end_to_end.report.small_results import CUT, STILL, description, small_results
 
 SHOWN = [one.name for one in ENTRANTS if one.kind in ("baseline", "FluxShard")]
 
@@ -70,6 +73,39 @@ def test_ablations(results: Results) -> None:
     found = rows(ablation_table(results, "medium"))
     assert list(found) == [PAPERS, *(one.name for one in ENTRANTS if one.kind == "ablation")]
     assert found["w/o remap"]["mean ms"].endswith("(198.1)")
+
+
+def test_budgets_of_calibration(results: Results) -> None:
+    table = sensitivity_table(results.sensitivity)
+    assert all(len(row) == len(table.headings) for row in table.rows) and len(table.rows) == 8
+    first, last = (dict(zip(table.headings, row, strict=True)) for row in (table.rows[0], table.rows[-1]))
+    assert first["medium"].text == PAPERS and first["mean ms"].text.endswith("(74.8)")
+    assert (
+        first["r"].text == "0.67"
+        and first["Comp"].text.endswith("(40.7%)")
+        and first["edge J"].text.endswith("(0.891)")
+    )
+    assert first["loss, calibrated on"].text == "3.0%" and first["Comp, calibrated on"].text == "—"
+    assert last["medium"].text == PLANNED_RAW and last["alpha"].text == "5.0%" and last["r"].text == "—"
+    assert not any("(" in row[8].text for row in sensitivity_table(small_results(SEG).sensitivity).rows)
+
+
+def test_a_still_clip_and_a_cut(results: Results) -> None:
+    still, cut = (
+        extremes_table([one for one in results.extremes if one.clip is clip]) for clip in (STILL, CUT)
+    )  # fmt: skip
+    assert still.headings[0] == "still, medium" and "at most" not in still.headings
+    found = rows(cut)
+    assert list(rows(still)) == list(found) == SHOWN
+    assert found[OFFLOAD]["its work"] == "100.0%" and found[OFFLOAD]["kB at the cut"] == "0.2"
+    assert found[EDGE_ONLY]["kB at the cut"] == "—" and found[PLANNED]["loss after it"] == "2.0%"
+
+
+def test_memory() -> None:
+    found = rows(memory_table(description()))
+    assert found["planned x0.75"] == {
+        "method": "planned x0.75", "caches MB": "25.0", "peak MiB": "350", "over PyTorch MiB": "50"
+    }  # fmt: skip
 
 
 def test_edges(results: Results) -> None:

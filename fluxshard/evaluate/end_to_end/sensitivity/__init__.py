@@ -1,0 +1,1 @@
+"""The paper's Table V: budgets of calibration and how they are shared, replayed."""
