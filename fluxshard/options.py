@@ -320,7 +320,7 @@ class ReuseOptions:
         more.
       tau: threshold on features: one number for all layers, or numbers by layer name, 0 for absent names.
       scene_cut: fraction above which a frame runs dense, as a keyframe: of pixels in the recompute set, or, for policy
-        "planned", of the network's work; 1.0 disables it.
+        "planned", of the network's work, and half of it where most of the motion is unknown; 1.0 disables it.
       execution: "dense" evaluates every layer on all cells while the recompute set, and so what would be transmitted,
         stays the same (the paper's "w/o sparse" ablation); for policy "propagated".
       planned: options of planned reuse.

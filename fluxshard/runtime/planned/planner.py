@@ -134,13 +134,17 @@ class PlannedFrame:
         return tuple(float(np.count_nonzero(mask) / mask.size) for mask in self.shards)
 
 
+_FEW_KNOWN = 0.5  # of a frame's motion: the codec took the frame before for another scene
+_NEW_SHARE = 0.5  # of `scene_cut`, where it did
+
+
 class Planner:
     """Plans the frames of one stream.
 
     Args:
       plan: of the network.
       options: thresholds.
-      scene_cut: share of the network's work above which a frame is run whole.
+      scene_cut: share of the network's work above which a frame is run whole; see `is_cut`.
       make_test: makes the image test.
     """
 
@@ -218,7 +222,7 @@ class Planner:
           shards alone is a cut.
         """
         shards = self._test.glance(image, motion)
-        if shards is None or self.is_cut(np.count_nonzero(shards) / max(shards.size, 1)):
+        if shards is None or self.is_cut(np.count_nonzero(shards) / max(shards.size, 1), motion):
             return None
         return shards
 
@@ -240,9 +244,20 @@ class Planner:
         self._test.commit(frame.proposal)
         return True
 
-    def is_cut(self, work_ratio: float) -> bool:
-        """Whether so much work is better done whole."""
-        return work_ratio > self._scene_cut
+    def is_cut(self, work_ratio: float, motion: MotionField | None = None) -> bool:
+        """Whether so much work is better done whole.
+
+        Scenes look alike in places, so after a cut a third of the work may be left to features of the old scene. But
+        most blocks were not found in the frame before: then half as much work as otherwise is a cut.
+
+        Args:
+          work_ratio: of the network's work.
+          motion: since the frame committed last; None where nobody looked for any.
+        """
+        if self._scene_cut == 1.0:
+            return False
+        is_new = motion is not None and float(motion.valid.mean()) < _FEW_KNOWN
+        return work_ratio > (_NEW_SHARE * self._scene_cut if is_new else self._scene_cut)
 
 
 class _Counting:

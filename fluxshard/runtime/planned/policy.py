@@ -90,7 +90,7 @@ class PlannedPolicy:
         """See `WorkPolicy.propose`."""
         motion = None if self._fresh else motion
         frame = None if self._fresh else self._planner.plan(image, motion)
-        if frame is None or self._planner.is_cut(frame.work_ratio):  # None: pixels that are not finite
+        if frame is None or self._planner.is_cut(frame.work_ratio, motion):  # None: pixels that are not finite
             frame = self._planner.whole()
         moves = motion if frame.proposal is None else frame.proposal.motion or motion
         control = self._control(image, moves, frame.work)

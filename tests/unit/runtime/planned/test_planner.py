@@ -238,6 +238,16 @@ def test_is_cut() -> None:
     assert not _planner(Chain(), scene_cut=1.0).is_cut(1.0)
 
 
+def test_less_work_is_a_cut_where_most_motion_is_unknown() -> None:
+    half = np.array([[True, False], [True, False]])
+    known, unknown = (MotionField(np.zeros((2, 2, 2), np.int16), valid) for valid in (half, half & half.T))
+    planner = _planner(Chain(), scene_cut=0.8)
+    assert [planner.is_cut(share, known) for share in (0.5, 0.81)] == [False, True]
+    assert [planner.is_cut(share, unknown) for share in (0.4, 0.41)] == [False, True]
+    assert not planner.is_cut(0.41), "nobody looked for motion"
+    assert not _planner(Chain(), scene_cut=1.0).is_cut(1.0, unknown)
+
+
 def test_focus_reaches_the_test() -> None:
     planner = _planner(Chain(), PlannedOptions(tau=0.01, tau_background=0.9, wait_frames=0, margin_px=0))
     planner.commit(planner.whole(), _flat())
