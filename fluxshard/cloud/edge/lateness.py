@@ -42,6 +42,7 @@ class Lateness:
         # what is expected after the last byte was acknowledged
         self._server_ms = inputs.server_wait_ms + (inputs.cloud_ms or 0.0) + estimates.rest_ms
         self._rescue_ms = rescue_ms(self._edge_ms, decision.cloud_ms or 0.0)
+        self._accepted_ms = decision.accepted_ms
 
     def calls_for_the_edge(self, now: float) -> bool:
         """Whether the edge should start now.
@@ -73,4 +74,7 @@ class Lateness:
             waiting_ms=1e3 * self._upload.waiting_s(now),
             step_bytes=self._step_bytes,
         )
-        return should_hedge(progress, busy_ms + self._edge_ms, self._margin_ms, self._estimates.budget, self._rescue_ms)
+        return should_hedge(
+            progress, busy_ms + self._edge_ms, self._margin_ms, self._estimates.budget, self._rescue_ms,
+            self._accepted_ms,
+        )  # fmt: skip

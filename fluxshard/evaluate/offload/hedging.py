@@ -20,6 +20,7 @@ def hedge_start_ms(
     edge_ms: float,
     edge_free: float,
     budget: HedgeBudget,
+    accepted_ms: float = 0.0,
 ) -> float | None:
     """When the edge is called beside an upload; None where it is not.
 
@@ -32,6 +33,7 @@ def hedge_start_ms(
       edge_ms: that the edge takes.
       edge_free: when it can begin.
       budget: of frames that run twice.
+      accepted_ms: see `should_hedge`.
     """
     link, trip = scenario.link, 2 * scenario.one_way_ms
     chunk = chunk_bytes(rate)  # chunks are acknowledged one by one
@@ -42,7 +44,7 @@ def hedge_start_ms(
             left_bytes=n_bytes - acked, pace=pace, elapsed_ms=at - ready, silent_ms=max(0.0, at - heard),
             server_ms=flight.server_ms, step_bytes=chunk,
         )  # fmt: skip
-        return should_hedge(progress, max(0.0, edge_free - at) + edge_ms, _MARGIN_MS, budget, rescue)
+        return should_hedge(progress, max(0.0, edge_free - at) + edge_ms, _MARGIN_MS, budget, rescue, accepted_ms)
 
     acked, heard, pace, look = 0, ready + trip, Pace.expected(flight.n_bytes, rate), 0
     while acked < n_bytes:

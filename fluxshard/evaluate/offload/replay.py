@@ -192,7 +192,7 @@ class _Stream:
         if strategy.startswith("hedged"):
             at = hedge_start_ms(
                 scenario, flight, ready, uploads.rate, decision.cloud_ms or 0.0, turn.edge_ms, self.edge_free_ms,
-                self._budget,
+                self._budget, decision.accepted_ms,
             )  # fmt: skip
             if at is not None and cloud_done > max(at, self.edge_free_ms):  # else it answers before the edge is free
                 self._budget = self._budget.after_hedge()

@@ -16,6 +16,7 @@ from fluxshard.options import is_number
 Endpoint = Literal["edge", "cloud"]
 Policy = Literal["paper", "hedged"]
 Goal = Literal["latency", "energy"]
+_CHEAPER = "less energy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,11 @@ class Decision:
     cloud_ms: float | None
     reason: str
 
+    @property
+    def accepted_ms(self) -> float:
+        """Time of a cloud that was chosen for the edge's energy, faster or not; 0 where its time was the reason."""
+        return (self.cloud_ms or 0.0) if (self.endpoint, self.reason) == ("cloud", _CHEAPER) else 0.0
+
 
 def decide(inputs: DispatchInputs, options: DispatchOptions) -> Decision:
     """Places a frame.
@@ -135,7 +141,7 @@ def _choose(
     if edge_meets != cloud_meets:
         return "edge" if edge_meets else "cloud", "the other is likely to miss the deadline"
     if options.minimize == "energy" and edge_meets and inputs.edge_mj is not None and inputs.cloud_mj is not None:
-        return "edge" if inputs.edge_mj < inputs.cloud_mj else "cloud", "less energy"
+        return "edge" if inputs.edge_mj < inputs.cloud_mj else "cloud", _CHEAPER
     weight = options.tail_weight
     return _faster(edge_ms + weight * edge_tail, cloud_ms + weight * cloud_tail, options.margin_ms)
 

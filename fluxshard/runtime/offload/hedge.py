@@ -12,6 +12,7 @@ _HALF_BYTES = 32 << 10
 _SILENCE = 4.0
 _JITTER_MS = 10.0  # of the network and of schedulers: silence that says nothing
 _LEAST_RESCUE_MS = 250.0
+_PATIENCE = 1.5  # with a cloud that was chosen whatever it takes: acknowledgements come in steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,12 @@ def rescue_ms(edge_ms: float, cloud_ms: float) -> float:
 
 
 def should_hedge(
-    progress: Progress, edge_ms: float, margin_ms: float, budget: HedgeBudget, rescue_after_ms: float = math.inf
+    progress: Progress,
+    edge_ms: float,
+    margin_ms: float,
+    budget: HedgeBudget,
+    rescue_after_ms: float = math.inf,
+    accepted_ms: float = 0.0,
 ) -> bool:
     """Whether the edge should start now: the cloud is expected later than the edge would be done.
 
@@ -148,6 +154,8 @@ def should_hedge(
       margin_ms: by which the edge must be faster.
       budget: of frames that run twice.
       rescue_after_ms: of the upload's time, after which the budget does not count; see `rescue_ms`.
+      accepted_ms: in which the cloud was expected to answer, and chosen even if the edge is faster: it is late after
+        half as long again. See `Decision.accepted_ms`.
     """
-    late = remaining_ms(progress) > edge_ms + margin_ms
+    late = remaining_ms(progress) > max(edge_ms, _PATIENCE * accepted_ms - progress.elapsed_ms) + margin_ms
     return late and (budget.allows or progress.elapsed_ms > rescue_after_ms)

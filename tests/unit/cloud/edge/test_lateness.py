@@ -34,11 +34,11 @@ class Sent:
 
 def watched(
     sent: Sent, *, budget: HedgeBudget | None = None, edge_ms: float | None = 20.0, cloud_ms: float = 10.0,
-    options: DispatchOptions | None = None,
+    options: DispatchOptions | None = None, reason: str = "",
 ) -> Lateness:  # fmt: skip
     """10 000 bytes per ms... of an uplink of 10 MB/s with 5 ms one way: the upload takes 10 ms."""
     inputs = DispatchInputs(edge_ms=edge_ms, cloud_ms=cloud_ms, propagation_ms=5.0)
-    decision = Decision(endpoint="cloud", edge_ms=edge_ms, cloud_ms=30.0, reason="")
+    decision = Decision(endpoint="cloud", edge_ms=edge_ms, cloud_ms=30.0, reason=reason)
     record = PlacementRecord(frame=0, inputs=inputs, decision=decision)
     estimates = Estimates(
         uplink=Uplink(bytes_per_s=1e7, propagation_s=0.005), budget=HedgeBudget() if budget is None else budget
@@ -129,3 +129,11 @@ def test_a_margin_is_for_choosing_and_not_for_waiting() -> None:
 def test_an_edge_that_was_never_measured() -> None:
     late = watched(Sent(), edge_ms=None, cloud_ms=0.0)
     assert late.calls_for_the_edge(0.3)
+
+
+def test_a_cloud_that_was_chosen_for_its_energy_is_given_the_time_that_was_expected() -> None:
+    sent = Sent()
+    assert watched(sent, edge_ms=8.0).calls_for_the_edge(0.0), "30 ms are expected, and the edge takes 8"
+    patient = watched(sent, edge_ms=8.0, reason="less energy")
+    assert not patient.calls_for_the_edge(0.0)
+    assert patient.calls_for_the_edge(0.06), "nothing was heard for 50 ms"

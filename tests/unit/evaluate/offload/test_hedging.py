@@ -28,6 +28,12 @@ def test_an_upload_as_expected_is_waited_for() -> None:
     assert hedge_start_ms(video, flight, 8.0, 1000.0, 145.0, 162.0, 0.0, HedgeBudget()) is None
 
 
+def test_a_time_that_was_accepted_is_waited_for() -> None:
+    video = scenario(STEADY)
+    flight = flight_at(video, 8.0, 100_000)
+    assert hedge_start_ms(video, flight, 8.0, 1000.0, 145.0, 62.0, 0.0, HedgeBudget(), accepted_ms=145.0) is None
+
+
 def test_an_outage_is_seen_by_silence() -> None:
     """10 kB are expected after 10 ms, and heard of 40 later. The edge is called when 4 * (silence - 20) + 5 > 62 + 5.
 

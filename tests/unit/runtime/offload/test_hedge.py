@@ -86,6 +86,14 @@ def test_the_edge_starts_when_it_would_be_done_first() -> None:
     assert should_hedge(replace(START, pace=Pace()), edge_ms=1e6, margin_ms=5, budget=budget)
 
 
+def test_a_time_that_was_accepted_is_waited_for() -> None:
+    budget, left = HedgeBudget(), remaining_ms(START)
+    assert should_hedge(START, left / 2, 0, budget)
+    at_last = (START.elapsed_ms + left) / 1.5
+    assert not should_hedge(START, left / 2, 0, budget, accepted_ms=at_last + 1)
+    assert should_hedge(START, left / 2, 0, budget, accepted_ms=at_last - 1)
+
+
 def test_the_budget_allows_a_burst_and_a_share() -> None:
     budget, unknown = HedgeBudget(), replace(START, pace=Pace())
     for _ in range(4):
