@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fluxshard.cli.support.extras import needs_extra
+from fluxshard.cli.support.stopping import undone_on_sigterm
 
 if TYPE_CHECKING:
     from fluxshard.evaluate.data.clips import Clip
@@ -261,7 +262,8 @@ def end_to_end(
                 measure=measure,
                 command=_command(),
             )  # fmt: skip
-            run_live(live, on_frames=progress.frames, tell=progress.step)
+            with undone_on_sigterm():
+                run_live(live, on_frames=progress.frames, tell=progress.step)
             report = out / FOLDER
     print(f"{report / 'report.html'}: {len(taken)} clips, {workload.name}; the same as text in {report / 'report.md'}")
 

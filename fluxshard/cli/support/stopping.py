@@ -1,8 +1,10 @@
-"""Ends a run between two frames when the user or the system asks."""
+"""Ends a run when the user or the system asks: between two frames, or by undoing what it has made."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -51,3 +53,18 @@ class Stopping:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
+
+
+@contextlib.contextmanager
+def undone_on_sigterm() -> Iterator[None]:
+    """SIGTERM raises SystemExit inside, once: processes and networks that were made there are taken down."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not stop that
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
