@@ -254,10 +254,9 @@ class Planner:
           work_ratio: of the network's work.
           motion: since the frame committed last; None where nobody looked for any.
         """
-        if self._scene_cut == 1.0:
-            return False
-        is_new = motion is not None and float(motion.valid.mean()) < _FEW_KNOWN
-        return work_ratio > (_NEW_SHARE * self._scene_cut if is_new else self._scene_cut)
+        if self._scene_cut == 1.0 or work_ratio <= _NEW_SHARE * self._scene_cut:
+            return False  # as most frames are: nobody looks at their motion
+        return work_ratio > self._scene_cut or (motion is not None and float(motion.valid.mean()) < _FEW_KNOWN)
 
 
 class _Counting:
