@@ -36,7 +36,7 @@ REUSES = {
 }
 PLANNED = REUSES["planned"]
 CLOUD_FIRST = DispatchOptions(margin_ms=10_000.0)  # the edge has to be faster by so much
-EDGE_FIRST = DispatchOptions(margin_ms=0.0)
+EDGE_FIRST = DispatchOptions(margin_ms=0.0, second_look_s=0.0)  # a server that cannot win is kept warm all the same
 PATIENT = LinkOptions(connect_s=20.0, silence_s=20.0, backoff_s=(0.01, 0.05))  # a busy machine is no lost link
 MODEL = small_model()
 STATM = Path("/proc/self/statm")

@@ -69,7 +69,8 @@ async def cycles(n: int, every: int) -> list[int]:
 def run(n: int, every: int = 0) -> list[int]:
     before = threading.active_count(), descriptors()
     resident = asyncio.run(cycles(n, every))
-    assert (threading.active_count(), descriptors()) == before
+    # fewer, where what an earlier test had open is closed meanwhile
+    assert threading.active_count() <= before[0] and descriptors() <= before[1]
     return resident
 
 

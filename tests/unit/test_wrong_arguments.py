@@ -350,6 +350,7 @@ NETWORK: dict[str, Call] = {
     ),
     "link that never waits": lambda f: LinkOptions(**{next(iter(LinkOptions.__dataclass_fields__)): -1}),
     "dispatch of another policy": lambda f: DispatchOptions(policy="random"),  # type: ignore[arg-type]
+    "a second look before the first": lambda f: DispatchOptions(second_look_s=-1.0),
 }  # fmt: skip
 
 

@@ -205,6 +205,10 @@ class CloudEndpoint:
             self._link.forward(messages)
         return sum(map(len, messages))
 
+    def pause(self) -> None:
+        """The server needs nothing of a frame that it does not run, as it will not be asked soon."""
+        self._payload.pause()
+
     def assume_run(self) -> None:
         """The server is taken to run the frame under way, since its work has to be decided; a refusal then needs a key.
 

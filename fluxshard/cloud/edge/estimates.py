@@ -9,6 +9,7 @@ from fluxshard.runtime.offload.energy import EdgeEnergy
 from fluxshard.runtime.offload.hedge import HedgeBudget
 from fluxshard.runtime.offload.online_latency import OnlineLatency, Quantiles
 from fluxshard.runtime.offload.pacing import chunk_bytes
+from fluxshard.runtime.offload.prospects import SHARES, may_answer
 from fluxshard.runtime.offload.uplink import Uplink
 from fluxshard.runtime.offload.work_trend import WorkTrend
 
@@ -59,6 +60,22 @@ class Estimates:
         if model is not None and len(model.slopes_ms) != len(work):
             self.cloud = OnlineLatency()
         return self.cloud.predict_ms(work)
+
+    def server_may_answer(self, kinds: int, margin_ms: float) -> bool:
+        """See `may_answer`; also where either end was not measured yet.
+
+        Args:
+          kinds: of work, that latency is predicted from.
+          margin_ms: by which the edge must be faster.
+        """
+        times = []
+        for share in SHARES:
+            work = (share,) * kinds
+            edge_ms, cloud_ms = self.edge.predict_ms(work), self.cloud_ms(work)
+            if edge_ms is None or cloud_ms is None:
+                return True
+            times.append((self.edge_quantiles.q95 * edge_ms + self.test_ms, cloud_ms))
+        return may_answer(times, 1e3 * self.uplink.propagation_s, margin_ms)
 
     def edge_mj(self, work: Work) -> float | None:
         """Expected energy of a frame that the edge runs; None while nothing is known."""

@@ -32,6 +32,7 @@ from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
 
 _CHECK_S = 0.005  # how often an upload's progress is looked at
+_TOO_SLOW = "even at its best it is slower than the edge"
 Features = Callable[[Proposal], Work]
 
 
@@ -144,7 +145,7 @@ class TwoPlaces:
         """Takes a frame that nobody runs: both caches move with it, and what a later one needs of it goes up."""
         self._advance(frame.motion)
         self._skipped_lost |= self._cloud.advance(frame.motion)
-        self._skipped_bytes += self._cloud.forward(frame)
+        self._skipped_bytes += self._forward(frame, self._asks_server())
         self._frame += 1
         self._settle()
 
@@ -167,7 +168,8 @@ class TwoPlaces:
         self._settle()
         image = frame.planes.to(self._runner.device)
         edge = EdgeFrame(self._edge, image, self._estimates, self._features, self._kinds)
-        closed = self._cloud.closed_because(frame)
+        asks = self._asks_server()
+        closed = self._cloud.closed_because(frame) if asks else _TOO_SLOW
         cloud = None if closed else self._cloud.expect(image)
         inputs = self._inputs(frame, edge, cloud)
         decision = decide(inputs, self._options)
@@ -190,7 +192,7 @@ class TwoPlaces:
             if cloud is not None and self._wants_refresh():
                 self._send(frame, cloud, record, answer=False)
             else:
-                record.bytes_sent += self._cloud.forward(frame)
+                record.bytes_sent += self._forward(frame, asks)
         record.pre_ms = _ms_since(started)
         if self._seen is not None:  # now that others are busy with the frame
             self._seen.take(image)
@@ -313,6 +315,21 @@ class TwoPlaces:
         deadline = self._options.deadline_ms
         budget_ms = 0 if deadline is None or not answer else max(1, round(deadline))
         return self._cloud.send(frame, work, record, answer=answer, budget_ms=budget_ms)
+
+    def _asks_server(self) -> bool:
+        """Whether anything is to be had from the server; see `DispatchOptions.second_look_s`."""
+        last_s = self._estimates.uplink.last_sent_s
+        since_s = None if last_s is None else time.monotonic() - last_s
+        if self._cloud.flight is not None or not self._options.may_do_without(since_s):
+            return True
+        return self._estimates.server_may_answer(self._kinds, self._options.margin_ms)
+
+    def _forward(self, frame: Frame, asks: bool) -> int:
+        """Sends what a server that is asked needs of a frame that it does not run; returns bytes of that."""
+        if asks:
+            return self._cloud.forward(frame)
+        self._cloud.pause()
+        return 0
 
     def _wants_refresh(self) -> bool:
         """Keeping the server warm costs energy. An estimate of the uplink that is too old is worth nothing, though."""

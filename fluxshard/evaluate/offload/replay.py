@@ -19,6 +19,7 @@ from fluxshard.evaluate.offload.scenario import Rules, Scenario
 from fluxshard.evaluate.offload.uploads import Flight, Shared, Uploads
 from fluxshard.runtime.offload.dispatch import DispatchInputs, Endpoint, cloud_time, decide
 from fluxshard.runtime.offload.hedge import HedgeBudget
+from fluxshard.runtime.offload.prospects import SHARES, may_answer
 
 Strategy = Literal["edge", "cloud", "both", "oracle", "paper", "hedged", "hedged+warm"]
 STRATEGIES: tuple[Strategy, ...] = ("edge", "cloud", "paper", "hedged", "hedged+warm", "both", "oracle")
@@ -151,6 +152,7 @@ class _Stream:
         self.edge_ran = self._computed = -1
         self.edge_free_ms = 0.0
         self._budget = HedgeBudget(share=rules.hedge_share)
+        self._server_may_answer = _server_may_answer(scenario, self._dispatch.margin_ms)
 
     def placed_at(self, start: float) -> float:
         """When a frame that begins at a time is looked at."""
@@ -167,6 +169,8 @@ class _Stream:
         if scenario.repeats is not None and self._computed >= 0 and scenario.repeats(self._computed, frame):
             return turn.repeated()
         self._computed = frame
+        if not self._asks_server(now):
+            return turn.edge(turn.edge_starts)
         flight = None if uploads.flight is not None else uploads.plan(frame, ready)
         if flight is None:  # an upload that lost is still under way
             uploads.forward(frame, ready)
@@ -210,6 +214,13 @@ class _Stream:
         if self._rules.lost_uploads == "cut":
             self.uploads.cut(edge_done)
 
+    def _asks_server(self, now: float) -> bool:
+        """As the live edge does; see `Estimates.server_may_answer`."""
+        last_s = self.uploads.uplink.last_sent_s
+        since_s = None if last_s is None else now / 1000 - last_s
+        hedges = self._strategy.startswith("hedged") and self.uploads.flight is None
+        return self._server_may_answer or not hedges or not self._dispatch.may_do_without(since_s)
+
     def _inputs(self, edge_ms: float, edge_wait_ms: float, flight: Flight, ready: float) -> DispatchInputs:
         uploads, joules = self.uploads, self.scenario.joules
         inputs = DispatchInputs(
@@ -222,6 +233,14 @@ class _Stream:
         if joules is None or cloud_ms is None:
             return inputs
         return replace(inputs, edge_mj=1e3 * joules(edge_ms, edge_ms), cloud_mj=1e3 * joules(cloud_ms, 0.0))
+
+
+def _server_may_answer(scenario: Scenario, margin_ms: float) -> bool:
+    """Both ends take exactly what their curves say."""
+    kinds = len(scenario.content.work(0, 0))
+    works = ((share,) * kinds for share in SHARES)
+    times = [(scenario.edge_ms(work), scenario.cloud_ms(work)) for work in works]
+    return may_answer(times, scenario.one_way_ms, margin_ms)
 
 
 class _Turn:

@@ -31,6 +31,9 @@ class DispatchOptions:
         That needs a latency profile with energy; without, latency decides.
       deadline_ms: time within which a frame should be answered; None for none.
       radio_mj_per_mib: energy to send a MiB, which no meter of a board tells; for "energy".
+      second_look_s: a server that is slower than the edge even at its best is sent nothing, and tried again after so
+        many seconds, as it or the way to it may have become faster; 0 sends to it all the time. For "hedged" and
+        "latency"; see `prospects.may_answer`.
 
     Raises:
       OptionError: a value that is not allowed.
@@ -42,18 +45,28 @@ class DispatchOptions:
     minimize: Goal = "latency"
     deadline_ms: float | None = None
     radio_mj_per_mib: float = 0.0
+    second_look_s: float = 30.0
 
     def __post_init__(self) -> None:
         if self.policy not in ("paper", "hedged"):
             raise OptionError(f"policy (={self.policy!r}) must be 'paper' or 'hedged'")
         if self.minimize not in ("latency", "energy"):
             raise OptionError(f"minimize (={self.minimize!r}) must be 'latency' or 'energy'")
-        for name in ("margin_ms", "tail_weight", "radio_mj_per_mib"):
+        for name in ("margin_ms", "tail_weight", "radio_mj_per_mib", "second_look_s"):
             value = getattr(self, name)
             if not (is_number(value) and value >= 0):
                 raise OptionError(f"{name} (={value!r}) must be a finite number of at least 0")
         if self.deadline_ms is not None and not (is_number(self.deadline_ms) and self.deadline_ms > 0):
             raise OptionError(f"deadline_ms (={self.deadline_ms!r}) must be a finite number above 0, or None")
+
+    def may_do_without(self, since_last_s: float | None) -> bool:
+        """Whether a server that cannot win may be left alone.
+
+        Args:
+          since_last_s: since it ran a frame; None where it has run none.
+        """
+        chooses = self.policy == "hedged" and self.minimize == "latency"
+        return chooses and since_last_s is not None and since_last_s <= self.second_look_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from fluxshard.errors import ProfileError
 MIN_SAMPLES = 8
 _KNOTS = 12
 _FOLDS = 5
+_FAR = 2.0
 _SWEEPS, _STILL = 400, 1e-9  # a stream fits while its frames wait
 
 
@@ -126,10 +127,15 @@ def _non_negative(columns: NDArray[np.float64], target: NDArray[np.float64]) -> 
 def _knots(linear: NDArray[np.float64], ms: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
     """Medians of groups of neighbouring samples, made rising by pooling neighbours that fall.
 
+    A frame that is expected to take twice as long as the next shorter one is no neighbour of it: in a calm video, whole
+    frames are few.
+
     Source: pool-adjacent-violators, Ayer et al. 1955.
     """
     order = np.argsort(linear, kind="stable")
-    groups = np.array_split(order, max(1, min(_KNOTS, len(ms) // 4)))
+    apart = np.flatnonzero(linear[order[1:]] > _FAR * linear[order[:-1]]) + 1
+    even = np.cumsum([len(group) for group in np.array_split(order, max(1, min(_KNOTS, len(ms) // 4)))])[:-1]
+    groups = np.split(order, np.union1d(even, apart).astype(int))
     blocks = [[float(np.mean(linear[group])), float(np.median(ms[group])), float(len(group))] for group in groups]
     pooled: list[list[float]] = []
     for block in blocks:

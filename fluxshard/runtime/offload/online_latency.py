@@ -10,6 +10,7 @@ from fluxshard.runtime.offload.latency_model import MIN_SAMPLES, LatencyModel, S
 
 _WINDOW = 64  # samples that are kept without a profile
 _REFIT = 16  # frames between fits
+_AS_MUCH = 0.9  # of the most work that is kept: a newer frame with so much takes its place
 _DRIFT = 0.1  # weight of the newest frame in the mean ratio
 _STEP = 0.05  # of the quantiles, in units of the logarithm
 
@@ -60,7 +61,8 @@ class OnlineLatency:
       profiled: the model came from a profile.
       drift: mean ratio of measured over the model's time: a machine that got slower, say.
       quantiles: of measured over predicted time.
-      recent: the last frames, where there is no profile.
+      recent: the last frames, where there is no profile, and the one with the most work: frames of a calm video are all
+        alike, and a line through them says nothing of a whole one.
       frames: measured by this stream.
     """
 
@@ -100,7 +102,16 @@ class OnlineLatency:
             drift *= (1 - _DRIFT) + _DRIFT * ms / predicted
         if self.profiled:
             return replace(self, drift=drift, quantiles=quantiles, frames=frames)
-        recent = (*self.recent, Sample(work=tuple(map(float, work)), ms=ms))[-_WINDOW:]
+        recent = _kept((*self.recent, Sample(work=tuple(map(float, work)), ms=ms)))
         if len(recent) >= MIN_SAMPLES and (model is None or frames % _REFIT == 0):
             model, drift = fit(recent), 1.0
         return replace(self, model=model, drift=drift, quantiles=quantiles, recent=recent, frames=frames)
+
+
+def _kept(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Without the oldest of too many, but for the newest of those with about the most work."""
+    if len(samples) <= _WINDOW:
+        return samples
+    sums = [sum(sample.work) for sample in samples]
+    widest = max(index for index, each in enumerate(sums) if each >= _AS_MUCH * max(sums))
+    return samples[1:] if widest else (samples[0], *samples[2:])

@@ -37,6 +37,10 @@ class BitstreamPayload:
         """See `PacketMessages.interrupt`."""
         self._packets.interrupt()
 
+    def pause(self) -> None:
+        """See `PacketMessages.rejoin`."""
+        self._packets.rejoin()
+
     def closed_because(self, frame: Frame) -> str:
         """See `PacketMessages.closed_because`."""
         return self._packets.closed_because(frame)

@@ -93,6 +93,10 @@ class Payload(Protocol):
         """What was sent before is worth nothing to the server."""
         ...
 
+    def pause(self) -> None:
+        """What comes next is not sent; what is sent later stands for itself, without being asked for."""
+        ...
+
     def closed_because(self, frame: Frame) -> str:
         """Why the server could not make an image of this frame; empty where it can."""
         ...
@@ -144,6 +148,9 @@ class SparsePayload:
 
     def interrupt(self) -> None:
         """See `Payload.interrupt`."""
+
+    def pause(self) -> None:
+        """See `Payload.pause`."""
 
     def closed_because(self, frame: Frame) -> str:
         """See `Payload.closed_because`."""

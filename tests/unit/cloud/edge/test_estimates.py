@@ -98,3 +98,19 @@ def test_a_profile_of_other_kinds_of_work_is_dropped() -> None:
     assert estimates.cloud_ms((0.5,)) is None and estimates.cloud.model is None
     estimates.cloud_ran((0.5,), pb.Result(inference_ms=1.0), 1.0, None)
     assert estimates.cloud.frames == 1
+
+
+def test_a_server_that_may_answer() -> None:
+    """Both ends as fast, and 20 ms between them: there is nothing to be had from it, once that is known."""
+    knots = ((5.0, 5.0), (60.0, 60.0))
+    profile = OnlineLatency.from_profile(
+        LatencyModel(base_ms=5.0, slopes_ms=(55.0,), knots=knots, error=0.0, samples=2)
+    )
+    estimates = Estimates(edge=profile)
+    assert estimates.server_may_answer(1, 5.0), "it was not measured"
+    estimates.cloud = profile
+    estimates.uplink = estimates.uplink.after_round_trip(0.04)
+    assert not estimates.server_may_answer(1, 5.0)
+    for _ in range(30):
+        estimates.edge_ran((0.1,), 105.0, estimates.edge.predict_ms((0.1,)))
+    assert estimates.server_may_answer(1, 5.0), "the edge has become ten times slower"

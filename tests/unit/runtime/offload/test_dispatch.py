@@ -138,3 +138,18 @@ def test_a_slower_cloud_never_wins_what_it_lost(
 def test_options_that_are_not_allowed(change: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         DispatchOptions(**change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "since_s", "expected"),
+    [
+        (HEDGED, 29.0, True),
+        (HEDGED, 31.0, False),
+        (HEDGED, None, False),
+        (replace(HEDGED, second_look_s=0.0), 0.1, False),
+        (replace(HEDGED, minimize="energy"), 1.0, False),  # a slower server may be the cheaper one
+        (PAPER, 1.0, False),
+    ],
+)
+def test_a_server_is_done_without_for_a_while(options: DispatchOptions, since_s: float | None, expected: bool) -> None:
+    assert options.may_do_without(since_s) == expected

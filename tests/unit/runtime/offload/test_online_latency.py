@@ -34,6 +34,21 @@ def test_a_machine_that_gets_slower_is_followed() -> None:
     assert known.predict_ms((0.1,)) == pytest.approx(14, rel=0.1)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_whole_frame_is_not_guessed_from_small_ones(seed: int) -> None:
+    """A line through frames that are all alike but for noise went up to a thousand times what a whole frame takes."""
+    rng, known = np.random.default_rng(seed), OnlineLatency().after((1.0,), 60.0)
+    for _ in range(500):
+        share = float(rng.choice([0.15, 0.155, 0.16]))
+        known = known.after((share,), float((4 + 56 * share) * np.exp(0.3 * rng.standard_normal())))
+        if known.model is not None:
+            assert 40 < (known.predict_ms((1.0,)) or 0.0) < 80
+    assert len(known.recent) == 64
+    for _ in range(80):  # the machine is twice as slow now, and whole frames come again
+        known = known.after((0.95 + 0.05 * rng.random(),), 120.0)
+    assert known.predict_ms((1.0,)) == pytest.approx(120, rel=0.1)
+
+
 def test_states_are_values() -> None:
     before = OnlineLatency.from_profile(model())
     after = before.after((0.5,), 100.0)

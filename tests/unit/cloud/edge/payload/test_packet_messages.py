@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from fluxshard.cloud.edge.payload.bitstream import BitstreamPayload
 from fluxshard.cloud.edge.payload.packet_messages import PacketMessages
+from fluxshard.cloud.edge.payload.sparse import Payload
+from fluxshard.cloud.edge.payload.video_alone import VideoAlone
 from fluxshard.cloud.wire.messages import MAX_MESSAGE_BYTES, read_up
 from fluxshard.errors import VideoError
+from fluxshard.options import ReuseOptions
+from fluxshard.runtime.endpoints.work_order import work_orders
 from fluxshard.runtime.offload.pacing import CHUNK_BYTES
-from fluxshard.testing.offload.two_places import moving_frames
+from fluxshard.testing.offload.two_places import SIZE, moving_frames, small_model
 from fluxshard.video.frame import Frame
 from fluxshard.video.packet import Packet
 
@@ -25,6 +31,11 @@ class Asked:
 
     def __call__(self) -> None:
         self.count += 1
+
+
+def bitstream(asked: Asked) -> Payload:
+    plan = small_model().program.engine.plan
+    return BitstreamPayload(work_orders(plan, ReuseOptions(policy="planned")), SIZE, asked)
 
 
 def numbers(messages: list[bytes]) -> list[int]:
@@ -53,6 +64,18 @@ def test_after_an_interruption_a_keyframe_is_asked_for() -> None:
     packets.forward(frame((2, True)))
     packets.rejoin()
     assert asked.count == 1 and packets.forward(frame((3, False))) == []
+
+
+@pytest.mark.parametrize("make", [VideoAlone, bitstream], ids=["video alone", "bitstream"])
+def test_after_a_pause_a_keyframe_is_waited_for(make: Callable[[Asked], Payload]) -> None:
+    """Nobody asks for one until the server is wanted again."""
+    asked = Asked()
+    payload = make(asked)
+    assert len(payload.forward(frame((0, True)))) == 1
+    payload.pause()
+    assert payload.forward(frame((1, False))) == [] and asked.count == 0
+    assert payload.closed_because(frame((2, False))) and asked.count == 1
+    assert numbers(payload.forward(frame((3, True)))) == [3] and payload.closed_because(frame((4, False))) == ""
 
 
 def test_a_packet_is_sent_in_parts() -> None:
