@@ -74,7 +74,7 @@ class Estimates:
             edge_ms, cloud_ms = self.edge.predict_ms(work), self.cloud_ms(work)
             if edge_ms is None or cloud_ms is None:
                 return True
-            times.append((self.edge_quantiles.q95 * edge_ms + self.test_ms, cloud_ms))
+            times.append((edge_ms + self.test_ms, cloud_ms))
         return may_answer(times, 1e3 * self.uplink.propagation_s, margin_ms)
 
     def edge_mj(self, work: Work) -> float | None:

@@ -14,7 +14,7 @@ def may_answer(edge_and_cloud_ms: Iterable[tuple[float, float]], propagation_ms:
     Both ends have a cache as new, so that they have the same work; the frame's bytes take no time, nor does any wait.
 
     Args:
-      edge_and_cloud_ms: for each of `SHARES` of work, the most that the edge takes and the least that the server does.
+      edge_and_cloud_ms: for each of `SHARES` of work, what the edge takes, and the server.
       propagation_ms: one way.
       margin_ms: by which the edge must be faster; see `DispatchOptions`.
     """
