@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from fluxshard.backends import CppPrograms, image_tests, make_engine, stored_type
+from fluxshard.compiled.detecting_session import DetectingSession
 from fluxshard.compiled.example import Example, example_image
 from fluxshard.compiled.lowered import Network
 from fluxshard.compiled.memory import memory_finder
-from fluxshard.compiled.outputs import PlacedFrame, Placing, detections_of, placing_of
+from fluxshard.compiled.outputs import PlacedFrame, Placing, decoded, head_of, in_picture, placing_of
 from fluxshard.compiled.reuse_choice import SessionKind, chosen_reuse
 from fluxshard.compiled.specialisation import Specialisation
-from fluxshard.errors import ModelError, OptionError, ShapeError, StateError, TraceError
+from fluxshard.errors import OptionError, ShapeError, StateError, TraceError
 from fluxshard.explain import Explanation, describe
 from fluxshard.ir.plan import Plan
 from fluxshard.models.detections.detections import Detections
@@ -36,7 +37,6 @@ from fluxshard.options import (
     check_kind,
     check_path,
 )
-from fluxshard.runtime.session import Session
 from fluxshard.runtime.stream import Program
 from fluxshard.runtime.threshold_profile import ThresholdProfile
 
@@ -94,7 +94,7 @@ class CompiledModel:
 
     def session(
         self, reuse: ReuseOptions | SessionKind | None = None, *, exact: bool = False, keep_all: bool = False
-    ) -> Session:
+    ) -> DetectingSession:
         """A new video stream.
 
         Args:
@@ -111,7 +111,7 @@ class CompiledModel:
         own = None if self._profile is None else self._profile.reuse
         reuse = chosen_reuse(reuse, exact=exact, own=own)
         if reuse.profile is None:
-            return Session(lambda image: self.specialise(image, in_stream=True).program, reuse, keep_all=keep_all)
+            return self._session(lambda image: self.specialise(image, in_stream=True).program, reuse, keep_all)
         profile = ThresholdProfile.load(reuse.profile)
         if profile.canvas_px != self._options.canvas_px:
             raise OptionError(
@@ -124,7 +124,13 @@ class CompiledModel:
             profile.check(found.program.engine.plan, found.weights)
             return found.program
 
-        return Session(checked, profile.reuse, keep_all=keep_all)
+        return self._session(checked, profile.reuse, keep_all)
+
+    def _session(
+        self, program_for: Callable[[Tensor], Program], reuse: ReuseOptions, keep_all: bool
+    ) -> DetectingSession:
+        extra = self._options.canvas_px
+        return DetectingSession(program_for, reuse, self._loaded, canvas_px=extra, keep_all=keep_all)
 
     def specialise(self, example: Tensor, *, in_stream: bool = False) -> Specialisation:
         """Compiles for the shape of `example`, float32 or bytes, or returns what is already compiled for it.
@@ -166,16 +172,11 @@ class CompiledModel:
           ModelError: what the outputs mean is not known, or these are not the model's.
           OptionError: a threshold outside 0..1.
         """
-        layout = None if self._loaded is None else self._loaded.layout
-        if layout is None:
-            raise ModelError(
-                f"what the outputs of {self!r} mean is not known: compile the path of an Ultralytics checkpoint, or an "
-                "ultralytics.YOLO"
-            )
+        head_of(self._loaded)
         extra, placing = self._options.canvas_px, placing_of(frame)
         canvas = self.plan.image_size if placing is None else (placing.size[0] + extra, placing.size[1] + extra)
-        found = detections_of(outputs, layout, canvas, extra, placing, origin, confidence=confidence, iou=iou)
-        return replace(found, names=self.names)
+        found = decoded(outputs, self._loaded, canvas, confidence=confidence, iou=iou)
+        return in_picture(found, extra, origin, placing)
 
     @property
     def loaded(self) -> LoadedModel | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
-from fluxshard.errors import OptionError
+from fluxshard.errors import ModelError, OptionError
 from fluxshard.models.detections.detections import Detections
 from fluxshard.models.detections.postprocess import decode
-from fluxshard.models.loading.loaded_model import HeadLayout
+from fluxshard.models.loading.loaded_model import HeadLayout, LoadedModel
 from fluxshard.options import check_share
 
 
@@ -44,31 +45,53 @@ class PlacedFrame(Protocol):
         ...
 
 
-def detections_of(
-    outputs: Any,
-    layout: HeadLayout,
-    canvas: tuple[int, int],
-    canvas_px: int,
-    placing: Placing | None,
-    origin: tuple[int, int],
-    *,
-    confidence: float,
-    iou: float,
+def head_of(loaded: LoadedModel | None) -> HeadLayout:
+    """Layout of a model's outputs.
+
+    Raises:
+      ModelError: it is not known.
+    """
+    if loaded is None or loaded.layout is None:
+        raise ModelError(
+            "what the outputs of this model mean is not known: compile the path of an Ultralytics checkpoint, or an "
+            "ultralytics.YOLO"
+        )
+    return loaded.layout
+
+
+def decoded(
+    outputs: Any, loaded: LoadedModel | None, shape: tuple[int, int], *, confidence: float, iou: float
 ) -> Detections:
-    """See `CompiledModel.detections`.
+    """Detections in pixels of what the outputs describe, the image or the canvas, with names of classes.
 
     Args:
-      outputs, origin, confidence, iou: see there.
-      layout: of the outputs.
-      canvas: (H, W) of what the outputs describe.
-      canvas_px: by how much that is larger than the image, per axis.
-      placing: how the picture whose pixels are wanted lies in the image; None: the image's are wanted.
+      outputs: of a session.
+      loaded: what is known of the model.
+      shape: (H, W) of what they describe.
+      confidence, iou: see `CompiledModel.detections`.
+
+    Raises:
+      ModelError: what the outputs mean is not known, or these are not the model's.
+      OptionError: a threshold outside 0..1.
     """
+    layout = head_of(loaded)
     check_share("confidence", confidence)
     check_share("iou", iou)
-    found = decode(outputs, layout, canvas, confidence=confidence, iou=iou)
+    found = decode(outputs, layout, shape, confidence=confidence, iou=iou)
+    return replace(found, names=() if loaded is None else loaded.names)
+
+
+def in_picture(found: Detections, canvas_px: int, origin: tuple[int, int], placing: Placing | None) -> Detections:
+    """Detections in pixels of the image, or of the picture that lies in it.
+
+    Args:
+      found: in pixels of what the outputs describe, the image or the canvas.
+      canvas_px: by how much that is larger than the image, per axis.
+      origin: (y, x) of the image on the canvas.
+      placing: how the picture whose pixels are wanted lies in the image; None: the image's are wanted.
+    """
     if canvas_px:
-        size = canvas[0] - canvas_px, canvas[1] - canvas_px
+        size = found.shape[0] - canvas_px, found.shape[1] - canvas_px
         found = found.to_picture((1.0, 1.0), (float(origin[0]), float(origin[1])), size)
     if placing is None:
         return found

@@ -94,6 +94,11 @@ class CloudEndpoint:
         """In the server's queue, as it last said."""
         return self._link.state.wait_ms
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Of earlier frames, that wait before whatever is sent next."""
+        return self._link.backlog_bytes
+
     def expected_bytes(self, frame: Frame, work: ServerWork) -> int:
         """Bytes that a frame will take, before it is encoded: as many per pixel as the last ones, or as are known."""
         known = self._payload.known_bytes(frame)

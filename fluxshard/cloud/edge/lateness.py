@@ -36,9 +36,11 @@ class Lateness:
         self._edge_ms, self._edge_wait_ms = edge_ms or 0.0, inputs.edge_wait_ms
         # a margin is for choosing: however much the cloud is preferred, it is not waited for as long as that
         self._margin_ms = min(options.margin_ms, max(self._edge_ms, _LEAST_MARGIN_MS))
-        self._pace = Pace.expected(self._upload.n_bytes, estimates.bytes_per_ms)
+        self._pace = Pace.expected(self._upload.n_bytes + inputs.backlog_bytes, estimates.bytes_per_ms)
         self._step_bytes = estimates.chunk_bytes
-        self._acked_bytes, self._heard_ms = 0, 2 * inputs.propagation_ms  # the first acknowledgement comes no earlier
+        self._waited_bytes = inputs.backlog_bytes
+        self._left_bytes = self._upload.left_to_arrive(self._waited_bytes)
+        self._heard_ms = 2 * inputs.propagation_ms  # the first acknowledgement comes no earlier
         # what is expected after the last byte was acknowledged
         self._server_ms = inputs.server_wait_ms + (inputs.cloud_ms or 0.0) + estimates.rest_ms
         self._rescue_ms = rescue_ms(self._edge_ms, decision.cloud_ms or 0.0)
@@ -60,13 +62,14 @@ class Lateness:
             and elapsed_ms + busy_ms + self._edge_ms * self._estimates.edge_quantiles.q95 >= deadline
         ):
             return True
-        acked_bytes = self._upload.acked_bytes
+        left_bytes = self._upload.left_to_arrive(self._waited_bytes)
         heard_ms = max(self._heard_ms, elapsed_ms - 1e3 * self._upload.silent_s(now))
-        if acked_bytes > self._acked_bytes:
-            self._pace = self._pace.after(acked_bytes - self._acked_bytes, heard_ms - self._heard_ms)
-            self._acked_bytes, self._heard_ms = acked_bytes, heard_ms
+        if left_bytes < self._left_bytes:
+            self._pace = self._pace.after(self._left_bytes - left_bytes, heard_ms - self._heard_ms)
+            self._heard_ms = heard_ms
+        self._left_bytes = left_bytes
         progress = Progress(
-            left_bytes=self._upload.n_bytes - acked_bytes,
+            left_bytes=left_bytes,
             pace=self._pace,
             elapsed_ms=elapsed_ms,
             silent_ms=max(0.0, elapsed_ms - heard_ms),

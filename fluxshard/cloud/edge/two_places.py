@@ -28,6 +28,7 @@ from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.engine_stream import Ran
 from fluxshard.runtime.endpoints.mirror import Mirror
 from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, Endpoint, cloud_time, decide
+from fluxshard.runtime.offload.prospects import Prospects
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.video.frame import Frame
 
@@ -111,6 +112,7 @@ class TwoPlaces:
         self._estimates, self._options, self._features, self._kinds = estimates, options, features, kinds
         self._decode, self._finish, self._keep_warm, self._overlaps = decode, finish, keep_warm, overlaps
         self._wake, self._settled = wake, settled
+        self._prospects = Prospects()
         self._frame = 0
         self._edge_is_lost = False
         self._waited_ms = 0.0  # in this frame, for the edge
@@ -145,7 +147,7 @@ class TwoPlaces:
         """Takes a frame that nobody runs: both caches move with it, and what a later one needs of it goes up."""
         self._advance(frame.motion)
         self._skipped_lost |= self._cloud.advance(frame.motion)
-        self._skipped_bytes += self._forward(frame, self._asks_server())
+        self._skipped_bytes += self._forward(frame)
         self._frame += 1
         self._settle()
 
@@ -168,8 +170,7 @@ class TwoPlaces:
         self._settle()
         image = frame.planes.to(self._runner.device)
         edge = EdgeFrame(self._edge, image, self._estimates, self._features, self._kinds)
-        asks = self._asks_server()
-        closed = self._cloud.closed_because(frame) if asks else _TOO_SLOW
+        closed = self._cloud.closed_because(frame) if self._asks_server() else _TOO_SLOW
         cloud = None if closed else self._cloud.expect(image)
         inputs = self._inputs(frame, edge, cloud)
         decision = decide(inputs, self._options)
@@ -192,7 +193,7 @@ class TwoPlaces:
             if cloud is not None and self._wants_refresh():
                 self._send(frame, cloud, record, answer=False)
             else:
-                record.bytes_sent += self._forward(frame, asks)
+                record.bytes_sent += self._forward(frame)
         record.pre_ms = _ms_since(started)
         if self._seen is not None:  # now that others are busy with the frame
             self._seen.take(image)
@@ -317,16 +318,16 @@ class TwoPlaces:
         return self._cloud.send(frame, work, record, answer=answer, budget_ms=budget_ms)
 
     def _asks_server(self) -> bool:
-        """Whether anything is to be had from the server; see `DispatchOptions.second_look_s`."""
-        last_s = self._estimates.uplink.last_sent_s
-        since_s = None if last_s is None else time.monotonic() - last_s
-        if self._cloud.flight is not None or not self._options.may_do_without(since_s):
-            return True
-        return self._estimates.server_may_answer(self._kinds, self._options.margin_ms)
+        """Whether anything is to be had from the server, with one more frame; see `DispatchOptions.second_look_s`."""
+        options, estimates = self._options, self._estimates
+        if options.may_do_without:
+            may, ran = estimates.server_may_answer(self._kinds, options.margin_ms), estimates.cloud.frames
+            self._prospects = self._prospects.after(may, ran, time.monotonic(), options.second_look_s)
+        return self._prospects.asks
 
-    def _forward(self, frame: Frame, asks: bool) -> int:
+    def _forward(self, frame: Frame) -> int:
         """Sends what a server that is asked needs of a frame that it does not run; returns bytes of that."""
-        if asks:
+        if self._prospects.asks:
             return self._cloud.forward(frame)
         self._cloud.pause()
         return 0
@@ -348,6 +349,7 @@ class TwoPlaces:
                 inputs,
                 cloud_ms=estimates.cloud_ms(cloud.kinds),
                 server_wait_ms=self._cloud.wait_ms,
+                backlog_bytes=self._cloud.backlog_bytes,
                 cloud_pre_ms=estimates.encode_ms + estimates.rest_ms,
                 upload_bytes=self._cloud.expected_bytes(frame, cloud),
                 uplink_bytes_per_ms=estimates.bytes_per_ms,

@@ -19,7 +19,7 @@ from fluxshard.evaluate.offload.scenario import Rules, Scenario
 from fluxshard.evaluate.offload.uploads import Flight, Shared, Uploads
 from fluxshard.runtime.offload.dispatch import DispatchInputs, Endpoint, cloud_time, decide
 from fluxshard.runtime.offload.hedge import HedgeBudget
-from fluxshard.runtime.offload.prospects import SHARES, may_answer
+from fluxshard.runtime.offload.prospects import SHARES, Prospects, may_answer
 
 Strategy = Literal["edge", "cloud", "both", "oracle", "paper", "hedged", "hedged+warm"]
 STRATEGIES: tuple[Strategy, ...] = ("edge", "cloud", "paper", "hedged", "hedged+warm", "both", "oracle")
@@ -152,6 +152,7 @@ class _Stream:
         self.edge_ran = self._computed = -1
         self.edge_free_ms = 0.0
         self._budget = HedgeBudget(share=rules.hedge_share)
+        self._prospects = Prospects()
         self._server_may_answer = _server_may_answer(scenario, self._dispatch.margin_ms)
 
     def placed_at(self, start: float) -> float:
@@ -215,11 +216,12 @@ class _Stream:
             self.uploads.cut(edge_done)
 
     def _asks_server(self, now: float) -> bool:
-        """As the live edge does; see `Estimates.server_may_answer`."""
-        last_s = self.uploads.uplink.last_sent_s
-        since_s = None if last_s is None else now / 1000 - last_s
-        hedges = self._strategy.startswith("hedged") and self.uploads.flight is None
-        return self._server_may_answer or not hedges or not self._dispatch.may_do_without(since_s)
+        """As the live edge does, with one more frame."""
+        options = self._dispatch
+        if options.may_do_without and self._strategy.startswith("hedged"):
+            may, ran = self._server_may_answer, self.uploads.answered
+            self._prospects = self._prospects.after(may, ran, now / 1000, options.second_look_s)
+        return self._prospects.asks
 
     def _inputs(self, edge_ms: float, edge_wait_ms: float, flight: Flight, ready: float) -> DispatchInputs:
         uploads, joules = self.uploads, self.scenario.joules

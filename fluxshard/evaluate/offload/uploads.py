@@ -66,6 +66,8 @@ class Uploads:
         self.uplink = Uplink()
         """What the edge knows of the link."""
         self.sent_bytes = self.spare_bytes = 0.0
+        self.answered = 0
+        """Frames that the server has run, as far as the edge knows."""
         self.server_wait_ms = 0.0
         """In the server's queue, as its last answer said."""
         self.link_wait_ms = 0.0
@@ -121,6 +123,7 @@ class Uploads:
         if flight is None or flight.known_ms > now:
             return
         self.flight, self._ran, self.server_wait_ms = None, flight.frame, flight.server_wait_ms
+        self.answered += 1
         seconds = (flight.arrived_ms - flight.begin_ms) / 1000
         self.uplink = self.uplink.after(int(flight.n_bytes), seconds, flight.arrived_ms / 1000)
 

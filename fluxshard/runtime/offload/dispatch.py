@@ -33,7 +33,7 @@ class DispatchOptions:
       radio_mj_per_mib: energy to send a MiB, which no meter of a board tells; for "energy".
       second_look_s: a server that is slower than the edge even at its best is sent nothing, and tried again after so
         many seconds, as it or the way to it may have become faster; 0 sends to it all the time. For "hedged" and
-        "latency"; see `prospects.may_answer`.
+        "latency" without a deadline and weight of tails; see `prospects`.
 
     Raises:
       OptionError: a value that is not allowed.
@@ -59,14 +59,11 @@ class DispatchOptions:
         if self.deadline_ms is not None and not (is_number(self.deadline_ms) and self.deadline_ms > 0):
             raise OptionError(f"deadline_ms (={self.deadline_ms!r}) must be a finite number above 0, or None")
 
-    def may_do_without(self, since_last_s: float | None) -> bool:
-        """Whether a server that cannot win may be left alone.
-
-        Args:
-          since_last_s: since it ran a frame; None where it has run none.
-        """
-        chooses = self.policy == "hedged" and self.minimize == "latency"
-        return chooses and since_last_s is not None and since_last_s <= self.second_look_s
+    @property
+    def may_do_without(self) -> bool:
+        """Whether a server that is slower than the edge is of no use: expected times alone decide."""
+        expected_alone = self.deadline_ms is None and not self.tail_weight
+        return self.policy == "hedged" and self.minimize == "latency" and expected_alone and self.second_look_s > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

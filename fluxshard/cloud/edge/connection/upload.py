@@ -97,6 +97,7 @@ class Upload:
         self._taken = 0
         self._start: int | None = None  # bytes of the stream before the first message
         self._acked, self._acked_at = 0, 0.0
+        self._received: int | None = None  # bytes of the stream that the server has
         self._first_ack_at: float | None = None
         self._complete_at = 0.0
         self._outcome: Outcome | None = None
@@ -118,6 +119,16 @@ class Upload:
     def acked_bytes(self) -> int:
         """Bytes of this frame that the server has."""
         return self._acked
+
+    def left_to_arrive(self, waited_bytes: int) -> int:
+        """Bytes that the server does not have: of this frame, and of what was handed over before it.
+
+        Args:
+          waited_bytes: that waited when this frame was handed over; as long as nothing of it has gone, all of them do.
+        """
+        known = self._start is not None and self._received is not None
+        before = max(0, self._start - self._received) if known else waited_bytes  # type: ignore[operator]
+        return before + self.n_bytes - self._acked
 
     @property
     def head_round_trip_s(self) -> float | None:
@@ -155,6 +166,7 @@ class Upload:
         now = time.monotonic()
         if self._start is None:
             return
+        self._received = received_bytes
         acked = min(max(0, received_bytes - self._start), self.n_bytes)
         if acked > 0 and self._first_ack_at is None:
             self._first_ack_at = now

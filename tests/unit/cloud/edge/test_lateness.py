@@ -22,8 +22,11 @@ class Sent:
     began, n_bytes = 0.0, 100_000
 
     def __init__(self) -> None:
-        self.acked_bytes = 0
+        self.acked_bytes, self.ahead_bytes = 0, 0
         self.heard_at, self.complete_at = 0.0, None
+
+    def left_to_arrive(self, waited_bytes: int) -> int:
+        return self.ahead_bytes + self.n_bytes - self.acked_bytes
 
     def silent_s(self, now: float) -> float:
         return now - self.heard_at
@@ -137,3 +140,16 @@ def test_a_cloud_that_was_chosen_for_its_energy_is_given_the_time_that_was_expec
     patient = watched(sent, edge_ms=8.0, reason="less energy")
     assert not patient.calls_for_the_edge(0.0)
     assert patient.calls_for_the_edge(0.06), "nothing was heard for 50 ms"
+
+
+def test_what_waits_before_a_frame_makes_it_late() -> None:
+    """Symptom: seconds behind packets of frames that were skipped, of which every one that went was a sign of life."""
+    sent = Sent()
+    sent.ahead_bytes = 2_000_000
+    late = watched(sent)
+    found = []
+    for ms in range(0, 60, 5):
+        sent.heard_at = ms / 1e3
+        found.append(late.calls_for_the_edge(ms / 1e3))
+        sent.ahead_bytes -= 5_000  # as fast as a slow link takes them
+    assert any(found)

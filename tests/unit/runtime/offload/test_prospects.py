@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxshard.runtime.offload.dispatch import DispatchInputs, DispatchOptions, decide
-from fluxshard.runtime.offload.prospects import SHARES, may_answer
+from fluxshard.runtime.offload.prospects import SHARES, Prospects, may_answer
 
 MS = st.floats(0.0, 1000.0)
 
@@ -57,3 +57,30 @@ def test_a_server_that_may_not_answer_is_never_chosen(
     )  # fmt: skip
     if not may_answer(ends.values(), propagation_ms, margin + 1e-6):  # sums of floats differ in their last bits
         assert decide(inputs, options).endpoint == "edge"
+
+
+def frames(prospects: Prospects, *may: bool, ran: int = 100, since_s: float = 0.0) -> list[Prospects]:
+    """What becomes of them, frame by frame, 30 a second."""
+    found = []
+    for number, each in enumerate(may):
+        prospects = prospects.after(each, ran, since_s + number / 30, 30.0)
+        found.append(prospects)
+    return found
+
+
+def test_a_stream_ceases_to_ask_after_a_second_in_vain() -> None:
+    once = [False] * 29 + [True]
+    assert all(each.asks for each in frames(Prospects(), *once * 3))
+    asks = [each.asks for each in frames(Prospects(), *[False] * 40)]
+    assert asks == [True] * 29 + [False] * 11
+    assert all(each.asks for each in frames(Prospects(), *[False] * 99, ran=7)), "too little is known of the server"
+
+
+def test_a_stream_asks_again() -> None:
+    alone = frames(Prospects(), *[False] * 40)[-1]
+    assert frames(alone, True, since_s=2.0)[0].asks, "at once, where the server may answer"
+    assert not frames(alone, False, since_s=29.0)[0].asks
+    (again,) = frames(alone, False, since_s=31.0)
+    assert again.asks
+    assert all(each.asks for each in frames(again, *[False] * 99, ran=107)), "eight frames are looked at"
+    assert not frames(again, *[False] * 30, ran=108)[-1].asks

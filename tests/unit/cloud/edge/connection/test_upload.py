@@ -68,3 +68,13 @@ def test_the_first_outcome_counts_and_wakes_once(clock: list[float]) -> None:
     upload.finish(Lost(reason="later"))
     upload.finish(KeyNeeded(reason="later"))
     assert upload.outcome == Refused(wait_ms=5.0) and upload.outcome_at == 101.0 and woken == [1]
+
+
+def test_what_was_handed_over_before_is_left_to_arrive_too() -> None:
+    upload = Upload(1, [b"head", b"12345678"], lambda: None)
+    assert upload.left_to_arrive(100) == 112
+    assert upload.next_message(1000) == b"head"
+    assert upload.left_to_arrive(100) == 112, "nothing was heard of the server yet"
+    for received, left in ((950, 62), (1000, 12), (1004, 8), (1012, 0)):
+        upload.acknowledge(received)
+        assert upload.left_to_arrive(100) == left
