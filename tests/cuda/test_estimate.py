@@ -18,7 +18,7 @@ H100 = RATES["sm_90"]
 # launches, cells, channels, depth, tile (bm, bn, bk, stages, warps, splits): products as they were tiled before sums
 # were made in turn and loads were lean
 OLDER = json.loads((Path(__file__).parent / "golden" / "older_products.json").read_text())
-EXPECTED_OF_OLDER = {  # microseconds at all work, a quarter, a twentieth and none; a reviewer's figures for an H100
+EXPECTED_OF_OLDER = {  # microseconds at all work, a quarter, a twentieth and none; an estimate by hand for an H100
     "yolo11m@1024": (1155, 1029, 1019, 139),
     "yolo11n@640": (385, 381, 381, 106),
 }

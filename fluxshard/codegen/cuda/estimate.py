@@ -3,7 +3,7 @@
 A product is a launch, and on the multiprocessor that has most to do some rounds of blocks, each of which takes a while
 to begin and to end, and in between one step of the depth after the other. A step takes what lasts longest of: issuing
 its instructions, its products, and waiting for memory, which as many steps share as are in flight. The rates were
-fitted once to a review's expectation of older kernels on an H100, and stay as they are; nothing was measured yet.
+fitted once to an estimate by hand of older kernels on an H100, and stay as they are; nothing was measured yet.
 """
 
 from __future__ import annotations
