@@ -140,7 +140,7 @@ def sensitivity_table(rows: Sequence[SensitivityRow]) -> Table:
             )
         )  # fmt: skip
     headings = (
-        rows[0].tier, "alpha", "r", "loss, calibrated on", "Comp, calibrated on", "loss", "Tx", "Comp", "mean ms",
+        rows[0].tier, "budget (1 - alpha)", "r", "loss, calibrated on", "Comp, calibrated on", "loss", "Tx", "Comp", "mean ms",
         "p95", "edge J",
     )  # fmt: skip
     return _table(headings, made)

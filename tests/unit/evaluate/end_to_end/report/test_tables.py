@@ -86,7 +86,7 @@ def test_budgets_of_calibration(results: Results) -> None:
         and first["edge J"].text.endswith("(0.891)")
     )
     assert first["loss, calibrated on"].text == "3.0%" and first["Comp, calibrated on"].text == "—"
-    assert last["medium"].text == PLANNED_RAW and last["alpha"].text == "5.0%" and last["r"].text == "—"
+    assert last["medium"].text == PLANNED_RAW and last["budget (1 - alpha)"].text == "5.0%" and last["r"].text == "—"
     assert not any("(" in row[8].text for row in sensitivity_table(small_results(SEG).sensitivity).rows)
 
 
