@@ -26,4 +26,4 @@ def test_a_full_disk_is_reported_in_a_gap_of_the_source(tmp_path, monkeypatch):
     files, frames = RunFiles(out=tmp_path, names=(), show_work=False), LiveGap(1, reached=sink.gate.set)
     with pytest.raises(OSError, match="no space left at frame 0"):
         write_frames(files, frames, loop_of(FakeSession()), done, Console(quiet=True), confidence=0.25, overlap=LIVE)
-    assert done.records == [] and threads() == []
+    assert frames.waited and done.records == [] and threads() == []

@@ -191,6 +191,7 @@ def test_a_sink_that_fails_in_a_gap_of_the_video_ends_the_run(overlap):
     gap = Gap(1, reached=sink.gate.set)
     with pytest.raises(OSError, match="no space left at frame 0"):
         list(run_overlapped(gap, loop_of(FakeSession()), (sink,), overlap=overlap, interrupt=gap.interrupt))
+    assert gap.waited
 
 
 def test_nobody_waits_for_a_frame_that_is_not_run():
@@ -200,7 +201,7 @@ def test_nobody_waits_for_a_frame_that_is_not_run():
         with contextlib.nullcontext() if error is None else pytest.raises(error):
             assert next(run).frame == 0
         run.close()
-        assert gap.ended.is_set() and threads() == []
+        assert gap.waited is not False and gap.ended.is_set() and threads() == []
 
 
 def test_work_maps_are_those_of_their_frames():
