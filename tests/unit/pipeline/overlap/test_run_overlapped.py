@@ -188,7 +188,7 @@ def test_whoever_goes_away_leaves_no_thread():
 def test_a_sink_that_fails_in_a_gap_of_the_video_ends_the_run(overlap):
     sink = Sink(fail_at=0)
     sink.gate.clear()
-    gap = Gap(1, reached=sink.gate.set)
+    gap = Gap(1, reached=threading.Timer(0.2, sink.gate.set).start)  # by then the run waits for a frame
     with pytest.raises(OSError, match="no space left at frame 0"):
         list(run_overlapped(gap, loop_of(FakeSession()), (sink,), overlap=overlap, interrupt=gap.interrupt))
     assert gap.waited
