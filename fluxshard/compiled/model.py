@@ -143,9 +143,9 @@ class CompiledModel:
         with self._lock:
             found = self._compiled.get(shape)
             if found is None:
-                found = self._compiled[shape] = self._compile_another(
-                    torch.zeros(shape, dtype=_network_type(example)), in_stream=in_stream
-                )
+                found = self._compile_another(torch.zeros(shape, dtype=_network_type(example)), in_stream=in_stream)
+                # another dictionary: somebody may be going through this one, without the lock
+                self._compiled = {**self._compiled, shape: found}
             self._latest = found
             return found
 

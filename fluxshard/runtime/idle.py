@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from typing import Protocol
 
 from torch import get_num_threads
 
 from fluxshard.errors import StateError
+from fluxshard.runtime.alone import UsedAlone, alone
 from fluxshard.runtime.engines.engine import Engine, ParkingEngine, StreamState
 from fluxshard.runtime.parking import Block, HoldsMemory, Parked, park
 
@@ -42,12 +40,12 @@ class Idle(Protocol):
         ...
 
 
-class Parking:
+class Parking(UsedAlone):
     """The part of a session that parks its stream. One thread at a time has the stream."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._parked: Parked | None = None
-        self._running = threading.Lock()
 
     @property
     def parked(self) -> bool:
@@ -57,7 +55,8 @@ class Parking:
     @property
     def parked_bytes(self) -> int:
         """What the stream takes while it is parked; 0 where it is not."""
-        return 0 if self._parked is None else self._parked.n_bytes
+        parked = self._parked  # once: another thread may bring it back
+        return 0 if parked is None else parked.n_bytes
 
     @property
     def can_park(self) -> bool:
@@ -67,6 +66,7 @@ class Parking:
         except StateError:
             return False
 
+    @alone
     def park(self, *, threads: int | None = None) -> None:
         """Packs an idle stream away, to take less memory: `zstandard` packs best, where it is installed.
 
@@ -77,21 +77,29 @@ class Parking:
           threads: that work at it; None for as many as torch has.
 
         Raises:
-          StateError: the session is closed, is parked already, has run no frame, or runs one in another thread; or its
+          StateError: the session is closed, is parked already, has run no frame, or is used in another thread; or its
             backend cannot park streams.
         """
-        with self._alone():
-            stream = self._ran()
-            if self._parked is not None:
-                raise StateError("session is parked already: run a frame, or call unpark(), before you park it again")
-            engine = stream.program.engine
-            if not isinstance(engine, ParkingEngine):
-                raise StateError(f"streams of backend {engine.name!r} cannot be parked: close the session instead")
-            blocks = [*engine.blocks(stream.state), *map(Block, stream.policy.memory())]
-            self._parked = park(blocks, threads or get_num_threads())
+        stream = self._ran()
+        if self._parked is not None:
+            raise StateError("session is parked already: run a frame, or call unpark(), before you park it again")
+        engine = stream.program.engine
+        if not isinstance(engine, ParkingEngine):
+            raise StateError(f"streams of backend {engine.name!r} cannot be parked: close the session instead")
+        blocks = [*engine.blocks(stream.state), *map(Block, stream.policy.memory())]
+        self._parked = park(blocks, threads or get_num_threads())
 
+    @alone
     def unpark(self) -> None:
-        """Brings a parked stream back now, not with its next frame; does nothing where it is not parked."""
+        """Brings a parked stream back now, not with its next frame; does nothing where it is not parked.
+
+        Raises:
+          StateError: the session is used in another thread.
+        """
+        self._unpark()
+
+    def _unpark(self) -> None:
+        """The same, for methods that are `alone` themselves."""
         parked, self._parked = self._parked, None
         if parked is not None:
             parked.restore(get_num_threads())
@@ -106,20 +114,3 @@ class Parking:
           StateError: there is none.
         """
         raise NotImplementedError
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else uses the stream meanwhile.
-
-        Raises:
-          StateError: somebody does.
-        """
-        if not self._running.acquire(blocking=False):
-            raise StateError(
-                "session is running a frame in another thread: run a stream's frames one after another, and make a "
-                "session for every stream"
-            )
-        try:
-            yield
-        finally:
-            self._running.release()

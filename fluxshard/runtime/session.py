@@ -15,6 +15,7 @@ from torch import Tensor
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
+from fluxshard.runtime.alone import alone
 from fluxshard.runtime.checked_image import (
     Picture,
     checked_image,
@@ -26,20 +27,19 @@ from fluxshard.runtime.checked_image import (
 )
 from fluxshard.runtime.engines.engine import Inspection, Mask, StepCounts
 from fluxshard.runtime.idle import Parking
-from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.planner import PlannedFrame
 from fluxshard.runtime.planned.policy import PlannedPolicy, PlannedProposal
-from fluxshard.runtime.reuse.canvas import Canvas
 from fluxshard.runtime.reuse.policy import Proposal
 from fluxshard.runtime.stats import FrameStats
-from fluxshard.runtime.stream import Program, Stream, laid_out, new_policy, propose
+from fluxshard.runtime.stream import Program, Stream, laid_out, new_canvas, new_policy, propose
 from fluxshard.runtime.work_stats import Times, WorkCounter, frame_stats, work_map
 
 
 class Session(Parking):
     """Runs the frames of one stream, reusing what earlier frames computed. Make one per stream.
 
-    Frames may come from any thread, one at a time: a second one at once is refused.
+    Calls may come from any thread, one at a time: a second one at once is refused with a StateError. `close` waits for
+    the one under way.
 
     Make it with `CompiledModel.session()`; it is a context manager that frees the stream's buffers at the end.
 
@@ -59,9 +59,8 @@ class Session(Parking):
         self._stream: Stream | None = None
         self._frame = 0
         self._stats: FrameStats | None = None
-        self._measure: Callable[[], FrameStats] | None = (
-            None  # of the last frame: on a GPU, counts are fetched on demand
-        )
+        # of the last frame: on a GPU, counts are fetched on demand
+        self._measure: Callable[[], FrameStats] | None = None
         self._counts: Callable[[], StepCounts] | None = None
         self._planned: PlannedFrame | None = None
         self._closed = False
@@ -74,27 +73,29 @@ class Session(Parking):
         self.close()
 
     def close(self) -> None:
-        """Frees the stream's buffers; the session cannot run frames any more."""
-        if self._stats is None and self._measure is not None:
-            with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
-                self._stats = self._measure()
-        self._stream = self._measure = self._counts = self._planned = None
-        self._forget_parked()
-        self._closed = True
+        """Frees the stream's buffers, after the call that another thread is in; no frames can be run any more."""
+        with self._using:
+            if self._stats is None and self._measure is not None:
+                with contextlib.suppress(RuntimeError):  # from torch, where the GPU has stopped working
+                    self._stats = self._measure()
+            self._stream = self._measure = self._counts = self._planned = None
+            self._forget_parked()
+            self._closed = True
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._frame} frames, {self.state_bytes / 1e6:.1f} MB"
         return f"Session({self._given.policy}, {state})"
 
+    @alone
     def reset(self) -> None:
         """Forgets the stream: the next frame is run whole and counts as the first."""
-        self.unpark()
+        self._unpark()
         self._frame = 0
         self._stats = self._measure = self._counts = self._planned = None
         stream = self._stream
         if stream is not None:
             stream.policy.reset()  # not a new one: what a GPU has captured belongs to its input cache
-            self._stream = replace(stream, canvas=self._canvas(stream.program, stream.size))
+            self._stream = replace(stream, canvas=new_canvas(stream.program, self._reuse, stream.size))
 
     @property
     def reuse(self) -> ReuseOptions:
@@ -135,6 +136,7 @@ class Session(Parking):
             raise StateError("session has counted nothing yet: run a frame first")
         return self._counts()
 
+    @alone
     def focus(self, regions: NDArray[np.uint8] | NDArray[np.bool_]) -> None:
         """Says where the objects of the last frame are: planned reuse takes smaller thresholds near them from now on.
 
@@ -153,6 +155,7 @@ class Session(Parking):
         height, width = stream.program.engine.plan.image_size
         stream.policy.focus(checked_regions(regions, (height, width)))
 
+    @alone
     def scale_thresholds(self, scale: float) -> None:
         """Multiplies the thresholds of planned reuse that the session was made with, from the next frame on.
 
@@ -179,6 +182,7 @@ class Session(Parking):
             return self.parked_bytes
         return 0 if self._stream is None else self._stream.state.n_bytes + self._stream.policy.n_bytes
 
+    @alone
     def prepare(self, image: Picture) -> None:
         """Takes the memory of a stream now, not at its first frame.
 
@@ -209,7 +213,7 @@ class Session(Parking):
 
         Raises:
           ShapeError: an image or motion of the wrong shape, dtype or device.
-          StateError: the session is closed, or runs a frame in another thread.
+          StateError: the session is closed, or in use in another thread.
         """
         return self._run(image, motion, None)
 
@@ -242,6 +246,7 @@ class Session(Parking):
             )
         return self._run(image, motion, work)
 
+    @alone
     def inspect(self) -> Inspection:
         """Masks, slot maps and features that the last frame left, as copies.
 
@@ -250,27 +255,33 @@ class Session(Parking):
         Raises:
           StateError: no frame has run.
         """
-        stream = self._ran()
-        self.unpark()
-        return stream.program.engine.inspect(stream.state)
+        return self._inspect()
 
+    @alone
     def recompute_mask(self) -> Mask:
         """S_0 of the last frame: `(H, W)` bool over input pixels."""
-        return self.inspect().input_mask()
+        return self._inspect().input_mask()
 
+    @alone
     def work_map(self) -> NDArray[np.float32]:
         """Share of the dense multiply-accumulates that the last frame executed around each 8-px cell.
 
         Returns:
           `(ceil(H / 8), ceil(W / 8))`, 0..1.
         """
-        return work_map(self._ran().program.engine.plan, self.inspect())
+        return work_map(self._ran().program.engine.plan, self._inspect())
+
+    def _inspect(self) -> Inspection:
+        stream = self._ran()
+        self._unpark()
+        return stream.program.engine.inspect(stream.state)
 
     def _ran(self) -> Stream:
         if self._stream is None or (self._measure is None and self._stats is None):
             raise StateError("session is closed" if self._closed else "session has run no frame yet")
         return self._stream
 
+    @alone
     def propose(self, image: Picture, motion: MotionField | None = None) -> Proposal:
         """What `run` would recompute of a frame; evaluates no layer and changes nothing.
 
@@ -281,12 +292,14 @@ class Session(Parking):
           ShapeError, StateError: as `run`.
         """
         program, taken, motion = self._taken(image, motion)
-        self.unpark()
+        self._unpark()
         stream, size = self._stream, tuple(taken.shape)
         if stream is None or stream.size != size:
-            return propose(new_policy(program, self._reuse), self._canvas(program, size), taken, motion, None).proposal
+            policy, canvas = new_policy(program, self._reuse), new_canvas(program, self._reuse, size)
+            return propose(policy, canvas, taken, motion, None).proposal
         return propose(stream.policy, stream.canvas, taken, motion, None).proposal
 
+    @alone
     def glance(self, image: Picture, motion: MotionField | None = None) -> Mask | None:
         """What `run` would recompute of the coarsest level, for a small part of what `propose` costs.
 
@@ -304,7 +317,7 @@ class Session(Parking):
           ShapeError, StateError: as `run`.
         """
         _, taken, motion = self._taken(image, motion)
-        self.unpark()
+        self._unpark()
         stream = self._stream
         if stream is None or stream.size != tuple(taken.shape) or stream.canvas is not None:
             return None
@@ -322,14 +335,9 @@ class Session(Parking):
         program = self._stream.program if same and self._stream is not None else self._program_for(image)
         return program, placed(image, given, program.engine.torch_device), motion
 
+    @alone
     def _run(
-        self, image: Picture, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
-    ) -> Any:
-        with self._alone():
-            return self._run_alone(image, motion, work, whole=whole)
-
-    def _run_alone(
-        self, given: Picture, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool
+        self, given: Picture, motion: MotionField | None, work: Mapping[int, Mask] | None, *, whole: bool = False
     ) -> Any:
         started = time.perf_counter()
         program, image, motion = self._taken(given, motion)
@@ -377,16 +385,9 @@ class Session(Parking):
         stream.policy.reset()
 
     def _prepare(self, program: Program, size: tuple[int, ...]) -> Stream:
-        self.unpark()
+        self._unpark()
         if self._stream is None or self._stream.size != size:
             plan, state = program.engine.plan, program.engine.new_state(given=self._given_only)
-            policy, canvas = new_policy(program, self._reuse), self._canvas(program, size)
+            policy, canvas = new_policy(program, self._reuse), new_canvas(program, self._reuse, size)
             self._stream = Stream(program, state, policy, canvas, WorkCounter(plan), size)
         return self._stream
-
-    def _canvas(self, program: Program, size: tuple[int, ...]) -> Canvas | None:
-        """A canvas without an image, where the program has one."""
-        if not program.canvas_px:
-            return None
-        pixels = PixelValues(*self._reuse.planned.pixel_range)
-        return Canvas((size[2], size[3]), program.canvas_px, self._reuse.canvas_fill, pixels)

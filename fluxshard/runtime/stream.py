@@ -11,6 +11,7 @@ from torch import Tensor
 from fluxshard.motion import MotionField
 from fluxshard.options import ReuseOptions
 from fluxshard.runtime.engines.engine import Engine, Mask, StreamState, Unflatten
+from fluxshard.runtime.pixel_values import PixelValues
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.planner import MakeTest
 from fluxshard.runtime.planned.policy import PlannedPolicy
@@ -59,6 +60,20 @@ def new_policy(program: Program, reuse: ReuseOptions) -> WorkPolicy:
     if reuse.policy == "planned":
         return PlannedPolicy(plan, reuse, program.make_test, make_cache)
     return PropagatedPolicy(plan, reuse, tau_per_layer(plan, reuse.tau), make_cache)
+
+
+def new_canvas(program: Program, reuse: ReuseOptions, size: tuple[int, ...]) -> Canvas | None:
+    """A canvas without an image, where the program has one.
+
+    Args:
+      program: of the stream.
+      reuse: options of the session.
+      size: `(1, C, H, W)` of its images.
+    """
+    if not program.canvas_px:
+        return None
+    pixels = PixelValues(*reuse.planned.pixel_range)
+    return Canvas((size[2], size[3]), program.canvas_px, reuse.canvas_fill, pixels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class ThresholdProfile:
             raise ProfileError(f"profile {path!r}: {error}") from error
         except FluxShardError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ProfileError(f"profile {path!r} cannot be read: {type(error).__name__}: {error}") from error
 
     def check(self, plan: Plan, weights: Mapping[str, Tensor]) -> None:

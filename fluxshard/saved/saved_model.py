@@ -204,7 +204,7 @@ def read_saved(path: Path | str) -> SavedModel:
         unknown = sorted(set(header["options"]) - {f.name for f in fields(CompileOptions)})
         if unknown:
             raise ValueError(f"options {', '.join(unknown)}")
-        return SavedModel(
+        saved = SavedModel(
             options=CompileOptions(**header["options"]),
             sizes=sizes,
             programs=tuple(_program(entry, parts) for entry in header["programs"]),
@@ -213,6 +213,9 @@ def read_saved(path: Path | str) -> SavedModel:
             facts=header["facts"],
             path=str(path),
         )
+        if min(min(size) for size in saved.image_sizes) < 1:
+            raise ValueError(f"a canvas of {saved.options.canvas_px} px leaves images of {saved.image_sizes}")
+        return saved
     except (FluxShardError, *_DAMAGE) as error:
         raise ModelError(
             f"saved model {str(path)!r} holds what this version does not read ({type(error).__name__}: {error}): "

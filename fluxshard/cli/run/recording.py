@@ -111,8 +111,9 @@ def write_frames(
                 done = _until_stopped(run_video(frames, loop, sinks, confidence=confidence, dense=dense), recording)
             else:
                 done = run_overlapped(
-                    frames, loop, sinks, confidence=confidence, overlap=overlap, stop=lambda: recording.stopped
-                )
+                    frames, loop, sinks, confidence=confidence, overlap=overlap, stop=lambda: recording.stopped,
+                    interrupt=frames.interrupt if isinstance(frames, LiveSource) else lambda: None,
+                )  # fmt: skip
             with contextlib.closing(done):  # its threads end before the files are closed
                 for record in done:
                     recording.records.append(record)

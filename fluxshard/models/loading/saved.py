@@ -54,7 +54,7 @@ def described(saved: SavedModel) -> LoadedModel:
     """
     try:
         return _outputs(saved)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
             f"saved model {str(saved.path)!r} does not say what its outputs mean ({error}): export it again"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
@@ -19,11 +19,12 @@ class ReadAhead:
     Args:
       frames: of a video.
       ahead: most frames that wait, at least 1: for a live source each of them is as much older when it is run.
+      interrupt: called at the end, before the thread is waited for: ends a wait for a frame that may not come.
     """
 
-    def __init__(self, frames: Iterable[Frame], ahead: int) -> None:
+    def __init__(self, frames: Iterable[Frame], ahead: int, interrupt: Callable[[], None] = lambda: None) -> None:
         self._frames = iter(frames)
-        self._ahead = ahead
+        self._ahead, self._interrupt = ahead, interrupt
         self._over = False
         self._worker = worker("read")
 
@@ -34,7 +35,10 @@ class ReadAhead:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends the thread, after the frame that it reads."""
-        end((self._worker,))
+        try:
+            self._interrupt()
+        finally:
+            end((self._worker,))
 
     def __iter__(self) -> Iterator[tuple[Frame, float]]:
         """Yields each frame, and the wall clock of reading it in milliseconds; once.

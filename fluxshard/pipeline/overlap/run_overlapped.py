@@ -43,6 +43,7 @@ def run_overlapped(
     confidence: float = 0.25,
     overlap: Overlap | None = None,
     stop: Callable[[], bool] = lambda: False,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> Generator[FrameRecord, None, None]:
     """Runs every frame through the loop, in this thread; others read the video, prepare what is written, and write it.
 
@@ -57,14 +58,16 @@ def run_overlapped(
       confidence: detections that score above it are shown; `loop.detect` may find more, for regions.
       overlap: how far the stages may be apart; None takes the defaults.
       stop: asked after each frame whether it was the last one to run.
+      interrupt: ends a wait for a frame of the video that may not come, and the video with it (`LiveSource.interrupt`);
+        called in any thread when a sink has failed, and when the run ends.
 
     Raises:
       FluxShardError, OSError: the video, the session or a sink failed.
     """
     overlap = Overlap() if overlap is None else overlap
     shows_work = any(sink.shows_work for sink in sinks)
-    reading = ReadAhead(frames, overlap.ahead) if overlap.ahead else contextlib.nullcontext(_timed(frames))
-    with WriteBehind(sinks, overlap.behind) as writer, reading as reader:
+    reading = ReadAhead(frames, overlap.ahead, interrupt) if overlap.ahead else contextlib.nullcontext(_timed(frames))
+    with WriteBehind(sinks, overlap.behind, interrupt) as writer, reading as reader:
         try:
             for frame, read_ms in reader:
                 start = time.perf_counter()

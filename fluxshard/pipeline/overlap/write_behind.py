@@ -21,11 +21,12 @@ class WriteBehind:
     Args:
       sinks: open; they are left open, and belong to the threads meanwhile.
       behind: most frames that are on their way, at least 1.
+      failed: called after the first error, in the thread that writes: whoever waits for a frame need not do so.
     """
 
-    def __init__(self, sinks: Sequence[FrameSink], behind: int) -> None:
+    def __init__(self, sinks: Sequence[FrameSink], behind: int, failed: Callable[[], None] = lambda: None) -> None:
         self._sinks = tuple(sinks)
-        self._behind = behind
+        self._behind, self._failed = behind, failed
         self._error: BaseException | None = None  # the first, after which nothing is written
         self._preparing, self._writing = worker("prepare"), worker("write")
         self._waiting: deque[Future[FrameRecord]] = deque()
@@ -73,5 +74,6 @@ class WriteBehind:
                 write()
         except BaseException as error:  # for whoever asks for the record
             self._error = error
+            self._failed()
             raise
         return record

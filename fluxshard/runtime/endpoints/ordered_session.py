@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fluxshard.errors import ShapeError, StateError
 from fluxshard.options import ReuseOptions
+from fluxshard.runtime.alone import alone
 from fluxshard.runtime.endpoints.engine_stream import EngineStream, Ran
 from fluxshard.runtime.endpoints.work_order import WorkOrder, WorkOrders, work_orders
 from fluxshard.runtime.engines.engine import Mask, StepControl, StreamState
@@ -88,11 +89,17 @@ class OrderedSession(Parking):
         """What orders of this stream look like."""
         return self._orders
 
+    @alone
     def reset(self) -> None:
-        """Forgets the stream."""
-        self.unpark()
+        """Forgets the stream.
+
+        Raises:
+          StateError: the session is used in another thread.
+        """
+        self._unpark()
         self._has_cache = False
 
+    @alone
     def run(self, image: Tensor, motion: Motion | None, order: WorkOrder) -> Ran:
         """Runs a frame.
 
@@ -103,13 +110,9 @@ class OrderedSession(Parking):
           order: its work.
 
         Raises:
-          StateError: nothing is cached, and the order is no keyframe; or another thread runs a frame, or parks.
+          StateError: nothing is cached, and the order is no keyframe; or the session is used in another thread.
           ShapeError: an image, motion or masks of another size.
         """
-        with self._alone():
-            return self._run_alone(image, motion, order)
-
-    def _run_alone(self, image: Tensor, motion: Motion | None, order: WorkOrder) -> Ran:
         plan = self._program.engine.plan
         expected = plan.value(plan.input).shape
         if tuple(image.shape) != expected or image.dtype not in (torch.float32, torch.uint8):
@@ -124,7 +127,7 @@ class OrderedSession(Parking):
             moved.check_covers(*plan.image_size)
         work = None if order.keyframe else self._orders.work(order, motion)
         image = laid_out(image.to(self._program.engine.torch_device))
-        self.unpark()
+        self._unpark()
         self._has_cache = False  # a frame that fails leaves nothing to reuse
         control = self._control(image, motion, order, work)
         ran = self._stream.run(image, motion, control)

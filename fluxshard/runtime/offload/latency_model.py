@@ -159,4 +159,4 @@ def _bent(knots: Sequence[tuple[float, float]], linear: float) -> float:
     pieces = list(itertools.pairwise(knots))
     (x0, y0), (x1, y1) = next((piece for piece in pieces if linear <= piece[1][0]), pieces[-1])
     found = y0 + (y1 - y0) * (linear - x0) / (x1 - x0)
-    return max(found, y0 * linear / x0) if linear < x0 else found
+    return max(found, y0 * linear / x0) if x0 > 0 and linear < x0 else found

@@ -126,6 +126,8 @@ def read_model(body: Mapping[str, Any]) -> LatencyModel:
     base_ms, error = float(body["base_ms"]), float(body["error"])
     if not all(map(math.isfinite, (base_ms, error, *slopes, *itertools.chain(*knots)))):
         raise ValueError("a model has finite numbers only")
+    if min(base_ms, error, *itertools.chain(*knots)) < 0:
+        raise ValueError("base_ms, error and knots must be at least 0")
     return LatencyModel(
         base_ms=base_ms, slopes_ms=slopes, knots=knots, error=error, samples=int(body["samples"])
     )  # fmt: skip

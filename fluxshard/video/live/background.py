@@ -48,10 +48,14 @@ class BackgroundFrames:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends the thread, after the frame that it reads."""
+        self.interrupt()
+        self._thread.join()
+
+    def interrupt(self) -> None:
+        """Nothing more is read after this frame: whoever waits for one, in any thread, is told that there is none."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
 
     def __iter__(self) -> Iterator[Frame]:
         """Yields frames, once each; an error comes after all frames before it.

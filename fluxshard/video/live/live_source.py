@@ -148,6 +148,10 @@ class LiveSource:
         """As for `VideoSource`, of the connection that is open now."""
         return self._connections.request_keyframe()
 
+    def interrupt(self) -> None:
+        """Ends the iteration after the frames that have come, at once where it waits for one; for any thread."""
+        self._frames.interrupt()
+
     def close(self) -> None:
         """Ends the iteration, the connection and the thread; waits for FFmpeg, at most until it times out."""
         self._open = False

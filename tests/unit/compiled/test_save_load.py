@@ -87,6 +87,15 @@ def test_all_compiled_sizes_are_kept(path: Path) -> None:
                 session.run(torch.zeros(1, 3, *wrong))
 
 
+def test_a_size_is_compiled_while_somebody_goes_through_the_others() -> None:
+    """As `save` and `repr` do, in another thread than that of a stream with a new size."""
+    model = fluxshard.compile(TwoStrides().eval(), torch.zeros(1, 3, 16, 24), options=REFERENCE)
+    sizes = iter(model._compiled.items())
+    assert next(sizes)[0] == (1, 3, 16, 24)
+    model.specialise(torch.zeros(1, 3, 8, 8))
+    assert list(sizes) == [] and repr(model).endswith("sizes 16x24, 8x8)")
+
+
 def test_there_is_no_graph(path: Path) -> None:
     fluxshard.compile(TwoStrides().eval(), torch.zeros(1, 3, 16, 24), options=REFERENCE).save(path)
     with pytest.raises(StateError, match="a loaded model has no graph_module"):

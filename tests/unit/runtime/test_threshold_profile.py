@@ -157,6 +157,8 @@ def _without(*keys: str) -> Callable[[dict[str, Any]], None]:
         (_without("weights"), "KeyError: 'weights'"),
         (_without("reuse", "planned"), "KeyError: 'planned'"),
         (_set("canvas_px", to="wide"), "cannot be read: ValueError"),
+        (_set("canvas_px", to=float("inf")), "cannot be read: OverflowError"),
+        (_set("reuse", "planned", "tau", to=10**400), "cannot be read: OverflowError"),
         (_set("reuse", to=[1]), "cannot be read"),
         (_set("reuse", "planned", to=3), "cannot be read: TypeError"),
         (_set("reuse", "policy", to="guess"), r"policy \(='guess'\) must be one of"),

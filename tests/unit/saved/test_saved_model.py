@@ -80,6 +80,8 @@ def test_equal_weights_are_kept_once(saved: SavedModel, path: Path) -> None:
         lambda h: h.update(sizes=[]),
         lambda h: h.update(options={**h["options"], "speed": 9}),
         lambda h: h.update(options={**h["options"], "backend": "fast"}),
+        lambda h: h.update(options={**h["options"], "canvas_px": 8}),  # all of the plan's height
+        lambda h: h.update(options={**h["options"], "canvas_px": 4096}),
         lambda h: h.update(programs=[{**h["programs"][0], "name": "../../x"}]),
         lambda h: h.update(programs=[{**h["programs"][0], "name": ""}]),
         lambda h: h.update(programs=[{**h["programs"][0], "text": 10**9}]),

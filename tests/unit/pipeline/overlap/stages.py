@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,6 +33,27 @@ class Film:
                 raise VideoError(f"damaged at frame {frame.index}")
             self.read += 1
             yield frame
+
+
+@dataclass
+class Gap:
+    """Frames, after which none comes until the wait for one is ended; before it, somebody is told.
+
+    `waited` is whether the wait was ended, or else given up; None while there was none.
+    """
+
+    n: int
+    reached: Callable[[], None] = lambda: None
+    ended: threading.Event = field(default_factory=threading.Event)
+    waited: bool | None = None
+
+    def __iter__(self):
+        yield from frames(self.n)
+        self.reached()
+        self.waited = self.ended.wait(DEADLINE_S)
+
+    def interrupt(self):
+        self.ended.set()
 
 
 @dataclass

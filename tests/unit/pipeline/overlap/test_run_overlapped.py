@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import fields
@@ -17,7 +18,7 @@ from fluxshard.pipeline.sinks.annotated_film import AnnotatedFilm
 from fluxshard.pipeline.sinks.json_lines import JsonLines, read_records
 from fluxshard.testing.fake_session import YOLO_LIKE, FakeSession
 from tests.unit.pipeline.frame_loop import PICTURE, frames
-from tests.unit.pipeline.overlap.stages import DEADLINE_S, Film, Sink, loop_of, threads
+from tests.unit.pipeline.overlap.stages import DEADLINE_S, Film, Gap, Sink, loop_of, threads
 
 TIMES = ("incremental_ms", "decode_ms", "focus_ms", "source_ms", "age_ms")
 
@@ -181,6 +182,26 @@ def test_whoever_goes_away_leaves_no_thread():
     assert threads() == []
     written = list(sink.written)
     assert settled(lambda: sink.written == written) and written == list(range(len(written)))
+
+
+@pytest.mark.parametrize("overlap", [LIVE, NEWEST, Overlap()])
+def test_a_sink_that_fails_in_a_gap_of_the_video_ends_the_run(overlap):
+    sink = Sink(fail_at=0)
+    sink.gate.clear()
+    gap = Gap(1, reached=threading.Timer(0.2, sink.gate.set).start)  # by then the run waits for a frame
+    with pytest.raises(OSError, match="no space left at frame 0"):
+        list(run_overlapped(gap, loop_of(FakeSession()), (sink,), overlap=overlap, interrupt=gap.interrupt))
+    assert gap.waited
+
+
+def test_nobody_waits_for_a_frame_that_is_not_run():
+    for session, error in ((FakeSession(fail_at=0), FluxShardError), (FakeSession(), None)):
+        gap = Gap(3)
+        run = run_overlapped(gap, loop_of(session), (Sink(),), overlap=LIVE, interrupt=gap.interrupt)
+        with contextlib.nullcontext() if error is None else pytest.raises(error):
+            assert next(run).frame == 0
+        run.close()
+        assert gap.waited is not False and gap.ended.is_set() and threads() == []
 
 
 def test_work_maps_are_those_of_their_frames():

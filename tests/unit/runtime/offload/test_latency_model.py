@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxshard.errors import ProfileError
-from fluxshard.runtime.offload.latency_model import MIN_SAMPLES, Sample, fit
+from fluxshard.runtime.offload.latency_model import MIN_SAMPLES, LatencyModel, Sample, fit
 
 
 def samples_of(function, n: int = 60, kinds: int = 1, noise: float = 0.0, seed: int = 0) -> list[Sample]:
@@ -109,3 +109,9 @@ def test_less_work_than_was_ever_measured_still_takes_time() -> None:
     model = fit(samples)
     assert model.predict_ms((0.05,)) > 2
     assert model.predict_ms((0.0,)) <= model.predict_ms((0.05,)) <= model.predict_ms((0.4,))
+
+
+@pytest.mark.parametrize("base_ms", [-1.0, 0.0, 0.5, 3.0])
+def test_a_curve_may_begin_where_there_is_no_work(base_ms: float) -> None:
+    model = LatencyModel(base_ms=base_ms, slopes_ms=(1.0,), knots=((0.0, 5.0), (1.0, 6.0)), error=0.1, samples=9)
+    assert model.predict_ms((0.0,)) == pytest.approx(5 + base_ms)

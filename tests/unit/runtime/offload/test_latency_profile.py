@@ -57,6 +57,26 @@ def test_a_curve_that_falls_is_damaged(tmp_path: Path) -> None:
         LatencyProfile.load(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_ms": -0.5},
+        {"error": -0.1},
+        {"knots": [[-4.0, 1.0], [2.0, 3.0]]},
+        {"knots": [[0.0, -1.0], [2.0, 3.0]]},
+        {"knots": [[-1.0, -1.0]]},
+    ],
+)
+def test_times_below_0_are_damaged(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "latency.json"
+    LatencyProfile(measured=MEASURED, model=MODEL).save(path)
+    body = json.loads(path.read_text())
+    body["model"] |= change
+    path.write_text(json.dumps(body))
+    with pytest.raises(ProfileError, match="base_ms, error and knots must be at least 0"):
+        LatencyProfile.load(path)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
 @pytest.mark.parametrize("name", ["base_ms", "slopes_ms", "knots", "error", "samples"])
 def test_numbers_that_are_none(tmp_path: Path, name: str, value: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,26 @@ def test_whoever_waits_can_be_stopped(tmp_path: Path) -> None:
             assert len(frames) + len(list(source)) <= LONG
             assert 0.1 < time.monotonic() - start < 1.5
             timer.join()
+        hang.set()
+
+
+def test_the_wait_for_a_frame_can_be_ended(tmp_path: Path) -> None:
+    data = transport_stream(tmp_path, count=LONG)
+    hang = threading.Event()
+
+    def serve(client: socket.socket, number: int) -> None:
+        client.sendall(data)
+        hang.wait(10)
+
+    with Server(serve) as server, nothing_left():
+        options = LiveOptions(timeout_s=2)
+        with video.open_live(f"tcp://127.0.0.1:{server.port}", size=SIZE, live=options) as source:
+            taken = [next(source) for _ in range(LONG - 2)]
+            with ThreadPoolExecutor(1) as other:
+                rest = other.submit(list, source)
+                source.interrupt()
+                assert len(taken) + len(rest.result(20)) <= LONG
+            assert list(source) == [] and server.connections == 1
         hang.set()
 
 
