@@ -21,6 +21,7 @@ _MP4 = {
     "movflags": "frag_every_frame+empty_moov+default_base_moof",
     "flush_packets": "1",
 }
+LEAST_FPS, MOST_FPS = 0.01, 1000  # that a film may have
 _TICKS_PER_S = 90_000  # as MPEG counts: frames of 24, 25, 30 and 60 a second last whole ticks
 _LARGEST_TERM = 255  # of an aspect: H.264 has 16 bits, players of old 8
 _GOP_S = 2  # interval of keyframes in seconds: the most that a player decodes to seek
@@ -56,8 +57,8 @@ class VideoWriter:
         pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(side, int) for side in size)
         if not pair or min(size) < 2:
             raise VideoError(f"size (={size!r}) must be (height, width), at least 2 px each way")
-        if not (is_number(fps) and 0.01 <= fps <= 1000):
-            raise VideoError(f"fps (={fps!r}) must be between 0.01 and 1000")
+        if not (is_number(fps) and LEAST_FPS <= fps <= MOST_FPS):
+            raise VideoError(f"fps (={fps!r}) must be between {LEAST_FPS} and {MOST_FPS}")
         self.path, self.size = Path(path), size
         self._frames = 0
         self._ticks, self._step = -1, max(1, round(_TICKS_PER_S / fps))  # of the last frame, and to the next

@@ -22,6 +22,9 @@ class AccessUnitDecoder:
       motion_vectors: whether pictures carry their motion vectors.
       refuse_damage: whether damage is an error of `decode`; otherwise libavcodec conceals what it can.
       max_pixels: pixels of the largest picture that may be allocated, alignment included; None for any.
+
+    Attributes:
+      codec: libavcodec's state.
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class AccessUnitDecoder:
         if max_pixels is not None:
             options["max_pixels"] = str(max_pixels)
         decoder.options = options
-        self._decoder = decoder
+        self.codec = decoder
         self._waiting = b""
 
     def decode(self, number: int, data: bytes) -> list[av.VideoFrame]:
@@ -58,7 +61,7 @@ class AccessUnitDecoder:
             return []
         packet = av.Packet(data)
         packet.pts = number
-        return list(self._decoder.decode(packet))
+        return list(self.codec.decode(packet))
 
     def flush(self) -> list[av.VideoFrame]:
         """Ends the stream and returns what the decoder still holds.
@@ -66,4 +69,4 @@ class AccessUnitDecoder:
         Raises:
           av.FFmpegError: it cannot be decoded.
         """
-        return list(self._decoder.decode(None))
+        return list(self.codec.decode(None))

@@ -5,6 +5,7 @@ Source: ITU-T H.264, Annex B and section 7.3.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from fluxshard.video.h264.bit_reader import BitReader
@@ -31,14 +32,53 @@ def leading_types(data: bytes) -> list[int]:
 
     Whatever follows a slice belongs to the same picture. No more than `MAX_LEADING_UNITS` are read.
     """
+    return [head & 31 for head in _up_to_slice(_heads(data))]
+
+
+def length_bytes(extradata: bytes) -> int:
+    """Bytes of the length in front of each unit of a stream's packets; 0 in Annex B, where start codes are.
+
+    Args:
+      extradata: of the stream's container. Source: ISO/IEC 14496-15, section 5.3.3.1.2 (avcC).
+    """
+    return (extradata[4] & 3) + 1 if len(extradata) >= 7 and extradata[0] == 1 else 0
+
+
+def is_referred_to(data: bytes, length_bytes: int = 0) -> bool:
+    """Whether later pictures may refer to that of a packet (`nal_ref_idc`); True where it holds no slice.
+
+    Args:
+      data: the packet.
+      length_bytes: as `length_bytes` says of its stream.
+    """
+    heads = _up_to_slice(_heads_behind_lengths(data, length_bytes) if length_bytes else _heads(data))
+    return not heads or heads[-1] & 31 not in SLICES or bool(heads[-1] >> 5 & 3)
+
+
+def _up_to_slice(heads: Iterator[int]) -> list[int]:
+    """First bytes of units, up to that of a slice."""
     found: list[int] = []
-    start = data.find(START_CODE[1:])
-    while 0 <= start < len(data) - 3 and len(found) < MAX_LEADING_UNITS:
-        found.append(data[start + 3] & 31)
-        if found[-1] in SLICES:
+    for head in itertools.islice(heads, MAX_LEADING_UNITS):
+        found.append(head)
+        if head & 31 in SLICES:
             break
-        start = data.find(START_CODE[1:], start + 3)
     return found
+
+
+def _heads(data: bytes) -> Iterator[int]:
+    """First bytes of the units of a packet in Annex B."""
+    start = data.find(START_CODE[1:])
+    while 0 <= start < len(data) - 3:
+        yield data[start + 3]
+        start = data.find(START_CODE[1:], start + 3)
+
+
+def _heads_behind_lengths(data: bytes, length_bytes: int) -> Iterator[int]:
+    """First bytes of the units of a packet of another form."""
+    start = length_bytes
+    while start < len(data):
+        yield data[start]
+        start += int.from_bytes(data[start - length_bytes : start], "big") + length_bytes
 
 
 def has_slice(data: bytes) -> bool:

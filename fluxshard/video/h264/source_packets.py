@@ -6,6 +6,7 @@ from typing import Self
 
 import av
 from av.bitstream import BitStreamFilterContext
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from fluxshard.errors import VideoError
@@ -79,6 +80,11 @@ class SourcePackets:
         if made._waiting or not sent[-1].keyframe or _looks(picture) != _looks(first) or not _is_flawless(sent[-1]):
             return None
         return made, pictures[0]
+
+    @property
+    def codec(self) -> VideoCodecContext:
+        """The decoder's state."""
+        return self._decoder.codec
 
     def decode(self, packet: av.Packet[VideoStream]) -> list[PicturePackets]:
         """Decodes one packet of the container, which is used up; an empty one ends the stream.

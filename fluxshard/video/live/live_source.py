@@ -15,6 +15,7 @@ from fluxshard.video.live.options import LiveOptions
 from fluxshard.video.live.reconnecting import Reconnecting
 from fluxshard.video.live.stats import LiveCounts, LiveStats
 from fluxshard.video.motion.motion_tracker import Vectors
+from fluxshard.video.packet import PacketStream
 from fluxshard.video.sources.video_source import VideoSource
 from fluxshard.video.sources.video_source import open as open_source
 
@@ -177,10 +178,15 @@ class LiveSource:
           VideoError: the source cannot be opened, or its packets are of another kind than before.
         """
         source = self._opened(self.size)
-        if source.packet_stream != self.packet_stream:
+        if _kind(source.packet_stream) != _kind(self.packet_stream):
             source.close()
             raise VideoError(
                 "the source has come back with packets of another kind or picture size, which their receiver cannot "
                 "take: open it again"
             )
         return source
+
+
+def _kind(stream: PacketStream | None) -> PacketStream | None:
+    """What a receiver of packets relies on: their rate is estimated anew on each connection."""
+    return None if stream is None else replace(stream, fps=None)

@@ -25,7 +25,8 @@ class LiveOptions:
       reconnect: "auto" opens a source again that has broken off or timed out, for ever; an orderly end is the end of
         TCP streams and of files over HTTP, and that of a connection elsewhere. "always" goes on there, too. "never"
         makes an error of what broke off.
-      timeout_s: longest time in seconds without an answer; then the source has broken off.
+      timeout_s: longest time in seconds without an answer, or without a picture while other things come; then the
+        source has broken off.
       transport: what RTSP comes over: "tcp", or "udp", which loses packets instead of delaying them.
       first_delay_s: before a source is opened again; it doubles with each time that is in vain, and a random part of
         it, half at most, is left out.

@@ -27,7 +27,8 @@ class MotionTracker:
     """Motion of each yielded frame since the one yielded before.
 
     The stream's own vectors are used as long as each refers to the frame before: progressive pictures of the types I
-    and P. At the first picture of another kind "auto" goes over to a search in what is yielded, and "codec" gives up.
+    and P, in one temporal layer. At the first picture of another kind "auto" goes over to a search in what is yielded,
+    and "codec" gives up.
 
     Args:
       letterbox: how pictures lie in the image.
@@ -45,9 +46,15 @@ class MotionTracker:
         if vectors in ("search", "encode") or (vectors == "auto" and not self._reading):
             self._finder = _Finder(letterbox, vectors)
 
-    def decoded(self, frame: av.VideoFrame, *, intact: bool) -> None:
-        """Processes a decoded frame, yielded or not, in decoding order; `intact` is False after or with damage."""
-        if self._reading and not refers_to_last(frame):
+    def decoded(self, frame: av.VideoFrame, *, intact: bool, refers: bool = True) -> None:
+        """Processes a decoded frame, yielded or not, in decoding order.
+
+        Args:
+          frame: the frame.
+          intact: False after or with damage.
+          refers: False where vectors may refer to others than the frame before; see `DecodedPicture.refers_to_last`.
+        """
+        if self._reading and not (refers and refers_to_last(frame)):
             self._reading = False
             if self._vectors == "auto":
                 self._finder = _Finder(self._letterbox, self._vectors)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from fluxshard.errors import VideoError
 from fluxshard.video.sources.container_reader import ContainerReader, Reading, open_container
+from fluxshard.video.sources.failures import reason
 from fluxshard.video.sources.image_reader import IMAGE_SUFFIXES, ImageReader, is_image, natural_key
 from fluxshard.video.sources.reader import Reader
 
@@ -67,12 +68,30 @@ def open_reader(source: str | Path | int, wanted: Wanted) -> Reader:
         raise VideoError(
             "the source's name is empty; give a video file, a directory of images, a camera number or a URL"
         )
-    path = Path(text)
-    if text.isdecimal() and (isinstance(source, int) or not path.exists()):
-        return _open_camera(int(text), wanted)
     scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", text)
     if scheme:
         return _open_stream(text, scheme[1].lower(), wanted)
+    if isinstance(source, int) and text.isdecimal():
+        return _open_camera(source, wanted)
+    try:
+        return _open_path(text, wanted)
+    except OSError as error:  # of looking at what there is: its folder may be closed to this user, or its name too long
+        raise VideoError(
+            f"video {text!r} cannot be read: {reason(error)}; give a video file, a directory of images, a camera "
+            "number or a URL"
+        ) from error
+
+
+def _open_path(text: str, wanted: Wanted) -> Reader:
+    """Opens what a path leads to, or the camera of a number that none has.
+
+    Raises:
+      VideoError: it does not exist, cannot be opened or is not a video.
+      OSError: the system does not say what is there.
+    """
+    path = Path(text)
+    if text.isdecimal() and not path.exists():
+        return _open_camera(int(text), wanted)
     if path.is_char_device():
         return _open_device(text, "v4l2", f"camera {text!r}", wanted)
     if path.is_dir():

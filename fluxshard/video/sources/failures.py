@@ -39,7 +39,7 @@ def not_opened(failed: str, error: Exception, timeout_s: float, took_s: float) -
     return VideoError(f"{failed}: {why}")
 
 
-def lost(name: str, count: int, error: Exception, timeout_s: float) -> StreamLostError:
+def lost(name: str, count: int, error: Exception, timeout_s: float, lacked: str = "nothing") -> StreamLostError:
     """Of a camera or stream that broke off.
 
     Args:
@@ -47,12 +47,16 @@ def lost(name: str, count: int, error: Exception, timeout_s: float) -> StreamLos
       count: frames that it gave before.
       error: of FFmpeg or the system.
       timeout_s: how long it was waited for.
+      lacked: what did not come in that time.
     """
     if _timed_out(error):
-        why = f"timed out: nothing came for {timeout_s:g} s"
+        why = f"timed out: {lacked} came for {timeout_s:g} s"
     else:
         why = f"broke off: {reason(error)}"
-    return StreamLostError(f"video {name!r} {why}, after {count} frames; open it again")
+    todo = "open it again"
+    if lacked != "nothing" and not count:
+        todo += ", with a larger timeout_s where its keyframes are further apart"
+    return StreamLostError(f"video {name!r} {why}, after {count} frames; {todo}")
 
 
 def damaged(name: str, count: int, error: Exception | None) -> DamageError:

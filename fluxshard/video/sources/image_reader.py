@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from fluxshard.errors import VideoError
 from fluxshard.video.orientation import orientation_of_exif
@@ -36,7 +41,6 @@ class ImageReader:
     has_vectors = live = paced = endless = False
     carries_packets = False
     time_base: Fraction | None = None
-    pixel_aspect = Fraction(1)
 
     def __init__(self, paths: list[Path], name: str, *, fps: float | None, strict: bool) -> None:
         self.name = name
@@ -107,14 +111,30 @@ def _read_image(path: Path, *, strict: bool) -> av.VideoFrame:
 def _upright(frame: av.VideoFrame, data: bytes) -> av.VideoFrame:
     """The frame as EXIF says that it is shown: PyAV tells no mirrored picture from one that is turned by half."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _header(data) as image:
             orientation = orientation_of_exif(image.getexif().get(ExifTags.Base.Orientation))
-    except (OSError, ValueError, SyntaxError):  # a format that only FFmpeg knows, or damage that only it forgives
-        return frame
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError):
+        return frame  # a format that only FFmpeg knows, or damage that only it forgives
     if orientation.upright:
         return frame
     stored = to_pixels(frame, VideoReformatter())
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(orientation.apply(stored)), format="rgb24")
+
+
+def _header(data: bytes) -> Image.Image:
+    """Opens an image by Pillow, of which only the header is read: of any size, where the format is a common one.
+
+    Raises:
+      Image.DecompressionBombError: it is larger than Pillow opens, in another format.
+      OSError, ValueError, SyntaxError, struct.error: it is damaged, or in a format that Pillow does not know.
+    """
+    try:
+        return Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError:
+        for kind in (JpegImageFile, PngImageFile, TiffImageFile):
+            with suppress(SyntaxError):  # another format
+                return kind(io.BytesIO(data))
+        raise
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

@@ -20,11 +20,16 @@ class DecodedPicture:
       frame: as it was decoded; it may not be upright.
       intact: whether it is neither damaged nor the first after damage.
       packets: packets since the picture before, the last of which holds this one; empty where the source carries none.
+      pixel_aspect: width over height of a stored pixel as it is shown.
+      refers_to_last: False where its motion vectors, or those of later pictures, may refer to others than the one
+        before, for reasons that the picture itself does not show.
     """
 
     frame: av.VideoFrame
     intact: bool
     packets: tuple[Packet, ...] = ()
+    pixel_aspect: Fraction = Fraction(1)
+    refers_to_last: bool = True
 
 
 class Reader(Protocol):
@@ -35,12 +40,12 @@ class Reader(Protocol):
       fps: frames per second; None where unknown.
       frame_count: number of pictures; None where unknown.
       time_base: seconds per tick of the pictures' time stamps; None without time stamps.
-      has_vectors: whether each picture carries motion vectors that refer to the previous picture.
+      has_vectors: whether each picture carries motion vectors that refer to the previous picture, as far as the
+        source's header tells.
       live: whether pictures come when they happen, as from a camera, and not when they are asked for.
       paced: whether they come by the sender's clock, so that they grow old or are lost where nobody takes them.
       endless: whether an orderly end is that of the connection, and not of the video.
       damaged: pictures that were left out so far, since they or parts of them could not be decoded.
-      pixel_aspect: width over height of a stored pixel as it is shown; known from the first picture on.
       carries_packets: whether pictures come with the packets that hold them; known from the first picture on.
     """
 
@@ -54,11 +59,6 @@ class Reader(Protocol):
     endless: bool
     damaged: int
     carries_packets: bool
-
-    @property
-    def pixel_aspect(self) -> Fraction:
-        """See above."""
-        ...
 
     def frames(self) -> Iterator[DecodedPicture]:
         """Yields pictures in presentation order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import get_args
@@ -20,7 +21,7 @@ from fluxshard.video.frame import Frame
 from fluxshard.video.h264.stream_encoder import StreamEncoder
 from fluxshard.video.letterbox import Letterbox
 from fluxshard.video.motion.motion_tracker import MotionTracker, Vectors
-from fluxshard.video.orientation import orientation_of
+from fluxshard.video.orientation import Orientation, orientation_of
 from fluxshard.video.packet import Packet, PacketStream
 from fluxshard.video.picture import to_picture
 from fluxshard.video.sources.decoders import TIMEOUT_S, Transport, Wanted, open_reader
@@ -113,7 +114,8 @@ class VideoSource:
     Attributes:
       size: (H, W) of the frames' images.
       picture_size: (h, w) of the upright pictures; where it changes in the stream, of those that came last.
-      pixel_aspect: width over height of the upright pictures' pixels as they are shown.
+      pixel_aspect: width over height of the upright pictures' pixels as they are shown; where it changes, of those that
+        came last.
       fps: rate of the yielded frames; None where unknown.
       frame_count: number of frames that will be yielded; None where unknown.
       letterbox: placement of pictures in images; where their size changes, of those that came last.
@@ -139,7 +141,8 @@ class VideoSource:
         self._encoder: StreamEncoder | None = None
         try:
             self._first: DecodedPicture | None = next(self._frames)
-            self._lay_out(self._first.frame, size)
+            self._padded = size is None
+            self._lay_out(self._first, size)
             if packets and not reader.carries_packets:
                 self._encoder = StreamEncoder(self.letterbox.size)
             self._encoder_moves = self._encoder is not None and vectors in ("auto", "encode")
@@ -233,7 +236,8 @@ class VideoSource:
                 f"video {self._reader.name!r} is fitted before its first frame, and without packets: open it with "
                 f"size={size}"
             )
-        self._lay_out(self._first.frame, size)
+        self._padded = size is None
+        self._lay_out(self._first, size)
         self.size = self.letterbox.size
 
     def skip(self, count: int) -> int:
@@ -283,7 +287,7 @@ class VideoSource:
         """Decodes the next picture; None at the end.
 
         Raises:
-          VideoError: the source is damaged here, or its size or rotation changes and its packets are sent on.
+          VideoError: the source is damaged here, or the shape of its pictures changes and its packets are sent on.
         """
         try:
             taken = self._first or next(self._frames, None)
@@ -291,9 +295,9 @@ class VideoSource:
             if taken is None:
                 return None
             frame = taken.frame
-            if (frame.height, frame.width) != self._coded_size or orientation_of(frame) != self._orientation:
-                self._change(frame)
-            self._motion().decoded(frame, intact=taken.intact)
+            if _shape(taken) != (self._coded_size, self._orientation, self._coded_aspect):
+                self._change(taken)
+            self._motion().decoded(frame, intact=taken.intact, refers=taken.refers_to_last)
         except BaseException:
             self.close()
             raise
@@ -301,11 +305,11 @@ class VideoSource:
         self._position += 1
         return frame
 
-    def _lay_out(self, frame: av.VideoFrame, size: tuple[int, int] | None) -> None:
+    def _lay_out(self, taken: DecodedPicture, size: tuple[int, int] | None) -> None:
         """Takes size, orientation and aspect of the pictures from one, and places them in images of a size."""
-        self._coded_size, self._orientation = (frame.height, frame.width), orientation_of(frame)
+        self._coded_size, self._orientation, self._coded_aspect = _shape(taken)
         self.picture_size = self._orientation.size(*self._coded_size)
-        aspect = self._reader.pixel_aspect
+        aspect = self._coded_aspect
         self.pixel_aspect = 1 / aspect if self._orientation.transposed else aspect
         self.letterbox = Letterbox(self.picture_size, size, self.pixel_aspect)
         self._tracker: MotionTracker | None = None
@@ -317,18 +321,23 @@ class VideoSource:
             self._tracker = MotionTracker(self.letterbox, self._vectors, has_vectors=usable)
         return self._tracker
 
-    def _change(self, frame: av.VideoFrame) -> None:
-        """Goes over to pictures of another size or orientation, in images of the same size.
+    def _change(self, taken: DecodedPicture) -> None:
+        """Goes over to pictures of another size, orientation or aspect, in images of the same size.
 
         Raises:
-          VideoError: the source's packets are sent on, and their receiver knows one size only.
+          VideoError: the source's packets are sent on, and their receiver knows one shape only.
         """
+        (height, width), orientation, aspect = _shape(taken)
+        alike = ((height, width), orientation) == (self._coded_size, self._orientation)
         if self._reader.carries_packets:
-            what = f"changes from {self._coded_size[0]}x{self._coded_size[1]} to {frame.height}x{frame.width} px"
-            if (frame.height, frame.width) == self._coded_size:
+            what = f"changes from {self._coded_size[0]}x{self._coded_size[1]} to {height}x{width} px"
+            if alike:
+                what = f"changes the width of its pixels from {self._coded_aspect} to {aspect} times their height"
+            elif (height, width) == self._coded_size:
                 what = "is turned or mirrored in another way"
             raise VideoError(f"video {self._reader.name!r} {what} at frame {self._position}; open it again from there")
-        self._lay_out(frame, self.size)
+        # without a size that was asked for, pixels are not scaled, whatever their aspect
+        self._lay_out(taken, None if self._padded and alike else self.size)
         self._anew = True
 
     def _finish(
@@ -369,6 +378,11 @@ class VideoSource:
         if self._max_fps is not None and self._reader.fps:
             wanted = min(wanted, math.ceil(count / self._reader.fps * self._max_fps - _TICK_SLACK))
         return wanted if self._max_frames is None else min(wanted, self._max_frames)
+
+
+def _shape(taken: DecodedPicture) -> tuple[tuple[int, int], Orientation, Fraction]:
+    """What decides where a picture lies in the image: (h, w) and orientation of what is stored, and its aspect."""
+    return (taken.frame.height, taken.frame.width), orientation_of(taken.frame), taken.pixel_aspect
 
 
 def _check_at_least(name: str, value: int | None, least: int) -> None:

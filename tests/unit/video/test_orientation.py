@@ -61,6 +61,40 @@ def test_images_are_shown_as_pillow_shows_them(tmp_path: Path, number: int) -> N
         assert np.abs(frame.picture - wanted).mean() < 3, suffix
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_images_that_are_too_large_for_pillow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, suffix: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.repeat(texture(40, 56)[..., :1], 3, 2)).save(path, exif=exif, quality=95)
+    with Image.open(path) as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image).convert("RGB"), np.int64)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 56 // 3)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    with video.open(path) as source:
+        (frame,) = source
+    assert frame.picture.shape == wanted.shape
+    assert np.abs(frame.picture - wanted).mean() < 3
+
+
+def test_images_whose_exif_ends_too_early_are_shown_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    picture = np.repeat(texture(40, 56)[..., :1], 3, 2)
+    Image.fromarray(picture).save(path, quality=95, dpi=(72, 72))  # without, Pillow reads the block, and forgives it
+    block = b"Exif\0\0II*\0\x08"
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:])
+    with Image.open(path) as image, pytest.raises(struct.error):
+        image.getexif()
+    with video.open(path) as source:
+        (frame,) = source
+    assert np.abs(frame.picture.astype(int) - picture).mean() < 3
+
+
 @pytest.mark.parametrize("value", [None, 0, 9, "6", b"6"])
 def test_what_exif_does_not_know_is_upright(value: object) -> None:
     assert orientation_of_exif(value) == Orientation()

@@ -134,6 +134,28 @@ def test_directories(tmp_path: Path) -> None:
     assert "0.png' cannot be read" in refusal(tmp_path)
 
 
+def test_what_the_system_does_not_let_one_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = f"video {str(tmp_path)!r} cannot be read: Permission denied; give a video file, a directory of images"
+    for name in ("exists", "is_dir", "iterdir", "is_char_device"):
+
+        def refuse(path: Path, name: str = name) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, name, refuse)
+            if name == "exists":
+                assert "cannot be read: Permission denied" in refusal("12345")
+            else:
+                assert message in refusal(tmp_path)
+
+
+def test_names_that_no_system_takes(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"cannot be read: File name too long|does not exist"):
+        video.open(tmp_path / ("a" * 300))
+    with pytest.raises(VideoError, match="does not exist"):
+        video.open("a\0b.mp4")
+
+
 def test_own_packets_cannot_change_their_size(tmp_path: Path) -> None:
     parts = [
         write_clip(tmp_path / f"{h}.h264", panning((h, 128), (1, 2), 60), format="h264").read_bytes() for h in (96, 112)

@@ -9,7 +9,9 @@ from fluxshard.video.h264.nal_units import (
     START_CODE,
     ParameterSets,
     has_slice,
+    is_referred_to,
     leading_types,
+    length_bytes,
     starts_stream,
     units,
 )
@@ -53,6 +55,33 @@ def test_a_stream_starts_with_parameter_sets_and_an_idr_picture(parts: tuple[byt
     assert starts_stream(annex_b(*parts)) is expected
 
 
+def behind_lengths(*parts: bytes, count: int) -> bytes:
+    return b"".join(len(part).to_bytes(count, "big") + part for part in parts)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_whether_later_pictures_may_refer_to_one(count: int) -> None:
+    def packet(*parts: bytes) -> bytes:
+        return behind_lengths(*parts, count=count) if count else annex_b(*parts)
+
+    unused = b"\x01\x9a\x80"
+    for parts, expected in (
+        ((SLICE,), True),
+        ((unused,), False),
+        ((SEI, unused), False),  # messages are referred to by nothing, either
+        ((SEI, SPS, PPS, IDR), True),
+        ((SEI, SLICE, unused), True),
+        ((SEI,), True),
+        ((), True),
+    ):
+        assert is_referred_to(packet(*parts), count) is expected
+
+
+def test_how_a_container_separates_units() -> None:
+    assert [length_bytes(b"\x01dabc"[:4] + bytes((252 | n, 225, 0))) for n in (0, 1, 3)] == [1, 2, 4]
+    assert length_bytes(b"") == length_bytes(annex_b(SPS, PPS)) == length_bytes(b"\x01dab") == 0
+
+
 def test_packets_of_very_many_units_are_not_read_to_the_end() -> None:
     data = annex_b(*([b"\x06"] * 300_000), SLICE)
     assert len(leading_types(data)) == MAX_LEADING_UNITS
@@ -63,6 +92,8 @@ def test_packets_of_very_many_units_are_not_read_to_the_end() -> None:
 def test_any_bytes_can_be_read(data: bytes) -> None:
     leading_types(data)
     starts_stream(data)
+    for count in (0, length_bytes(data), 2):
+        is_referred_to(data, count)
     list(units(data))
     ParameterSets(data).complete(data)
     ParameterSets(START_CODE + data).complete(START_CODE + data)

@@ -11,7 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
+
+import av
+import numpy as np
 
 from fluxshard.testing.clips import write_clip
 from fluxshard.testing.pictures import panning
@@ -24,6 +28,41 @@ def transport_stream(place: Path, size: tuple[int, int] = (64, 96), count: int =
     """A clip of MPEG-TS."""
     path = place / f"{size[0]}x{size[1]}x{count}.ts"
     return (path if path.exists() else write_clip(path, panning(size, (0, 4), count))).read_bytes()
+
+
+def with_sound(place: Path, size: tuple[int, int], count: int) -> tuple[bytes, bytes]:
+    """A stream of MPEG-TS up to its last picture, and the sound that goes on after it."""
+    path = place / "sound.ts"
+    with av.open(str(path), "w") as container:
+        film = container.add_stream("libx264", rate=25)
+        film.height, film.width, film.pix_fmt = *size, "yuv420p"
+        film.options = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=25"}
+        sound = container.add_stream("mp2", rate=48000, layout="mono")
+        for index, picture in enumerate(panning(size, (0, 4), count)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(film.encode(frame))
+        container.mux(film.encode(None))
+        for start in range(0, (count + 25) * 48000 // 25, 1152):
+            tone = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), format="s16", layout="mono")
+            tone.rate, tone.pts, tone.time_base = 48000, start, Fraction(1, 48000)
+            container.mux(sound.encode(tone))
+        container.mux(sound.encode(None))
+        number = film.id
+    data = path.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    last = max(i for i, packet in enumerate(packets) if int.from_bytes(packet[1:3], "big") & 0x1FFF == number)
+    return b"".join(packets[: last + 1]), b"".join(packets[last + 1 :])
+
+
+def send_on(client: socket.socket, tail: bytes, stop: threading.Event) -> None:
+    """Sends packets of MPEG-TS bit by bit, again and again, for 20 s at most."""
+    at = 0
+    for _ in range(1000):
+        if stop.wait(0.02):
+            return
+        client.sendall(tail[at : at + 4 * 188])
+        at = (at + 4 * 188) % len(tail)
 
 
 def reset(client: socket.socket) -> None:

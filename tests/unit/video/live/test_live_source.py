@@ -13,6 +13,8 @@ import pytest
 
 from fluxshard import video
 from fluxshard.errors import OptionError, StreamLostError, VideoError
+from fluxshard.testing.clips import write_clip
+from fluxshard.testing.pictures import panning
 from fluxshard.video.live.options import LiveOptions
 from tests.unit.video.live.servers import (
     FRAMES,
@@ -20,8 +22,10 @@ from tests.unit.video.live.servers import (
     http_headers,
     nothing_left,
     reset,
+    send_on,
     transport_stream,
     wait_read,
+    with_sound,
 )
 
 SIZE = (64, 96)
@@ -139,6 +143,25 @@ def test_a_stream_that_stalls_is_opened_again(tmp_path: Path) -> None:
     assert frames[number].gap_s > 0 and frames[number].time_s - frames[number - 1].time_s >= 0.039
 
 
+@pytest.mark.timeout(60)
+def test_a_stream_whose_pictures_alone_stall_is_opened_again(tmp_path: Path) -> None:
+    data, sound = with_sound(tmp_path, SIZE, LONG)
+    hang = threading.Event()
+
+    def serve(client: socket.socket, number: int) -> None:
+        client.sendall(data)
+        send_on(client, sound, hang)
+
+    with Server(serve) as server, nothing_left():
+        options = LiveOptions(**QUICK)
+        with video.open_live(f"tcp://127.0.0.1:{server.port}", size=SIZE, live=options) as source:
+            frames = [next(source) for _ in range(LONG + 10)]
+        hang.set()
+    (number,) = [index for index, frame in enumerate(frames) if frame.starts_anew]
+    assert LONG - 2 <= number <= LONG and source.stats.gaps == 1
+    assert "timed out: no picture came for 0.6 s" in (source.stats.last_error or "")
+
+
 def test_damaged_frames_are_left_out_and_counted(tmp_path: Path) -> None:
     data = bytearray(transport_stream(tmp_path, count=30))
     for packet in (len(data) // 188 - 20, len(data) // 188 - 19):
@@ -214,15 +237,20 @@ def test_pausing_closes_the_connection(tmp_path: Path) -> None:
     assert (np.diff(times) > 0).all()
 
 
-@pytest.mark.parametrize("during", ["frames", "delay", "pause", "stall"])
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("during", ["frames", "delay", "pause", "stall", "sound"])
 def test_it_stops_cleanly(tmp_path: Path, during: str) -> None:
-    data = transport_stream(tmp_path, count=LONG)
+    data, sound = (
+        with_sound(tmp_path, SIZE, LONG) if during == "sound" else (transport_stream(tmp_path, count=LONG), b"")
+    )
     hang = threading.Event()
 
     def serve(client: socket.socket, number: int) -> None:
         client.sendall(data)
         if during == "stall":
             hang.wait(10)
+        if during == "sound":
+            send_on(client, sound, hang)
 
     options = LiveOptions(reconnect="always", first_delay_s=30, timeout_s=1.0)
     with Server(serve) as server, nothing_left():
@@ -233,12 +261,13 @@ def test_it_stops_cleanly(tmp_path: Path, during: str) -> None:
         if during == "pause":
             source.pause()
             until_paused(source)
-        if during == "stall":
+        if during in ("stall", "sound"):
             for _ in range(LONG - 5):
                 next(source)
+            time.sleep(0.3)  # until it waits for what does not come
         start = time.monotonic()
         source.close()
-        assert time.monotonic() - start < (2.5 if during == "stall" else 0.5)
+        assert time.monotonic() - start < (2.5 if during in ("stall", "sound") else 0.5)
         assert list(source) == [] and source.stats.state == "ended"
         source.close()
         hang.set()
@@ -299,6 +328,27 @@ def test_packets_are_numbered_over_all_connections(tmp_path: Path) -> None:
     numbers = [packet.number for frame in frames for packet in frame.packets]
     assert numbers == list(range(3 * FRAMES)) == [frame.packet_number for frame in frames]
     assert all(frame.packets[0].keyframe for frame in frames if frame.starts_anew)
+
+
+@pytest.mark.timeout(60)
+def test_a_rate_that_is_estimated_otherwise_makes_no_other_packets(tmp_path: Path) -> None:
+    clips = [
+        write_clip(tmp_path / f"{fps}.ts", panning(SIZE, (0, 4), FRAMES), fps=fps).read_bytes() for fps in (25, 30)
+    ]
+    clips.append(transport_stream(tmp_path, (96, 64)))
+
+    def serve(client: socket.socket, number: int) -> None:
+        client.sendall(clips[min(number, 2)])
+
+    options = LiveOptions(reconnect="always", **QUICK)
+    with (
+        Server(serve) as server,
+        video.open_live(f"tcp://127.0.0.1:{server.port}", size=SIZE, packets=True, live=options) as source,
+    ):
+        frames = [next(source) for _ in range(2 * FRAMES)]
+        assert [frame.index for frame in frames if frame.starts_anew] == [FRAMES]
+        wait_until(lambda: source.stats.failures >= 2)
+        assert "packets of another kind or picture size" in (source.stats.last_error or "")
 
 
 def test_so_many_frames(tmp_path: Path) -> None:

@@ -93,6 +93,22 @@ def shown_by_ffmpeg(path: Path) -> list[Picture]:
     return found
 
 
+def with_aspect(path: Path, aspect: Fraction, pictures: list[Picture], *, bframes: str = "0") -> Path:
+    """Writes a film whose pixels are to be shown so many times as wide as high."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.options = {"crf": "4", "preset": "ultrafast", "x264-params": f"bframes={bframes}:b-adapt=0:ref=1"}
+        codec = stream.codec_context
+        codec.height, codec.width, codec.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        codec.sample_aspect_ratio = aspect
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_interlaced(path: Path, pictures: list[Picture]) -> list[Picture]:
     """Writes a film whose pictures hold two moments: even lines of one, odd lines of the next.
 

@@ -6,7 +6,6 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +14,7 @@ from fluxshard import video
 from fluxshard.errors import VideoError
 from fluxshard.testing.clips import write_clip
 from fluxshard.testing.pictures import panning, texture
-from tests.unit.video.sources.displayed import Kind, bars, encode, shown_by_ffmpeg, write_interlaced
+from tests.unit.video.sources.displayed import Kind, bars, encode, shown_by_ffmpeg, with_aspect, write_interlaced
 
 SIZE = (96, 128)
 NEAR = {"crf": "4", "preset": "ultrafast"}
@@ -23,21 +22,6 @@ NEAR = {"crf": "4", "preset": "ultrafast"}
 
 def difference(seen: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(seen.astype(int) - expected).mean())
-
-
-def with_aspect(path: Path, aspect: Fraction, pictures: list[np.ndarray]) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.options = {**NEAR, "x264-params": "bframes=0:ref=1"}
-        codec = stream.codec_context
-        codec.height, codec.width, codec.pix_fmt = *pictures[0].shape[:2], "yuv420p"
-        codec.sample_aspect_ratio = aspect
-        for index, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
