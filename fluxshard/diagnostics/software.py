@@ -29,6 +29,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
         "zstandard",
     ),
     "cluster": ("ray",),
+    "energy": ("nvidia-ml-py",),
 }
 _LIBRARIES = ("libavcodec", "libavformat", "libswscale")
 

@@ -117,6 +117,20 @@ def test_paths_that_the_documentation_names_exist() -> None:
     assert [(page, path) for page, path in found if not (ROOT / path).exists()] == []
 
 
+def test_extras_that_messages_and_pages_name_exist() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = set(tomllib.load(file)["project"]["optional-dependencies"])
+    named = re.compile(r"(?:fluxshard|'\.)\[(\w+(?:,\w+)*)\]")
+    found = {
+        (str(path.relative_to(ROOT)), extra)
+        for path in [*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+        for together in named.findall(path.read_text(encoding="utf-8"))
+        for extra in together.split(",")
+    }
+    assert len(found) > 10
+    assert {(path, extra) for path, extra in found if extra not in extras} == set()
+
+
 def write_pan(path: Path, n_frames: int, height: int = 192, width: int = 256) -> None:
     """Writes a camera that pans over a texture by 4 px a frame, as H.264."""
     rng = np.random.default_rng(7)

@@ -45,23 +45,33 @@ class ChildProcess:
         self._size, self._timeout_s = picture_size, timeout_s
         self.n_bytes = shared_bytes(picture_size, vectors=vectors)
         with ExitStack() as undo:
-            memory_file = os.memfd_create("fluxshard-picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            with os.fdopen(memory_file, "r+b", buffering=0):
-                os.ftruncate(memory_file, self.n_bytes)
-                # a child that shrinks it would make the server's reads fail with SIGBUS
-                fcntl.fcntl(memory_file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-                self._memory = undo.enter_context(mmap.mmap(memory_file, self.n_bytes, prot=mmap.PROT_READ))
-                ours, theirs = socket.socketpair()
-                self._channel = undo.enter_context(ours)
-                with theirs:
-                    numbers = (theirs.fileno(), memory_file, *picture_size, memory_bytes, int(vectors), timeout_s)
-                    self._process = _start([str(number) for number in numbers], (theirs.fileno(), memory_file))
+            try:
+                self._open(undo, memory_bytes, vectors)
+            except OSError as error:
+                raise DecoderError(
+                    f"the decoder's process cannot be started ({error.strerror or error}); are there too many "
+                    "processes or files, or too little memory?"
+                ) from error
             undo.callback(self._kill)
             reply, word = self._answer(time.monotonic() + _START_TIMEOUT_S)
             if reply is not Reply.READY:
                 raise DecoderError("the decoder's process gave an answer that nothing asked for")
             self.protection = Protection(word & int(~Protection(0)))
             undo.pop_all()
+
+    def _open(self, undo: ExitStack, memory_bytes: int, vectors: bool) -> None:
+        """Makes the memory and the channel, and starts the process with them."""
+        memory_file = os.memfd_create("fluxshard-picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(memory_file, "r+b", buffering=0):
+            os.ftruncate(memory_file, self.n_bytes)
+            # a child that shrinks it would make the server's reads fail with SIGBUS
+            fcntl.fcntl(memory_file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            self._memory = undo.enter_context(mmap.mmap(memory_file, self.n_bytes, prot=mmap.PROT_READ))
+            ours, theirs = socket.socketpair()
+            self._channel = undo.enter_context(ours)
+            with theirs:
+                numbers = (theirs.fileno(), memory_file, *self._size, memory_bytes, int(vectors), self._timeout_s)
+                self._process = _start([str(number) for number in numbers], (theirs.fileno(), memory_file))
 
     @property
     def pid(self) -> int:
@@ -149,26 +159,19 @@ class ChildProcess:
 
 
 def _start(arguments: list[str], files: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    """Starts the child with nothing of the server but two files and the place of this package.
-
-    Raises:
-      DecoderError: the system cannot start it.
-    """
+    """Starts the child with nothing of the server but two files and the place of this package."""
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment["OPENBLAS_NUM_THREADS"] = "1"  # the child has one thread, and may not start others
-    try:
-        return subprocess.Popen(
-            # -P: the working directory is no place for modules
-            [sys.executable, "-P", "-m", _CHILD, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            close_fds=True,
-            pass_fds=files,
-            cwd="/",
-            env=environment,
-            start_new_session=True,  # an interrupt at the server's terminal is the server's to handle
-        )
-    except OSError as error:
-        raise DecoderError("the decoder's process cannot be started; are there too many processes or files?") from error
+    return subprocess.Popen(
+        # -P: the working directory is no place for modules
+        [sys.executable, "-P", "-m", _CHILD, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        close_fds=True,
+        pass_fds=files,
+        cwd="/",
+        env=environment,
+        start_new_session=True,  # an interrupt at the server's terminal is the server's to handle
+    )

@@ -18,7 +18,7 @@ from fluxshard.cloud.decoding.protocol import (
     max_packet_bytes,
 )
 from fluxshard.cloud.decoding.shared_vectors import PacketVectors, shared_bytes
-from fluxshard.errors import DecoderError, OptionError, StateError, WireError
+from fluxshard.errors import OptionError, StateError, WireError
 
 _MAX_NUMBER = 2**63 - 1  # what a time stamp of libavcodec holds
 _REFUSALS = {
@@ -135,7 +135,7 @@ class DecoderProcess:
             reply = self._child.decode(number, data, request)
             if self._wants_vectors and reply is Reply.DECODED:
                 self._vectors = self._child.vectors()
-        except DecoderError:
+        except Exception:  # any error leaves the process somewhere in the middle
             self._drop_child()
             raise
         if reply is not Reply.DECODED:

@@ -35,6 +35,17 @@ def frame_of(image: Tensor, motion: MotionField | None, index: int) -> Frame:
     return Frame(motion, index, 0.0, "given", Letterbox(size, size), pixels, pixels)
 
 
+def checked_frame(frame: object) -> Frame:
+    """A frame of a video, where an image alone does not do.
+
+    Raises:
+      ShapeError: it is none.
+    """
+    if not isinstance(frame, Frame):
+        raise ShapeError(f"frame is a {type(frame).__name__}; expected a frame of a video: see fluxshard.video.open")
+    return frame
+
+
 def frame_stats(answer: TwoPlacesAnswer, size: tuple[int, int]) -> FrameStats:
     """Statistics of a frame of (H, W) = `size` pixels."""
     record, ran, cloud = answer.record, answer.ran, answer.cloud

@@ -19,7 +19,7 @@ from fluxshard.cloud.edge.cloud_endpoint import CloudEndpoint
 from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
 from fluxshard.cloud.edge.edge_runner import EdgeRunner
 from fluxshard.cloud.edge.estimates import Estimates
-from fluxshard.cloud.edge.frames import frame_of, frame_stats
+from fluxshard.cloud.edge.frames import checked_frame, frame_of, frame_stats
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.payload.open_payload import open_payload
 from fluxshard.cloud.edge.placement import PlacementRecord
@@ -27,7 +27,7 @@ from fluxshard.cloud.edge.session_parts import DetectionAnswers, LocalModel, Siz
 from fluxshard.cloud.edge.two_places import TwoPlaces, TwoPlacesAnswer
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.cloud.wire.detections_codec import decode_detections
-from fluxshard.cloud.wire.messages import PROTOCOL
+from fluxshard.cloud.wire.messages import PROTOCOL, budget_ms
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import encode_reuse
 from fluxshard.errors import OptionError, StateError, warn
@@ -104,6 +104,7 @@ class OffloadedSession:
         self._places: TwoPlaces | None = None
         self._runner: EdgeRunner | None = None
         self._answer: TwoPlacesAnswer | None = None
+        self._answer_size: Size | None = None  # of its frame
         self._frames = 0
         self._closed = False
 
@@ -168,8 +169,9 @@ class OffloadedSession:
         Raises:
           StateError: no frame has run.
         """
-        assert self._size is not None
-        return frame_stats(self._last(), self._size)
+        answer = self._last()
+        assert self._answer_size is not None
+        return frame_stats(answer, self._answer_size)
 
     def run(self, image: Frame | Tensor, motion: MotionField | None = None) -> Any:
         """Answers a frame.
@@ -199,7 +201,7 @@ class OffloadedSession:
             self._end()
             self._start(size, frame)
         assert self._places is not None
-        self._answer = self._places.run(frame)
+        self._answer, self._answer_size = self._places.run(frame), size
         return self._answer.outputs
 
     def glance(self, image: Tensor, motion: MotionField | None = None) -> NDArray[np.bool_] | None:
@@ -236,9 +238,11 @@ class OffloadedSession:
         The next frame's motion is since this one, and what a server needs to decode later frames goes up.
 
         Raises:
+          ShapeError: it is no frame of a video.
           StateError: no frame has run, or the frame has another size.
         """
         self._last()
+        checked_frame(frame)
         if self._places is None or self._size != frame.pixels.shape[:2]:
             raise StateError(
                 f"a frame of {frame.pixels.shape[0]}x{frame.pixels.shape[1]} px has to be run, not skipped"
@@ -249,17 +253,20 @@ class OffloadedSession:
     def focus(self, regions: NDArray[np.uint8] | NDArray[np.bool_]) -> None:
         """See `Session.focus`."""
         self._last()
-        assert self._size is not None and self._places is not None
+        if self._places is None or self._size is None:
+            raise self._over()
         self._places.focus(checked_regions(regions, self._size))
 
     def work_map(self) -> NDArray[np.float32]:
         """See `Session.work_map`; of a frame that the server ran, as the edge has told it.
 
         Raises:
-          StateError: no frame has run, or a server that plans has answered it: it does not tell where it recomputes.
+          StateError: no frame has run, the session is closed, or a server that plans has answered the frame: it does
+            not tell where it recomputes.
         """
         answer = self._last()
-        assert self._runner is not None and self._program is not None
+        if self._runner is None or self._program is None:
+            raise self._over()
         if answer.cloud is None:
             return self._runner.work_map()
         if answer.proposal is None:
@@ -272,6 +279,10 @@ class OffloadedSession:
         if self._answer is None:
             raise StateError("session has run no frame yet")
         return self._answer
+
+    def _over(self) -> StateError:
+        """What is asked of the last frame was freed with its stream."""
+        return StateError("session is closed" if self._closed else "the last frame's stream is gone: run a frame first")
 
     def _start(self, size: Size, frame: Frame) -> None:
         model, options = self._model_for(size), self._options
@@ -333,7 +344,7 @@ class OffloadedSession:
             backend=compute.backend,
             isa=compute.isa,
             version=compute.version,
-            budget_ms=round(options.dispatch.deadline_ms or 0),
+            budget_ms=budget_ms(options.dispatch.deadline_ms),
             server_plans=self._server_plans,
         )
         if self._detections is not None:

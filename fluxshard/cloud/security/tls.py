@@ -13,7 +13,8 @@ from pathlib import Path
 import grpc
 
 from fluxshard.cloud.security.pem_files import read_authorities, read_pair
-from fluxshard.errors import SecurityError
+from fluxshard.errors import OptionError, SecurityError
+from fluxshard.options import check_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +42,23 @@ class ClientTls:
       certificate: its own chain, PEM; None without one.
       key: its private key, PEM; None without a certificate.
       server_name: that the server's certificate has to carry; None takes the host that the client connects to.
+
+    Raises:
+      OptionError: a file that is no path, or no authority.
+      SecurityError: one of certificate and key is missing.
     """
 
-    authority: Path
-    certificate: Path | None
-    key: Path | None
-    server_name: str | None
+    authority: Path | str
+    certificate: Path | str | None = None
+    key: Path | str | None = None
+    server_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises SecurityError where one of certificate and key is missing."""
+        files: dict[str, object] = {name: getattr(self, name) for name in ("authority", "certificate", "key")}
+        for name, file in files.items():
+            check_path(name, file)
+        if files["authority"] is None:
+            raise OptionError("authority is missing: give the ca.pem of the server's certificate")
         if (self.certificate is None) != (self.key is None):
             raise SecurityError("a client's certificate and its key go together: give both, or none")
 
@@ -73,10 +82,10 @@ def channel_credentials(tls: ClientTls, now: datetime | None = None) -> grpc.Cha
     Raises:
       SecurityError: a file is not usable; see `pem_files`.
     """
-    authorities = read_authorities(tls.authority, now=now)
+    authorities = read_authorities(Path(tls.authority), now=now)
     if tls.certificate is None or tls.key is None:
         return grpc.ssl_channel_credentials(authorities)
-    pair = read_pair(tls.certificate, tls.key, purpose="client", now=now)
+    pair = read_pair(Path(tls.certificate), Path(tls.key), purpose="client", now=now)
     return grpc.ssl_channel_credentials(authorities, pair.key, pair.certificates)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from fluxshard.cloud.decoding.decoder_process import DecoderProcess
+from fluxshard.cloud.decoding.protocol import max_packet_bytes
 from fluxshard.cloud.server.images import SparseImages, StreamImages
 from fluxshard.cloud.server.limits import ServerLimits
 from fluxshard.cloud.server.picture_images import PictureImages
@@ -19,7 +21,13 @@ from fluxshard.video.letterbox import Letterbox
 _MOST_PICTURE_PIXELS = 4096 * 2304
 
 
-def open_images(hello: pb.Hello, model: ServedModel, limits: ServerLimits, threads: Executor) -> StreamImages:
+def open_images(
+    hello: pb.Hello,
+    model: ServedModel,
+    limits: ServerLimits,
+    threads: Executor,
+    failed: Callable[[Exception], None] = lambda _: None,
+) -> StreamImages:
     """The images of a stream.
 
     Args:
@@ -27,6 +35,7 @@ def open_images(hello: pb.Hello, model: ServedModel, limits: ServerLimits, threa
       model: that the stream runs.
       limits: of the server.
       threads: that videos are decoded in.
+      failed: is told of errors in that which no video has caused.
 
     Raises:
       WireError: a payload that this server does not take, or pictures that are too large.
@@ -51,7 +60,8 @@ def open_images(hello: pb.Hello, model: ServedModel, limits: ServerLimits, threa
     return PictureImages(
         lambda: DecoderProcess(picture_size, vectors=hello.server_plans),
         letterbox,
-        limits.max_frame_bytes,
+        min(limits.max_frame_bytes, max_packet_bytes(picture_size)),
         threads,
         PictureMotion(letterbox) if hello.server_plans else None,
+        failed,
     )

@@ -17,12 +17,14 @@ from torch import Tensor
 from fluxshard.cloud.decoding.shared_vectors import PacketVectors
 from fluxshard.cloud.server.images import Mask
 from fluxshard.cloud.server.running.picture_motion import PictureMotion
+from fluxshard.cloud.wire.messages import MIN_CHUNK_BYTES
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.errors import WireError
+from fluxshard.errors import DecoderError, WireError
 from fluxshard.motion import MotionField
 from fluxshard.video.letterbox import Letterbox, to_planes
 
 _MOST_WAITING = 256  # packets that are not decoded yet: eight seconds of video
+_MOST_WAITING_BYTES = 32 << 20  # of them: at 32 Mbit/s
 
 
 class Decoder(Protocol):
@@ -73,6 +75,7 @@ class PictureImages:
       max_packet_bytes: of one packet.
       threads: to decode in.
       motion: follows the motion of pictures; None where nobody wants it. The decoder gives vectors for it.
+      failed: is told why a packet was not decoded, where that is not the video's doing.
     """
 
     is_sparse, recovers, digest = False, True, 0
@@ -84,8 +87,10 @@ class PictureImages:
         max_packet_bytes: int,
         threads: Executor,
         motion: PictureMotion | None = None,
+        failed: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._make_decoder, self._letterbox, self._most = make_decoder, letterbox, max_packet_bytes
+        self._failed = failed
         self._follow = motion  # used in a decoder's thread only
         self._ran = False  # the picture that was wanted last; the decoder's thread does not know yet
         self.motion: MotionField | None = None
@@ -97,6 +102,7 @@ class PictureImages:
         self._last = -1  # number of the last complete packet
         self._wanted: dict[int, asyncio.Future[_Seen]] = {}
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._broken = True  # nothing is decoded until a keyframe
         threads.submit(self._start)  # a process takes a while to start: it need not be the first frame that waits
@@ -120,16 +126,19 @@ class PictureImages:
             raise WireError("a part of a packet is out of order")
         if packet.number <= self._last:
             raise WireError("a packet of the video came twice, or too late")
+        is_last = self._got + len(packet.data) == packet.total_bytes
+        if not is_last and len(packet.data) < MIN_CHUNK_BYTES:  # each is kept, at some fifty bytes more than it has
+            raise WireError(f"a part of a packet is smaller than {MIN_CHUNK_BYTES} bytes")
         self._parts.append(packet.data)
         self._got += len(packet.data)
-        if self._got < packet.total_bytes:
-            if not packet.data:
-                raise WireError("a part of a packet is empty")
+        if not is_last:
             return False
         data, self._parts, self._got = b"".join(self._parts), [], 0
         follows, self._last = packet.number == self._last + 1, packet.number
-        if len(self._waiting) >= _MOST_WAITING:
+        too_many = self._waiting_bytes + len(data) > _MOST_WAITING_BYTES or len(self._waiting) >= _MOST_WAITING
+        if self._waiting and too_many:
             raise WireError("the video comes faster than it can be decoded")
+        self._waiting_bytes += len(data)
         self._waiting.append(_Waiting(packet.number, data, packet.keyframe, follows))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._decode())
@@ -159,6 +168,7 @@ class PictureImages:
         for future in self._wanted.values():
             future.cancel()
         self._waiting.clear()
+        self._waiting_bytes = 0
         self._threads.submit(self._end)
 
     async def _decode(self) -> None:
@@ -167,6 +177,7 @@ class PictureImages:
         try:
             while self._waiting:
                 packet = self._waiting.popleft()
+                self._waiting_bytes -= len(packet.data)
                 future = self._wanted.get(packet.number)
                 if not packet.follows:
                     self._broken = True
@@ -178,9 +189,9 @@ class PictureImages:
                 ran, self._ran = self._ran, False
                 try:
                     seen = await loop.run_in_executor(self._threads, self._one, packet, future is not None, ran)
-                except WireError as error:
+                except Exception as error:  # whatever it is, somebody may wait for the picture
                     self._broken = True
-                    _fail(future, error)
+                    _fail(future, self._explained(error))
                     continue
                 self._broken = False
                 if future is not None and not future.done():
@@ -190,6 +201,15 @@ class PictureImages:
                         future.set_result(seen)
         finally:
             self._task = None
+
+    def _explained(self, error: Exception) -> WireError:
+        """What became of a packet that was not decoded; an error that the video has not caused is reported, too."""
+        if isinstance(error, WireError) and not isinstance(error, DecoderError):
+            return error
+        self._failed(error)
+        if isinstance(error, DecoderError):
+            return error
+        return DecoderError("the server could not decode the video; it goes on with the next keyframe")
 
     def _start(self) -> Decoder:
         """In a decoder's thread."""

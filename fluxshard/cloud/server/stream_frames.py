@@ -15,7 +15,7 @@ from fluxshard.cloud.server.metrics import FrameEnd, Observer
 from fluxshard.cloud.server.running.frame_runner import FrameRunner, FrameWork, RanFrame
 from fluxshard.cloud.server.scheduler import Done, Scheduler
 from fluxshard.cloud.server.served_model import ServedModel
-from fluxshard.cloud.wire.messages import Assembly, checksum, chunks
+from fluxshard.cloud.wire.messages import Assembly, checksum, chunks, whole_ms
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import FluxShardError, WireError
 from fluxshard.runtime.offload.pacing import MOST_CHUNK_BYTES
@@ -241,7 +241,7 @@ class StreamFrames:
             await asyncio.wait([self._parking])
         if not self._has_memory():
             self._shared.observer.frame(FrameEnd.REJECTED)
-            retry_ms = round(1e3 * self._shared.limits.retry_s)
+            retry_ms = whole_ms(self._shared.limits.retry_s)
             self._send(pb.Down(reject=pb.Reject(seq=frame.seq, wait_ms=retry_ms)))
             return
         deadline = upload.began + (frame.budget_ms / 1e3 if frame.budget_ms else _PATIENCE_S)

@@ -21,13 +21,13 @@ from fluxshard.cloud.server.running.open_runner import open_runner
 from fluxshard.cloud.server.scheduler import Scheduler
 from fluxshard.cloud.server.served_model import Catalogue, ServedModel
 from fluxshard.cloud.server.stream_frames import Shared, StreamFrames
-from fluxshard.cloud.wire.messages import read_up
+from fluxshard.cloud.wire.messages import read_up, whole_ms
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import RefusedError, WireError
 
 _DECODER_THREADS = 4
 
-OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits, Executor], StreamImages]
+OpenImages = Callable[[pb.Hello, ServedModel, ServerLimits, Executor, Callable[[Exception], None]], StreamImages]
 
 
 class StreamServer:
@@ -96,7 +96,7 @@ class StreamServer:
           deadline_s: after which they are ended.
           moved_to: HOST:PORT of the server that takes them; empty for none.
         """
-        self._draining = pb.Drain(moved_to=moved_to, deadline_ms=round(1e3 * deadline_s))
+        self._draining = pb.Drain(moved_to=moved_to, deadline_ms=whole_ms(deadline_s))
         for outbox in self._outboxes.values():
             outbox.send(pb.Down(drain=self._draining))
         asyncio.get_running_loop().call_later(deadline_s, self._end_all)
@@ -115,7 +115,7 @@ class StreamServer:
         """
         outbox = self._outboxes.get(stream)
         if outbox is not None:
-            outbox.send(pb.Down(drain=pb.Drain(moved_to=moved_to, deadline_ms=round(1e3 * deadline_s))))
+            outbox.send(pb.Down(drain=pb.Drain(moved_to=moved_to, deadline_ms=whole_ms(deadline_s))))
             asyncio.get_running_loop().call_later(deadline_s, outbox.fail, self._stopping())
 
     def end(self, stream: str, error: RefusedError) -> None:
@@ -213,7 +213,7 @@ class StreamServer:
     def _frames(self, hello: pb.Hello, model: ServedModel, caller: Caller, epoch: int, outbox: Outbox) -> StreamFrames:
         try:
             runner = open_runner(hello, model, epoch)
-            images = self._open_images(hello, model, self._limits, self._decoders)
+            images = self._open_images(hello, model, self._limits, self._decoders, self._observer.failed)
             return StreamFrames(
                 model,
                 runner,
@@ -234,7 +234,7 @@ class StreamServer:
         return pb.Welcome(
             epoch=epoch,
             max_frame_bytes=self._limits.max_frame_bytes,
-            lease_ms=round(1e3 * self._limits.lease_s),
+            lease_ms=whole_ms(self._limits.lease_s),
             dtype=mine.dtype,
             backend=mine.backend,
             isa=mine.isa,

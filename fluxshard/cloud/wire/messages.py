@@ -15,6 +15,7 @@ PROTOCOL = 3
 MIN_CHUNK_BYTES = 1 << 10  # all but the last of a payload: a payload in single bytes would be a million messages
 MAX_MESSAGE_BYTES = 1 << 20  # a frame's head: motion that is noise takes 440 kB at 3840 x 2176, masks 260 kB
 MAX_ANSWER_BYTES = 64 << 20
+_MOST_MS = 2**32 - 1  # of a field: 49 days
 
 
 def read_up(data: bytes) -> pb.Up:
@@ -43,6 +44,20 @@ def chunks(seq: int, payload: bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator
     """A payload in chunks; none for an empty one."""
     for offset in range(0, len(payload), chunk_bytes):
         yield pb.Chunk(seq=seq, offset=offset, data=payload[offset : offset + chunk_bytes])
+
+
+def whole_ms(seconds: float) -> int:
+    """A time as messages have it: whole milliseconds, at most as many as a field holds."""
+    return min(_MOST_MS, max(0, round(1e3 * seconds)))
+
+
+def budget_ms(deadline_ms: float | None) -> int:
+    """The time that a frame has, as messages say it: at least 1 ms, since 0 is no limit, and at most what they can say.
+
+    Args:
+      deadline_ms: what is left of it, which may be nothing or less; None for no limit.
+    """
+    return 0 if deadline_ms is None else max(1, whole_ms(deadline_ms / 1e3))
 
 
 def checksum(*parts: bytes) -> int:

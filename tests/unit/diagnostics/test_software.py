@@ -33,7 +33,7 @@ def test_limits_are_those_of_the_project() -> None:
 
 def test_extras_are_those_of_the_project() -> None:
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) - {"dev", "viewer"} == set(software.EXTRAS)
+    assert set(extras) - {"dev"} == set(software.EXTRAS)
     for extra, distributions in software.EXTRAS.items():
         named = {re.split(r"[><=\[]", requirement)[0] for requirement in extras[extra]} - {
             "fluxshard"

@@ -16,7 +16,9 @@ from fluxshard.cloud.edge.camera.packet_uplink import PacketUplink
 from fluxshard.cloud.edge.camera.stats import camera_stats
 from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
 from fluxshard.cloud.edge.connection.upload import Answered, Refused, Upload, outcome_name
+from fluxshard.cloud.edge.frames import checked_frame
 from fluxshard.cloud.edge.placement import PlacementRecord, server_figures
+from fluxshard.cloud.wire.messages import budget_ms
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import StateError, WireError
 from fluxshard.motion import MotionField
@@ -138,12 +140,13 @@ class CameraSession:
           answer, and `record` says why.
 
         Raises:
+          ShapeError: it is no frame of a video.
           VideoError: the frame has no packets.
           StateError: the session is closed.
         """
         if self._closed:
             raise StateError("session is closed; make a new one with fluxshard.watch()")
-        frame, started = image, time.monotonic()
+        frame, started = checked_frame(image), time.monotonic()
         deadline_ms = self._options.deadline_ms
         until = math.inf if deadline_ms is None else started + deadline_ms / 1e3
         if self._frames == 0:
@@ -172,9 +175,9 @@ class CameraSession:
 
     def _send(self, frame: Frame, record: PlacementRecord, until: float) -> Upload:
         left_ms = 1e3 * (until - time.monotonic())
-        budget_ms = 0 if math.isinf(left_ms) else max(1, round(left_ms))
+        budget = budget_ms(None if math.isinf(left_ms) else left_ms)
         keyframe, self._reset = self._reset, False
-        upload = self._uplink.send(frame, keyframe=keyframe, budget_ms=budget_ms)
+        upload = self._uplink.send(frame, keyframe=keyframe, budget_ms=budget)
         record.cloud_keyframe, record.epoch, record.bytes_sent = keyframe, self._link.state.epoch, upload.n_bytes
         self._flight = (upload, record)
         return upload

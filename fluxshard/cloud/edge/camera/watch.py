@@ -16,7 +16,7 @@ from fluxshard.cloud.edge.offload import check_server
 from fluxshard.cloud.network.open_transport import open_transport
 from fluxshard.cloud.wire.answer_codec import OutputsCodec
 from fluxshard.cloud.wire.detections_codec import decode_detections
-from fluxshard.cloud.wire.messages import PROTOCOL
+from fluxshard.cloud.wire.messages import PROTOCOL, budget_ms
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.cloud.wire.reuse_codec import encode_reuse
 from fluxshard.errors import OptionError
@@ -104,7 +104,7 @@ def _hello(
         picture_height=stream.picture_size[0],
         picture_width=stream.picture_size[1],
         version=fluxshard.__version__,
-        budget_ms=round(options.deadline_ms or 0),
+        budget_ms=budget_ms(options.deadline_ms),
         server_plans=True,
         confidence=options.confidence,
         iou=options.iou,

@@ -20,6 +20,7 @@ from fluxshard.options import is_number
 from fluxshard.runtime.offload.transport import Transport
 
 _WORTH_S = 1.0  # that a connection has to last
+_STEP_S = 0.05  # from no pause to the next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +51,14 @@ class LinkOptions:
             value = getattr(self, name)
             if not (is_number(value) and value >= 0):
                 raise OptionError(f"{name} (={value!r}) must be a finite number of at least 0")
+        if self.slow_s == 0:
+            raise OptionError(f"slow_s (={self.slow_s!r}) must be above 0: it is the largest pause between attempts")
         pauses = self.backoff_s
         two = isinstance(pauses, (tuple, list)) and len(pauses) == 2 and all(map(is_number, pauses))
-        if not two or not 0 <= pauses[0] <= pauses[1]:
-            raise OptionError(f"backoff_s (={pauses!r:.80}) must be two finite numbers >= 0, the smaller first")
+        if not two or not 0 <= pauses[0] <= pauses[1] or pauses[1] == 0:
+            raise OptionError(
+                f"backoff_s (={pauses!r:.80}) must be two finite numbers >= 0, the smaller first, the larger above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +193,7 @@ class CloudLink:
             most = options.backoff_s[1] if now - failed_since < options.patience_s else options.slow_s
             # jitter: the edges of a server that was restarted must not all come back at once
             await self._sleep(max(self._asked_s(retry_s), random.uniform(0.5, 1.0) * pause))
-            pause = min(2 * pause, most)
+            pause = min(2 * pause or _STEP_S, most)
 
     def _asked_s(self, retry_s: float | None) -> float:
         """What a server asks for, within reason."""

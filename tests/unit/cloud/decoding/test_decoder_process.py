@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -350,6 +351,50 @@ def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(DecoderError, match="cannot be started"):
         DecoderProcess(SIZE)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "call"), [("os", "memfd_create"), ("os", "ftruncate"), ("mmap", "mmap"), ("socket", "socketpair")]
+)
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_server_without_files_or_memory(
+    module: str, call: str, number: int, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DecoderProcess(SIZE) as decoder:
+        feed(decoder, stream.packets[0])
+        os.kill(decoder.pid or 0, signal.SIGKILL)
+        with pytest.raises(DecoderError):
+            feed(decoder, stream.packets[1])
+        before = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patched:
+
+            def refuse(*_: object, **__: object) -> None:
+                raise OSError(number, os.strerror(number))
+
+            patched.setattr(getattr(child_process, module), call, refuse)
+            with pytest.raises(DecoderError, match=rf"cannot be started \({os.strerror(number)}\)"):
+                feed(decoder, stream.packets[4])
+        assert len(os.listdir("/proc/self/fd")) == before
+        found = feed(decoder, stream.packets[4])
+        assert found is not None and (found == stream.pictures[4]).all()
+
+
+def test_an_error_of_the_server_leaves_no_process_that_would_answer_something_else(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DecoderProcess(SIZE) as decoder:
+        feed(decoder, stream.packets[0])
+        with monkeypatch.context() as patched:
+
+            def fail(*_: object) -> None:
+                raise MemoryError
+
+            patched.setattr(child_process.ChildProcess, "_answer", fail)
+            with pytest.raises(MemoryError):
+                feed(decoder, stream.packets[1])
+        assert not decoder.running
+        found = feed(decoder, stream.packets[4])
+        assert found is not None and (found == stream.pictures[4]).all()
 
 
 def test_too_little_memory_costs_the_stream_and_nothing_else() -> None:

@@ -15,9 +15,11 @@ from fluxshard.cloud.edge.offloaded_session import OffloadedSession
 from fluxshard.cloud.edge.options import OffloadOptions
 from fluxshard.cloud.edge.session_parts import LocalModel
 from fluxshard.cloud.wire.messages import read_up
+from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.errors import OptionError, ShapeError, StateError
 from fluxshard.motion import MotionField, accumulate
 from fluxshard.options import ReuseOptions
+from fluxshard.runtime.offload.dispatch import DispatchOptions
 from fluxshard.testing.offload.in_process import Faults, InProcessTransport
 from fluxshard.testing.offload.scripted_edge import hello_of
 from fluxshard.testing.offload.two_places import SIZE, fake_model, moving_frames, server_of, session_of
@@ -64,6 +66,38 @@ def test_before_the_first_frame_and_after_the_end(transport: InProcessTransport)
         session.run(next(moving_frames(1)))
 
 
+def test_what_is_known_of_the_last_frame_outlives_its_stream(transport: InProcessTransport) -> None:
+    """Symptom: an assertion without a text, where a session in one place has figures."""
+    session = session_of(fake_model(), transport, REUSE, RAW)
+    session.run(next(moving_frames(1)))
+    stats, record, planned = session.stats, session.record, session.planned
+    session.close()
+    assert session.stats == stats and session.record is record and session.planned is planned
+    for use in (lambda: session.focus(np.zeros((4, 6), np.uint8)), lambda: session.work_map()):
+        with pytest.raises(StateError, match="session is closed"):
+            use()
+
+
+def test_a_size_that_cannot_start_leaves_the_figures_of_the_last_frame(transport: InProcessTransport) -> None:
+    def model_for(size: tuple[int, int]) -> LocalModel:
+        if size != SIZE:
+            raise OptionError("no model of this size")
+        return fake_model(size)
+
+    with OffloadedSession(model_for, REUSE, transport, RAW) as session:
+        session.run(next(moving_frames(1)))
+        stats = session.stats
+        with pytest.raises(OptionError, match="no model of this size"):
+            session.run(next(moving_frames(1, (48, 32))))
+        assert session.stats == stats
+        for use in (lambda: session.focus(np.zeros((4, 6), np.uint8)), lambda: session.work_map()):
+            with pytest.raises(StateError, match="run a frame first"):
+                use()
+        session.run(next(moving_frames(1)))
+        session.focus(np.zeros((4, 6), np.uint8))
+        assert session.work_map().shape == (4, 6)
+
+
 def test_a_frame_that_is_skipped_is_motion_for_the_next(transport: InProcessTransport) -> None:
     model, frames = fake_model(), list(moving_frames(6))
     with session_of(model, transport, REUSE, RAW) as session, model.program.engine.session(REUSE) as alone:  # type: ignore[attr-defined]  # of a fake
@@ -82,6 +116,8 @@ def test_a_frame_that_is_skipped_is_motion_for_the_next(transport: InProcessTran
             assert torch.equal(session.run(frame), alone.run(frame.image, both))
             assert session.stats.recompute_ratio == alone.stats.recompute_ratio
         assert session.record.frame == 4 and session.stats.frame == 4
+        with pytest.raises(ShapeError, match="frame is a Tensor; expected a frame of a video"):
+            session.skip(frames[5].image)  # type: ignore[arg-type]
         with pytest.raises(StateError, match=r"a frame of 48x32 px has to be run, not skipped"):
             session.skip(next(moving_frames(1, (48, 32))))
         assert session.glance(torch.zeros(1, 3, 48, 32)) is None
@@ -157,8 +193,9 @@ async def nothing_left() -> None:
         await asyncio.sleep(0.001)
 
 
-def test_the_greeting_says_all_that_the_server_needs() -> None:
-    model, seen = fake_model(), list[bytes]()
+def greeting(model: LocalModel, options: OffloadOptions) -> pb.Hello:
+    """What a session says first, whose frame the edge answers."""
+    seen = list[bytes]()
 
     def edit(data: bytes) -> bytes | None:
         seen.append(data)
@@ -166,12 +203,23 @@ def test_the_greeting_says_all_that_the_server_needs() -> None:
 
     server = server_of(model)
     try:
-        with session_of(model, InProcessTransport(server, faults=Faults(edit=edit)), REUSE, RAW) as session:
+        with session_of(model, InProcessTransport(server, faults=Faults(edit=edit)), REUSE, options) as session:
             session.run(next(moving_frames(1)))
             asyncio.run_coroutine_threadsafe(until(lambda: bool(seen)), LINKS.loop).result(10)
     finally:
         server.close()
-    assert read_up(seen[0]).hello == hello_of(model, REUSE)
+    return read_up(seen[0]).hello
+
+
+def test_the_greeting_says_all_that_the_server_needs() -> None:
+    model = fake_model()
+    assert greeting(model, RAW) == hello_of(model, REUSE)
+
+
+@pytest.mark.parametrize(("deadline_ms", "said"), [(None, 0), (0.2, 1), (70.4, 70), (1e10, 2**32 - 1)])
+def test_a_deadline_is_said_as_far_as_a_message_can(deadline_ms: float | None, said: int) -> None:
+    options = replace(RAW, dispatch=DispatchOptions(deadline_ms=deadline_ms))
+    assert greeting(fake_model(), options).budget_ms == said
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -10,10 +10,11 @@ import warnings
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fluxshard.errors import SecurityError
+from fluxshard.errors import OptionError, SecurityError
 
 pytest.importorskip("grpc", reason="grpcio is not installed: pip install '.[cloud]'")
 
@@ -145,6 +146,25 @@ def test_bad_files_are_errors_before_anything_listens(site: Path) -> None:
         channel_credentials(client_files(site, "expired-edge", site))
     with pytest.raises(SecurityError, match="go together"):
         ClientTls(authority=site / "ca.pem", certificate=site / "edge.pem", key=None, server_name=None)
+
+
+def test_files_may_be_text_and_need_no_more_than_an_authority(site: Path) -> None:
+    async def run() -> None:
+        pair = {"certificate": str(site / "edge.pem"), "key": str(site / "edge.key")}
+        async with serving(server_credentials(server_files(site))) as port:
+            assert await ask(port, ClientTls(authority=str(site / "ca.pem"), **pair)) == "edge"
+        async with serving(server_credentials(server_files(site, mutual=False))) as port:
+            assert await ask(port, ClientTls(authority=str(site / "ca.pem"))) == ""
+
+    asyncio.run(run())
+    with pytest.raises(SecurityError, match=r"nothing\.pem cannot be read"):
+        channel_credentials(ClientTls(authority="nothing.pem"))
+
+
+@pytest.mark.parametrize("given", [{"authority": None}, {"authority": 3}, {"authority": "ca.pem", "key": b"key"}])
+def test_files_that_are_none(given: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"{list(given)[-1]}"):
+        ClientTls(**given)
 
 
 def test_plaintext_never_takes_a_proxy() -> None:

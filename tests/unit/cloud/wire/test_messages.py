@@ -14,10 +14,12 @@ from fluxshard.cloud.wire.messages import (
     MAX_MESSAGE_BYTES,
     MIN_CHUNK_BYTES,
     Assembly,
+    budget_ms,
     checksum,
     chunks,
     read_down,
     read_up,
+    whole_ms,
 )
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
 from fluxshard.runtime.offload.pacing import CHUNK_BYTES, MOST_CHUNK_BYTES
@@ -35,6 +37,20 @@ def test_a_payload_in_chunks_and_back(n_bytes: int, size: int) -> None:
         assert not assembly.is_complete
         assembly.add(part)
     assert assembly.is_complete and assembly.received == n_bytes and assembly.payload() == payload
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.0004, 0.25, 3600.0, 4e6, 5e6, 1e300])
+def test_every_time_fits_into_a_field(seconds: float) -> None:
+    drain = pb.Drain(deadline_ms=whole_ms(seconds))
+    assert drain.deadline_ms == min(2**32 - 1, max(0, round(1e3 * seconds)))
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "said"),
+    [(None, 0), (-5.0, 1), (0.0, 1), (0.3, 1), (1.6, 2), (200, 200), (4294967295.0, 2**32 - 1), (1e10, 2**32 - 1)],
+)
+def test_a_budget_is_a_limit_where_there_is_a_deadline(deadline_ms: float | None, said: int) -> None:
+    assert pb.Frame(budget_ms=budget_ms(deadline_ms)).budget_ms == said
 
 
 def chunk(offset: int, n_bytes: int) -> pb.Chunk:

@@ -22,7 +22,7 @@ from fluxshard.cloud.edge.placement import PlacementRecord
 from fluxshard.cloud.server.served_model import Catalogue
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.cloud.wire.messages import read_up
-from fluxshard.errors import OptionError, StateError, VideoError, WireError
+from fluxshard.errors import OptionError, ShapeError, StateError, VideoError, WireError
 from fluxshard.models.detections.detections import Detections
 from fluxshard.options import PlannedOptions, ReuseOptions
 from fluxshard.testing import panning, write_clip
@@ -355,6 +355,33 @@ def test_without_a_server_frames_go_unanswered(clip: Path, server: StreamServer)
             assert camera.run(frame) is None
             assert camera.record.cloud_open == "the link is down" and camera.record.is_settled
             assert np.isnan(camera.stats.compute_ratio) and camera.stats.placement == "none"
+
+
+def test_an_image_is_no_frame_and_nothing_is_waited_for(
+    clip: Path, server: StreamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(*_: object) -> None:
+        raise AssertionError("the link is waited for")
+
+    transport = InProcessTransport(server, faults=Faults(refuse=True))
+    with (
+        video.open(clip, size=SIZE, packets=True) as source,
+        fluxshard.watch(source, transport, options()) as camera,
+    ):
+        monkeypatch.setattr(camera, "_wait", waits)
+        with pytest.raises(ShapeError, match="frame is a Tensor; expected a frame of a video"):
+            camera.run(next(source).image)  # type: ignore[arg-type]
+        with pytest.raises(StateError, match="no frame yet"):
+            _ = camera.record
+
+
+def test_a_deadline_without_end_is_one(model: Watched, server: StreamServer, clip: Path) -> None:
+    with (
+        video.open(clip, size=SIZE, packets=True, max_frames=2) as source,
+        fluxshard.watch(source, InProcessTransport(server), options(deadline_ms=1e10)) as camera,
+    ):
+        for frame in source:
+            assert camera.run(frame) is not None and camera.record.answered_by == "cloud"
 
 
 def test_videos_that_cannot_be_watched(clip: Path, server: StreamServer) -> None:

@@ -83,6 +83,13 @@ def test_without_a_model_a_size_is_asked_for(source: video.VideoSource) -> None:
     assert decode_reuse(hello.reuse) == ReuseOptions(policy="planned")
 
 
+@pytest.mark.parametrize(("deadline_ms", "said"), [(None, 0), (0.2, 1), (1e10, 2**32 - 1)])
+def test_a_deadline_is_said_as_far_as_a_message_can(
+    source: video.VideoSource, deadline_ms: float | None, said: int
+) -> None:
+    assert greeting(source, given(deadline_ms=deadline_ms)).budget_ms == said
+
+
 def test_a_model_is_named_by_its_digests(source: video.VideoSource, model: Watched) -> None:
     hello = greeting(source, given(answer="outputs"), model=model.compiled)
     assert (hello.plan, hello.weights) == (model.served.plan.digest(), model.served.weights)

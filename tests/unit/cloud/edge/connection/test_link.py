@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from fluxshard.cloud.edge.connection.link import CloudLink, LinkState
+from fluxshard.cloud.edge.connection.link import CloudLink, LinkOptions, LinkState
 from fluxshard.cloud.edge.connection.loop_thread import LINKS
 from fluxshard.cloud.edge.connection.upload import Answered, KeyNeeded, Lost, Refused, Upload
 from fluxshard.cloud.wire.messages import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, read_up
 from fluxshard.cloud.wire.proto import offload_pb2 as pb
-from fluxshard.errors import RefusedError, TransportError
+from fluxshard.errors import OptionError, RefusedError, TransportError
 from tests.unit.cloud.edge.connection.fake_server import (
     FAST,
     FakeServer,
@@ -174,6 +176,29 @@ def test_two_edges_of_one_name_do_not_take_turns_all_the_time() -> None:
             assert isinstance(outcome_of(link, frame(seq)), Lost)
         until(lambda: len(server.times) == 3)
     assert all(later - earlier >= 0.2 for earlier, later in pairwise(server.times))
+
+
+def test_no_pause_at_first_is_one_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: twice no pause is none, and a server that was away was dialled without end."""
+    pauses: list[float] = []
+    sleep = CloudLink._sleep
+
+    async def slept(link: CloudLink, seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(link, min(seconds, 0.001))
+
+    monkeypatch.setattr(CloudLink, "_sleep", slept)
+    monkeypatch.setattr(random, "uniform", lambda least, most: most)
+    options = replace(FAST, backoff_s=(0, 0.3), slow_s=1.0)
+    with link_to(FakeServer(failing(TransportError("nobody is there"))), options):
+        until(lambda: len(pauses) > 5)
+    assert pauses[:6] == pytest.approx([0.0, 0.05, 0.1, 0.2, 0.3, 0.3])
+
+
+@pytest.mark.parametrize("given", [{"backoff_s": (0, 0)}, {"backoff_s": (0.0, 0.0)}, {"slow_s": 0}])
+def test_the_largest_pause_is_one(given: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=rf"{next(iter(given))} \(=.*above 0"):
+        LinkOptions(**given)
 
 
 def test_a_server_that_drops_what_it_welcomes_is_not_hammered() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from fluxshard.cloud.decoding.protocol import max_packet_bytes
+from fluxshard.cloud.server import picture_images
 from fluxshard.cloud.server.metrics import FrameEnd
 from fluxshard.cloud.server.stream_server import StreamServer
 from fluxshard.cloud.wire.messages import PROTOCOL
@@ -114,6 +116,52 @@ def test_damage_restarts_video_and_features(model: Watched, stream: Stream) -> N
 
     serve(use, model.served, observer=seen)
     assert seen.ends == [FrameEnd.ANSWERED, FrameEnd.NEEDS_KEY, FrameEnd.NEEDS_KEY] + [FrameEnd.ANSWERED] * 2
+
+
+def test_an_error_of_the_server_costs_the_video_up_to_its_next_keyframe(
+    model: Watched, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, error = Seen(), MemoryError()
+
+    def fail(_: object) -> None:
+        raise error
+
+    async def use(server: StreamServer) -> None:
+        edge = ScriptedEdge(server)
+        await edge.open(hello())
+        await outcome(edge, frame(1, 0), packet(stream, 0))
+        with monkeypatch.context() as patched:
+            patched.setattr(picture_images, "to_planes", fail)
+            async with asyncio.timeout(30):
+                message = await outcome(edge, frame(2, 1), packet(stream, 1))
+        assert (message.need_key.seq, message.need_key.video) == (2, True)
+        assert (await outcome(edge, frame(3, 2), packet(stream, 2))).need_key.video
+        edge.send(packet(stream, 3))
+        assert (await outcome(edge, frame(4, 4), packet(stream, 4))).result.keyframe
+        await edge.close()
+
+    serve(use, model.served, observer=seen)
+    assert seen.errors == [error]
+
+
+def test_a_packet_is_no_larger_than_its_picture_can_be(model: Watched, stream: Stream) -> None:
+    async def use(server: StreamServer) -> None:
+        most = max_packet_bytes(SIZE)
+        for data, message in (
+            (bytes(most), ""),
+            (bytes(most + 1), "a packet is larger than allowed"),
+        ):
+            edge = ScriptedEdge(server)
+            await edge.open(hello())
+            async with asyncio.timeout(30):
+                if message:
+                    edge.send(packet(stream, 0, data))
+                    assert str(await ended(edge)) == message
+                else:
+                    assert (await outcome(edge, frame(1, 0), packet(stream, 0, data))).need_key.video
+                    await edge.close()
+
+    serve(use, model.served)
 
 
 def test_packets_before_a_frame_are_only_decoded(model: Watched, stream: Stream) -> None:
