@@ -24,6 +24,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("unit", "host", "cuda", "models", "laws", "offload", "gpu")
+# modules whose tests take longest: they begin, so that no process is left with one of them when the others are done
+LONG = (
+    "offload/test_two_processes.py", "models/test_end_to_end_live.py", "models/test_end_to_end.py",
+    "models/test_experiment.py", "models/test_yolo_predictor.py", "models/test_recipes.py",
+    "models/test_saved_models.py", "offload/test_cluster_processes.py", "cuda/test_sanitized.py",
+    "cuda/test_gpu_session.py", "cuda/test_cubins.py", "cuda/test_yolo_emulated.py",
+)  # fmt: skip
 
 with suppress(ModuleNotFoundError):  # a machine that is there for tests/gpu may have neither of them
     import matplotlib
@@ -38,7 +45,12 @@ with suppress(ModuleNotFoundError):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test with the directory that it is in, and skips what this machine cannot run."""
+    """Marks each test with the directory that it is in, skips what this machine cannot run, and puts `LONG` first.
+
+    Every process has to find the same order.
+    """
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     for item in items:
         kind = item.path.relative_to(ROOT / "tests").parts[0]
@@ -61,11 +73,17 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the tests out of the user's caches; test processes share one kernel cache, so a kernel is built once."""
+    """Keeps the tests out of the user's caches; test processes share one kernel cache, so a kernel is built once.
+
+    So do the pytests that tests start: they find it in FLUXSHARD_SUITE_KERNELS. What they know of xdist is inherited:
+    they are no workers, and the directory above theirs belongs to no run.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    kernels = os.environ.get("FLUXSHARD_SUITE_KERNELS") or str(shared / "kernels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLUXSHARD_CACHE_DIR", str(shared / "kernels"))
+        patch.setenv("FLUXSHARD_SUITE_KERNELS", kernels)
+        patch.setenv("FLUXSHARD_CACHE_DIR", kernels)
         patch.setenv("YOLO_CONFIG_DIR", str(base))
         patch.setenv("YOLO_OFFLINE", "true")
         patch.setenv("YOLO_AUTOINSTALL", "false")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import fluxshard
+from fluxshard.options import DType
 
 SIZE = (32, 48)
 
@@ -38,3 +43,10 @@ def small_net() -> SmallNet:
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     return net
+
+
+@cache
+def small_model(dtype: DType = "float32") -> fluxshard.CompiledModel:
+    """The net in the emulator, compiled once a process: not for what changes how models are compiled."""
+    options = fluxshard.CompileOptions(backend="emulated", dtype=dtype)
+    return fluxshard.compile(small_net(), torch.zeros(1, 3, *SIZE), options=options, target="cuda")

@@ -25,7 +25,7 @@ from fluxshard.runtime.planned.cuda_image_test import CudaImageTest
 from fluxshard.runtime.planned.image_test import ReferenceImageTest
 from fluxshard.runtime.planned.planner import ImageTest
 from fluxshard.testing.moving_frames import frames as moving_frames
-from tests.cuda.small_net import SIZE, small_net
+from tests.cuda.small_net import SIZE, small_model
 from tests.host.shard_streams import CASES, Case, assert_same, chosen, decided, frames, run_alike
 
 pytestmark = pytest.mark.requires_compiler
@@ -116,9 +116,7 @@ def planned_session(fetched: list[int], monkeypatch: pytest.MonkeyPatch) -> flux
         return fetch(self, source)
 
     monkeypatch.setattr(EmulatedDevice, "fetch", noted)
-    options = fluxshard.CompileOptions(backend="emulated", dtype="float32")
-    model = fluxshard.compile(small_net(), torch.zeros(1, 3, *SIZE), options=options, target="cuda")
-    return model.session(fluxshard.ReuseOptions(policy="planned", scene_cut=1.0))
+    return small_model().session(fluxshard.ReuseOptions(policy="planned", scene_cut=1.0))
 
 
 def test_a_planned_frame_fetches_shards_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:

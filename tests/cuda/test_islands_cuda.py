@@ -17,7 +17,7 @@ from fluxshard.runtime.engines.cuda_islands import on_device
 from fluxshard.testing.comparisons import assert_same
 from fluxshard.testing.moving_frames import frames
 from fluxshard.testing.session_checks import EXACT
-from tests.cuda.small_net import SIZE, small_net
+from tests.cuda.small_net import SIZE, small_model, small_net
 
 
 class Devices(nn.Module):
@@ -88,8 +88,7 @@ def test_a_stream_may_begin_in_inference_mode_and_go_on_outside(inside: tuple[bo
 @pytest.mark.requires_compiler
 @pytest.mark.parametrize("remap", [True, False])
 def test_what_an_island_reads_is_copied_again_only_where_it_changed(remap: bool) -> None:
-    options = fluxshard.CompileOptions(backend="emulated")
-    model = fluxshard.compile(small_net(), torch.zeros(1, 3, *SIZE), options=options, target="cuda")
+    model = small_model()
     images = [image for image, _ in frames("garbage", SIZE, 2, 5)]
     reuse = fluxshard.ReuseOptions(rfap="per_layer", input="fresh", scene_cut=1.0, remap=remap)
     with model.session(reuse) as session:

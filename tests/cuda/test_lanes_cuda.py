@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -66,12 +67,15 @@ class Head(nn.Module):
         return torch.cat([corners, score.sigmoid()], 1), torch.cat([*folds, (box[:, :8] ** 2 + 1).sqrt()], 1)
 
 
-def compiled(dtype: DType = "float32") -> tuple[Head, fluxshard.CompiledModel]:
+def newly_compiled(dtype: DType = "float32") -> tuple[Head, fluxshard.CompiledModel]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         net = Head().eval()
     options = fluxshard.CompileOptions(backend="emulated", dtype=dtype)
     return net, fluxshard.compile(net, torch.zeros(1, 3, *SIZE), options=options, target="cuda")
+
+
+compiled = cache(newly_compiled)  # once a process, for tests that change nothing before
 
 
 def assert_near(found: Sequence[Tensor], net: Head, image: Tensor, tolerance: float) -> None:
@@ -128,14 +132,14 @@ def test_tiles_that_are_left_have_the_bits_of_those_that_are_computed(
     reuse: fluxshard.ReuseOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever moves and is lost to thresholds; also where frames change from one order of launches to the other."""
-    _, model = compiled()
+    _, model = compiled("float32")
     described = LayerKernels.island
 
     def whole(self: LayerKernels, layer: LayerSpec, order: Order) -> Launch:
         return described(self, layer, replace(order, remap=False))  # which is when all tiles are computed
 
     monkeypatch.setattr(LayerKernels, "island", whole)
-    _, computes_all = compiled()
+    _, computes_all = newly_compiled()
     rng = np.random.default_rng(1)
     kept = 0
     for kind in ("pan", "blocks", "cut"):
@@ -154,7 +158,7 @@ def test_tiles_that_are_left_have_the_bits_of_those_that_are_computed(
 @pytest.mark.parametrize("planned", [False, True])
 @pytest.mark.parametrize("remap", [True, False])
 def test_tiles_that_read_the_same_rows_keep_what_they_gave(planned: bool, remap: bool) -> None:
-    _, model = compiled()
+    _, model = compiled("float32")
     reuse = fluxshard.ReuseOptions(rfap="per_layer", scene_cut=1.0, remap=remap)
     generator = torch.Generator().manual_seed(2)
     first = torch.rand(1, 3, *SIZE, generator=generator)
@@ -197,7 +201,7 @@ def test_a_head_whose_kernel_is_refused_runs_in_torch(refuse: Refused) -> None:
 
     refuse(broken)
     with pytest.warns(RuntimeWarning, match="kernel fs_lanes_480_f32_.* was refused, island_0 will run in torch"):
-        net, model = compiled()
+        net, model = newly_compiled()
     (row,) = (row for row in model.explain().rows if row.mode == "dense")
     assert row.kernel == "torch" and "was refused" in row.note
     with model.session(EXACT) as session:

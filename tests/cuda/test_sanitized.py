@@ -19,12 +19,17 @@ from tests.cuda.test_ops_emulated import CASES, WHOLE
 pytestmark = [pytest.mark.requires_compiler, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).resolve().parents[2]
 
+LAYERS = "test_layers_are_their_definitions_on_any_mask[{}]"
+HEAD = "test_a_head_is_its_definition_where_tiles_and_channels_are_not_whole[{}]"
 # kernels of every kind, tensor cores and multiply-adds; a process each, as groups share few kernels
 FIRST = (
-    ("m16n8k16-f16-convolutions",),
-    ("m16n8k16-f16-views", "m16n8k16-f16-resampling", "ffma-f32-transposed"),
+    (LAYERS.format("m16n8k16-f16-convolutions"), HEAD.format("m16n8k16-f16")),
+    (
+        *map(LAYERS.format, ("m16n8k16-f16-views", "m16n8k16-f16-resampling", "ffma-f32-transposed")),
+        HEAD.format("ffma-f32"),
+    ),
 )
-NAMES = [f"{name}-{group}" for name, group in CASES]
+NAMES = [*(LAYERS.format(f"{name}-{group}") for name, group in CASES), *map(HEAD.format, WHOLE)]
 REST = sorted(set(NAMES) - {name for names in FIRST for name in names})
 PARTS = [*FIRST, *(pytest.param(tuple(REST[i::8]), marks=pytest.mark.slow) for i in range(8))]
 
@@ -41,19 +46,15 @@ def environment() -> dict[str, str]:
     return outside | added | {"FLUXSHARD_TEST_SANITIZE": "1", "CXX": compiler}
 
 
-@pytest.mark.parametrize("names", PARTS, ids=lambda names: f"{names[0]}-and-{len(names) - 1}-more")
-def test_layers_touch_only_what_is_theirs(environment: dict[str, str], names: tuple[str, ...]) -> None:
-    passes(environment, "test_layers_are_their_definitions_on_any_mask", names)
+def title(names: tuple[str, ...]) -> str:
+    return f"{names[0].partition('[')[2].rstrip(']')}-and-{len(names) - 1}-more"
 
 
-def test_heads_touch_only_what_is_theirs(environment: dict[str, str]) -> None:
-    passes(environment, "test_a_head_is_its_definition_where_tiles_and_channels_are_not_whole", WHOLE)
-
-
-def passes(environment: dict[str, str], test: str, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("names", PARTS, ids=title)
+def test_kernels_touch_only_what_is_theirs(environment: dict[str, str], names: tuple[str, ...]) -> None:
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=900")
     done = subprocess.run(
-        [*command, *(f"tests/cuda/test_ops_emulated.py::{test}[{name}]" for name in names)],
+        [*command, *(f"tests/cuda/test_ops_emulated.py::{name}" for name in names)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1400,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
@@ -110,11 +111,10 @@ print("not noticed")
 
 
 @pytest.mark.parametrize("dtype", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
-def test_a_row_beyond_its_buffer_is_noticed(environment: dict[str, str], dtype: str, tmp_path: Path) -> None:
+def test_a_row_beyond_its_buffer_is_noticed(environment: dict[str, str], dtype: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BROKEN, dtype], cwd=ROOT, env=environment | {"FLUXSHARD_CACHE_DIR": str(tmp_path)},
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+        [sys.executable, "-c", BROKEN, dtype], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode != 0 and done.stdout == "fine so far\n", f"{done.stdout}\n{done.stderr[-8000:]}"
     assert "AddressSanitizer: use-after-poison" in done.stderr, done.stderr[-8000:]
     assert "READ of size" in done.stderr and " in fs_gemm_" in done.stderr

@@ -213,7 +213,8 @@ LAYERS = {
     "narrow": lambda: one_layer(40, 17),
     "segments": lambda: one_layer(56, 40, segments=True),
 }
-TRIED = 4  # tiles of a layer: the whole list is long, and compiled at a second each
+# tiles of a layer, and slots for parts of sums: the whole list is long, and compiled at a second each
+TRIED = [(3, (1, 400)), pytest.param(4, (1, 6, 400), marks=pytest.mark.slow)]
 
 
 def cuts(gemm: Gemm) -> tuple[int, ...]:
@@ -221,19 +222,19 @@ def cuts(gemm: Gemm) -> tuple[int, ...]:
     return tuple(gemm.steps * part // gemm.tile.splits * gemm.tile.bk for part in range(1, gemm.tile.splits))
 
 
-def _with_few(tiles: tuple[GemmTile, ...]) -> list[GemmTile]:
+def _with_few(tiles: tuple[GemmTile, ...], slots: tuple[int, ...]) -> list[GemmTile]:
     """Tiles that have others for few cells, taken for all cells and for none; with slots for parts in turn, and not."""
     found = [tile for tile in tiles if tile.few is not None][:1]
-    return [replace(tile, slots=slots) for tile in found for slots in (1, 6, 400)]
+    return [replace(tile, slots=n) for tile in found for n in slots]
 
 
-def spread(tiles: tuple[GemmTile, ...]) -> list[GemmTile]:
+def spread(tiles: tuple[GemmTile, ...], tried: int, slots: tuple[int, ...]) -> list[GemmTile]:
     """The first, with and without a list of rows in shared memory, and others from the whole list."""
-    n = min(TRIED, len(tiles))
+    n = min(tried, len(tiles))
     return [
         tiles[0],
         replace(tiles[0], table=False),
-        *_with_few(tiles),
+        *_with_few(tiles, slots),
         *(tiles[i * (len(tiles) - 1) // (n - 1)] for i in range(1, n)),
     ]
 
@@ -241,14 +242,15 @@ def spread(tiles: tuple[GemmTile, ...]) -> list[GemmTile]:
 @pytest.mark.requires_compiler
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("math", MATHS)
-def test_every_tile_gives_the_same_sums(math: str, layer: str) -> None:
+@pytest.mark.parametrize(("tried", "slots"), TRIED, ids=("few", "more"))
+def test_every_tile_gives_the_same_sums(math: str, layer: str, tried: int, slots: tuple[int, ...]) -> None:
     target, tolerance = MATHS[math]
     plan, weights, name = LAYERS[layer]()
     problem = Describer(plan, target).problem(next(spec for spec in plan.layers if spec.name == name))
     assert problem is not None
     image = torch.randn(1, 8, 10, 13, generator=torch.Generator().manual_seed(2)).half().float()
     first: dict[tuple[int, ...], Tensor] = {}
-    for tile in spread(candidates(target, problem)):
+    for tile in spread(candidates(target, problem), tried, slots):
         engine = emulated(target, plan, weights, tiles={name: tile})
         with Session(lambda _, e=engine: Program(e, lambda leaves: leaves), fluxshard.ReuseOptions()) as session:
             (got,) = session.run(image)

@@ -37,7 +37,8 @@ def net() -> nn.Module:
 
 @pytest.mark.parametrize(
     ("dtype", "arch"),
-    [("float32", "sm_80"), ("float16", "sm_80"), pytest.param("float16", "sm_75", marks=pytest.mark.slow),
+    [("float16", "sm_80"), pytest.param("float32", "sm_80", marks=pytest.mark.slow),
+     pytest.param("float16", "sm_75", marks=pytest.mark.slow),
      pytest.param("bfloat16", "sm_80", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_yolo11n(net: nn.Module, dtype: DType, arch: str) -> None:

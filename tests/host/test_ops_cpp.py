@@ -17,10 +17,19 @@ from tests.layers.checked import check_group
 
 ISAS = ("avx512", "avx2", "portable")
 BF16 = ("avx512-pairs", "avx2-bfloat16")  # with the instruction for pairs of numbers, and in plain code
+# what differs least between instruction sets: their widths and types are seen in the others
+SLOW = {
+    "avx512-pairs": ("pools", "activations", "rowwise", "resampling", "views"),
+    "avx2": ("pools", "groups", "resampling", "views"),
+}
+CASES = [
+    pytest.param(group, isa, marks=pytest.mark.slow if group in SLOW.get(isa, ()) else ())
+    for group in GROUPS
+    for isa in ISAS + BF16
+]
 
 
-@pytest.mark.parametrize("isa", ISAS + BF16)
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize(("group", "isa"), CASES)
 def test_layers_are_their_definitions_on_any_mask(group: str, isa: str) -> None:
     isa, _, dtype = isa.partition("-")
     try:

@@ -90,8 +90,11 @@ def _reference(seed: int) -> fluxshard.CompiledModel:
 
 
 @pytest.mark.parametrize("seed", INTEGER_SEEDS)
-@pytest.mark.parametrize("rfap", ["compact", "per_layer", "off"])
-@pytest.mark.parametrize("remap", [True, False])
+@pytest.mark.parametrize(
+    ("rfap", "remap"),
+    [("compact", True), ("compact", False), ("per_layer", True), ("off", False),
+     *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("per_layer", False), ("off", True)))],
+)  # fmt: skip
 def test_backends_take_the_same_decisions(seed: int, rfap: str, remap: bool) -> None:
     """Law 4 on nets whose arithmetic is exact: masks, candidates, slot maps and values, bit for bit."""
     net, model = _compiled(seed, integer=True)

@@ -22,9 +22,17 @@ from tests.laws.planned import SETTINGS, check_decisions
 pytestmark = pytest.mark.requires_compiler
 SEEDS = tuple(range(300, 308))
 INTEGER_SEEDS = tuple(range(400, 406))
-STORED: tuple[tuple[DType, str], ...] = (
-    ("float32", "sm_80"), ("float16", "sm_80"), ("float16", "sm_75"), ("bfloat16", "sm_80"),
+# what is stored, for which architecture, and the seeds that the quick tests take
+STORED: tuple[tuple[DType, str, tuple[int, ...]], ...] = (
+    ("float32", "sm_80", SEEDS[:4]), ("float16", "sm_80", SEEDS[:4]), ("float16", "sm_75", SEEDS[:2]),
+    ("bfloat16", "sm_80", SEEDS[2:4]),
 )  # fmt: skip
+DECIDED: tuple[tuple[DType, tuple[int, ...]], ...] = (("float32", INTEGER_SEEDS), ("float16", INTEGER_SEEDS[:3]))
+
+
+def quick_if(quick: bool) -> tuple[pytest.MarkDecorator, ...]:
+    """Marks of a test: every seed of a type has kernels of its own, which take longer to compile than its frames."""
+    return () if quick else (pytest.mark.slow,)
 
 
 @settings(max_examples=120, deadline=None)
@@ -33,8 +41,14 @@ def test_exact_at_zero_thresholds(seed: int, kind: str, content: int) -> None:
     laws.exact(EMULATED, seed, kind, content)
 
 
-@pytest.mark.parametrize("seed", SEEDS[:4])
-@pytest.mark.parametrize(("dtype", "arch"), STORED)
+@pytest.mark.parametrize(
+    ("dtype", "arch", "seed"),
+    [
+        pytest.param(dtype, arch, seed, marks=quick_if(seed in quick))
+        for dtype, arch, quick in STORED
+        for seed in SEEDS[:4]
+    ],
+)
 def test_incremental_bits_are_those_of_all_work(seed: int, dtype: DType, arch: str) -> None:
     laws.incremental_bits(replace(EMULATED, arch=arch), seed, dtype)
 
@@ -45,9 +59,11 @@ def test_all_work_and_no_work(seed: int) -> None:
     laws.no_work(EMULATED, seed, "float32", "per_layer")
 
 
-@pytest.mark.parametrize("seed", INTEGER_SEEDS)
 @pytest.mark.parametrize("rfap", ["compact", "per_layer", "off"])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("dtype", "seed"),
+    [pytest.param(dtype, seed, marks=quick_if(seed in quick)) for dtype, quick in DECIDED for seed in INTEGER_SEEDS],
+)
 def test_backends_take_the_same_decisions(seed: int, rfap: Rfap, dtype: DType) -> None:
     laws.same_decisions(EMULATED, seed, rfap, dtype)
 
@@ -101,7 +117,7 @@ def test_levels_move_as_in_the_reference(seed: int, work: level_motions.Work) ->
 
 @pytest.mark.parametrize("work", level_motions.WORK)
 def test_levels_move_as_in_the_reference_in_halves(work: level_motions.Work) -> None:
-    laws.level_motion(EMULATED, INTEGER_SEEDS[3], work, "float16")
+    laws.level_motion(EMULATED, INTEGER_SEEDS[2], work, "float16")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
