@@ -23,6 +23,7 @@ from fluxshard.cloud.edge.edge_runner import EdgeRunner
 from fluxshard.cloud.edge.estimates import Estimates, Work
 from fluxshard.cloud.edge.lateness import Lateness
 from fluxshard.cloud.edge.placement import PlacementRecord
+from fluxshard.cloud.wire.messages import budget_ms
 from fluxshard.errors import WireError
 from fluxshard.motion import MotionField
 from fluxshard.runtime.endpoints.engine_stream import Ran
@@ -313,9 +314,8 @@ class TwoPlaces:
             self._seen.advance(motion)
 
     def _send(self, frame: Frame, work: ServerWork, record: PlacementRecord, *, answer: bool) -> Flight:
-        deadline = self._options.deadline_ms
-        budget_ms = 0 if deadline is None or not answer else max(1, round(deadline))
-        return self._cloud.send(frame, work, record, answer=answer, budget_ms=budget_ms)
+        budget = budget_ms(self._options.deadline_ms if answer else None)
+        return self._cloud.send(frame, work, record, answer=answer, budget_ms=budget)
 
     def _asks_server(self) -> bool:
         """Whether anything is to be had from the server, with one more frame; see `DispatchOptions.second_look_s`."""

@@ -140,8 +140,8 @@ def sensitivity_table(rows: Sequence[SensitivityRow]) -> Table:
             )
         )  # fmt: skip
     headings = (
-        rows[0].tier, "budget (1 - alpha)", "r", "loss, calibrated on", "Comp, calibrated on", "loss", "Tx", "Comp", "mean ms",
-        "p95", "edge J",
+        rows[0].tier, "budget (1 - alpha)", "r", "loss, calibrated on", "Comp, calibrated on", "loss", "Tx", "Comp",
+        "mean ms", "p95", "edge J",
     )  # fmt: skip
     return _table(headings, made)
 

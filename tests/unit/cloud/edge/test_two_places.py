@@ -106,6 +106,14 @@ def test_outputs_are_those_of_a_replay(
     assert server.connected == 0 and server.cached_bytes == 0
 
 
+def test_a_deadline_that_no_message_can_say_is_none(model: LocalModel, server: StreamServer) -> None:
+    settled: list[PlacementRecord] = []
+    given = options(dispatch=replace(CLOUD_FIRST, deadline_ms=1e10))
+    outputs = run(session_of(model, InProcessTransport(server), REUSES["planned"], given, settled.append), 20, settled)
+    assert_replays(model, REUSES["planned"], outputs, settled)
+    assert any(record.cloud_ran for record in settled)
+
+
 @pytest.mark.parametrize("name", REUSES)
 def test_frames_that_nobody_runs_move_both_caches_on(model: LocalModel, server: StreamServer, name: str) -> None:
     settled: list[PlacementRecord] = []
