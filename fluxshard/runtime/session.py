@@ -84,7 +84,7 @@ class Session(Parking):
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._frame} frames, {self.state_bytes / 1e6:.1f} MB"
-        return f"Session({self._given.policy}, {state})"
+        return f"{type(self).__name__}({self._given.policy}, {state})"
 
     @alone
     def reset(self) -> None:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from fluxshard.errors import VideoError
 from fluxshard.options import is_number
+from fluxshard.video.sources.frame_clock import LEAST_FPS, MOST_FPS
 
 _MP4 = {
     # fragmented: the index is written with every frame, not at the end, so a killed process leaves a playable file
     "movflags": "frag_every_frame+empty_moov+default_base_moof",
     "flush_packets": "1",
 }
-LEAST_FPS, MOST_FPS = 0.01, 1000  # that a film may have
 _TICKS_PER_S = 90_000  # as MPEG counts: frames of 24, 25, 30 and 60 a second last whole ticks
 _LARGEST_TERM = 255  # of an aspect: H.264 has 16 bits, players of old 8
 _GOP_S = 2  # interval of keyframes in seconds: the most that a player decodes to seek

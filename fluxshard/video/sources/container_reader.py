@@ -20,10 +20,10 @@ from fluxshard.video.h264.sequence_parameters import most_references
 from fluxshard.video.h264.source_packets import PicturePackets, SourcePackets, may_be_sent
 from fluxshard.video.packet import Packet
 from fluxshard.video.sources.failures import damaged, lost, not_opened, reason, refusing_damage
+from fluxshard.video.sources.frame_clock import LEAST_FPS, MOST_FPS
 from fluxshard.video.sources.pixel_aspect import PixelAspect
 from fluxshard.video.sources.reader import DecodedPicture
 from fluxshard.video.sources.suspects import Suspects
-from fluxshard.video.writer import LEAST_FPS, MOST_FPS
 
 _CODECS_WITH_VECTORS = frozenset(("h264", "mpeg4"))
 _MOST_READ = 1024  # packets before the first picture that are kept; a stream joined midway has a few hundred

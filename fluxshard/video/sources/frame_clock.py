@@ -8,6 +8,9 @@ import av
 
 from fluxshard.video.sources.image_reader import IMAGES_FPS
 
+LEAST_FPS, MOST_FPS = 0.01, 1000
+"""That a film may have; what a source says beyond is a guess that went wrong."""
+
 
 class FrameClock:
     """Seconds since the first picture. They grow: stamps that are missing, stand still or go back are made up for.
