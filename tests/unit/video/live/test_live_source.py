@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -122,15 +123,20 @@ def test_fifty_restarts(tmp_path: Path, scheme: str) -> None:
     assert (np.diff([frame.time_s for frame in frames]) > 0).all()
 
 
-def test_a_stream_that_stalls_is_opened_again(tmp_path: Path) -> None:
-    data = transport_stream(tmp_path, count=LONG)
-    hang = threading.Event()
+def _stalling(data: bytes, hang: threading.Event) -> Callable[[socket.socket, int], None]:
+    """Sends a stream, and then nothing, until it may end."""
 
     def serve(client: socket.socket, number: int) -> None:
         client.sendall(data)
         hang.wait(10)
 
-    with Server(serve) as server, nothing_left():
+    return serve
+
+
+def test_a_stream_that_stalls_is_opened_again(tmp_path: Path) -> None:
+    data = transport_stream(tmp_path, count=LONG)
+    hang = threading.Event()
+    with Server(_stalling(data, hang)) as server, nothing_left():
         options = LiveOptions(**QUICK)
         with video.open_live(f"tcp://127.0.0.1:{server.port}", size=SIZE, live=options) as source:
             frames = [next(source) for _ in range(LONG + 10)]
@@ -298,12 +304,7 @@ def test_whoever_waits_can_be_stopped(tmp_path: Path) -> None:
 def test_the_wait_for_a_frame_can_be_ended(tmp_path: Path) -> None:
     data = transport_stream(tmp_path, count=LONG)
     hang = threading.Event()
-
-    def serve(client: socket.socket, number: int) -> None:
-        client.sendall(data)
-        hang.wait(10)
-
-    with Server(serve) as server, nothing_left():
+    with Server(_stalling(data, hang)) as server, nothing_left():
         options = LiveOptions(timeout_s=2)
         with video.open_live(f"tcp://127.0.0.1:{server.port}", size=SIZE, live=options) as source:
             taken = [next(source) for _ in range(LONG - 2)]
